@@ -1,0 +1,88 @@
+"""Tables in binary files: NumPy's .npy and .npz, and Parquet."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm._tables import Request, Table, TableError, listing, without_missing
+
+__all__ = ["read_numpy", "read_parquet", "require_pyarrow"]
+
+
+def read_numpy(path: str, request: Request, array: str | None, drop_missing: bool) -> Table:
+    """Read a .npy or .npz file; the arguments and the errors are those of `fastgmm.io.read_table`.
+
+    A .npy file is mapped into memory rather than read.
+    """
+    values = _load(path, array)
+    if values.dtype.kind not in "fiub":
+        raise TableError(f"{path} holds values of type {values.dtype}, not numbers")
+    if values.ndim == 1:
+        values = values.reshape(-1, 1)
+    if values.ndim != 2:
+        raise TableError(f"{path} holds an array with {values.ndim} dimensions, a table has 2")
+    n_columns = values.shape[1]
+    selection = request.resolve(None, n_columns, path)
+    if selection.positions != list(range(n_columns)):
+        values = values[:, selection.positions]
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    return selection.table(*without_missing(values, selection.labels, drop_missing, path), path)
+
+
+def _load(path: str, name: str | None) -> NDArray[Any]:
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            held = list(loaded.files)
+            if name is None and len(held) == 1:
+                return loaded[held[0]]
+            if name in held:
+                return loaded[name]
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise TableError(f"{path} is not a NumPy file of numbers") from error
+    if name is None:
+        raise TableError(f"{path} holds {len(held)} arrays ({listing(held)})", "array")
+    raise TableError(f"{path} has no array {name!r}: it has {listing(held)}", "array")
+
+
+def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
+    """Read a Parquet file; the arguments and the errors are those of `fastgmm.io.read_table`."""
+    pyarrow, parquet = require_pyarrow()
+    with open(path, "rb") as stream:
+        try:
+            file = parquet.ParquetFile(stream)
+            header = file.schema_arrow.names
+            selection = request.resolve(header, len(header), path)
+            for label in selection.labels:
+                kind = file.schema_arrow.field(label).type
+                if not (pyarrow.types.is_boolean(kind) or pyarrow.types.is_decimal(kind) or _is_number(pyarrow, kind)):
+                    raise TableError(f"{path}: column {label!r} holds values of type {kind}, not numbers", "columns")
+            columns = file.read(columns=selection.labels)
+            # A null becomes NaN on the way to NumPy.
+            values = np.column_stack(
+                [columns.column(label).cast(pyarrow.float64(), safe=False).to_numpy() for label in selection.labels]
+            )
+        except pyarrow.ArrowException as error:
+            raise TableError(f"{path} cannot be read as a Parquet file: {error}") from error
+    return selection.table(*without_missing(values, selection.labels, drop_missing, path), path)
+
+
+def _is_number(pyarrow: Any, kind: Any) -> bool:
+    return pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)
+
+
+def require_pyarrow() -> tuple[Any, Any]:
+    """Import pyarrow and its Parquet module; raise ImportError that says how to install them."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError('Parquet files need pyarrow: pip install "fastgmm[parquet]"') from error
+    return pyarrow, pyarrow.parquet

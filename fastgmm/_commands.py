@@ -1,0 +1,319 @@
+"""What the commands of the command line do."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+
+from fastgmm import _report, datasets
+from fastgmm._files import check_writable, replacing
+from fastgmm._model_files import ModelDocument, check_model_path, read_document, restore, save_model
+from fastgmm._tables import Table
+from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.io import read_table
+
+__all__ = ["fit", "info", "predict", "sample", "score"]
+
+SHIPPED = {"faithful": datasets.load_faithful, "iris": datasets.load_iris}
+PREDICT_BLOCK_ROWS = 1 << 18
+
+
+class Fit(NamedTuple):
+    """A fitted model and how well it describes its data; ``log_likelihood`` is the total."""
+
+    model: Any
+    log_likelihood: float
+    bic: float
+    seconds: float
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Fit a mixture for each number of components; report, store and draw the one with the lowest BIC."""
+    _check_outputs(arguments)
+    table = _read(arguments)
+    n_samples = len(table.values)
+    if max(arguments.components) > n_samples:
+        raise ValueError(
+            f"{max(arguments.components)} components need at least as many rows, the data have {n_samples}"
+        )
+    fits = _fit_each(arguments, table)
+    best = min(fits, key=lambda candidate: candidate.bic)
+    if not arguments.quiet:
+        _print_fits(arguments, table, fits, best)
+    if arguments.labels is not None:
+        with _text_output(arguments.labels) as stream:
+            _report.write_csv(stream, [{"label": best.model.predict(table.values)}])
+    if arguments.plot is not None:
+        _plot(arguments.plot, table, best)
+    if arguments.output is not None:
+        if table.names is not None:
+            best.model.feature_names_in_ = np.array(table.names, dtype=object)
+        save_model(best.model, arguments.output, n_samples=n_samples, log_likelihood=best.log_likelihood)
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Write the label of each row as CSV, with probabilities and log-densities if asked for."""
+    _check_output(arguments.output)
+    document, model = _load(arguments)
+    table = _read(arguments, document)
+
+    def blocks() -> Iterator[dict[str, Any]]:
+        for start in range(0, len(table.values), PREDICT_BLOCK_ROWS):
+            rows = table.values[start : start + PREDICT_BLOCK_ROWS]
+            columns = {"label": model.predict(rows)}
+            if arguments.proba:
+                columns |= {f"p{index}": column for index, column in enumerate(model.predict_proba(rows).T)}
+            if arguments.scores:
+                columns["log_density"] = model.score_samples(rows)
+            yield columns
+
+    with _text_output(arguments.output) as stream:
+        _report.write_csv(stream, blocks())
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Print the log-likelihood of the data and the information criteria."""
+    document, model = _load(arguments)
+    table = _read(arguments, document)
+    data, sample_weight = table.values, table.sample_weight
+    mean = model.score(data, sample_weight=sample_weight)
+    _report.print_pairs(
+        [
+            ("rows", len(data)),
+            *([] if sample_weight is None else [("total weight", f"{sample_weight.sum():.10g}")]),
+            ("log-likelihood", f"{mean * _total_weight(table):.10g}"),
+            ("mean per row", f"{mean:.10g}"),
+            ("AIC", f"{model.aic(data, sample_weight=sample_weight):.10g}"),
+            ("BIC", f"{model.bic(data, sample_weight=sample_weight):.10g}"),
+            ("ICL", f"{model.icl(data, sample_weight=sample_weight):.10g}"),
+        ]
+    )
+
+
+def sample(arguments: argparse.Namespace) -> None:
+    """Write random rows as CSV."""
+    _check_output(arguments.output)
+    document = read_document(arguments.model)
+    values, labels = restore(document, arguments.model).sample(arguments.n, random_state=arguments.seed)
+    names = _report.feature_labels(document.feature_names, values.shape[1])
+    columns = dict(zip(names, values.T, strict=True))
+    if arguments.labels:
+        columns["label"] = labels
+    with _text_output(arguments.output) as stream:
+        _report.write_csv(stream, [columns])
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Print what a model file says."""
+    document = read_document(arguments.model)
+    model = restore(document, arguments.model)
+    names = _report.feature_labels(document.feature_names, model.means_.shape[1])
+    record = document.fit
+    params = ", ".join(f"{name}={value}" for name, value in record["params"].items())
+    pairs = [
+        ("file", f"{arguments.model}, version {document.version}, written by fastgmm {document.fastgmm_version}"),
+        ("model", _described(model)),
+        ("fitted on", record["n_samples"] and _report.counted(record["n_samples"], "row")),
+        ("log-likelihood", record["log_likelihood"] and f"{record['log_likelihood']:.4f}"),
+        ("iterations", record["n_iter"]),
+        ("converged", record["converged"] is not None and _report.yes_no(record["converged"])),
+        ("parameters", params),
+    ]
+    _report.print_pairs((name, value) for name, value in pairs if value)
+    print()
+    _report.print_parameters(model, names)
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Find out before a long fit whether its results can be written."""
+    if arguments.output is not None:
+        check_model_path(arguments.output)
+    for path in (arguments.output, arguments.labels, arguments.plot):
+        if path is not None:
+            _check_output(path)
+    if arguments.plot is not None:
+        from fastgmm.plotting import check_image_path
+
+        check_image_path(arguments.plot)
+
+
+def _check_output(path: str) -> None:
+    if path != "-":
+        check_writable(path)
+
+
+def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) -> Table:
+    """Read the data, with the columns that the model of `document` was fitted on where they have names."""
+    weight = getattr(arguments, "weights", None)
+    expected = None if document is None else document.feature_names
+    source, columns = arguments.data, arguments.columns
+    with _shipped(source) as path:
+        if path is not None:
+            source = path
+            if columns is None and expected is None:
+                columns = [name for name in SHIPPED[arguments.data]().feature_names if name != weight]
+        table = read_table(
+            source,
+            columns,
+            weight=weight,
+            expected=expected,
+            header=arguments.header,
+            delimiter=arguments.delimiter,
+            array=arguments.array,
+            drop_missing=arguments.drop_missing,
+        )
+    if table.dropped:
+        shown = ", ".join(map(str, table.dropped[:5])) + (", ..." if len(table.dropped) > 5 else "")
+        total = len(table.dropped) + len(table.values)
+        print(
+            f"fastgmm: left out {len(table.dropped)} of {total} rows for missing values (row {shown})", file=sys.stderr
+        )
+    if document is not None:
+        n_features = document.arrays["means"].shape[1]
+        if table.values.shape[1] != n_features:
+            raise ValueError(
+                f"{arguments.data} has {table.values.shape[1]} columns, the model {n_features} features "
+                "(choose the columns with --columns)"
+            )
+    return table
+
+
+@contextmanager
+def _shipped(name: str) -> Iterator[Path | None]:
+    """Give the path of a shipped data set while the block runs, None if `name` is a file or no data set's name."""
+    if name not in SHIPPED or Path(name).exists():
+        yield None
+        return
+    with resources.as_file(resources.files(datasets).joinpath(f"{name}.csv")) as path:
+        yield path
+
+
+def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
+    document = read_document(arguments.model)
+    model = restore(document, arguments.model)
+    model.set_params(n_threads=arguments.threads)
+    # Columns are matched by name when the data are read; the array that results has no names to check.
+    if document.feature_names is not None:
+        del model.feature_names_in_
+    return document, model
+
+
+def _fit_each(arguments: argparse.Namespace, table: Table) -> list[Fit]:
+    """Fit each number of components; one that collapses is left out as long as another does not."""
+    fits = []
+    collapse = None
+    for n_components in arguments.components:
+        try:
+            fits.append(_fit_one(arguments, table, n_components))
+        except CollapsedComponentError as error:
+            if len(arguments.components) > 1:
+                print(f"fastgmm: warning: {n_components} components: {error}", file=sys.stderr)
+            collapse = error
+    if collapse is not None and not fits:
+        raise collapse
+    return fits
+
+
+def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> Fit:
+    from fastgmm import GaussianMixture
+
+    model = GaussianMixture(
+        n_components,
+        covariance_type=arguments.covariance,
+        tol=arguments.tol,
+        reg_covar=arguments.reg_covar,
+        max_iter=arguments.max_iter,
+        n_init=arguments.n_init,
+        init_params=arguments.init,
+        random_state=arguments.seed,
+        n_threads=arguments.threads,
+    )
+    title = f"{_report.counted(n_components, 'component')}: "
+    progress = None if arguments.quiet else _report.Progress(title)
+    started = time.monotonic()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            model.fit(table.values, sample_weight=table.sample_weight, callback=progress)
+    finally:
+        if progress is not None:
+            progress.close()
+    seconds = time.monotonic() - started
+    for warning in caught:
+        # That one is said below in terms of the command line.  Its class is known by name, for it may be
+        # scikit-learn's, whose import takes longer than many a fit.
+        if warning.category.__name__ != "ConvergenceWarning":
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
+    if not model.converged_:
+        print(
+            f"fastgmm: warning: {title}not converged after {model.n_iter_} iterations (raise --max-iter or --tol)",
+            file=sys.stderr,
+        )
+    mean = model.score(table.values, sample_weight=table.sample_weight)
+    bic = model.bic(table.values, sample_weight=table.sample_weight)
+    return Fit(model, mean * _total_weight(table), bic, seconds)
+
+
+def _print_fits(arguments: argparse.Namespace, table: Table, fits: list[Fit], best: Fit) -> None:
+    if len(fits) > 1:
+        rows = [
+            [
+                str(fit.model.n_components), f"{fit.log_likelihood:.2f}", f"{fit.bic:.2f}", str(fit.model.n_iter_),
+                _report.yes_no(fit.model.converged_), "best" if fit is best else "",
+            ]
+            for fit in fits
+        ]  # fmt: skip
+        _report.print_table(["components", "log-likelihood", "BIC", "iterations", "converged", ""], rows)
+        print()
+    n_samples, n_features = table.values.shape
+    model = best.model
+    _report.print_pairs(
+        [
+            ("data", f"{_report.counted(n_samples, 'row')}, {_report.counted(n_features, 'column')}"),
+            ("model", _described(model)),
+            (
+                "log-likelihood",
+                f"{best.log_likelihood:.4f} ({best.log_likelihood / _total_weight(table):.6g} per row)",
+            ),
+            ("BIC", f"{best.bic:.4f}"),
+            ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s)"),
+            ("converged", _report.yes_no(model.converged_)),
+        ]
+    )
+    print()
+    _report.print_parameters(model, _report.feature_labels(table.names, n_features))
+
+
+def _described(model: Any) -> str:
+    return f"{_report.describe(model)}, {model._n_parameters()} free parameters"
+
+
+def _plot(path: str, table: Table, best: Fit) -> None:
+    from fastgmm.plotting import plot_mixture
+
+    axes = plot_mixture(best.model, table.values, sample_weight=table.sample_weight, feature_names=table.names)
+    with replacing(path) as stream:
+        axes.figure.savefig(stream, format=Path(path).suffix[1:].lower())
+
+
+def _total_weight(table: Table) -> float:
+    return float(len(table.values) if table.sample_weight is None else table.sample_weight.sum())
+
+
+@contextmanager
+def _text_output(path: str) -> Iterator[TextIO]:
+    """Open standard output for ``-``, else a file that takes its place once it is complete."""
+    if path == "-":
+        yield sys.stdout
+        return
+    with replacing(path) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as text:
+        yield text

@@ -1,0 +1,60 @@
+"""Writing files so that a failure leaves either the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["check_writable", "replacing"]
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise OSError if `path` could not be written now: meant for before a long computation."""
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {target}: it is a folder")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: there is no folder {target.parent}")
+    if _is_special(target):
+        return
+    # Tried rather than asked: permissions do not tell of a file system that is read-only or full.
+    temporary = _temporary(target.resolve())
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise OSError(f"cannot write {target}: {error.strerror}") from error
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the place of `path` once the block ends, and is deleted if the block raises.
+
+    The file is written next to `path` and moved there in one step.  Links are followed; what is not a regular file
+    (``/dev/null``, a pipe) is written directly, for it must not be replaced.
+    """
+    target = Path(path).resolve()
+    if _is_special(target):
+        with open(target, "wb") as stream:
+            yield stream
+        return
+    temporary = _temporary(target)
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(target: Path) -> Path:
+    """Return a name next to `target`; not by tempfile, whose files are readable by their owner only."""
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file()

@@ -1,0 +1,280 @@
+"""Model files: the parameters of a fitted estimator as JSON or as .npz, never as a pickle.
+
+Both kinds hold the same document: named arrays and a few plain values.  A pickle would run whatever code it holds, and
+would tie the file to the layout of a class.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm._files import replacing
+from fastgmm._version import __version__
+
+__all__ = [
+    "ModelDocument",
+    "ModelFileError",
+    "check_model_path",
+    "load_model",
+    "read_document",
+    "restore",
+    "save_model",
+]
+
+FORMAT = "fastgmm-model"
+VERSION = 1
+METADATA = "metadata"
+
+COVARIANCE_SHAPES: dict[str, Callable[[int, int], tuple[int, ...]]] = {
+    "full": lambda n_components, n_features: (n_components, n_features, n_features),
+    "tied": lambda n_components, n_features: (n_features, n_features),
+    "diag": lambda n_components, n_features: (n_components, n_features),
+    "spherical": lambda n_components, n_features: (n_components,),
+}
+
+# For each estimator class the arrays to store.  Array `name` is the attribute `name_` of the fitted estimator and the
+# argument `name` of the class method `from_parameters`.
+STORED_ARRAYS: dict[str, tuple[str, ...]] = {
+    "GaussianMixture": ("weights", "means", "covariances"),
+}
+
+# Given by the arrays, or of no meaning on another machine or for the next fit.
+PARAMETERS_NOT_STORED = {
+    "n_components", "covariance_type", "weights_init", "means_init", "precisions_init", "n_threads",
+    "verbose", "verbose_interval",
+}  # fmt: skip
+
+
+class ModelFileError(ValueError):
+    """A file is no model file that this version can read, or a model cannot be written as one."""
+
+
+class ModelDocument(NamedTuple):
+    """What a model file says.
+
+    ``arrays`` are float64; ``fit`` describes the fit: ``converged``, ``n_iter``, ``lower_bound``, ``n_samples``,
+    ``log_likelihood`` (total), each None where unknown, and the estimator's ``params``.
+    """
+
+    version: int
+    fastgmm_version: str
+    estimator: str
+    covariance_type: str
+    arrays: dict[str, NDArray[np.float64]]
+    feature_names: tuple[str, ...] | None
+    fit: dict[str, Any]
+
+
+def check_model_path(path: str | os.PathLike[str]) -> str:
+    """Return the kind of model file, ``.json`` or ``.npz``, that `path` asks for; raise ModelFileError for others."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".json", ".npz"):
+        raise ModelFileError(f"cannot write a model to {os.fspath(path)}: the name must end in .json or .npz")
+    return suffix
+
+
+def save_model(
+    model: Any, path: str | os.PathLike[str], *, n_samples: int | None = None, log_likelihood: float | None = None
+) -> None:
+    """Write a fitted estimator to a ``.json`` or ``.npz`` file from which `load_model` restores its parameters exactly.
+
+    `n_samples` and `log_likelihood` (total) of the data it was fitted on are noted in the file.  An existing file is
+    replaced in one step.  Raises ModelFileError for another extension or an estimator that is unknown or not fitted,
+    OSError if the file cannot be written.
+    """
+    suffix = check_model_path(path)
+    estimator = type(model).__name__
+    if estimator not in STORED_ARRAYS:
+        raise ModelFileError(f"cannot store a {estimator} in a model file")
+    if not hasattr(model, "weights_"):
+        raise ModelFileError(f"this {estimator} is not fitted: there is nothing to store yet")
+    arrays = {name: np.asarray(getattr(model, f"{name}_"), dtype=np.float64) for name in STORED_ARRAYS[estimator]}
+    names = getattr(model, "feature_names_in_", None)
+    params = {name: value for name, value in model.get_params().items() if name not in PARAMETERS_NOT_STORED}
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "fastgmm_version": __version__,
+        "estimator": estimator,
+        "covariance_type": model.covariance_type,
+        "feature_names": None if names is None else [str(name) for name in names],
+        "fit": {
+            "converged": bool(model.converged_),
+            "n_iter": int(model.n_iter_),
+            "lower_bound": _finite_or_none(model.lower_bound_),
+            "n_samples": None if n_samples is None else int(n_samples),
+            "log_likelihood": _finite_or_none(log_likelihood),
+            "params": {name: _plain(value) for name, value in params.items()},
+        },
+    }
+    with replacing(path) as stream:
+        if suffix == ".npz":
+            np.savez(
+                stream, allow_pickle=False, **arrays, **{METADATA: np.array(json.dumps(metadata, allow_nan=False))}
+            )
+        else:
+            document = metadata | {name: value.tolist() for name, value in arrays.items()}
+            lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items()]
+            stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def load_model(path: str | os.PathLike[str]) -> Any:
+    """Restore the fitted estimator that `save_model` wrote.
+
+    Raises ModelFileError for a file that is not a model file, that a newer fastgmm wrote, or whose content is not a
+    mixture; OSError for a file that cannot be read.
+    """
+    return restore(read_document(path), path)
+
+
+def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
+    """Build the fitted estimator that `document`, read from `path`, describes; raise ModelFileError if it has none."""
+    import fastgmm  # the estimators compile on import, which reading a file's metadata does without
+
+    estimator = getattr(fastgmm, document.estimator)
+    try:
+        model = estimator.from_parameters(
+            **document.arrays, covariance_type=document.covariance_type, **document.fit["params"]
+        )
+    except (ValueError, TypeError) as error:
+        raise ModelFileError(f"{os.fspath(path)} does not describe a mixture: {error}") from error
+    model.converged_ = bool(document.fit["converged"])
+    model.n_iter_ = document.fit["n_iter"] or 0
+    model.lower_bound_ = -math.inf if document.fit["lower_bound"] is None else document.fit["lower_bound"]
+    if document.feature_names is not None:
+        model.feature_names_in_ = np.array(document.feature_names, dtype=object)
+    return model
+
+
+def read_document(path: str | os.PathLike[str]) -> ModelDocument:
+    """Read and check a model file, without building the estimator; raises as `load_model` does."""
+    name = os.fspath(path)
+    content = _read_raw(name)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ModelFileError(f"{name} is not a fastgmm model file")
+    version = content.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise ModelFileError(f"{name} has no valid model file version")
+    if version > VERSION:
+        raise ModelFileError(
+            f"{name} was written by a newer fastgmm (model file version {version}; this one reads up to {VERSION})"
+        )
+    try:
+        return _checked(content, version)
+    except ModelFileError as error:
+        raise ModelFileError(f"{name} is a damaged model file: {error}") from error
+
+
+def _read_raw(path: str) -> Any:
+    """Return what a file holds before any check: a dict of plain values and arrays if it is a model file."""
+    with open(path, "rb") as stream:
+        start = stream.read(2)
+        stream.seek(0)
+        try:
+            if start == b"PK":
+                with np.load(stream, allow_pickle=False) as archive:
+                    content = dict(archive)
+                metadata = json.loads(str(content.pop(METADATA)), parse_constant=_refuse_constant)
+                return metadata | content
+            return json.loads(stream.read(), parse_constant=_refuse_constant)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path} is a damaged model file: {error}") from error
+        except (ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
+            raise ModelFileError(f"{path} is not a fastgmm model file") from error
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ModelFileError(f"it holds the number {constant}")
+
+
+def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
+    estimator = _field(content, "estimator", str)
+    if estimator not in STORED_ARRAYS:
+        raise ModelFileError(f"unknown estimator {estimator!r}")
+    covariance_type = _field(content, "covariance_type", str)
+    if covariance_type not in COVARIANCE_SHAPES:
+        raise ModelFileError(f"unknown covariance type {covariance_type!r}")
+    arrays = {name: _array(content, name) for name in STORED_ARRAYS[estimator]}
+    if arrays["means"].ndim != 2 or 0 in arrays["means"].shape:
+        raise ModelFileError(f"'means' has the shape {arrays['means'].shape}, which is not (n_components, n_features)")
+    n_components, n_features = arrays["means"].shape
+    shapes = {"weights": (n_components,), "covariances": COVARIANCE_SHAPES[covariance_type](n_components, n_features)}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ModelFileError(f"{name!r} has the shape {arrays[name].shape}, where 'means' ask for {shape}")
+    weights = arrays["weights"]
+    if (weights < 0).any() or abs(weights.sum() - 1) > 1e-6:
+        raise ModelFileError("'weights' are not shares that sum to 1")
+    names = content.get("feature_names")
+    if names is not None:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ModelFileError("'feature_names' is not a list of names")
+        if len(names) != n_features:
+            raise ModelFileError(f"there are {len(names)} 'feature_names' for {n_features} features")
+    fit = _field(content, "fit", dict)
+    return ModelDocument(
+        version=version,
+        fastgmm_version=_field(content, "fastgmm_version", str),
+        estimator=estimator,
+        covariance_type=covariance_type,
+        arrays=arrays,
+        feature_names=None if names is None else tuple(names),
+        fit={
+            "converged": _field(fit, "converged", bool, None),
+            "n_iter": _field(fit, "n_iter", int, None),
+            "lower_bound": _field(fit, "lower_bound", float, None),
+            "n_samples": _field(fit, "n_samples", int, None),
+            "log_likelihood": _field(fit, "log_likelihood", float, None),
+            "params": _field(fit, "params", dict),
+        },
+    )
+
+
+def _field(content: Mapping[str, Any], name: str, kind: type, *default: None) -> Any:
+    """Return a plain value, `default` (where given) if it is missing or null; ModelFileError for another type."""
+    value = content.get(name)
+    if value is None:
+        if default:
+            return None
+        raise ModelFileError(f"{name!r} is missing")
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ModelFileError(f"{name!r} is {value!r}, which is not of type {kind.__name__}")
+    return value
+
+
+def _array(content: Mapping[str, Any], name: str) -> NDArray[np.float64]:
+    if name not in content:
+        raise ModelFileError(f"{name!r} is missing")
+    try:
+        array = np.asarray(content[name])
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu":
+        raise ModelFileError(f"{name!r} is not an array of numbers")
+    if not np.isfinite(array).all():
+        raise ModelFileError(f"{name!r} holds a number that is not finite")
+    return array.astype(np.float64)
+
+
+def _finite_or_none(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: None for those that it cannot, such as a random generator."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (bool, int, float, str)) else None

@@ -1,0 +1,132 @@
+"""What every kind of table file shares: the result, the choice of columns, the search for missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Selection", "Table", "TableError", "column_labels", "listing", "without_missing"]
+
+BLOCK_ROWS = 8192
+
+
+class TableError(ValueError):
+    """A table cannot be read; `remedy` names the argument of `read_table` that may help, where one does."""
+
+    def __init__(self, message: str, remedy: Literal["columns", "drop_missing", "array"] | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class Table(NamedTuple):
+    """The columns asked for.
+
+    ``values`` has shape (n_samples, n_features) and is float64, or float32 where an array file holds that.  ``names``
+    is None for a source that does not name its columns.  ``sample_weight`` has shape (n_samples,), or is None if no
+    weight column was asked for.  ``dropped`` holds the numbers of the rows left out.
+    """
+
+    values: NDArray[np.floating]
+    names: tuple[str, ...] | None
+    sample_weight: NDArray[np.float64] | None
+    dropped: tuple[int, ...]
+
+
+class Selection(NamedTuple):
+    """The columns of a source: the features in the order asked for, then the weight if there is one."""
+
+    positions: list[int]
+    labels: list[str]
+    named: bool
+    weighted: bool
+
+    def table(self, values: NDArray[np.floating], dropped: Sequence[int], source: str) -> Table:
+        """Make the table of `values`, which has one column for each position; raise TableError if it has no row."""
+        if len(values) == 0:
+            raise TableError(
+                f"{source} has no row without a missing value" if dropped else f"{source} has no data rows"
+            )
+        sample_weight = None
+        if self.weighted:
+            values, sample_weight = values[:, :-1], values[:, -1].astype(np.float64)
+        names = tuple(self.labels[: values.shape[1]]) if self.named else None
+        return Table(values, names, sample_weight, tuple(dropped))
+
+
+class Request(NamedTuple):
+    """The columns that a caller wants, in terms of names; see `fastgmm.io.read_table`."""
+
+    columns: Sequence[str] | None
+    weight: str | None
+    expected: Sequence[str] | None
+
+    def resolve(self, header: Sequence[str] | None, n_columns: int, source: str) -> Selection:
+        """Find the wanted columns in a source; raise TableError for one that is missing, ambiguous or unnamed."""
+        labels = column_labels(header, n_columns)
+
+        def position(name: str, why: str = "") -> int:
+            matches = [index for index, label in enumerate(labels) if label == name]
+            if not matches:
+                known = f"it has {listing(labels)}" if header else f"it has no header, only columns 1 to {n_columns}"
+                raise TableError(f"{source} has no column {name!r}{why}: {known}", "columns" if why else None)
+            if len(matches) > 1:
+                raise TableError(f"{source} has {len(matches)} columns named {name!r}")
+            return matches[0]
+
+        weight = [] if self.weight is None else [position(self.weight)]
+        if self.columns is not None:
+            features = [position(name) for name in self.columns]
+            if len(set(features)) < len(features):
+                raise TableError(f"a column is asked for more than once: {listing(self.columns)}")
+        elif self.expected is not None and header is not None:
+            features = [position(name, ", which the model was fitted on") for name in self.expected]
+        else:
+            features = [index for index in range(n_columns) if index not in weight]
+            for index in features:
+                if not labels[index]:
+                    raise TableError(f"column {index + 1} of {source} has no name; does it number the rows?", "columns")
+                position(labels[index])
+        if not features:
+            raise TableError(f"{source} has no column besides the weight")
+        positions = features + weight
+        return Selection(positions, [labels[index] for index in positions], header is not None, bool(weight))
+
+
+def without_missing(
+    values: NDArray[np.floating], labels: Sequence[str], drop_missing: bool, source: str
+) -> tuple[NDArray[np.floating], list[int]]:
+    """Return the rows of `values` without NaN, and the numbers (from 1) of the others.
+
+    Raises TableError for an infinite value, and for NaN unless `drop_missing`.
+    """
+    dropped: list[int] = []
+    for start in range(0, len(values), BLOCK_ROWS):
+        block = values[start : start + BLOCK_ROWS]
+        if np.isfinite(block).all():
+            continue
+        for row, column in np.argwhere(~np.isfinite(block)):
+            number = int(start + row + 1)
+            where = f"{source}: row {number}, column {labels[column]!r}"
+            if np.isinf(block[row, column]):
+                raise TableError(f"{where}: {block[row, column]} is not a finite number")
+            if not drop_missing:
+                raise TableError(f"{where}: missing value", "drop_missing")
+            if number not in dropped[-1:]:
+                dropped.append(number)
+    if dropped:
+        values = np.delete(values, np.array(dropped) - 1, axis=0)
+    return values, dropped
+
+
+def column_labels(header: Sequence[str] | None, n_columns: int) -> list[str]:
+    """Return the names of the columns, which without a header are their numbers from "1"."""
+    return list(header) if header is not None else [str(number) for number in range(1, n_columns + 1)]
+
+
+def listing(names: Sequence[Any]) -> str:
+    """Join names by commas, cutting a long list short."""
+    shown = ", ".join(map(str, names[:12]))
+    return shown if len(names) <= 12 else f"{shown} and {len(names) - 12} more"

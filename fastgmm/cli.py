@@ -1,0 +1,301 @@
+"""The command line: its arguments, its exit codes and how it fails.
+
+What the commands do is in `fastgmm._commands`, imported once the arguments are known to be right: help and usage
+errors must not wait for NumPy and compiled code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from fastgmm._version import __version__
+
+__all__ = ["main"]
+
+FAILURE = 1
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+EXAMPLES = """\
+examples:
+  fastgmm fit faithful -k 1-6
+  fastgmm fit table.csv -k 3 --columns height,weight -o model.json --plot fit.png
+  fastgmm predict model.json new.csv --proba -o labels.csv
+"""
+
+DATA_HELP = """\
+DATA is a .csv or .tsv file (also .csv.gz), a .npy, .npz or .parquet file, or -
+for text on standard input.  Lines that begin with # are skipped.  Where there
+is no such file, 'faithful' and 'iris' name data that come with fastgmm.
+Columns of data without a header are named by their number, from 1.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line on `argv` (default: the process's arguments) and return its exit code.
+
+    0: done; 1: the data, the files or the fit made it impossible, said on standard error; 2: wrong usage;
+    130: interrupted; 141: whoever read the output stopped reading.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", module=r"fastgmm(\.|$)")
+            warnings.showwarning = _show_warning
+            _run(arguments)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("fastgmm: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        print(f"fastgmm: error: {_explain(error)}", file=sys.stderr)
+        return FAILURE
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from fastgmm import _commands
+
+    getattr(_commands, arguments.command)(arguments)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"fastgmm: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _explain(error: Exception) -> str:
+    """Return one line that says what went wrong, and which option may help."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory {error}".rstrip()
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    from fastgmm._tables import TableError
+
+    hints = {
+        "columns": "choose the columns with --columns",
+        "drop_missing": "leave out such rows with --drop-missing",
+        "array": "choose one with --array",
+    }
+    message = " ".join(str(error).split())
+    remedy = error.remedy if isinstance(error, TableError) else None
+    return message if remedy is None else f"{message} ({hints[remedy]})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastgmm",
+        description="Fit Gaussian mixtures and use them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fastgmm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_fit(commands)
+    _add_predict(commands)
+    _add_score(commands)
+    _add_sample(commands)
+    _add_info(commands)
+    return parser
+
+
+def _add_command(commands: Any, name: str, usage: str, summary: str, epilog: str | None = None) -> Any:
+    return commands.add_parser(
+        name,
+        usage=f"fastgmm {name} {usage}",
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_fit(commands: Any) -> None:
+    command = _add_command(commands, "fit", "[options] -k K DATA", "fit a mixture to data and describe it", DATA_HELP)
+    data = _add_data(command)
+    _add_weights(data)
+    model = command.add_argument_group("model")
+    model.add_argument(
+        "-k",
+        "--components",
+        type=_counts,
+        required=True,
+        metavar="K",
+        help="number of components; of several, such as 1-6 or 2,3,5, the one with the lowest BIC is kept",
+    )
+    model.add_argument(
+        "--covariance",
+        choices=["full", "tied", "diag", "spherical"],
+        default="full",
+        metavar="TYPE",
+        help="full, tied, diag or spherical (default: full)",
+    )
+    model.add_argument(
+        "--init",
+        choices=["kmeans", "k-means++", "random", "random_from_data"],
+        default="kmeans",
+        metavar="HOW",
+        help="where to start: kmeans, k-means++, random or random_from_data (default: kmeans)",
+    )
+    model.add_argument(
+        "--n-init", type=_positive, default=1, metavar="N", help="keep the best of N starts (default: 1)"
+    )
+    model.add_argument(
+        "--max-iter", type=_positive, default=100, metavar="N", help="stop after N iterations (default: 100)"
+    )
+    model.add_argument(
+        "--tol",
+        type=_not_negative,
+        default=1e-3,
+        metavar="T",
+        help="stop when the mean log-likelihood grows by less than T (default: 0.001)",
+    )
+    model.add_argument(
+        "--reg-covar", type=_not_negative, default=1e-6, metavar="R", help="add R to every variance (default: 1e-06)"
+    )
+    _add_seed(model)
+    _add_threads(model)
+    output = command.add_argument_group("output")
+    output.add_argument("-o", "--output", metavar="MODEL", help="write the model to this .json or .npz file")
+    output.add_argument("--labels", metavar="CSV", help="write the component of each row to this file (-: print it)")
+    output.add_argument("--plot", metavar="IMAGE", help="draw data and components (.png, .pdf, .svg; needs matplotlib)")
+    output.add_argument("-q", "--quiet", action="store_true", help="print no report and no progress")
+
+
+def _add_predict(commands: Any) -> None:
+    command = _add_command(
+        commands, "predict", "[options] MODEL DATA", "find the component that each row belongs to", DATA_HELP
+    )
+    command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
+    _add_data(command)
+    _add_threads(command)
+    command.add_argument("--proba", action="store_true", help="add the probability of each component: p0, p1, ...")
+    command.add_argument("--scores", action="store_true", help="add the log-density of the row: log_density")
+    _add_csv_output(command)
+
+
+def _add_score(commands: Any) -> None:
+    command = _add_command(commands, "score", "[options] MODEL DATA", "measure how well a model fits data", DATA_HELP)
+    command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
+    data = _add_data(command)
+    _add_weights(data)
+    _add_threads(command)
+
+
+def _add_sample(commands: Any) -> None:
+    command = _add_command(commands, "sample", "[options] MODEL", "draw random rows from a model")
+    command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
+    command.add_argument("-n", type=_positive, default=1, metavar="N", help="number of rows (default: 1)")
+    _add_seed(command)
+    command.add_argument("--labels", action="store_true", help="add the component that each row was drawn from")
+    _add_csv_output(command)
+
+
+def _add_info(commands: Any) -> None:
+    command = _add_command(commands, "info", "MODEL", "describe a model file")
+    command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
+
+
+def _add_data(command: argparse.ArgumentParser) -> Any:
+    command.add_argument("data", metavar="DATA", help="what to read, see below")
+    data = command.add_argument_group("data")
+    data.add_argument("--columns", type=_names, metavar="A,B,...", help="read these columns only, in this order")
+    data.add_argument(
+        "--header",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        metavar="WHETHER",
+        help="yes or no: the first row names the columns (default: auto, yes if it holds text above numbers)",
+    )
+    data.add_argument(
+        "--delimiter", type=_delimiter, metavar="C", help="what separates columns: a character, 'tab' or 'space'"
+    )
+    data.add_argument("--array", metavar="NAME", help="the array to read from an .npz file")
+    data.add_argument("--drop-missing", action="store_true", help="leave out rows with missing values")
+    return data
+
+
+def _add_weights(group: Any) -> None:
+    group.add_argument("--weights", metavar="COLUMN", help="the column that says how much each row counts")
+
+
+def _add_seed(group: Any) -> None:
+    group.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the random numbers (default: 0)")
+
+
+def _add_threads(group: Any) -> None:
+    group.add_argument("--threads", type=_positive, metavar="N", help="threads to compute with (default: all cores)")
+
+
+def _add_csv_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o", "--output", default="-", metavar="CSV", help="write to this file (default: standard output)"
+    )
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in next(csv.reader([text]))]
+    if "" in names:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as a,b,c")
+    return names
+
+
+def _counts(text: str) -> list[int]:
+    """Read ``3``, ``1-6`` or ``2,3,5`` as increasing numbers."""
+    counts: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        try:
+            low, high = int(first), int(last or first)
+        except ValueError:
+            low = high = 0
+        if not 1 <= low <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, nor some, such as 1-6 or 2,3,5")
+        counts.update(range(low, high + 1))
+    return sorted(counts)
+
+
+def _delimiter(text: str) -> str:
+    character = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
+    if len(character) != 1 or character in '"\r\n':
+        raise argparse.ArgumentTypeError(f"{text!r} is not a single character, 'tab' or 'space'")
+    return character
+
+
+def _bounded(convert: Callable[[str], Any], accept: Callable[[Any], bool], kind: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            number = convert(text)
+        except ValueError:
+            number = None
+        if number is None or not accept(number):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {kind}")
+        return number
+
+    return parse
+
+
+_positive = _bounded(int, lambda number: number >= 1, "a positive whole number")
+_seed = _bounded(int, lambda number: 0 <= number < 2**32, "a whole number from 0 to 4294967295")
+_not_negative = _bounded(float, lambda number: 0 <= number < math.inf, "a number of at least 0")

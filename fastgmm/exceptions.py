@@ -1,0 +1,55 @@
+"""Error and warning classes: scikit-learn's own where it is installed, so that ``except`` and filters keep working.
+
+Resolved when first used, because importing scikit-learn costs more than a whole small fit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+
+class CollapsedComponentError(ValueError):
+    """A component's covariance is not positive definite; `component` is its index."""
+
+    def __init__(self, component: int) -> None:
+        super().__init__(
+            "Fitting the mixture model failed because some components have ill-defined empirical covariance (for "
+            "instance caused by singleton or collapsed samples). Try to decrease the number of components, increase "
+            f"reg_covar, or scale the input data. (The first such component is number {component}.)"
+        )
+        self.component = component
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.component,)
+
+
+if TYPE_CHECKING:
+
+    class NotFittedError(ValueError, AttributeError):
+        """A method that needs a fitted model was called before ``fit``."""
+
+    class ConvergenceWarning(UserWarning):
+        """A fit stopped at ``max_iter``."""
+
+    class DataConversionWarning(UserWarning):
+        """Data were converted in a way that the user may not expect."""
+
+
+_FALLBACKS: dict[str, tuple[type, ...]] = {
+    "NotFittedError": (ValueError, AttributeError),
+    "ConvergenceWarning": (UserWarning,),
+    "DataConversionWarning": (UserWarning,),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FALLBACKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import sklearn.exceptions as origin
+
+        value = getattr(origin, name)
+    except ImportError:
+        value = type(name, _FALLBACKS[name], {"__module__": __name__})
+    globals()[name] = value
+    return value

@@ -1,0 +1,279 @@
+"""The E-step: from a density and rows to sufficient statistics, in one fused pass block by block.
+
+The accumulators of the lanes live as long as the object, so that the passes of a fit reuse their memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm import kernels
+from fastgmm.families import FAMILIES, Family
+from fastgmm.kernels import Density
+from fastgmm.statistics import Array, SufficientStatistics
+
+_NO_LABELS = np.empty(0, np.int64)
+_NO_TABLE = np.empty((0, 0))
+
+
+class Blocks:
+    """How a problem is cut: tiles, blocks of rows, lanes. Depends on its shape alone, never on threads or layout."""
+
+    def __init__(self, n_rows: int, n_components: int, n_features: int, lane_floats: int) -> None:
+        self.tile = kernels.tile_rows(n_components, n_features)
+        self.rows = kernels.block_rows(n_components, n_features, self.tile)
+        self.n_lanes = kernels.lane_count(
+            min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats
+        )
+        self.n_rows = n_rows
+
+    def __iter__(self) -> Iterator[slice]:
+        """Yield the slices of rows, in order."""
+        for start in range(0, self.n_rows, self.rows):
+            yield slice(start, min(start + self.rows, self.n_rows))
+
+
+def contiguous(X: NDArray, rows: slice) -> NDArray:
+    """Return X[rows] as a C-contiguous float32 or float64 array: a view where it is one, else a copy of the block."""
+    dtype = np.float32 if X.dtype == np.float32 else np.float64
+    return np.ascontiguousarray(X[rows], dtype=dtype)
+
+
+class Expectation:
+    """The E-step over one set of rows: call it with a density as often as needed.
+
+    Parameters
+    ----------
+    family : Family
+    X : (N, D) array of real numbers, any layout; float32 and float64 rows in C order are not copied
+    sample_weight : (N,) float64 array, or None for weight 1
+    n_threads : int or None
+        None takes Numba's current number.
+
+    Concurrent calls on one object are not safe; use one object a thread.
+    """
+
+    def __init__(
+        self, family: Family, X: NDArray, sample_weight: Array | None = None, n_threads: int | None = None
+    ) -> None:
+        self._family = family
+        self._X = X
+        self._sample_weight = sample_weight
+        self._n_threads = n_threads
+        self._total: SufficientStatistics | None = None
+        self._lanes: dict[tuple[int, ...], tuple[NDArray, ...]] = {}
+
+    def __call__(
+        self,
+        density: Density,
+        origin: Array | None = None,
+        mode: int = kernels.SOFT,
+        labels: NDArray[np.int64] | None = None,
+        responsibilities: Array | None = None,
+    ) -> SufficientStatistics:
+        """Return the statistics of all rows about `origin` ((K, D), default: the density's means).
+
+        `mode` says where responsibilities come from: ``kernels.SOFT`` or ``HARD`` (the density), ``LABELLED``
+        (`labels`, (N,) in 0..K-1) or ``GIVEN`` (`responsibilities`, (N, K)). Raises ValueError, naming the row,
+        where a squared distance overflows.
+        """
+        origin = density.mean if origin is None else np.ascontiguousarray(origin, np.float64)
+        total = self._total_scatter() if self._family.uses_total and mode == kernels.SOFT else None
+        statistics = self._sweep(density, origin, mode, labels, responsibilities, total is None)
+        if total is not None:
+            completed = _complete(self._family, statistics, total)
+            if completed is None:
+                # Components so narrow against their distances that the total scatter holds too few of their digits.
+                statistics = self._sweep(density, origin, mode, labels, responsibilities, True)
+            else:
+                statistics = completed
+        if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
+            self._explain(density)
+        return statistics
+
+    def _sweep(
+        self,
+        density: Density,
+        origin: Array,
+        mode: int,
+        labels: NDArray[np.int64] | None,
+        responsibilities: Array | None,
+        with_scatter: bool,
+    ) -> SufficientStatistics:
+        n_components, n_features = density.mean.shape
+        shape = self._family.shape(n_components, n_features) if with_scatter else (0, 0)
+        blocks = Blocks(len(self._X), n_components, n_features, n_components * (n_features + 1) + int(np.prod(shape)))
+        mass, deviation, scatter, log_evidence, ones = self._accumulators(blocks, n_components, n_features, shape)
+        weight = 0.0
+        for rows in blocks:
+            block = contiguous(self._X, rows)
+            if self._sample_weight is None:
+                block_weight = ones[: len(block)]
+                weight += len(block)
+            else:
+                block_weight = np.ascontiguousarray(self._sample_weight[rows], np.float64)
+                weight += float(block_weight.sum())
+            kernels.collect(
+                blocks.n_lanes,
+                self._n_threads,
+                density,
+                origin,
+                block,
+                block_weight,
+                mode,
+                _NO_LABELS if labels is None else np.ascontiguousarray(labels[rows], np.int64),
+                _NO_TABLE if responsibilities is None else np.ascontiguousarray(responsibilities[rows], np.float64),
+                blocks.tile,
+                mass,
+                deviation,
+                scatter,
+                log_evidence,
+            )
+        return SufficientStatistics(
+            origin,
+            mass.sum(axis=0),
+            deviation.sum(axis=0),
+            self._family.mirror(scatter.sum(axis=0)),
+            float(log_evidence.sum()),
+            weight,
+        )
+
+    def _accumulators(
+        self, blocks: Blocks, n_components: int, n_features: int, shape: tuple[int, ...]
+    ) -> tuple[NDArray, ...]:
+        key = (blocks.n_lanes, n_components, *shape)
+        if key not in self._lanes:
+            n_ones = min(blocks.n_rows, blocks.rows) if self._sample_weight is None else 0
+            self._lanes[key] = (
+                np.empty((blocks.n_lanes, n_components)),
+                np.empty((blocks.n_lanes, n_components, n_features)),
+                np.empty((blocks.n_lanes, *shape)),
+                np.empty(blocks.n_lanes),
+                np.ones(n_ones),
+            )
+        *accumulators, ones = self._lanes[key]
+        for array in accumulators:
+            array[...] = 0.0
+        return *accumulators, ones
+
+    def _total_scatter(self) -> SufficientStatistics:
+        """Return the statistics of all rows as one full component about their mean; computed once."""
+        if self._total is None:
+            whole = Expectation(FAMILIES["full"], self._X, self._sample_weight, self._n_threads)
+            first = np.asarray(self._X[:1], np.float64)
+            for _ in range(2):
+                density = FAMILIES["full"].isotropic(first, 0.0)
+                self._total = whole(density, mode=kernels.LABELLED, labels=np.broadcast_to(np.int64(0), len(self._X)))
+                first = self._total.mean
+        return self._total  # type: ignore[return-value]
+
+    def _explain(self, density: Density) -> None:
+        for rows in Blocks(len(self._X), *density.mean.shape, 1):
+            block = contiguous(self._X, rows)
+            scores = Scores(density, block, self._n_threads, evidence=True)
+            bad = np.flatnonzero(~np.isfinite(scores.evidence))
+            if len(bad):
+                raise ValueError(
+                    f"row {rows.start + int(bad[0])} of X lies so far from every component that its squared distance "
+                    "overflows float64: scale the data or remove the row"
+                )
+        raise ValueError("the second moments of X overflow float64: scale the data")
+
+
+def _complete(
+    family: Family, statistics: SufficientStatistics, total: SufficientStatistics
+) -> SufficientStatistics | None:
+    """Return statistics without a scatter with the one that follows from the data's `total`; None where it cancels.
+
+    sum_k sum_n w r (x - o_k)(x - o_k)^T = T - sum_k (d_k a_k^T + a_k d_k^T) - sum_k n_k a_k a_k^T with a_k = o_k - c,
+    for T the total scatter about c, and mass n_k and deviation d_k about the origin o_k.
+    """
+    scatter = total.scatter[0].copy()
+    about_centre = np.diag(scatter).copy()
+    shifted = SufficientStatistics(
+        statistics.origin, -statistics.mass, -statistics.deviation, scatter, statistics.log_evidence, statistics.weight
+    )
+    scatter = family.recentre(shifted, np.broadcast_to(total.mean, statistics.origin.shape)).scatter
+    if np.any(np.diag(scatter) < 1e-6 * about_centre):
+        return None
+    return SufficientStatistics(
+        statistics.origin,
+        statistics.mass,
+        statistics.deviation,
+        scatter,
+        statistics.log_evidence,
+        statistics.weight,
+    )
+
+
+class Scores:
+    """What a density says of rows: labels, log evidence, responsibilities and weighted sums, whichever are asked for.
+
+    Attributes
+    ----------
+    labels : (N,) int64, the component of highest log joint (the first of equals)
+    evidence : (N,) dtype of X, log sum_k exp(log joint), nat
+    responsibilities : (N, K) dtype of X
+    sum_evidence, sum_peak : float
+        Sums of w times the log evidence, and of w times the highest log joint; with `sample_weight` or ``sums=True``.
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        X: NDArray,
+        n_threads: int | None = None,
+        *,
+        labels: bool = False,
+        evidence: bool = False,
+        responsibilities: bool = False,
+        sums: bool = False,
+        sample_weight: Array | None = None,
+    ) -> None:
+        n_rows = len(X)
+        n_components, n_features = density.mean.shape
+        dtype = np.float32 if X.dtype == np.float32 else np.float64
+        sums = sums or sample_weight is not None
+        blocks = Blocks(n_rows, n_components, n_features, 2)
+        self.labels = np.empty(n_rows if labels else 0, np.int64)
+        self.evidence = np.empty(n_rows if evidence else 0, dtype)
+        self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), dtype)
+        ones = np.ones(min(n_rows, blocks.rows) if sums and sample_weight is None else 0)
+        lanes = np.zeros((blocks.n_lanes, 2))
+        for rows in blocks:
+            block = contiguous(X, rows)
+            if sample_weight is not None:
+                weight = np.ascontiguousarray(sample_weight[rows], np.float64)
+            else:
+                weight = ones[: len(block)]
+            kernels.score(
+                blocks.n_lanes,
+                n_threads,
+                density,
+                block,
+                blocks.tile,
+                weight,
+                self.labels[rows],
+                self.evidence[rows],
+                self.responsibilities[rows],
+                lanes,
+            )
+        self.sum_evidence, self.sum_peak = (float(total) for total in lanes.sum(axis=0))
+
+
+def e_step(
+    family: Family,
+    density: Density,
+    X: NDArray,
+    sample_weight: Array | None = None,
+    *,
+    n_threads: int | None = None,
+) -> SufficientStatistics:
+    """Return the statistics of the rows of X under the posterior responsibilities of `density`, about its means.
+
+    X (N, D) of float32 or float64, `sample_weight` (N,) or None for 1. Extra memory does not depend on N.
+    """
+    return Expectation(family, X, sample_weight, n_threads)(density)

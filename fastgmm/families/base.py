@@ -1,0 +1,236 @@
+"""What a covariance family is: a linear projection of outer products, and the shapes that follow from it.
+
+Everything here is written once for all families over the compiled contract (:mod:`fastgmm.kernels.contract`); a family
+adds its name, its shape, its parameter count, and how its whitener is shown to users.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm.kernels import closed_forms
+from fastgmm.kernels.densities import Density
+from fastgmm.statistics import SufficientStatistics
+
+Array = NDArray[np.float64]
+
+
+class Maximum(NamedTuple):
+    """Maximum-likelihood parameters of statistics; `status` and `component` as of ``kernels.maximise``."""
+
+    status: int
+    component: int
+    weights: Array
+    covariances: Array
+    density: Density
+
+
+class Family(ABC):
+    """A covariance family. Instances are stateless; compare them with ``is``."""
+
+    name: ClassVar[str]
+    density_type: ClassVar[type]
+    #: Whether the scatter follows from the total scatter of the data and the masses and deviations alone.
+    uses_total: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        """Return the name, as in ``<covariance family 'full'>``."""
+        return f"<covariance family {self.name!r}>"
+
+    def __reduce__(self) -> Any:
+        return type(self), ()
+
+    @abstractmethod
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Return the shape of a scatter, a covariance and a whitener."""
+
+    @abstractmethod
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        """Return the number of free covariance parameters."""
+
+    @abstractmethod
+    def precisions_cholesky(self, whitener: Array) -> Array:
+        """Return scikit-learn's ``precisions_cholesky_``: the transposed whitener for matrices."""
+
+    @abstractmethod
+    def whitener(self, precisions_cholesky: Array) -> Array:
+        """Return the whitener of scikit-learn's ``precisions_cholesky_``; the inverse of that method."""
+
+    @abstractmethod
+    def precisions(self, precisions_cholesky: Array) -> Array:
+        """Return the precisions (inverse covariances), in the family's shape."""
+
+    @abstractmethod
+    def whitener_of_precisions(self, precisions: Array) -> Array:
+        """Return the whitener of precisions in the family's shape."""
+
+    @abstractmethod
+    def covariances_of_whitener(self, whitener: Array) -> Array:
+        """Return the covariances of a whitener, in the family's shape."""
+
+    @abstractmethod
+    def isotropic_whitener(self, n_components: int, n_features: int, scale: float) -> Array:
+        """Return the whitener of the covariance scale**-2 times the identity, for every component."""
+
+    @abstractmethod
+    def from_matrix(self, matrix: Array, n_components: int) -> Array:
+        """Return the family's projection of one (D, D) matrix, given to every component: n_components rows' worth."""
+
+    @abstractmethod
+    def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return the covariances as dense matrices (K, D, D)."""
+
+    @abstractmethod
+    def colour(self, whitener: Array, k: int, noise: Array) -> Array:
+        """Return noise (n, D) of identity covariance turned into noise of component k's covariance."""
+
+    def mirror(self, scatter: Array) -> Array:
+        """Return the scatter with its upper triangle filled from the lower; scatters without one as they are."""
+        return scatter
+
+    def blank(self, n_components: int, n_features: int) -> Density:
+        """Return a density of this family filled with zeros, to be written by kernels."""
+        return self.density_type(
+            np.zeros(n_components), np.zeros((n_components, n_features)), np.zeros(self.shape(n_components, n_features))
+        )
+
+    def density(self, weights: Array, means: Array, covariances: Array) -> tuple[Density, int]:
+        """Return the density of mixture parameters, and the first block that is not positive definite, or -1."""
+        density = self.blank(*means.shape)
+        density.mean[...] = means
+        status, component = closed_forms.set_density(density, weights, np.ascontiguousarray(covariances, np.float64))
+        return density, -1 if status == closed_forms.OK else component
+
+    def density_of_whitener(self, weights: Array, means: Array, whitener: Array) -> Density:
+        """Return the density of mixing weights, means and whiteners (finite, positive diagonal)."""
+        density = self.density_type(
+            np.empty(len(weights)), np.array(means, np.float64, order="C"), np.array(whitener, np.float64, order="C")
+        )
+        closed_forms.set_log_scale(density, np.ascontiguousarray(weights, np.float64))
+        return density
+
+    def isotropic(self, centres: Array, scale: float) -> Density:
+        """Return the density with log joint -1/2 || scale (x - centre) ||^2: nearest centre wins."""
+        n_components, n_features = centres.shape
+        return self.density_type(
+            np.zeros(n_components),
+            np.array(centres, np.float64, order="C"),
+            self.isotropic_whitener(n_components, n_features, scale),
+        )
+
+    def zero(self, origin: Array) -> SufficientStatistics:
+        """Return the statistics of no rows about `origin` (K, D)."""
+        n_components, n_features = origin.shape
+        return SufficientStatistics(
+            origin,
+            np.zeros(n_components),
+            np.zeros((n_components, n_features)),
+            np.zeros(self.shape(n_components, n_features)),
+            0.0,
+            0.0,
+        )
+
+    def recentre(self, statistics: SufficientStatistics, origin: Array) -> SufficientStatistics:
+        """Return the same rows' statistics about another `origin` (K, D); exact but for rounding."""
+        origin = np.array(origin, np.float64, order="C")
+        deviation, scatter = statistics.deviation.copy(), statistics.scatter.copy()
+        closed_forms.move_origin(
+            self.blank(*origin.shape), statistics.origin, origin, statistics.mass, deviation, scatter
+        )
+        return SufficientStatistics(
+            origin, statistics.mass, deviation, scatter, statistics.log_evidence, statistics.weight
+        )
+
+    def centred(self, statistics: SufficientStatistics) -> Array:
+        """Return the scatter about the components' own means."""
+        scatter = statistics.scatter.copy()
+        density = self.blank(*statistics.origin.shape)
+        closed_forms.centre(density, statistics.mass, statistics.deviation, scatter)
+        return scatter
+
+    def maximise(self, statistics: SufficientStatistics, reg_covar: float, final: bool) -> Maximum:
+        """Return the parameters of highest likelihood for the statistics, with `reg_covar` added to every variance."""
+        shape = statistics.origin.shape
+        density = self.blank(*shape)
+        weights, covariances = np.empty(shape[0]), np.empty(self.shape(*shape))
+        status, component = closed_forms.maximise(
+            density,
+            weights,
+            covariances,
+            statistics.origin,
+            statistics.mass,
+            statistics.deviation,
+            statistics.scatter,
+            reg_covar,
+            final,
+        )
+        return Maximum(status, component, weights, covariances, density)
+
+
+class MatrixFamily(Family):
+    """What families with covariance matrices share; works on (..., D, D) arrays."""
+
+    def precisions_cholesky(self, whitener: Array) -> Array:
+        """Return the transposed whitener: upper triangular, precision = U U^T."""
+        return np.ascontiguousarray(np.swapaxes(whitener, -1, -2))
+
+    def whitener(self, precisions_cholesky: Array) -> Array:
+        """Return the transposed factor."""
+        return np.ascontiguousarray(np.swapaxes(precisions_cholesky, -1, -2))
+
+    def precisions(self, precisions_cholesky: Array) -> Array:
+        """Return U U^T."""
+        return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
+
+    def whitener_of_precisions(self, precisions: Array) -> Array:
+        """Return the lower triangular A with A^T A = precision: a Cholesky factor with rows and columns reversed."""
+        reversed_factor = np.linalg.cholesky(precisions[..., ::-1, ::-1])
+        return np.ascontiguousarray(np.swapaxes(reversed_factor[..., ::-1, ::-1], -1, -2))
+
+    def covariances_of_whitener(self, whitener: Array) -> Array:
+        """Return (A^T A)^-1."""
+        inverse = np.linalg.inv(whitener)
+        return inverse @ np.swapaxes(inverse, -1, -2)
+
+    def isotropic_whitener(self, n_components: int, n_features: int, scale: float) -> Array:
+        """Return scale times the identity."""
+        whitener = np.zeros(self.shape(n_components, n_features))
+        whitener[...] = scale * np.eye(n_features)
+        return whitener
+
+    def mirror(self, scatter: Array) -> Array:
+        """Return the scatter with its upper triangle filled from the lower."""
+        lower = np.tril(scatter)
+        return lower + np.swapaxes(np.tril(lower, -1), -1, -2)
+
+
+class VarianceFamily(Family):
+    """What families of plain variances share: everything is elementwise."""
+
+    def precisions_cholesky(self, whitener: Array) -> Array:
+        """Return the whitener: inverse standard deviations."""
+        return whitener.copy()
+
+    def whitener(self, precisions_cholesky: Array) -> Array:
+        """Return the factor itself."""
+        return precisions_cholesky
+
+    def precisions(self, precisions_cholesky: Array) -> Array:
+        """Return the squares."""
+        return precisions_cholesky**2
+
+    def whitener_of_precisions(self, precisions: Array) -> Array:
+        """Return the square roots."""
+        return np.sqrt(precisions)
+
+    def covariances_of_whitener(self, whitener: Array) -> Array:
+        """Return the inverse squares."""
+        return 1.0 / whitener**2
+
+    def isotropic_whitener(self, n_components: int, n_features: int, scale: float) -> Array:
+        """Return `scale` everywhere."""
+        return np.full(self.shape(n_components, n_features), scale)

@@ -1,0 +1,35 @@
+"""The diag family: a variance for every component and feature."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgmm.families.base import Array, VarianceFamily
+from fastgmm.kernels.densities import DiagDensity
+
+
+class Diag(VarianceFamily):
+    """Covariances (K, D)."""
+
+    name = "diag"
+    density_type = DiagDensity
+
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Return (K, D)."""
+        return n_components, n_features
+
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        """Return K D."""
+        return n_components * n_features
+
+    def from_matrix(self, matrix: Array, n_components: int) -> Array:
+        """Return the diagonal K times."""
+        return np.repeat(np.diag(matrix)[None], n_components, axis=0)
+
+    def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return diagonal matrices."""
+        return covariances[:, :, None] * np.eye(n_features)
+
+    def colour(self, whitener: Array, k: int, noise: Array) -> Array:
+        """Return the noise times component k's standard deviations."""
+        return noise / whitener[k]

@@ -1,0 +1,36 @@
+"""The full family: every component has a covariance matrix of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from fastgmm.families.base import Array, MatrixFamily
+from fastgmm.kernels.densities import FullDensity
+
+
+class Full(MatrixFamily):
+    """Covariances (K, D, D)."""
+
+    name = "full"
+    density_type = FullDensity
+
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Return (K, D, D)."""
+        return n_components, n_features, n_features
+
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        """Return K D (D + 1) / 2."""
+        return n_components * n_features * (n_features + 1) // 2
+
+    def from_matrix(self, matrix: Array, n_components: int) -> Array:
+        """Return the matrix K times."""
+        return np.repeat(matrix[None], n_components, axis=0)
+
+    def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return the covariances as they are."""
+        return covariances
+
+    def colour(self, whitener: Array, k: int, noise: Array) -> Array:
+        """Return the rows of noise multiplied by component k's Cholesky factor."""
+        return solve_triangular(whitener[k], noise.T, lower=True).T

@@ -1,0 +1,35 @@
+"""The spherical family: one variance for every component."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgmm.families.base import Array, VarianceFamily
+from fastgmm.kernels.densities import SphericalDensity
+
+
+class Spherical(VarianceFamily):
+    """Covariances (K,)."""
+
+    name = "spherical"
+    density_type = SphericalDensity
+
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Return (K,)."""
+        return (n_components,)
+
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        """Return K."""
+        return n_components
+
+    def from_matrix(self, matrix: Array, n_components: int) -> Array:
+        """Return the trace K times: a spherical scatter sums over features."""
+        return np.full(n_components, np.trace(matrix))
+
+    def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return multiples of the identity."""
+        return covariances[:, None, None] * np.eye(n_features)
+
+    def colour(self, whitener: Array, k: int, noise: Array) -> Array:
+        """Return the noise times component k's standard deviation."""
+        return noise / whitener[k]

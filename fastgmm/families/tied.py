@@ -1,0 +1,37 @@
+"""The tied family: all components share one covariance matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from fastgmm.families.base import Array, MatrixFamily
+from fastgmm.kernels.densities import TiedDensity
+
+
+class Tied(MatrixFamily):
+    """Covariance (D, D)."""
+
+    name = "tied"
+    density_type = TiedDensity
+    uses_total = True
+
+    def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Return (D, D)."""
+        return n_features, n_features
+
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        """Return D (D + 1) / 2."""
+        return n_features * (n_features + 1) // 2
+
+    def from_matrix(self, matrix: Array, n_components: int) -> Array:
+        """Return K times the matrix: a scatter sums over components."""
+        return n_components * matrix
+
+    def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return the covariance K times."""
+        return np.repeat(covariances[None], n_components, axis=0)
+
+    def colour(self, whitener: Array, k: int, noise: Array) -> Array:
+        """Return the rows of noise multiplied by the Cholesky factor."""
+        return solve_triangular(whitener, noise.T, lower=True).T

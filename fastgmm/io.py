@@ -1,0 +1,52 @@
+"""Reading tables of numbers, and writing and reading fitted models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from fastgmm._array_tables import read_numpy, read_parquet
+from fastgmm._model_files import ModelFileError, load_model, save_model
+from fastgmm._tables import Request, Table, TableError
+from fastgmm._text_tables import read_text
+
+__all__ = ["ModelFileError", "Table", "TableError", "load_model", "read_table", "save_model"]
+
+
+def read_table(
+    source: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    *,
+    weight: str | None = None,
+    expected: Sequence[str] | None = None,
+    header: Literal["auto", "yes", "no"] = "auto",
+    delimiter: str | None = None,
+    array: str | None = None,
+    drop_missing: bool = False,
+) -> Table:
+    """Read the numbers of `columns` (default: all but `weight`) from a file.
+
+    `source` is a path, or ``-`` for text on standard input.  ``.npy``, ``.npz`` and ``.parquet`` are read as such,
+    everything else as delimited text in UTF-8, compressed by gzip or not: blank lines and lines that begin with ``#``
+    are skipped, `delimiter` is a single character, by default the one of tab, semicolon, comma and blanks that divides
+    the first two lines alike, and the first row is a header if it holds nothing but text, or text above a number.
+    Columns without a name are known by their number, from "1".  `expected` holds the feature names of a model: those
+    columns are taken if `columns` is None and the source names its columns.  `array` chooses from an ``.npz`` file
+    with several arrays.
+
+    A row with a missing value (an empty cell, NA, NaN, null) is left out if `drop_missing`, an error if not.  Rows are
+    numbered from 1: lines of text as an editor counts them, elsewhere rows of data.
+
+    Raises TableError (a ValueError) that says which row and column is at fault, OSError for a file that cannot be
+    read, ImportError for Parquet without pyarrow.
+    """
+    name = os.fspath(source)
+    request = Request(columns, weight, expected)
+    suffix = Path(name).suffix.lower()
+    if suffix in (".npy", ".npz"):
+        return read_numpy(name, request, array, drop_missing)
+    if suffix in (".parquet", ".pq"):
+        return read_parquet(name, request, drop_missing)
+    return read_text(name, "standard input" if name == "-" else name, request, header, delimiter, drop_missing)

@@ -1,0 +1,185 @@
+"""How kernels are compiled, cached and launched: the only file that names a Numba option.
+
+Three things here are not Numba's defaults, each for a measured reason.
+
+* **Cache.** Numba stamps a cached function with the source file of that function alone, so an edit in a callee
+  elsewhere runs old machine code; and two processes that fill one index can swap entries. Here every cached file's
+  name holds a hash of *all* kernel sources and of the signature, and there is no index to race for.
+* **Threads.** A parallel region may not be entered twice at once under the ``workqueue`` layer, and never in a forked
+  child once GNU OpenMP has run in the parent. :class:`Driver` takes a lock in the first case and runs its serial twin
+  in the second; both give the same bits, because the lanes of a pass do not depend on threads.
+* **Families.** Functions passed as arguments miss the disk cache in every process. A :func:`dispatched` function is
+  chosen by the class of its first argument when it is compiled, costs nothing at run time, and is cached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import caching
+from numba.core.dispatcher import Dispatcher
+from numba.extending import overload
+from numba.np.ufunc import parallel as _pool
+
+# Never nnan/ninf: kernels rely on -inf (a component without weight) and detect NaN.
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+# Compensated arithmetic must not be re-associated.
+_EXACT = {"contract"}
+_COMMON = {"error_model": "numpy", "nogil": True}
+
+
+def _source_hash() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+#: Changes whenever any kernel source does. Close over it in your own cached functions that call these kernels.
+SOURCE_HASH = _source_hash()
+
+
+class _EntryFiles:
+    """One file an overload, named by what it holds, so that processes cannot mix entries up."""
+
+    def __init__(self, folder: str, stem: str) -> None:
+        self._folder = Path(folder)
+        self._module, self._name = stem.split(".", 1)
+
+    def _path(self, key: Any) -> Path:
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        return self._folder / f"{self._module}.{SOURCE_HASH}.{self._name}.{digest}.nbc"
+
+    def load(self, key: Any) -> Any:
+        try:
+            return pickle.loads(self._path(key).read_bytes())
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+
+    def save(self, key: Any, data: Any) -> None:
+        path = self._path(key)
+        scratch = path.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
+        # A cache that cannot be written (full disk, read-only folder) costs time, never a result.
+        with contextlib.suppress(OSError):
+            try:
+                scratch.write_bytes(caching.dumps(data))
+                os.replace(scratch, path)
+            finally:
+                scratch.unlink(missing_ok=True)
+            for old in self._folder.glob(f"{self._module}.*.nbc"):
+                if not old.name.startswith(f"{self._module}.{SOURCE_HASH}."):
+                    old.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        for path in self._folder.glob(f"{self._module}.{SOURCE_HASH}.{self._name}.*.nbc"):
+            path.unlink(missing_ok=True)
+
+
+class _Cache(caching.FunctionCache):
+    def __init__(self, function: Callable[..., Any], variant: str) -> None:
+        super().__init__(function)
+        self._cache_file = _EntryFiles(self._cache_path, f"{self._impl.filename_base}-{variant}")
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a serial function for use inside other compiled code (not cached by itself)."""
+    return numba.njit(fastmath=_FAST, **_COMMON)(function)
+
+
+def exact_kernel(function: Callable[..., Any]) -> Any:
+    """Compile like :func:`kernel`, keeping the written order of floating-point operations."""
+    return numba.njit(fastmath=_EXACT, **_COMMON)(function)
+
+
+def entry(function: Callable[..., Any], *, parallel: bool = False) -> Any:
+    """Compile a function that Python calls, and cache its machine code on disk where some folder is writable."""
+    compiled = numba.njit(fastmath=_FAST, parallel=parallel, **_COMMON)(function)
+    if isinstance(compiled, Dispatcher):
+        # RuntimeError: no writable folder for a cache.
+        with contextlib.suppress(RuntimeError):
+            compiled._cache = _Cache(function, "parallel" if parallel else "serial")
+    return compiled
+
+
+def dispatched(stub: Callable[..., Any]) -> Any:
+    """Turn `stub` into a function whose body is chosen by the class of its first argument, a NamedTuple.
+
+    ``stub.register(Class)`` decorates the body for one class. Works from Python, from compiled code, and with
+    compilation switched off (``NUMBA_DISABLE_JIT=1``).
+    """
+    bodies: dict[type, Callable[..., Any]] = {}
+
+    def function(record: Any, *arguments: Any) -> Any:
+        return bodies[type(record)](record, *arguments)
+
+    function.__name__, function.__qualname__ = stub.__name__, stub.__qualname__
+    function.__doc__, function.__module__ = stub.__doc__, stub.__module__
+
+    def register(record_type: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def keep(body: Callable[..., Any]) -> Callable[..., Any]:
+            bodies[record_type] = body
+            return body
+
+        return keep
+
+    @overload(function, jit_options={"fastmath": _FAST, **_COMMON}, strict=False)
+    def choose(record: Any, *arguments: Any) -> Any:
+        return bodies.get(getattr(record, "instance_class", None))
+
+    function.register = register  # type: ignore[attr-defined]
+    return function
+
+
+_workqueue_lock = threading.Lock()
+_forked_with_threads = False
+
+
+def _after_fork_in_child() -> None:
+    global _workqueue_lock, _forked_with_threads
+    _workqueue_lock = threading.Lock()
+    _forked_with_threads = _forked_with_threads or _pool._is_initialized
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@contextlib.contextmanager
+def _threads(n_threads: int | None):  # type: ignore[no-untyped-def]
+    available = numba.get_num_threads()
+    with _workqueue_lock if numba.threading_layer() == "workqueue" else contextlib.nullcontext():
+        numba.set_num_threads(min(n_threads or available, numba.config.NUMBA_NUM_THREADS))
+        try:
+            yield
+        finally:
+            numba.set_num_threads(available)
+
+
+class Driver:
+    """A function over lanes, compiled twice from one source: serial, and with its ``prange`` in parallel.
+
+    Call it with ``n_lanes`` (how many iterations its ``prange`` has) and ``n_threads`` (None: Numba's current number;
+    more than Numba was started with: all of those) before its own arguments. The number of threads is restored
+    afterwards. One lane, one thread, or a forked child run the serial form and start no threads.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.serial = entry(function)
+        self.parallel = entry(function, parallel=True)
+        self.__doc__ = function.__doc__
+
+    def __call__(self, n_lanes: int, n_threads: int | None, *arguments: Any) -> Any:
+        if n_lanes == 1 or n_threads == 1 or _forked_with_threads:
+            return self.serial(*arguments)
+        with _threads(n_threads):
+            return self.parallel(*arguments)

@@ -1,0 +1,122 @@
+"""The closed forms that turn statistics into parameters, for every family, in compiled code.
+
+Serial and thread-safe; callable from Python and from inside other compiled code.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastgmm.kernels import contract
+from fastgmm.kernels._compile import entry
+
+#: Status of :func:`maximise` and :func:`set_density`: fine, a covariance is not positive definite, or the moments were
+#: taken so far from the new means that the covariances lost their digits (collect again about the new means).
+OK = 0
+COLLAPSED = 1
+LOST_DIGITS = 2
+
+# Largest share of a scatter that may cancel: 1e-16 / 1e-8 leaves a variance eight digits.
+_CANCELLED = 1e-8
+# A spread below this many units in the last place of the mean is rounding, not data.
+_RESOLUTION = 4.0 * 2.220446049250313e-16
+
+
+@entry
+def centre(density, mass, deviation, scatter):
+    """Move the moments in `scatter` from their origin to the components' own means, in place (mass 0: left as it is).
+
+    scatter -= outer(deviation, deviation / mass), in the family's projection.
+    """
+    for k in range(mass.shape[0]):
+        if mass[k] > 0.0:
+            contract.project(density, k, -1.0 / mass[k], deviation[k], deviation[k], scatter)
+
+
+@entry
+def divide_by_pool(density, mass, scatter):
+    """Divide each block of `scatter` by the weight behind it, in place; a block without weight becomes 0."""
+    pool = contract.pool(density, mass)
+    flat = scatter.reshape((pool.size, scatter.size // pool.size))
+    for block in range(pool.size):
+        scale = 1.0 / pool[block] if pool[block] > 0.0 else 0.0
+        for i in range(flat.shape[1]):
+            flat[block, i] *= scale
+
+
+@entry
+def set_log_scale(density, weights):
+    """Overwrite ``density.log_scale`` with log(weight) + log|whitener| - D/2 log(2 pi)."""
+    n_components, n_features = density.mean.shape
+    for k in range(n_components):
+        log_weight = math.log(weights[k]) if weights[k] > 0.0 else -np.inf
+        density.log_scale[k] = log_weight + contract.log_determinant(density, k) - 0.5 * n_features * math.log(2 * math.pi)
+
+
+@entry
+def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg_covar, final):
+    """Overwrite `weights`, `covariance` and `density` with the maximum-likelihood parameters of the statistics.
+
+    A component without mass keeps its origin as its mean, and gets `reg_covar` as its variance. Returns (status,
+    component): OK; COLLAPSED, with the first component whose covariance is not positive definite (or, with
+    `reg_covar` 0, narrower than the resolution of its mean); or, unless `final`, LOST_DIGITS.
+    """
+    n_components, n_features = density.mean.shape
+    total = 0.0
+    for k in range(n_components):
+        total += mass[k]
+    covariance[...] = scatter
+    for k in range(n_components):
+        weights[k] = mass[k] / total
+        for d in range(n_features):
+            shift = deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0
+            density.mean[k, d] = origin[k, d] + shift
+    centre(density, mass, deviation, covariance)
+    pool = contract.pool(density, mass)
+    for k in range(n_components):
+        spread = 0.0
+        floor = 0.0
+        for d in range(n_features):
+            resolution = _RESOLUTION * density.mean[k, d]
+            spread += contract.variance(density, covariance, k, d)
+            floor += resolution * resolution
+        behind = pool[min(k, pool.size - 1)]
+        if reg_covar == 0.0 and spread <= floor * behind:
+            return COLLAPSED, k
+        for d in range(n_features):
+            # A shift of a few units in the last place is no loss: nothing finer could be had.
+            about_origin = contract.variance(density, scatter, k, d)
+            cancelled = contract.variance(density, covariance, k, d) < _CANCELLED * about_origin
+            if cancelled and not final and about_origin > 1e4 * floor * behind:
+                return LOST_DIGITS, k
+    divide_by_pool(density, mass, covariance)
+    contract.regularise(density, covariance, reg_covar)
+    return set_density(density, weights, covariance)
+
+
+@entry
+def set_density(density, weights, covariance):
+    """Overwrite the whitener and log scale of `density` from `weights` and `covariance`; return (status, component)."""
+    component = contract.whiten(density, covariance)
+    if component >= 0:
+        return COLLAPSED, component
+    set_log_scale(density, weights)
+    return OK, -1
+
+
+@entry
+def move_origin(density, origin, target, mass, deviation, scatter):
+    """Re-express the moments about `origin` as moments about `target` (K, D), in place: exact, for every family."""
+    n_components, n_features = origin.shape
+    gap = np.empty(n_features)
+    for k in range(n_components):
+        for d in range(n_features):
+            gap[d] = origin[k, d] - target[k, d]
+        contract.project(density, k, 2.0, deviation[k], gap, scatter)
+        contract.project(density, k, mass[k], gap, gap, scatter)
+        for d in range(n_features):
+            deviation[k, d] += mass[k] * gap[d]
+
+

@@ -1,0 +1,65 @@
+"""What a covariance family must provide in compiled code: one function each, chosen by the class of the density.
+
+Shapes: K components, D features, T rows of a tile. A tile `x` is feature-major, (D, T), float64, of which the first
+`n` columns hold rows; so are the buffers that go with it, so that vector lanes run over rows. A family's `scatter`,
+`covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.densities`).
+"""
+
+from __future__ import annotations
+
+from fastgmm.kernels._compile import dispatched
+
+
+@dispatched
+def workspace(density, tile_rows):
+    """Return a scratch array (rows, tile_rows) that the tile functions of this family need."""
+
+
+@dispatched
+def prepare(density):
+    """Return a 2-d table of constants derived from the density once per lane of rows (empty where none are needed)."""
+
+
+@dispatched
+def distance_tile(density, table, x, n, scratch, distance):
+    """Overwrite distance[k, :n] with the squared Mahalanobis distances of the tile's rows from each component."""
+
+
+@dispatched
+def accumulate_tile(density, origin, x, n, responsibility, distance, scratch, mass, deviation, scatter):
+    """Add the tile's weighted moments about `origin` to `mass` (K,), `deviation` (K, D) and `scatter`.
+
+    `responsibility` (K, T) holds w * r. `distance` holds what :func:`distance_tile` wrote, or is an empty array where
+    the responsibilities did not come from the density or `origin` is not ``density.mean``. Of a matrix scatter only
+    the lower triangle is defined. A `scatter` of size 0 is left alone.
+    """
+
+
+@dispatched
+def project(density, k, factor, u, v, scatter):
+    """Add `factor` times the family's projection of the symmetrised outer product u v^T to component k's scatter."""
+
+
+@dispatched
+def pool(density, mass):
+    """Return the weight behind each block of the scatter: the ML denominator and the VB degrees of freedom."""
+
+
+@dispatched
+def variance(density, covariance, k, j):
+    """Return the variance of feature j in component k."""
+
+
+@dispatched
+def regularise(density, covariance, amount):
+    """Add `amount` to every variance in `covariance`, in place."""
+
+
+@dispatched
+def whiten(density, covariance):
+    """Overwrite ``density.whitener`` from `covariance`; return the first block that is not positive, or -1."""
+
+
+@dispatched
+def log_determinant(density, k):
+    """Return the logarithm of the determinant of component k's whitener."""

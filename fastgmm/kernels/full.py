@@ -1,0 +1,81 @@
+"""The full family: a covariance matrix per component."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgmm.kernels import contract, matrix
+from fastgmm.kernels.densities import FullDensity
+from fastgmm.kernels.triangular import whiten_matrix
+
+
+@contract.workspace.register(FullDensity)
+def _workspace(density, tile_rows):
+    return np.empty((2 * density.mean.shape[1] + 4, tile_rows))
+
+
+@contract.prepare.register(FullDensity)
+def _prepare(density):
+    return np.empty((0, 0))
+
+
+@contract.distance_tile.register(FullDensity)
+def _distance_tile(density, table, x, n, scratch, distance):
+    n_components, n_features = density.mean.shape
+    u = scratch[:n_features]
+    z = scratch[2 * n_features :]
+    for k in range(n_components):
+        matrix.centre_tile(x, density.mean[k], n, u)
+        matrix.whitened_square(density.whitener[k], u, n, z, distance[k])
+
+
+@contract.accumulate_tile.register(FullDensity)
+def _accumulate_tile(density, origin, x, n, responsibility, distance, scratch, mass, deviation, scatter):
+    n_components, n_features = density.mean.shape
+    u = scratch[:n_features]
+    v = scratch[n_features : 2 * n_features]
+    for k in range(n_components):
+        r = responsibility[k]
+        s = 0.0
+        for b in range(n):
+            s += r[b]
+        if s == 0.0:
+            continue
+        mass[k] += s
+        matrix.weighted_moments(x, origin[k], r, n, u, v, deviation[k])
+        matrix.add_outer(u, v, n, scatter[k])
+
+
+@contract.project.register(FullDensity)
+def _project(density, k, factor, u, v, scatter):
+    matrix.add_symmetric(factor, u, v, scatter[k])
+
+
+@contract.pool.register(FullDensity)
+def _pool(density, mass):
+    return mass.copy()
+
+
+@contract.variance.register(FullDensity)
+def _variance(density, covariance, k, j):
+    return covariance[k, j, j]
+
+
+@contract.regularise.register(FullDensity)
+def _regularise(density, covariance, amount):
+    for k in range(covariance.shape[0]):
+        for j in range(covariance.shape[1]):
+            covariance[k, j, j] += amount
+
+
+@contract.whiten.register(FullDensity)
+def _whiten(density, covariance):
+    for k in range(covariance.shape[0]):
+        if not whiten_matrix(covariance[k], density.whitener[k]):
+            return k
+    return -1
+
+
+@contract.log_determinant.register(FullDensity)
+def _log_determinant(density, k):
+    return matrix.log_diagonal(density.whitener[k])

@@ -1,0 +1,78 @@
+"""k-means++ seeding (Arthur and Vassilvitskii 2007), greedy: the best of a few candidates at each step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgmm.kernels._compile import entry, kernel
+from fastgmm.kernels.blocks import pack_tile
+from fastgmm.kernels.matrix import square_distances
+
+_TILE = 256
+
+
+@kernel
+def _draw(cumulative, uniform):
+    """Return the first index whose cumulative weight exceeds `uniform` in [0, 1) times the total."""
+    n = cumulative.shape[0]
+    target = uniform * cumulative[n - 1]
+    low = 0
+    high = n - 1
+    while low < high:
+        middle = (low + high) // 2
+        if cumulative[middle] > target:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@entry
+def kmeans_plus_plus(points, weight, uniform, chosen):
+    """Overwrite `chosen` (K,) int64 with the rows of `points` (N, D) float64 that k-means++ picks as centres.
+
+    `weight` (N,) counts a row that often; `uniform` (K, C) holds random numbers in [0, 1), C candidates a step (the
+    first step uses one). Where all rows lie on chosen centres, further ones are drawn by weight. Serial.
+    """
+    n_rows, n_features = points.shape
+    n_centres, n_candidates = uniform.shape
+    x = np.empty((n_features, _TILE))
+    distance = np.empty((n_candidates, _TILE))
+    closest = np.full(n_rows, np.inf)
+    trial = np.empty((n_candidates, n_rows))
+    cumulative = np.empty(n_rows)
+    candidate = np.empty(n_candidates, np.int64)
+    centre = np.empty((n_candidates, n_features))
+    potential = np.empty(n_candidates)
+    for step in range(n_centres):
+        total = 0.0
+        for i in range(n_rows):
+            if step > 0:
+                total += weight[i] * closest[i]
+            cumulative[i] = total
+        if step == 0 or not total > 0.0:
+            total = 0.0
+            for i in range(n_rows):
+                total += weight[i]
+                cumulative[i] = total
+        for c in range(n_candidates):
+            candidate[c] = _draw(cumulative, uniform[step, c if step > 0 else 0])
+            centre[c] = points[candidate[c]]
+            potential[c] = 0.0
+        for start in range(0, n_rows, _TILE):
+            n = min(_TILE, n_rows - start)
+            pack_tile(points, start, n, x)
+            square_distances(x, centre, n, distance)
+            for c in range(n_candidates):
+                s = 0.0
+                for b in range(n):
+                    value = min(distance[c, b], closest[start + b])
+                    trial[c, start + b] = value
+                    s += weight[start + b] * value
+                potential[c] += s
+        best = 0
+        for c in range(1, n_candidates):
+            if potential[c] < potential[best]:
+                best = c
+        chosen[step] = candidate[best]
+        closest[:] = trial[best]

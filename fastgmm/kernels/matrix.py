@@ -1,0 +1,253 @@
+"""Blocks of a triangular product with a tile, and of a weighted scatter: shared by the families with a matrix.
+
+The 4 x 4 block is what a core's 32 vector registers hold: 16 scalars of the whitener broadcast (or 16 accumulators of
+the scatter), with the loop over the tile's rows inside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgmm.kernels._compile import kernel
+
+
+@kernel
+def centre_tile(x, mean, n, centred):
+    """Overwrite centred[d, :n] with x[d, :n] - mean[d]."""
+    for d in range(mean.shape[0]):
+        m = mean[d]
+        row = x[d]
+        out = centred[d]
+        for b in range(n):
+            out[b] = row[b] - m
+
+
+@kernel
+def whiten_rows(w, i, u, n, z):
+    """Overwrite z[0..3, :n] with rows i..i+3 of the lower triangular `w` times the tile `u`; i is a multiple of 4."""
+    z0 = z[0]
+    z1 = z[1]
+    z2 = z[2]
+    z3 = z[3]
+    for j in range(0, i + 4, 4):
+        a00, a01, a02, a03 = w[i, j], w[i, j + 1], w[i, j + 2], w[i, j + 3]
+        a10, a11, a12, a13 = w[i + 1, j], w[i + 1, j + 1], w[i + 1, j + 2], w[i + 1, j + 3]
+        a20, a21, a22, a23 = w[i + 2, j], w[i + 2, j + 1], w[i + 2, j + 2], w[i + 2, j + 3]
+        a30, a31, a32, a33 = w[i + 3, j], w[i + 3, j + 1], w[i + 3, j + 2], w[i + 3, j + 3]
+        u0 = u[j]
+        u1 = u[j + 1]
+        u2 = u[j + 2]
+        u3 = u[j + 3]
+        if j == 0:
+            for b in range(n):
+                x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
+                z0[b] = a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
+                z1[b] = a10 * x0 + a11 * x1 + a12 * x2 + a13 * x3
+                z2[b] = a20 * x0 + a21 * x1 + a22 * x2 + a23 * x3
+                z3[b] = a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
+        else:
+            for b in range(n):
+                x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
+                z0[b] += a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
+                z1[b] += a10 * x0 + a11 * x1 + a12 * x2 + a13 * x3
+                z2[b] += a20 * x0 + a21 * x1 + a22 * x2 + a23 * x3
+                z3[b] += a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
+
+
+@kernel
+def whiten_row(w, i, u, n, z0):
+    """Overwrite z0[:n] with row i of the lower triangular `w` times the tile `u`."""
+    a = w[i, 0]
+    row = u[0]
+    for b in range(n):
+        z0[b] = a * row[b]
+    for j in range(1, i + 1):
+        a = w[i, j]
+        row = u[j]
+        for b in range(n):
+            z0[b] += a * row[b]
+
+
+@kernel
+def whitened_square(w, u, n, z, distance):
+    """Overwrite distance[:n] with the squared norms of the columns of w u; `z` is scratch of 4 rows."""
+    n_features = w.shape[0]
+    whole = n_features - n_features % 4
+    z0 = z[0]
+    z1 = z[1]
+    z2 = z[2]
+    z3 = z[3]
+    for b in range(n):
+        distance[b] = 0.0
+    for i in range(0, whole, 4):
+        whiten_rows(w, i, u, n, z)
+        for b in range(n):
+            distance[b] += z0[b] * z0[b] + z1[b] * z1[b] + z2[b] * z2[b] + z3[b] * z3[b]
+    for i in range(whole, n_features):
+        whiten_row(w, i, u, n, z0)
+        for b in range(n):
+            distance[b] += z0[b] * z0[b]
+
+
+@kernel
+def weighted_moments(x, mean, r, n, u, v, deviation):
+    """Overwrite `u` with the tile centred on `mean` and `v` with r times it; add the row sums of `v` to `deviation`."""
+    for d in range(mean.shape[0]):
+        m = mean[d]
+        row = x[d]
+        ud = u[d]
+        vd = v[d]
+        s = 0.0
+        for b in range(n):
+            y = row[b] - m
+            q = r[b] * y
+            ud[b] = y
+            vd[b] = q
+            s += q
+        deviation[d] += s
+
+
+@kernel
+def add_outer(u, v, n, scatter):
+    """Add the lower triangle of v u^T, over the tile's n rows, to the (D, D) `scatter`."""
+    n_features = scatter.shape[0]
+    whole = n_features - n_features % 4
+    for i in range(0, whole, 4):
+        v0 = v[i]
+        v1 = v[i + 1]
+        v2 = v[i + 2]
+        v3 = v[i + 3]
+        for j in range(0, i + 4, 4):
+            u0 = u[j]
+            u1 = u[j + 1]
+            u2 = u[j + 2]
+            u3 = u[j + 3]
+            s00 = s01 = s02 = s03 = 0.0
+            s10 = s11 = s12 = s13 = 0.0
+            s20 = s21 = s22 = s23 = 0.0
+            s30 = s31 = s32 = s33 = 0.0
+            for b in range(n):
+                x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
+                y = v0[b]
+                s00 += y * x0
+                s01 += y * x1
+                s02 += y * x2
+                s03 += y * x3
+                y = v1[b]
+                s10 += y * x0
+                s11 += y * x1
+                s12 += y * x2
+                s13 += y * x3
+                y = v2[b]
+                s20 += y * x0
+                s21 += y * x1
+                s22 += y * x2
+                s23 += y * x3
+                y = v3[b]
+                s30 += y * x0
+                s31 += y * x1
+                s32 += y * x2
+                s33 += y * x3
+            scatter[i, j] += s00
+            scatter[i, j + 1] += s01
+            scatter[i, j + 2] += s02
+            scatter[i, j + 3] += s03
+            scatter[i + 1, j] += s10
+            scatter[i + 1, j + 1] += s11
+            scatter[i + 1, j + 2] += s12
+            scatter[i + 1, j + 3] += s13
+            scatter[i + 2, j] += s20
+            scatter[i + 2, j + 1] += s21
+            scatter[i + 2, j + 2] += s22
+            scatter[i + 2, j + 3] += s23
+            scatter[i + 3, j] += s30
+            scatter[i + 3, j + 1] += s31
+            scatter[i + 3, j + 2] += s32
+            scatter[i + 3, j + 3] += s33
+    for i in range(whole, n_features):
+        vi = v[i]
+        for j in range(i + 1):
+            uj = u[j]
+            s = 0.0
+            for b in range(n):
+                s += vi[b] * uj[b]
+            scatter[i, j] += s
+
+
+@kernel
+def add_symmetric(factor, u, v, scatter):
+    """Add factor/2 (u v^T + v u^T) to the (D, D) `scatter`."""
+    n_features = scatter.shape[0]
+    for i in range(n_features):
+        for j in range(n_features):
+            scatter[i, j] += factor * 0.5 * (u[i] * v[j] + v[i] * u[j])
+
+
+@kernel
+def log_diagonal(matrix):
+    """Return the sum of the logarithms of the diagonal of `matrix`."""
+    s = 0.0
+    for i in range(matrix.shape[0]):
+        s += np.log(matrix[i, i])
+    return s
+
+
+@kernel
+def square_distances(x, mean, n, distance):
+    """Overwrite distance[k, :n] with the squared Euclidean distances of the tile's rows from mean[k]."""
+    n_components, n_features = mean.shape
+    whole = n_features - n_features % 4
+    for k in range(n_components):
+        m = mean[k]
+        out = distance[k]
+        for b in range(n):
+            out[b] = 0.0
+        for d in range(0, whole, 4):
+            m0, m1, m2, m3 = m[d], m[d + 1], m[d + 2], m[d + 3]
+            x0 = x[d]
+            x1 = x[d + 1]
+            x2 = x[d + 2]
+            x3 = x[d + 3]
+            for b in range(n):
+                y0 = x0[b] - m0
+                y1 = x1[b] - m1
+                y2 = x2[b] - m2
+                y3 = x3[b] - m3
+                out[b] += y0 * y0 + y1 * y1 + y2 * y2 + y3 * y3
+        for d in range(whole, n_features):
+            m0 = m[d]
+            x0 = x[d]
+            for b in range(n):
+                y0 = x0[b] - m0
+                out[b] += y0 * y0
+
+
+@kernel
+def add_deviation(x, mean, r, n, deviation):
+    """Add the sums over the tile of r times (x - mean) to `deviation` (D,)."""
+    n_features = mean.shape[0]
+    whole = n_features - n_features % 4
+    for d in range(0, whole, 4):
+        m0, m1, m2, m3 = mean[d], mean[d + 1], mean[d + 2], mean[d + 3]
+        x0 = x[d]
+        x1 = x[d + 1]
+        x2 = x[d + 2]
+        x3 = x[d + 3]
+        s0 = s1 = s2 = s3 = 0.0
+        for b in range(n):
+            q = r[b]
+            s0 += q * (x0[b] - m0)
+            s1 += q * (x1[b] - m1)
+            s2 += q * (x2[b] - m2)
+            s3 += q * (x3[b] - m3)
+        deviation[d] += s0
+        deviation[d + 1] += s1
+        deviation[d + 2] += s2
+        deviation[d + 3] += s3
+    for d in range(whole, n_features):
+        m0 = mean[d]
+        x0 = x[d]
+        s0 = 0.0
+        for b in range(n):
+            s0 += r[b] * (x0[b] - m0)
+        deviation[d] += s0

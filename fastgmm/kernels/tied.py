@@ -1,0 +1,106 @@
+"""The tied family: one covariance matrix for all components.
+
+Rows are whitened once, about the mean of the heaviest component (so that data far from the origin lose nothing);
+after that a component costs what a spherical one does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgmm.kernels import contract, matrix
+from fastgmm.kernels.densities import TiedDensity
+from fastgmm.kernels.triangular import whiten_matrix
+
+
+@contract.workspace.register(TiedDensity)
+def _workspace(density, tile_rows):
+    return np.empty((2 * density.mean.shape[1] + 4, tile_rows))
+
+
+@contract.prepare.register(TiedDensity)
+def _prepare(density):
+    # Row 0: the centre. Row k + 1: the whitened mean of component k about it.
+    n_components, n_features = density.mean.shape
+    heaviest = 0
+    for k in range(1, n_components):
+        if density.log_scale[k] > density.log_scale[heaviest]:
+            heaviest = k
+    table = np.zeros((n_components + 1, n_features))
+    centre = density.mean[heaviest]
+    table[0] = centre
+    for k in range(n_components):
+        for i in range(n_features):
+            s = 0.0
+            for j in range(i + 1):
+                s += density.whitener[i, j] * (density.mean[k, j] - centre[j])
+            table[k + 1, i] = s
+    return table
+
+
+@contract.distance_tile.register(TiedDensity)
+def _distance_tile(density, table, x, n, scratch, distance):
+    n_components, n_features = density.mean.shape
+    whole = n_features - n_features % 4
+    u = scratch[:n_features]
+    y = scratch[n_features : 2 * n_features]
+    matrix.centre_tile(x, table[0], n, u)
+    for i in range(0, whole, 4):
+        matrix.whiten_rows(density.whitener, i, u, n, y[i : i + 4])
+    for i in range(whole, n_features):
+        matrix.whiten_row(density.whitener, i, u, n, y[i])
+    matrix.square_distances(y, table[1:], n, distance)
+
+
+@contract.accumulate_tile.register(TiedDensity)
+def _accumulate_tile(density, origin, x, n, responsibility, distance, scratch, mass, deviation, scatter):
+    n_components, n_features = density.mean.shape
+    u = scratch[:n_features]
+    v = scratch[n_features : 2 * n_features]
+    for k in range(n_components):
+        r = responsibility[k]
+        s = 0.0
+        for b in range(n):
+            s += r[b]
+        if s == 0.0:
+            continue
+        mass[k] += s
+        if scatter.size > 0:
+            matrix.weighted_moments(x, origin[k], r, n, u, v, deviation[k])
+            matrix.add_outer(u, v, n, scatter)
+        else:
+            matrix.add_deviation(x, origin[k], r, n, deviation[k])
+
+
+@contract.project.register(TiedDensity)
+def _project(density, k, factor, u, v, scatter):
+    matrix.add_symmetric(factor, u, v, scatter)
+
+
+@contract.pool.register(TiedDensity)
+def _pool(density, mass):
+    total = np.zeros(1)
+    for k in range(mass.shape[0]):
+        total[0] += mass[k]
+    return total
+
+
+@contract.variance.register(TiedDensity)
+def _variance(density, covariance, k, j):
+    return covariance[j, j]
+
+
+@contract.regularise.register(TiedDensity)
+def _regularise(density, covariance, amount):
+    for j in range(covariance.shape[0]):
+        covariance[j, j] += amount
+
+
+@contract.whiten.register(TiedDensity)
+def _whiten(density, covariance):
+    return -1 if whiten_matrix(covariance, density.whitener) else 0
+
+
+@contract.log_determinant.register(TiedDensity)
+def _log_determinant(density, k):
+    return matrix.log_diagonal(density.whitener)

@@ -1,0 +1,59 @@
+"""Cholesky factor and triangular inverse of one matrix, in loops that vectorise: no LAPACK call, no exception inside."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastgmm.kernels._compile import kernel
+
+
+@kernel
+def cholesky(matrix, factor):
+    """Write the lower Cholesky factor of the symmetric (D, D) `matrix` over the lower triangle of `factor`.
+
+    Reads the lower triangle only. Returns False, with `factor` unfinished, where a pivot is not above rounding error
+    relative to its own diagonal entry (or is NaN). D**3/3 flops; thread-safe.
+    """
+    n = matrix.shape[0]
+    for i in range(n):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(j):
+                s += factor[i, m] * factor[j, m]
+            s = matrix[i, j] - s
+            if i > j:
+                factor[i, j] = s / factor[j, j]
+            elif s > 2.0 * (i + 1) * 2.220446049250313e-16 * matrix[i, i]:
+                factor[i, i] = math.sqrt(s)
+            else:
+                return False
+    return True
+
+
+@kernel
+def invert_lower(factor, inverse):
+    """Overwrite the (D, D) `inverse` with the inverse of the lower triangular `factor`; zeros above. Thread-safe."""
+    n = factor.shape[0]
+    for i in range(n):
+        for j in range(n):
+            inverse[i, j] = 0.0
+        for m in range(i):
+            c = factor[i, m]
+            for j in range(m + 1):
+                inverse[i, j] -= c * inverse[m, j]
+        scale = 1.0 / factor[i, i]
+        for j in range(i):
+            inverse[i, j] *= scale
+        inverse[i, i] = scale
+
+
+@kernel
+def whiten_matrix(covariance, whitener):
+    """Overwrite `whitener` with the inverse Cholesky factor of (D, D) `covariance`; False if not positive definite."""
+    factor = np.empty(covariance.shape)
+    if not cholesky(covariance, factor):
+        return False
+    invert_lower(factor, whitener)
+    return True

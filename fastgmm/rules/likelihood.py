@@ -1,0 +1,58 @@
+"""The EM rule: maximum-likelihood parameters, with scikit-learn's ``reg_covar`` added to the variances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.families import Family
+from fastgmm.kernels import Density
+from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
+from fastgmm.statistics import Array, SufficientStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianParameters:
+    """Maximum-likelihood state: mixing weights (K,), covariances (the family's shape), and their density.
+
+    `trusted` is False where the statistics' origin was so far from the means that the covariances lost their digits.
+    """
+
+    weights: Array
+    covariances: Array
+    density: Density
+    trusted: bool = True
+
+    @property
+    def means(self) -> Array:
+        """The means, (K, D)."""
+        return self.density.mean
+
+
+class MaximumLikelihood:
+    """Expectation maximisation. The bound is the weighted mean log-likelihood of a row; it never falls (reg_covar 0)."""
+
+    def __init__(self, family: Family, reg_covar: float) -> None:
+        self.family = family
+        self.reg_covar = reg_covar
+
+    def density(self, state: GaussianParameters) -> Density:
+        """Return what the kernels score rows with."""
+        return state.density
+
+    def update(self, statistics: SufficientStatistics, final: bool = False) -> GaussianParameters:
+        """Return the parameters that maximise the likelihood of the statistics.
+
+        `final` accepts covariances with few digits left (the statistics are about the means already). Raises
+        CollapsedComponentError, naming the component.
+        """
+        maximum = self.family.maximise(statistics, self.reg_covar, final)
+        if maximum.status == COLLAPSED:
+            raise CollapsedComponentError(maximum.component)
+        return GaussianParameters(
+            maximum.weights, maximum.covariances, maximum.density, maximum.status != LOST_DIGITS
+        )
+
+    def bound(self, state: GaussianParameters, statistics: SufficientStatistics) -> float:
+        """Return the mean log-likelihood of a row of weight 1 under the state that made the statistics, in nat."""
+        return statistics.log_evidence / statistics.weight

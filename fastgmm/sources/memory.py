@@ -1,0 +1,46 @@
+"""Rows that are an array: in memory, or mapped from a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm.expectation import Expectation
+from fastgmm.families import Family
+from fastgmm.kernels import Density
+from fastgmm.statistics import Array, SufficientStatistics
+
+
+class MemorySource:
+    """An (N, D) array of real numbers with optional row weights; parameters as of ``Expectation``."""
+
+    def __init__(
+        self, family: Family, X: NDArray, sample_weight: Array | None = None, n_threads: int | None = None
+    ) -> None:
+        self.family = family
+        self.n_rows, self.n_features = X.shape
+        self._X = X
+        self._sample_weight = sample_weight
+        self._expectation = Expectation(family, X, sample_weight, n_threads)
+        self.n_threads = n_threads
+
+    def collect(self, density: Density, origin: Array | None = None, **assignment: Any) -> SufficientStatistics:
+        """Return the statistics of all rows; arguments as of ``Expectation.__call__``."""
+        return self._expectation(density, origin, **assignment)
+
+    def sample(self, n_rows: int, random_state: Any) -> tuple[Array, Array]:
+        """Return at most `n_rows` different rows of positive weight, as float64 in order, and their weights.
+
+        All of them where there are no more; else drawn at random, a few less than `n_rows`.
+        """
+        weighted = self._sample_weight is not None
+        candidates = np.flatnonzero(self._sample_weight) if weighted else None
+        n_candidates = self.n_rows if candidates is None else len(candidates)
+        if n_candidates > n_rows:
+            drawn = np.unique((random_state.uniform(size=n_rows) * n_candidates).astype(np.int64))
+            candidates = drawn if candidates is None else candidates[drawn]
+        X = self._X if candidates is None else self._X[candidates]
+        weight = self._sample_weight[candidates] if self._sample_weight is not None else np.ones(len(X))
+        return np.array(X, np.float64, order="C"), np.array(weight, np.float64)

@@ -1,0 +1,90 @@
+"""Sufficient statistics: the only thing that travels between layers, batches, threads and machines.
+
+Moments are taken about the means of the E-step that made them, not about zero: additive *and* stable. With data at an
+offset of 1e8, raw second moments lose every digit of a unit variance; these lose none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SufficientStatistics:
+    """Additive statistics of weighted rows under responsibilities r, about fixed points.
+
+    Attributes
+    ----------
+    origin : (K, D), units of x
+        The points that the moments are taken about.
+    mass : (K,), weight
+        Sum of w r.
+    deviation : (K, D), weight * x
+        Sum of w r (x - origin).
+    scatter : the family's shape, weight * x^2
+        The family's projection of the sum of w r (x - origin)(x - origin)^T.
+    log_evidence : float, weight * nat
+        Sum of w log sum_k exp(log joint).
+    weight : float
+        Sum of w.
+
+    Statistics about the same origin form a commutative monoid under ``+``, and ``c * statistics`` (c >= 0) scales the
+    weight of every row by c. There is no ``-``: a difference of statistics need not be statistics of anything.
+    """
+
+    origin: Array
+    mass: Array
+    deviation: Array
+    scatter: Array
+    log_evidence: float
+    weight: float
+
+    def __add__(self, other: SufficientStatistics) -> SufficientStatistics:
+        """Return the statistics of both sets of rows together; ValueError where the origins differ."""
+        if not isinstance(other, SufficientStatistics):
+            return NotImplemented
+        if self.origin is not other.origin and not np.array_equal(self.origin, other.origin):
+            raise ValueError(
+                "statistics about different origins cannot be added: recentre one of them first (Family.recentre)"
+            )
+        if self.scatter.shape != other.scatter.shape:
+            raise ValueError(
+                "statistics of different covariance families cannot be added: "
+                f"their scatters have shapes {self.scatter.shape} and {other.scatter.shape}"
+            )
+        return SufficientStatistics(
+            self.origin,
+            self.mass + other.mass,
+            self.deviation + other.deviation,
+            self.scatter + other.scatter,
+            self.log_evidence + other.log_evidence,
+            self.weight + other.weight,
+        )
+
+    def __mul__(self, factor: float) -> SufficientStatistics:
+        """Return the statistics with every row's weight multiplied by `factor` >= 0; ValueError otherwise."""
+        if not np.isscalar(factor):
+            return NotImplemented
+        if not (factor >= 0 and np.isfinite(factor)):  # type: ignore[operator]
+            raise ValueError(f"statistics can be scaled by a finite factor >= 0, got {factor!r}")
+        return SufficientStatistics(
+            self.origin,
+            factor * self.mass,
+            factor * self.deviation,
+            factor * self.scatter,
+            factor * self.log_evidence,
+            factor * self.weight,
+        )
+
+    __rmul__ = __mul__
+
+    @property
+    def mean(self) -> Array:
+        """The components' weighted means, (K, D); the origin for a component without mass."""
+        safe = np.where(self.mass > 0, self.mass, 1.0)
+        return self.origin + np.where(self.mass > 0, 1.0, 0.0)[:, None] * self.deviation / safe[:, None]

@@ -1,0 +1,300 @@
+"""Checks at the door: what the package takes from users. Nothing inside checks again.
+
+Messages name the argument, the rule and the value received; where scikit-learn has a text for the fault, it is that.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import exceptions
+from fastgmm.families import FAMILIES, Family
+from fastgmm.statistics import Array
+
+_FINITE_BLOCK = 2**20
+
+
+def as_array(value: ArrayLike, name: str) -> NDArray:
+    """Return an array of real numbers: float32 and float64 as they are, everything else as float64."""
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(
+            f"Sparse data was passed for {name}, but dense data is required. Use '.toarray()' to convert to a dense "
+            "numpy array."
+        )
+    array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported\n{name} has dtype {array.dtype}")
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if array.dtype.kind in "OUS":
+        try:
+            return array.astype(np.float64)
+        except TypeError as error:
+            raise TypeError(f"{name}: argument must be a string or a number ({error})") from error
+        except ValueError as error:
+            raise ValueError(f"{name} must hold numbers: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    # Integers stay as they are: kernels convert them block by block.
+    return array if array.dtype.kind in "iu" and array.ndim == 2 else array.astype(np.float64)
+
+
+def require_finite(array: NDArray, name: str) -> None:
+    """Raise ValueError, with the first place, where a value is NaN or infinite."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    step = max(1, _FINITE_BLOCK // max(1, array[0].size)) if array.ndim > 1 else _FINITE_BLOCK
+    for start in range(0, len(array), step):
+        block = array[start : start + step]
+        with np.errstate(over="ignore", invalid="ignore"):
+            fine = math.isfinite(block.sum(dtype=np.float64))
+        if not fine and not np.isfinite(block).all():
+            place = np.argwhere(~np.isfinite(block))[0]
+            where = f"row {start + place[0]}" + (f", column {place[1]}" if array.ndim == 2 else "")
+            kind = "NaN" if np.isnan(block[tuple(place)]) else "infinity"
+            raise ValueError(
+                f"Input {name} contains {kind} ({where}). Mixtures need complete rows of finite numbers: "
+                "drop or impute the others."
+            )
+
+
+def check_rows(X: ArrayLike, estimator: str, *, minimum: int = 1) -> NDArray:
+    """Return X as an (N, D) array of finite real numbers with at least `minimum` rows; raises ValueError, TypeError."""
+    array = as_array(X, "X")
+    if array.ndim == 0:
+        raise ValueError(f"Expected 2D array, got scalar array instead:\narray={array}.\nReshape your data.")
+    if array.ndim == 1:
+        raise ValueError(
+            f"Expected 2D array, got 1D array instead:\narray of {len(array)} numbers.\nReshape your data either using "
+            "array.reshape(-1, 1) if your data has a single feature or array.reshape(1, -1) if it contains a single "
+            "sample."
+        )
+    if array.ndim > 2:
+        raise ValueError(f"Found array with dim {array.ndim}, while dim <= 2 is required by {estimator}.")
+    if array.shape[0] < minimum:
+        raise ValueError(
+            f"Found array with {array.shape[0]} sample(s) (shape={array.shape}) while a minimum of {minimum} is "
+            f"required by {estimator}."
+        )
+    if array.shape[1] < 1:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required by {estimator}."
+        )
+    require_finite(array, "X")
+    return array
+
+
+def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Array | None:
+    """Return row weights as (N,) float64, or None; ValueError unless finite, >= 0, and not all 0."""
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(n_samples, float(sample_weight))
+    weight = as_array(sample_weight, "sample_weight")
+    if weight.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D array.")
+    if weight.shape != (n_samples,):
+        raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}!")
+    require_finite(weight, "sample_weight")
+    if weight.min() < 0:
+        row = int(np.argmin(weight))
+        raise ValueError(f"sample_weight must be >= 0, got {weight[row]} in row {row}.")
+    if not weight.max() > 0:
+        raise ValueError("sample_weight must be positive for at least one row, got zeros only.")
+    return weight.astype(np.float64, copy=False)
+
+
+def feature_names(X: Any) -> NDArray | None:
+    """Return the column names of a data frame whose names are all strings, as an object array; else None."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not hasattr(X, "__len__"):
+        return None
+    names = list(columns)
+    kinds = {type(name).__name__ for name in names if not isinstance(name, str)}
+    if kinds and any(isinstance(name, str) for name in names):
+        raise TypeError(
+            "Feature names are only supported if all input features have string names, but your input has "
+            f"{sorted(kinds | {'str'})} as feature name / column name types. If you want feature names to be stored "
+            "and validated, you must convert them all to strings, by using X.columns = X.columns.astype(str) for "
+            "example. Otherwise you can remove feature / column names from your input data, or convert them all to a "
+            "non-string data type."
+        )
+    return None if kinds or not names else np.array(names, dtype=object)
+
+
+def check_feature_names(fitted: NDArray | None, X: Any, estimator: str) -> None:
+    """Warn where X or the model alone has column names; ValueError where both have and they differ."""
+    given = feature_names(X)
+    if fitted is None and given is None:
+        return
+    if given is None:
+        warnings.warn(
+            f"X does not have valid feature names, but {estimator} was fitted with feature names", stacklevel=4
+        )
+    elif fitted is None:
+        warnings.warn(f"X has feature names, but {estimator} was fitted without feature names", stacklevel=4)
+    elif len(fitted) != len(given) or not np.all(fitted == given):
+        message = "The feature names should match those that were passed during fit.\n"
+        unseen = sorted(set(given) - set(fitted))
+        missing = sorted(set(fitted) - set(given))
+        for title, names in (
+            ("Feature names unseen at fit time", unseen),
+            ("Feature names seen at fit time, yet now missing", missing),
+        ):
+            if names:
+                message += f"{title}:\n" + "".join(f"- {name}\n" for name in names[:5])
+                message += "- ...\n" if len(names) > 5 else ""
+        if not unseen and not missing:
+            message += "Feature names must be in the same order as they were in fit.\n"
+        raise ValueError(message)
+
+
+def check_n_features(X: NDArray, expected: int, estimator: str) -> None:
+    """ValueError unless X has the number of columns that the model was fitted with."""
+    if X.shape[1] != expected:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {estimator} is expecting {expected} features as input."
+        )
+
+
+def check_random_state(random_state: Any) -> Any:
+    """Return a NumPy random number generator from None, an integer, a RandomState or a Generator."""
+    if random_state is None or random_state is np.random:
+        return np.random.mtrand._rand  # the generator behind np.random.seed, as in scikit-learn
+    if isinstance(random_state, numbers.Integral):
+        return np.random.RandomState(int(random_state))
+    if isinstance(random_state, np.random.RandomState | np.random.Generator):
+        return random_state
+    raise ValueError(
+        "random_state must be None, an integer, a numpy.random.RandomState or a numpy.random.Generator, got "
+        f"{random_state!r}."
+    )
+
+
+def _number(name: str, value: Any, kind: type, low: float) -> None:
+    noun = "an int" if kind is numbers.Integral else "a float"
+    fine = isinstance(value, kind) and not isinstance(value, bool | np.bool_) and value >= low  # type: ignore[operator]
+    if not fine or (kind is numbers.Real and not math.isfinite(value)):
+        raise ValueError(f"{name} must be {noun} in the range [{low:g}, inf), got {value!r}.")
+
+
+def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> None:
+    """ValueError, with the parameter, the rule and the value, where a constructor parameter is out of its range."""
+    for name, kind, low in (
+        ("n_components", numbers.Integral, 1),
+        ("tol", numbers.Real, 0),
+        ("reg_covar", numbers.Real, 0),
+        ("max_iter", numbers.Integral, 0),
+        ("n_init", numbers.Integral, 1),
+        ("verbose", numbers.Integral, 0),
+        ("verbose_interval", numbers.Integral, 1),
+    ):
+        value = params[name]
+        _number(name, int(value) if name == "verbose" and isinstance(value, bool) else value, kind, low)
+    if params["n_threads"] is not None:
+        _number("n_threads", params["n_threads"], numbers.Integral, 1)
+    if not isinstance(params["warm_start"], bool | np.bool_):
+        raise ValueError(f"warm_start must be True or False, got {params['warm_start']!r}.")
+    init = params["init_params"]
+    if isinstance(init, str) and init not in methods:
+        raise ValueError(
+            f"init_params must be one of {', '.join(map(repr, methods))}, an array of labels (n_samples,) or "
+            f"responsibilities (n_samples, n_components), or a callable; got {init!r}."
+        )
+    check_random_state(params["random_state"])
+    check_family(params["covariance_type"])
+
+
+def check_family(covariance_type: Any) -> Family:
+    """Return the covariance family of a name or a Family; ValueError otherwise."""
+    if isinstance(covariance_type, Family):
+        return covariance_type
+    if isinstance(covariance_type, str) and covariance_type in FAMILIES:
+        return FAMILIES[covariance_type]
+    names = ", ".join(repr(name) for name in FAMILIES)
+    raise ValueError(f"covariance_type must be one of {names}, or a fastgmm.families.Family; got {covariance_type!r}.")
+
+
+def _shaped(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
+    array = as_array(value, name)
+    if array.shape != shape:
+        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+    require_finite(array, name)
+    return np.ascontiguousarray(array, np.float64)
+
+
+def check_weights(weights: ArrayLike, n_components: int) -> Array:
+    """Return mixing weights (K,) in [0, 1] that sum to 1 (to 1e-8; float32: 1e-6)."""
+    single = getattr(weights, "dtype", None) == np.float32
+    array = _shaped(weights, (n_components,), "weights")
+    if array.min() < 0 or array.max() > 1:
+        raise ValueError(
+            f"The parameter 'weights' should be in the range [0, 1], but got max value {array.max():.5f}, min value "
+            f"{array.min():.5f}"
+        )
+    if abs(1.0 - array.sum()) > (1e-6 if single else 1e-8):
+        raise ValueError(
+            f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}"
+        )
+    return array / array.sum()
+
+
+def check_means(means: ArrayLike, n_components: int, n_features: int) -> Array:
+    """Return component means, (K, D)."""
+    return _shaped(means, (n_components, n_features), "means")
+
+
+def _positive(array: Array, name: str) -> None:
+    if array.ndim >= 2 and array.shape[-1] == array.shape[-2] and "positive-definite" in name:
+        symmetric = np.allclose(array, np.swapaxes(array, -1, -2), rtol=1e-5, atol=0)
+        if not symmetric or not np.all(np.linalg.eigvalsh(array) > 0.0):
+            raise ValueError(name)
+    elif not np.all(array > 0):
+        raise ValueError(name)
+
+
+def check_shape_matrix(value: ArrayLike, family: Family, n_components: int, n_features: int, what: str) -> Array:
+    """Return covariances or precisions (`what`) of a family's shape, symmetric and positive definite."""
+    array = _shaped(value, family.shape(n_components, n_features), f"{family.name} {what}")
+    matrices = family.matrices(np.ones(family.shape(n_components, n_features)), n_components, n_features)
+    is_matrix = n_features > 1 and matrices[0, 0, 1] != 0 or array.ndim == 3 or family.name == "tied"
+    rule = "symmetric, positive-definite" if is_matrix else "positive"
+    _positive(array, f"'{family.name} {what}' should be {rule}")
+    return array
+
+
+def check_assignment(
+    init: Any, n_samples: int, n_components: int, random_state: Any, X: NDArray
+) -> tuple[NDArray[np.int64] | None, Array | None]:
+    """Return (labels, responsibilities), one of them None, from ``init_params`` as an array or a callable."""
+    if isinstance(init, Callable):  # type: ignore[arg-type]
+        init = init(X, n_components, random_state)
+    array = np.asarray(init)
+    if array.ndim == 1:
+        if array.shape != (n_samples,):
+            raise ValueError(f"init_params as labels should have the shape of ({n_samples},), but got {array.shape}")
+        if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= n_components:
+            raise ValueError(
+                f"init_params as labels must be integers in 0..{n_components - 1}, got dtype {array.dtype} with values "
+                f"from {array.min()} to {array.max()}"
+            )
+        return array.astype(np.int64), None
+    table = _shaped(array, (n_samples, n_components), "init_params")
+    if table.min() < 0 or not np.allclose(table.sum(axis=1), 1.0, atol=1e-6):
+        raise ValueError("init_params as responsibilities must be >= 0 and sum to 1 in every row")
+    return None, table
+
+
+def not_fitted(estimator: str) -> Exception:
+    """Return the error for a method that needs ``fit`` first."""
+    return exceptions.NotFittedError(
+        f"This {estimator} instance is not fitted yet. Call 'fit' with appropriate arguments before using this "
+        "estimator."
+    )

@@ -1,0 +1,509 @@
+"""Tables in, model files in and out: what is read is what was written, and what is wrong is said where it is."""
+
+import gzip
+import io
+import json
+import os
+import stat
+import sys
+
+import numpy as np
+import pytest
+
+from fastgmm import GaussianMixture
+from fastgmm.datasets import load_faithful, load_iris
+from fastgmm.io import ModelFileError, TableError, load_model, read_table, save_model
+
+FAMILIES = ["full", "tied", "diag", "spherical"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="table.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+# --- delimited text ----------------------------------------------------------------------------------------------
+
+EXPECTED = [[1.5, 2.0], [3.0, -4.0]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a,b\n1.5,2\n3,-4\n",
+        "a,b\r\n1.5,2\r\n3,-4\r\n",
+        "a,b\n1.5,2\n3,-4",
+        "\n# made by hand\na,b\n\n1.5,2\n   \n3,-4\n\n",
+        b"\xef\xbb\xbfa,b\n1.5,2\n3,-4\n",
+        '"a","b"\n"1.5","2"\n3,-4\n',
+        " a , b \n 1.5 , 2 \n3, -4e0\n",
+        "a;b\n1.5;2\n3;-4\n",
+        "a\tb\n1.5\t2\n3\t-4\n",
+        "a b\n1.5   2\n   3 -4  \n",
+        gzip.compress(b"a,b\n1.5,2\n3,-4\n"),
+    ],
+    ids=["plain", "crlf", "no-end", "blank", "bom", "quoted", "padded", "semicolon", "tab", "blanks", "gzip"],
+)
+def test_text_of_every_kind_reads_the_same(write, content):
+    table = read_table(write(content))
+    np.testing.assert_array_equal(table.values, EXPECTED)
+    assert table.values.dtype == np.float64
+    assert table.names == ("a", "b")
+    assert table.sample_weight is None
+    assert table.dropped == ()
+
+
+def test_standard_input(monkeypatch):
+    binary = io.BufferedReader(io.BytesIO(gzip.compress(b"a,b\n1.5,2\n3,-4\n")))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(binary))
+    np.testing.assert_array_equal(read_table("-").values, EXPECTED)
+
+
+def test_delimiter_of_a_name_ending_in_tsv_is_a_tab(write):
+    table = read_table(write("a,b c\n1\n2\n", "table.tsv"))
+    assert table.names == ("a,b c",)
+
+
+def test_delimiter_in_quotes_does_not_count(write):
+    table = read_table(write('"a;1",b\n1.5,2\n3,-4\n'))
+    assert table.names == ("a;1", "b")
+
+
+def test_delimiter_can_be_given(write):
+    np.testing.assert_array_equal(read_table(write("a|b\n1.5|2\n3|-4\n"), delimiter="|").values, EXPECTED)
+
+
+def test_one_column_with_blanks_in_its_name(write):
+    table = read_table(write("sepal length\n5.1\n4.9\n"))
+    assert table.names == ("sepal length",)
+    np.testing.assert_array_equal(table.values, [[5.1], [4.9]])
+
+
+@pytest.mark.parametrize(
+    ("first", "names"),
+    [("a,b", ("a", "b")), ("a,2020", ("a", "2020")), ("a,NA", ("a", "NA")), ("1e3,-2.", None), ("NA,2", None)],
+)
+def test_header_is_recognised(write, first, names):
+    assert read_table(write(f"{first}\n3,4\n5,6\n"), drop_missing=True).names == names
+
+
+def test_infinity_is_a_number_not_a_name(write):
+    with pytest.raises(TableError, match="row 1, column '2': 'inf' is not a finite number$"):
+        read_table(write("1,inf\n3,4\n"))
+
+
+def test_header_is_taken_from_the_caller(write):
+    years = write("1990,1991\n1,2\n")
+    assert read_table(years, header="yes").names == ("1990", "1991")
+    assert read_table(years, header="no").values.shape == (2, 2)
+
+
+def test_text_above_text_is_no_header_if_a_number_stands_beside_it(write):
+    with pytest.raises(TableError, match="row 1, column '2': 'setosa' is not a number"):
+        read_table(write("5.1,setosa\n4.9,setosa\n"))
+
+
+def test_columns_by_name_in_the_order_asked_for(write):
+    path = write("a,name,b,c\n1,x,2,3\n4,y,5,6\n")
+    table = read_table(path, ["c", "a"])
+    np.testing.assert_array_equal(table.values, [[3, 1], [6, 4]])
+    assert table.names == ("c", "a")
+
+
+def test_columns_without_header_by_number(write):
+    table = read_table(write("1,x,2\n4,y,5\n"), ["3", "1"])
+    np.testing.assert_array_equal(table.values, [[2, 1], [5, 4]])
+    assert table.names is None
+
+
+def test_weight_column_is_set_apart(write):
+    path = write("a,w,b\n1,10,2\n3,20,4\n")
+    table = read_table(path, weight="w")
+    np.testing.assert_array_equal(table.values, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(table.sample_weight, [10, 20])
+    assert table.names == ("a", "b")
+    np.testing.assert_array_equal(read_table(path, ["b"], weight="w").values, [[2], [4]])
+
+
+def test_expected_names_choose_columns_only_where_there_are_names(write):
+    np.testing.assert_array_equal(read_table(write("b,x,a\n1,z,2\n"), expected=["a", "b"]).values, [[2, 1]])
+    np.testing.assert_array_equal(read_table(write("1,2\n3,4\n"), expected=["a", "b"]).values, [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n3,x\n", "table.csv: row 3, column 'b': 'x' is not a number$"),
+        ("a,b\n1,2\n\n# note\n3,x\n", "row 5, column 'b': 'x' is not a number$"),
+        ('a,b\n1,"2\n"\n3,x\n', "row 4, column 'b'"),
+        ("1,2\n3,4x\n", "row 2, column '2': '4x' is not a number$"),
+        ("a;b\n1,5;2\n", r"row 2, column 'a': '1,5' is not a number \(decimals take a point\)$"),
+        ("a,b\n1,2\n3,\n", "row 3, column 'b': missing value$"),
+        ("a,b\n1,2\nNA,3\n", "row 3, column 'a': missing value$"),
+        ("a,b\n1,2\n3,NaN\n", "row 3, column 'b': missing value$"),
+        ("a,b\n1,-inf\n", "row 2, column 'b': '-inf' is not a finite number$"),
+        ("a,b\n1,1e999\n", "row 2, column 'b': '1e999' is not a finite number$"),
+        ("a,b\n1,2\n3,4,5\n", "row 3 has 3 columns, the first row has 2$"),
+        ("a,b\n1,2\n3\n", "row 3 has 1 columns, the first row has 2$"),
+        (",a\n1,2\n", "column 1 of .*table.csv has no name; does it number the rows[?]$"),
+        ("a,a\n1,2\n", "has 2 columns named 'a'$"),
+        ("", "table.csv is empty$"),
+        ("\n# nothing\n\n", "table.csv is empty$"),
+        ("a,b\n", "table.csv has no data rows$"),
+        (b"a,b\n1,\xff\n", "is not text in UTF-8"),
+        (gzip.compress(b"a,b\n1,2\n" * 100)[:-10], "is a damaged gzip file"),
+        ('a,b\n1,"' + "2" * 200_000, "is not a table in text form: field larger than field limit"),
+    ],
+)
+def test_text_that_is_no_table_of_numbers(write, content, message):
+    with pytest.raises(TableError, match=message):
+        read_table(write(content))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"columns": ["c"]}, "has no column 'c': it has a, b$"),
+        ({"columns": ["a", "b", "a"]}, "asked for more than once: a, b, a$"),
+        ({"weight": "c"}, "has no column 'c': it has a, b$"),
+        ({"expected": ["a", "c"]}, "has no column 'c', which the model was fitted on: it has a, b$"),
+        ({"header": "no", "columns": ["3"]}, "has no column '3': it has no header, only columns 1 to 2$"),
+    ],
+)
+def test_column_that_is_not_there(write, arguments, message):
+    with pytest.raises(TableError, match=message):
+        read_table(write("a,b\n1,2\n"), **arguments)
+
+
+def test_weight_alone_is_no_data(write):
+    with pytest.raises(TableError, match="no column besides the weight"):
+        read_table(write("w\n1\n"), weight="w")
+
+
+def test_error_says_which_argument_helps(write):
+    for content, remedy in [("a\nx\n1\n", "columns"), ("a\n1\nNA\n", "drop_missing"), ("a\n1\ninf\n", None)]:
+        with pytest.raises(TableError) as caught:
+            read_table(write(content), header="yes")
+        assert caught.value.remedy == remedy
+
+
+def test_rows_with_missing_values_are_left_out_on_demand(write):
+    table = read_table(write("a,b,c\n1,2,x\n,3,x\n4,NA,x\n\n5,6,\n"), ["a", "b"], drop_missing=True)
+    np.testing.assert_array_equal(table.values, [[1, 2], [5, 6]])
+    assert table.dropped == (3, 4)
+
+
+def test_nothing_left_without_missing_values(write):
+    with pytest.raises(TableError, match="no row without a missing value"):
+        read_table(write("a,b\n1,\n,2\n"), drop_missing=True)
+
+
+def test_long_text_is_read_across_blocks(write):
+    values = np.random.default_rng(0).normal(size=(20_000, 3))
+    lines = [",".join(map(repr, row)) for row in values.tolist()]
+    np.testing.assert_array_equal(read_table(write("\n".join(lines))).values, values)
+    lines[17_000] = "1,2,"
+    table = read_table(write("\n".join(lines)), drop_missing=True)
+    np.testing.assert_array_equal(table.values, np.delete(values, 17_000, axis=0))
+    assert table.dropped == (17_001,)
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError):
+        read_table("no-such-file.csv")
+
+
+# --- arrays and Parquet ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.uint8, np.bool_])
+def test_array_file(tmp_path, dtype):
+    values = np.array([[1, 0, 3], [4, 1, 6]]).astype(dtype)
+    np.save(tmp_path / "a.npy", values)
+    table = read_table(tmp_path / "a.npy", ["3", "1"])
+    np.testing.assert_array_equal(table.values, values[:, [2, 0]].astype(np.float64))
+    assert table.values.dtype == (np.float32 if dtype is np.float32 else np.float64)
+    assert table.names is None
+
+
+def test_array_file_is_mapped_not_read(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((5, 2)))
+    base = read_table(tmp_path / "a.npy").values
+    while not isinstance(base, np.memmap):
+        base = base.base
+    assert base.mode == "r"
+
+
+def test_array_of_one_dimension_is_one_column(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(3.0))
+    assert read_table(tmp_path / "a.npy").values.shape == (3, 1)
+
+
+def test_array_archive(tmp_path):
+    np.savez_compressed(tmp_path / "one.npz", x=np.ones((2, 2)))
+    assert read_table(tmp_path / "one.npz").values.shape == (2, 2)
+    np.savez(tmp_path / "two.npz", x=np.ones((2, 2)), y=np.zeros((3, 1)))
+    assert read_table(tmp_path / "two.npz", array="y").values.shape == (3, 1)
+    with pytest.raises(TableError, match=r"two.npz holds 2 arrays \(x, y\)$") as caught:
+        read_table(tmp_path / "two.npz")
+    assert caught.value.remedy == "array"
+    with pytest.raises(TableError, match="two.npz has no array 'z': it has x, y$"):
+        read_table(tmp_path / "two.npz", array="z")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[1.0, 2.0], [3.0, np.nan]]), "row 2, column '2': missing value$"),
+        (np.array([[1.0, np.inf]]), "row 1, column '2': inf is not a finite number$"),
+        (np.ones((2, 2, 2)), "an array with 3 dimensions"),
+        (np.float64(1), "an array with 0 dimensions"),
+        (np.array([["a"]]), "values of type <U1, not numbers$"),
+        (np.array([[1j]]), "values of type complex128, not numbers$"),
+        (np.empty((0, 2)), "has no data rows$"),
+        (np.array([[{}]], dtype=object), "a.npy is not a NumPy file of numbers$"),
+    ],
+)
+def test_array_that_is_no_table_of_numbers(tmp_path, values, message):
+    np.save(tmp_path / "a.npy", values, allow_pickle=True)
+    with pytest.raises(TableError, match=message):
+        read_table(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_damaged_array_file(write, name):
+    with pytest.raises(TableError, match="is not a NumPy file of numbers$"):
+        read_table(write("a,b\n1,2\n", name))
+
+
+def test_missing_rows_of_an_array_are_left_out_on_demand(tmp_path):
+    values = np.arange(40_000.0).reshape(-1, 2)
+    values[3] = values[15_000, 0] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    table = read_table(tmp_path / "a.npy", drop_missing=True)
+    np.testing.assert_array_equal(table.values, np.delete(values, [3, 15_000], axis=0))
+    assert table.dropped == (4, 15_001)
+
+
+def test_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "table.parquet"
+    columns = {"a": [1.5, 2.5, 3.5], "n": [1, None, 3], "s": ["x", "y", "z"], "w": [True, False, True]}
+    parquet.write_table(pyarrow.table(columns), path)
+    table = read_table(path, ["w", "a"])
+    np.testing.assert_array_equal(table.values, [[1, 1.5], [0, 2.5], [1, 3.5]])
+    assert table.names == ("w", "a")
+    table = read_table(path, ["a", "n"], weight="w", drop_missing=True)
+    np.testing.assert_array_equal(table.values, [[1.5, 1], [3.5, 3]])
+    np.testing.assert_array_equal(table.sample_weight, [1, 1])
+    assert table.dropped == (2,)
+    with pytest.raises(TableError, match="column 's' holds values of type string, not numbers$"):
+        read_table(path)
+    with pytest.raises(TableError, match="row 2, column 'n': missing value$"):
+        read_table(path, ["n"])
+    with pytest.raises(TableError, match="has no column 'q': it has a, n, s, w$"):
+        read_table(path, ["q"])
+
+
+def test_damaged_parquet(write):
+    pytest.importorskip("pyarrow")
+    with pytest.raises(TableError, match="cannot be read as a Parquet file"):
+        read_table(write("a,b\n1,2\n", "table.parquet"))
+
+
+def test_parquet_without_pyarrow(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r'pip install "fastgmm\[parquet\]"'):
+        read_table(write("", "table.parquet"))
+
+
+# --- model files -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    return GaussianMixture(3, covariance_type=request.param, random_state=0, tol=1e-2).fit(load_iris().data)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_model_file_keeps_every_bit(tmp_path, model, suffix):
+    data = load_iris().data
+    model.feature_names_in_ = np.array(load_iris().feature_names, dtype=object)
+    save_model(model, tmp_path / f"m{suffix}", n_samples=150, log_likelihood=-1.5)
+    loaded = load_model(tmp_path / f"m{suffix}")
+    del model.feature_names_in_
+    assert type(loaded) is GaussianMixture
+    for name in ("weights_", "means_", "covariances_"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(model, name))
+    assert loaded.covariance_type == model.covariance_type
+    assert (loaded.converged_, loaded.n_iter_) == (model.converged_, model.n_iter_)
+    assert loaded.lower_bound_ == model.lower_bound_
+    assert (loaded.tol, loaded.random_state) == (1e-2, 0)
+    assert tuple(loaded.feature_names_in_) == load_iris().feature_names
+    del loaded.feature_names_in_
+    np.testing.assert_allclose(loaded.predict_proba(data), model.predict_proba(data), rtol=1e-12, atol=1e-300)
+
+
+def test_a_model_file_says_what_it_is(tmp_path):
+    model = GaussianMixture(2, random_state=0).fit(load_faithful().data)
+    save_model(model, tmp_path / "m.json", n_samples=272, log_likelihood=-1130.25)
+    document = json.loads((tmp_path / "m.json").read_text())
+    assert (document["format"], document["version"]) == ("fastgmm-model", 1)
+    assert (document["estimator"], document["covariance_type"]) == ("GaussianMixture", "full")
+    assert document["feature_names"] is None
+    assert document["weights"] == model.weights_.tolist()
+    assert np.shape(document["means"]) == (2, 2)
+    assert np.shape(document["covariances"]) == (2, 2, 2)
+    fit = document["fit"]
+    assert (fit["n_samples"], fit["log_likelihood"], fit["converged"]) == (272, -1130.25, True)
+    assert fit["params"]["random_state"] == 0
+    with np.load(_converted(tmp_path, model), allow_pickle=False) as archive:
+        metadata = json.loads(str(archive["metadata"]))
+        assert {*archive.files} == {"weights", "means", "covariances", "metadata"}
+    assert metadata["fit"]["params"] == fit["params"]
+
+
+def _converted(folder, model):
+    save_model(model, folder / "m.npz")
+    return folder / "m.npz"
+
+
+def test_a_random_generator_is_not_stored(tmp_path):
+    model = GaussianMixture(1, random_state=np.random.RandomState(0)).fit(load_faithful().data)
+    save_model(model, tmp_path / "m.json")
+    assert load_model(tmp_path / "m.json").random_state is None
+
+
+def test_only_fitted_and_known_estimators_are_stored(tmp_path):
+    with pytest.raises(ModelFileError, match="this GaussianMixture is not fitted"):
+        save_model(GaussianMixture(2), tmp_path / "m.json")
+    with pytest.raises(ModelFileError, match="cannot store a dict in a model file"):
+        save_model({}, tmp_path / "m.json")
+    with pytest.raises(ModelFileError, match=r"m.pkl: the name must end in .json or .npz"):
+        save_model(GaussianMixture(2), tmp_path / "m.pkl")
+    assert os.listdir(tmp_path) == []
+
+
+def _break(name, value):
+    def change(document):
+        document[name] = value
+
+    return change
+
+
+def _remove(name):
+    def change(document):
+        del document[name]
+
+    return change
+
+
+def _break_fit(name, value):
+    def change(document):
+        document["fit"][name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_break("format", "other"), "m.json is not a fastgmm model file$"),
+        (_remove("format"), "m.json is not a fastgmm model file$"),
+        (_break("version", 2), r"written by a newer fastgmm \(model file version 2; this one reads up to 1\)$"),
+        (_break("version", "1"), "has no valid model file version$"),
+        (_remove("version"), "has no valid model file version$"),
+        (_break("estimator", "Forest"), "damaged model file: unknown estimator 'Forest'$"),
+        (_break("covariance_type", "oval"), "unknown covariance type 'oval'$"),
+        (_remove("weights"), "'weights' is missing$"),
+        (_remove("fit"), "'fit' is missing$"),
+        (_break("weights", [0.5, 0.6]), "'weights' are not shares that sum to 1$"),
+        (_break("weights", [1.5, -0.5]), "'weights' are not shares that sum to 1$"),
+        (_break("weights", [1.0]), r"'weights' has the shape \(1,\), where 'means' ask for \(2,\)$"),
+        (_break("weights", ["0.5", "0.5"]), "'weights' is not an array of numbers$"),
+        (_break("means", [[1.0, 2.0], [3.0]]), "'means' is not an array of numbers$"),
+        (_break("means", [1.0, 2.0]), r"'means' has the shape \(2,\)"),
+        (_break("means", []), r"'means' has the shape \(0,\)"),
+        (_break("means", [[float("nan"), 1.0], [2.0, 3.0]]), "it holds the number NaN$"),
+        (_break("means", [[1e999, 1.0], [2.0, 3.0]]), "it holds the number Infinity$"),
+        (_break("covariances", [[1.0, 1.0], [1.0, 1.0]]), r"'covariances' has the shape \(2, 2\), .* \(2, 2, 2\)$"),
+        (_break("covariances", [[[1.0, 2.0], [2.0, 1.0]]] * 2), "m.json does not describe a mixture: "),
+        (_break("feature_names", ["a"]), "there are 1 'feature_names' for 2 features$"),
+        (_break("feature_names", [1, 2]), "'feature_names' is not a list of names$"),
+        (_break_fit("converged", "yes"), "'converged' is 'yes', which is not of type bool$"),
+        (_break_fit("n_iter", True), "'n_iter' is True, which is not of type int$"),
+        (_break_fit("params", {"colour": 1}), "m.json does not describe a mixture: .*colour"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused(tmp_path, change, message):
+    path = tmp_path / "m.json"
+    save_model(GaussianMixture(2, random_state=0).fit(load_faithful().data), path)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(ModelFileError, match=message):
+        load_model(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"[1, 2]", b"\x80\x04N.", b"PK\x03\x04 damaged", b"[" * 100_000])
+def test_a_file_of_another_kind_is_refused(write, content):
+    with pytest.raises(ModelFileError, match="m.json is not a fastgmm model file$"):
+        load_model(write(content, "m.json"))
+
+
+def test_an_archive_of_other_arrays_is_refused(tmp_path):
+    np.savez(tmp_path / "m.npz", weights=np.ones(1))
+    with pytest.raises(ModelFileError, match="m.npz is not a fastgmm model file$"):
+        load_model(tmp_path / "m.npz")
+
+
+def test_an_archive_with_a_pickle_is_refused(tmp_path):
+    path = tmp_path / "m.npz"
+    save_model(GaussianMixture(2, random_state=0).fit(load_faithful().data), path)
+    with np.load(path) as archive:
+        content = dict(archive)
+    np.savez(path, **content | {"means": np.array([{}, {}], dtype=object)})
+    with pytest.raises(ModelFileError, match="m.npz is not a fastgmm model file$"):
+        load_model(path)
+
+
+def test_missing_model_file():
+    with pytest.raises(FileNotFoundError):
+        load_model("no-such-model.json")
+
+
+# --- how files are written ---------------------------------------------------------------------------------------
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    model = GaussianMixture(2, random_state=0).fit(load_faithful().data)
+    path = tmp_path / "m.json"
+    path.write_text("old")
+    monkeypatch.setattr(os, "replace", _fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(model, path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["m.json"]
+
+
+def _fail(*arguments):
+    raise OSError("disk full")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes of POSIX")
+def test_permissions_and_links_are_kept(tmp_path):
+    model = GaussianMixture(2, random_state=0).fit(load_faithful().data)
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "folder" / "m.json")
+    save_model(model, link)
+    assert link.is_symlink()
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "folder" / "m.json").stat().st_mode) == 0o666 & ~mask

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgmm._extras import require
 from fastgmm._tables import Request, Table, TableError, listing, without_missing
 
-__all__ = ["read_numpy", "read_parquet", "require_pyarrow"]
+__all__ = ["read_numpy", "read_parquet"]
 
 
 def read_numpy(path: str, request: Request, array: str | None, drop_missing: bool) -> Table:
@@ -54,10 +55,10 @@ def _load(path: str, name: str | None) -> NDArray[Any]:
 
 def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
     """Read a Parquet file; the arguments and the errors are those of `fastgmm.io.read_table`."""
-    pyarrow, parquet = require_pyarrow()
+    pyarrow = require("parquet", "Parquet files need", "pyarrow", "pyarrow.parquet")
     with open(path, "rb") as stream:
         try:
-            file = parquet.ParquetFile(stream)
+            file = pyarrow.parquet.ParquetFile(stream)
             header = file.schema_arrow.names
             selection = request.resolve(header, len(header), path)
             for label in selection.labels:
@@ -76,13 +77,3 @@ def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
 
 def _is_number(pyarrow: Any, kind: Any) -> bool:
     return pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)
-
-
-def require_pyarrow() -> tuple[Any, Any]:
-    """Import pyarrow and its Parquet module; raise ImportError that says how to install them."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError('Parquet files need pyarrow: pip install "fastgmm[parquet]"') from error
-    return pyarrow, pyarrow.parquet

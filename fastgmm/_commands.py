@@ -7,7 +7,7 @@ import io
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -89,8 +89,8 @@ def score(arguments: argparse.Namespace) -> None:
     mean = model.score(data, sample_weight=sample_weight)
     _report.print_pairs(
         [
-            ("rows", len(data)),
-            *([] if sample_weight is None else [("total weight", f"{sample_weight.sum():.10g}")]),
+            ("rows", str(len(data))),
+            ("total weight", None if sample_weight is None else f"{sample_weight.sum():.10g}"),
             ("log-likelihood", f"{mean * _total_weight(table):.10g}"),
             ("mean per row", f"{mean:.10g}"),
             ("AIC", f"{model.aic(data, sample_weight=sample_weight):.10g}"),
@@ -106,9 +106,11 @@ def sample(arguments: argparse.Namespace) -> None:
     document = read_document(arguments.model)
     values, labels = restore(document, arguments.model).sample(arguments.n, random_state=arguments.seed)
     names = _report.feature_labels(document.feature_names, values.shape[1])
-    columns = dict(zip(names, values.T, strict=True))
+    # The estimator groups rows by component, which would bias whoever reads the first ones only.
+    order = np.random.default_rng(arguments.seed).permutation(len(values))
+    columns = dict(zip(names, values[order].T, strict=True))
     if arguments.labels:
-        columns["label"] = labels
+        columns["label"] = labels[order]
     with _text_output(arguments.output) as stream:
         _report.write_csv(stream, [columns])
 
@@ -119,17 +121,21 @@ def info(arguments: argparse.Namespace) -> None:
     model = restore(document, arguments.model)
     names = _report.feature_labels(document.feature_names, model.means_.shape[1])
     record = document.fit
-    params = ", ".join(f"{name}={value}" for name, value in record["params"].items())
-    pairs = [
-        ("file", f"{arguments.model}, version {document.version}, written by fastgmm {document.fastgmm_version}"),
-        ("model", _described(model)),
-        ("fitted on", record["n_samples"] and _report.counted(record["n_samples"], "row")),
-        ("log-likelihood", record["log_likelihood"] and f"{record['log_likelihood']:.4f}"),
-        ("iterations", record["n_iter"]),
-        ("converged", record["converged"] is not None and _report.yes_no(record["converged"])),
-        ("parameters", params),
-    ]
-    _report.print_pairs((name, value) for name, value in pairs if value)
+
+    def shown(name: str, form: Callable[[Any], str]) -> str | None:
+        return None if record[name] is None else form(record[name])
+
+    _report.print_pairs(
+        [
+            ("file", f"{arguments.model}, version {document.version}, written by fastgmm {document.fastgmm_version}"),
+            ("model", _described(model)),
+            ("fitted on", shown("n_samples", lambda number: _report.counted(number, "row"))),
+            ("log-likelihood", shown("log_likelihood", lambda value: f"{value:.4f}")),
+            ("iterations", shown("n_iter", str)),
+            ("converged", shown("converged", _report.yes_no)),
+            ("parameters", ", ".join(f"{name}={value}" for name, value in record["params"].items())),
+        ]
+    )
     print()
     _report.print_parameters(model, names)
 
@@ -249,9 +255,8 @@ def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> 
             progress.close()
     seconds = time.monotonic() - started
     for warning in caught:
-        # That one is said below in terms of the command line.  Its class is known by name, for it may be
-        # scikit-learn's, whose import takes longer than many a fit.
-        if warning.category.__name__ != "ConvergenceWarning":
+        # That one is said below in terms of the command line.
+        if "did not converge" not in str(warning.message):
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     if not model.converged_:
         print(

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,18 +34,13 @@ FORMAT = "fastgmm-model"
 VERSION = 1
 METADATA = "metadata"
 
-COVARIANCE_SHAPES: dict[str, Callable[[int, int], tuple[int, ...]]] = {
-    "full": lambda n_components, n_features: (n_components, n_features, n_features),
-    "tied": lambda n_components, n_features: (n_features, n_features),
-    "diag": lambda n_components, n_features: (n_components, n_features),
-    "spherical": lambda n_components, n_features: (n_components,),
-}
-
 # For each estimator class the arrays to store.  Array `name` is the attribute `name_` of the fitted estimator and the
 # argument `name` of the class method `from_parameters`.
 STORED_ARRAYS: dict[str, tuple[str, ...]] = {
     "GaussianMixture": ("weights", "means", "covariances"),
 }
+
+PLAIN = (bool, int, float, str, type(None))
 
 # Given by the arrays, or of no meaning on another machine or for the next fit.
 PARAMETERS_NOT_STORED = {
@@ -61,15 +56,15 @@ class ModelFileError(ValueError):
 class ModelDocument(NamedTuple):
     """What a model file says.
 
-    ``arrays`` are float64; ``fit`` describes the fit: ``converged``, ``n_iter``, ``lower_bound``, ``n_samples``,
-    ``log_likelihood`` (total), each None where unknown, and the estimator's ``params``.
+    ``arrays`` are all float64 or all float32; ``fit`` describes the fit: ``converged``, ``n_iter``, ``lower_bound``,
+    ``n_samples``, ``log_likelihood`` (total), each None where unknown, and the estimator's ``params``.
     """
 
     version: int
     fastgmm_version: str
     estimator: str
     covariance_type: str
-    arrays: dict[str, NDArray[np.float64]]
+    arrays: dict[str, NDArray[np.floating]]
     feature_names: tuple[str, ...] | None
     fit: dict[str, Any]
 
@@ -91,21 +86,27 @@ def save_model(
     replaced in one step.  Raises ModelFileError for another extension or an estimator that is unknown or not fitted,
     OSError if the file cannot be written.
     """
+    from fastgmm.families import FAMILIES
+
     suffix = check_model_path(path)
     estimator = type(model).__name__
     if estimator not in STORED_ARRAYS:
         raise ModelFileError(f"cannot store a {estimator} in a model file")
     if not hasattr(model, "weights_"):
         raise ModelFileError(f"this {estimator} is not fitted: there is nothing to store yet")
-    arrays = {name: np.asarray(getattr(model, f"{name}_"), dtype=np.float64) for name in STORED_ARRAYS[estimator]}
+    family = getattr(model.covariance_type, "name", model.covariance_type)
+    if family not in FAMILIES:
+        raise ModelFileError(f"cannot store the covariance type {family!r} in a model file")
+    arrays = {name: getattr(model, f"{name}_") for name in STORED_ARRAYS[estimator]}
     names = getattr(model, "feature_names_in_", None)
-    params = {name: value for name, value in model.get_params().items() if name not in PARAMETERS_NOT_STORED}
+    params = {name: _plain(value) for name, value in model.get_params().items() if name not in PARAMETERS_NOT_STORED}
     metadata = {
         "format": FORMAT,
         "version": VERSION,
         "fastgmm_version": __version__,
         "estimator": estimator,
-        "covariance_type": model.covariance_type,
+        "covariance_type": family,
+        "dtype": str(arrays["means"].dtype),
         "feature_names": None if names is None else [str(name) for name in names],
         "fit": {
             "converged": bool(model.converged_),
@@ -113,7 +114,8 @@ def save_model(
             "lower_bound": _finite_or_none(model.lower_bound_),
             "n_samples": None if n_samples is None else int(n_samples),
             "log_likelihood": _finite_or_none(log_likelihood),
-            "params": {name: _plain(value) for name, value in params.items()},
+            # What JSON cannot hold, such as a random generator, is left at its default.
+            "params": {name: value for name, value in params.items() if isinstance(value, PLAIN)},
         },
     }
     with replacing(path) as stream:
@@ -138,7 +140,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
 
 def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     """Build the fitted estimator that `document`, read from `path`, describes; raise ModelFileError if it has none."""
-    import fastgmm  # the estimators compile on import, which reading a file's metadata does without
+    import fastgmm  # lazily, for the estimators bring compiled code, which many a failure comes before
 
     estimator = getattr(fastgmm, document.estimator)
     try:
@@ -147,9 +149,12 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
         )
     except (ValueError, TypeError) as error:
         raise ModelFileError(f"{os.fspath(path)} does not describe a mixture: {error}") from error
-    model.converged_ = bool(document.fit["converged"])
-    model.n_iter_ = document.fit["n_iter"] or 0
-    model.lower_bound_ = -math.inf if document.fit["lower_bound"] is None else document.fit["lower_bound"]
+    for name, array in document.arrays.items():
+        # The estimator has checked them, and may have rounded.
+        setattr(model, f"{name}_", array)
+    for name in ("converged", "n_iter", "lower_bound"):
+        if document.fit[name] is not None:
+            setattr(model, f"{name}_", document.fit[name])
     if document.feature_names is not None:
         model.feature_names_in_ = np.array(document.feature_names, dtype=object)
     return model
@@ -200,20 +205,13 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
     estimator = _field(content, "estimator", str)
     if estimator not in STORED_ARRAYS:
         raise ModelFileError(f"unknown estimator {estimator!r}")
-    covariance_type = _field(content, "covariance_type", str)
-    if covariance_type not in COVARIANCE_SHAPES:
-        raise ModelFileError(f"unknown covariance type {covariance_type!r}")
-    arrays = {name: _array(content, name) for name in STORED_ARRAYS[estimator]}
-    if arrays["means"].ndim != 2 or 0 in arrays["means"].shape:
+    dtype = _field(content, "dtype", str)
+    if dtype not in ("float64", "float32"):
+        raise ModelFileError(f"unknown dtype {dtype!r}")
+    arrays = {name: _array(content, name, dtype) for name in STORED_ARRAYS[estimator]}
+    n_features = np.shape(arrays["means"])[-1] if arrays["means"].ndim == 2 else 0
+    if n_features == 0:
         raise ModelFileError(f"'means' has the shape {arrays['means'].shape}, which is not (n_components, n_features)")
-    n_components, n_features = arrays["means"].shape
-    shapes = {"weights": (n_components,), "covariances": COVARIANCE_SHAPES[covariance_type](n_components, n_features)}
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise ModelFileError(f"{name!r} has the shape {arrays[name].shape}, where 'means' ask for {shape}")
-    weights = arrays["weights"]
-    if (weights < 0).any() or abs(weights.sum() - 1) > 1e-6:
-        raise ModelFileError("'weights' are not shares that sum to 1")
     names = content.get("feature_names")
     if names is not None:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -225,7 +223,7 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
         version=version,
         fastgmm_version=_field(content, "fastgmm_version", str),
         estimator=estimator,
-        covariance_type=covariance_type,
+        covariance_type=_field(content, "covariance_type", str),
         arrays=arrays,
         feature_names=None if names is None else tuple(names),
         fit={
@@ -253,7 +251,7 @@ def _field(content: Mapping[str, Any], name: str, kind: type, *default: None) ->
     return value
 
 
-def _array(content: Mapping[str, Any], name: str) -> NDArray[np.float64]:
+def _array(content: Mapping[str, Any], name: str, dtype: str) -> NDArray[np.floating]:
     if name not in content:
         raise ModelFileError(f"{name!r} is missing")
     try:
@@ -262,9 +260,7 @@ def _array(content: Mapping[str, Any], name: str) -> NDArray[np.float64]:
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
         raise ModelFileError(f"{name!r} is not an array of numbers")
-    if not np.isfinite(array).all():
-        raise ModelFileError(f"{name!r} holds a number that is not finite")
-    return array.astype(np.float64)
+    return array.astype(dtype)
 
 
 def _finite_or_none(value: Any) -> float | None:
@@ -272,9 +268,4 @@ def _finite_or_none(value: Any) -> float | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that JSON can hold: None for those that it cannot, such as a random generator."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (bool, int, float, str)) else None
+    return value.item() if isinstance(value, np.generic) else value

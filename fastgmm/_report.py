@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "FIT_LABELS",
     "Progress",
+    "counted",
+    "covariance_matrices",
     "describe",
     "feature_labels",
     "print_pairs",
@@ -25,10 +26,11 @@ __all__ = [
 ]
 
 
-def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print names and values in two columns."""
+def print_pairs(pairs: Iterable[tuple[str, str | None]]) -> None:
+    """Print names and values in two columns, but for values that are None."""
     for name, value in pairs:
-        print(f"{name:<18}{value}")
+        if value is not None:
+            print(f"{name:<18}{value}")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -40,7 +42,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_parameters(model: Any, names: Sequence[str]) -> None:
     """Print weight, mean and standard deviation of each component, in as many tables as the terminal's width needs."""
-    deviations = np.sqrt(_variances(model))
+    deviations = np.sqrt(np.diagonal(covariance_matrices(model), axis1=1, axis2=2))
     lead = [[str(index), f"{weight:.4f}"] for index, weight in enumerate(model.weights_)]
     columns = [
         [name, *(f"{mean:.5g} ({deviation:.4g})" for mean, deviation in zip(means, spreads, strict=True))]
@@ -65,7 +67,8 @@ def print_parameters(model: Any, names: Sequence[str]) -> None:
 
 def describe(model: Any) -> str:
     """Return the size and the shape of a fitted mixture in words."""
-    return f"{counted(len(model.weights_), 'component')}, {model.covariance_type} covariance"
+    family = getattr(model.covariance_type, "name", model.covariance_type)
+    return f"{counted(len(model.weights_), 'component')}, {family} covariance"
 
 
 def counted(number: int, noun: str) -> str:
@@ -83,16 +86,11 @@ def feature_labels(names: Sequence[str] | None, n_features: int) -> list[str]:
     return list(names) if names is not None else [f"x{number}" for number in range(1, n_features + 1)]
 
 
-def _variances(model: Any) -> NDArray[np.float64]:
-    """Return the variance of each feature in each component, shape (n_components, n_features)."""
-    covariances = model.covariances_
-    by_type = {
-        "full": lambda: np.diagonal(covariances, axis1=1, axis2=2),
-        "tied": lambda: np.diagonal(covariances),
-        "diag": lambda: covariances,
-        "spherical": lambda: covariances[:, np.newaxis],
-    }
-    return np.broadcast_to(by_type[model.covariance_type](), model.means_.shape)
+def covariance_matrices(model: Any) -> NDArray[np.float64]:
+    """Return the covariances of a fitted mixture as matrices, shape (n_components, n_features, n_features)."""
+    from fastgmm.validation import check_family  # brings compiled code, which a failure to read the data need not
+
+    return check_family(model.covariance_type).matrices(model.covariances_, *model.means_.shape)
 
 
 def write_csv(stream: TextIO, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from fastgmm._extras import MissingExtraError
 from fastgmm._version import __version__
 
 __all__ = ["main"]
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("always", module=r"fastgmm(\.|$)")
+            warnings.filterwarnings("always", category=UserWarning, module=r"fastgmm(\.|$)")
             warnings.showwarning = _show_warning
             _run(arguments)
             sys.stdout.flush()
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The interpreter flushes standard output once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (ValueError, OSError, ImportError, MemoryError) as error:
+    except (ValueError, OSError, MissingExtraError, MemoryError) as error:
         print(f"fastgmm: error: {_explain(error)}", file=sys.stderr)
         return FAILURE
     return 0

@@ -217,8 +217,8 @@ class Scores:
     labels : (N,) int64, the component of highest log joint (the first of equals)
     evidence : (N,) dtype of X, log sum_k exp(log joint), nat
     responsibilities : (N, K) dtype of X
-    sum_evidence, sum_peak : float
-        Sums of w times the log evidence, and of w times the highest log joint; with `sample_weight` or ``sums=True``.
+    sum_evidence, sum_peak, weight : float
+        Sums of w times the log evidence, of w times the highest log joint, and of w; with ``sums=True``.
     """
 
     def __init__(
@@ -236,16 +236,16 @@ class Scores:
         n_rows = len(X)
         n_components, n_features = density.mean.shape
         dtype = np.float32 if X.dtype == np.float32 else np.float64
-        sums = sums or sample_weight is not None
         blocks = Blocks(n_rows, n_components, n_features, 2)
         self.labels = np.empty(n_rows if labels else 0, np.int64)
         self.evidence = np.empty(n_rows if evidence else 0, dtype)
         self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), dtype)
-        ones = np.ones(min(n_rows, blocks.rows) if sums and sample_weight is None else 0)
+        ones = np.ones(min(n_rows, blocks.rows) if sums else 0)
+        self.weight = float(n_rows if sample_weight is None else sample_weight.sum())
         lanes = np.zeros((blocks.n_lanes, 2))
         for rows in blocks:
             block = contiguous(X, rows)
-            if sample_weight is not None:
+            if sums and sample_weight is not None:
                 weight = np.ascontiguousarray(sample_weight[rows], np.float64)
             else:
                 weight = ones[: len(block)]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgmm._report import describe, feature_labels
+from fastgmm._extras import require
+from fastgmm._report import covariance_matrices, describe, feature_labels
 
 __all__ = ["check_image_path", "plot_mixture"]
 
@@ -44,10 +45,11 @@ def plot_mixture(
     Returns the matplotlib Axes; ``axes.figure.savefig`` stores the picture.  Raises ImportError without matplotlib,
     ValueError if `X` does not fit the model.
     """
-    matplotlib = require_matplotlib()
+    matplotlib = _matplotlib()
     data = np.asarray(X, dtype=np.float64)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    bic = model.bic(data, sample_weight=weight)
+    # The model sees X itself, whose columns may have names to check.
+    bic = model.bic(X, sample_weight=weight)
     if feature_names is None:
         feature_names = getattr(model, "feature_names_in_", None)
     names = feature_labels(feature_names, data.shape[1])
@@ -59,7 +61,7 @@ def plot_mixture(
         labels = (names[0], "density")
     else:
         plane = _Plane.of_features(names) if data.shape[1] == 2 else _Plane.of_principal_axes(data, weight)
-        _draw_points(ax, model, data, plane, max_points)
+        _draw_points(ax, plane.project(data), model.predict(X), model.weights_, max_points)
         _draw_ellipses(matplotlib, ax, model, plane)
         labels = plane.labels
     # A name may hold dollar signs, which would begin a formula.
@@ -71,23 +73,16 @@ def plot_mixture(
     return ax
 
 
-def require_matplotlib() -> Any:
-    """Import matplotlib, without pyplot; raise ImportError that says how to install it."""
-    try:
-        import matplotlib.figure
-        import matplotlib.patches
-        import matplotlib.patheffects
-    except ImportError as error:
-        raise ImportError('pictures need matplotlib: pip install "fastgmm[plot]"') from error
-    return matplotlib
-
-
 def check_image_path(path: str | os.PathLike[str]) -> None:
     """Raise ValueError if no picture can be stored under this name, ImportError without matplotlib."""
-    figure = require_matplotlib().figure.Figure()
+    figure = _matplotlib().figure.Figure()
     kinds = sorted(figure.canvas.get_supported_filetypes())
     if Path(path).suffix[1:].lower() not in kinds:
         raise ValueError(f"cannot draw to {os.fspath(path)}: the name must end in one of .{', .'.join(kinds)}")
+
+
+def _matplotlib() -> Any:
+    return require("plot", "pictures need", "matplotlib.figure", "matplotlib.patches", "matplotlib.patheffects")
 
 
 class _Plane(NamedTuple):
@@ -115,41 +110,43 @@ class _Plane(NamedTuple):
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         return (points - self.origin) @ self.axes
 
-    def project_covariances(self, model: Any) -> NDArray[np.float64]:
-        """Return the covariance of each component in the plane, shape (n_components, 2, 2)."""
-        covariances = model.covariances_
-        n_components = len(model.weights_)
-        if model.covariance_type == "tied":
-            return np.broadcast_to(self.axes.T @ covariances @ self.axes, (n_components, 2, 2))
-        if model.covariance_type == "full":
-            return self.axes.T @ covariances @ self.axes
-        variances = np.broadcast_to(covariances.reshape(n_components, -1), model.means_.shape)
-        return np.einsum("da,kd,db->kab", self.axes, variances, self.axes)
 
-
-def _draw_points(ax: Any, model: Any, data: NDArray[np.float64], plane: _Plane, max_points: int) -> None:
-    n_samples = len(data)
+def _draw_points(
+    ax: Any, points: NDArray[np.float64], labels: NDArray[np.integer], weights: NDArray[np.float64], max_points: int
+) -> None:
+    n_samples = len(points)
     if n_samples > max_points:
-        data = data[np.sort(np.random.default_rng(0).choice(n_samples, max_points, replace=False))]
+        drawn = np.sort(np.random.default_rng(0).choice(n_samples, max_points, replace=False))
+        points, labels = points[drawn], labels[drawn]
         ax.text(
-            0.99, 0.01, f"{max_points:,} of {n_samples:,} rows drawn", transform=ax.transAxes, ha="right", va="bottom",
-            fontsize="small", color="#555555",
-        )  # fmt: skip
-    labels = model.predict(data)
-    points = plane.project(data)
-    size = np.interp(np.log10(len(data)), [2, 3, 4], [26, 11, 3])
-    opacity = np.interp(np.log10(len(data)), [2, 3, 4], [0.8, 0.55, 0.35])
-    for index, weight in enumerate(model.weights_):
+            0.99,
+            0.01,
+            f"{max_points:,} of {n_samples:,} rows drawn",
+            transform=ax.transAxes,
+            ha="right",
+            va="bottom",
+            fontsize="small",
+            color="#555555",
+        )
+    size = np.interp(np.log10(len(points)), [2, 3, 4], [26, 11, 3])
+    opacity = np.interp(np.log10(len(points)), [2, 3, 4], [0.8, 0.55, 0.35])
+    for index, weight in enumerate(weights):
         chosen = points[labels == index]
         ax.scatter(
-            chosen[:, 0], chosen[:, 1], s=size, alpha=opacity, linewidths=0, label=_legend_label(index, weight),
-            color=_colour(index), marker=_marker(index),
-        )  # fmt: skip
+            chosen[:, 0],
+            chosen[:, 1],
+            s=size,
+            alpha=opacity,
+            linewidths=0,
+            label=_legend_label(index, weight),
+            color=_colour(index),
+            marker=_marker(index),
+        )
 
 
 def _draw_ellipses(matplotlib: Any, ax: Any, model: Any, plane: _Plane) -> None:
     centres = plane.project(model.means_)
-    for index, covariance in enumerate(plane.project_covariances(model)):
+    for index, covariance in enumerate(plane.axes.T @ covariance_matrices(model) @ plane.axes):
         variances, axes = np.linalg.eigh(covariance)
         lengths = np.sqrt(np.maximum(variances, 0.0))
         angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
@@ -172,7 +169,7 @@ def _draw_densities(ax: Any, model: Any, values: NDArray[np.float64], weight: ND
     n_bins = int(np.clip(len(np.histogram_bin_edges(values, bins="fd")) - 1, min(30, 2 * len(values) ** 0.5), 120))
     ax.hist(values, bins=n_bins, weights=weight, density=True, color="#D0D0D0", edgecolor="white", linewidth=0.5)
     means = model.means_[:, 0]
-    deviations = np.sqrt(np.broadcast_to(np.ravel(model.covariances_), means.shape))
+    deviations = np.sqrt(covariance_matrices(model)[:, 0, 0])
     low, high = values.min(), values.max()
     margin = 0.05 * (high - low)
     # A component may be narrower than the distance of evenly spaced points.

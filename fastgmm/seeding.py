@@ -1,8 +1,8 @@
 """Where a fit starts: first statistics from k-means, k-means++, random rows, random or given responsibilities.
 
-Every start but the user's own is smoothed by pseudo-rows worth one per cent of an average component, spread like the
-data divided evenly among the components. A component seeded on a single row is then a broad one, not a spike of
-width sqrt(reg_covar) that no other row can reach.
+A component that starts on too few rows for a covariance is smoothed by pseudo-rows worth one per cent of an average
+component, spread like the data divided evenly among the components. Seeded on a single row it is then a broad one, not
+a spike of width sqrt(reg_covar) that no other row can reach.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fastgmm.statistics import Array, SufficientStatistics
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
 
 _SMOOTHING = 0.01
+_FEW_ROWS = 2  # times D + 1
 _SAMPLE_ROWS = 2**15
 _SAMPLE_FLOATS = 2**21
 _SAMPLE_ROWS_PER_COMPONENT = 50
@@ -63,8 +64,10 @@ def seed(
     labels : (N,) int64 in 0..K-1
     responsibilities : (N, K), rows summing to 1
 
-    Raises CollapsedComponentError where a start has no valid covariance.
+    Takes one number from `random_state`, whatever the method. Raises CollapsedComponentError where a start has no
+    valid covariance.
     """
+    random_state = np.random.default_rng(int(random_state.uniform() * 2**53))
     family = source.family
     n_rows = max(min(_SAMPLE_ROWS, _SAMPLE_FLOATS // source.n_features), _SAMPLE_ROWS_PER_COMPONENT * n_components)
     points, weight = source.sample(n_rows, random_state)
@@ -80,7 +83,7 @@ def seed(
         else:
             table = responsibilities
             if table is None:
-                number = int(random_state.uniform() * 2**53)
+                number = int(random_state.integers(2**53))
                 table = _RandomResponsibilities(n_components, number)  # type: ignore[assignment]
             assignment = {"mode": kernels.GIVEN, "responsibilities": table}
     else:
@@ -95,23 +98,28 @@ def seed(
 
     def collect(origin: Array | None = None) -> SufficientStatistics:
         statistics = source.collect(density, origin, **assignment)
-        return _smoothed(family, statistics, centred, weight) if smooth else statistics
+        return _smoothed(family, statistics, centred, weight, source.n_rows) if smooth else statistics
 
     return updated(rule, collect, collect())
 
 
-def _smoothed(family: Family, statistics: SufficientStatistics, centred: Array, weight: Array) -> SufficientStatistics:
+def _smoothed(
+    family: Family, statistics: SufficientStatistics, centred: Array, weight: Array, n_rows: int
+) -> SufficientStatistics:
     n_components, n_features = statistics.origin.shape
-    mass = _SMOOTHING * statistics.weight / n_components
+    few = statistics.mass * n_rows < _FEW_ROWS * (n_features + 1) * statistics.weight
+    if not few.any():
+        return statistics
+    mass = np.where(few, _SMOOTHING * statistics.weight / n_components, 0.0)
     covariance = (weight[:, None] * centred).T @ centred / weight.sum()
     share = covariance * n_components ** (-2.0 / n_features)
     pseudo = SufficientStatistics(
         statistics.mean,
-        np.full(n_components, mass),
+        mass,
         np.zeros((n_components, n_features)),
-        mass * family.from_matrix(share, n_components),
+        family.scatter_of(share, mass),
         0.0,
-        mass * n_components,
+        float(mass.sum()),
     )
     return family.recentre(statistics, statistics.mean) + pseudo
 
@@ -121,13 +129,16 @@ def _centres(
 ) -> Array:
     n_rows = len(points)
     if method == "random_from_data":
-        order = np.argsort(random_state.uniform(size=n_rows), kind="stable")
-        return points[order[:n_components]]
-    chosen = np.empty(n_components, np.int64)
-    n_candidates = 2 + int(np.log(n_components))
-    kmeans_plus_plus(points, weight, random_state.uniform(size=(n_components, n_candidates)), chosen)
+        chosen = random_state.choice(n_rows, n_components, replace=False)
+    else:
+        chosen = np.empty(n_components, np.int64)
+        n_candidates = 2 + int(np.log(n_components))
+        kmeans_plus_plus(points, weight, random_state.uniform(size=(n_components, n_candidates)), chosen)
     centres = points[chosen]
-    return lloyd(points, weight, centres, n_threads) if method == "kmeans" else centres
+    if method == "kmeans":
+        centres = lloyd(points, weight, centres, n_threads)
+    # By the first feature, then the next: the same clusters get the same numbers whatever the random state.
+    return centres[np.lexsort(centres.T[::-1])]
 
 
 def lloyd(points: Array, weight: Array, centres: Array, n_threads: int | None = None) -> Array:

@@ -251,22 +251,15 @@ def check_means(means: ArrayLike, n_components: int, n_features: int) -> Array:
     return _shaped(means, (n_components, n_features), "means")
 
 
-def _positive(array: Array, name: str) -> None:
-    if array.ndim >= 2 and array.shape[-1] == array.shape[-2] and "positive-definite" in name:
+def check_covariances(value: ArrayLike, family: Family, n_components: int, n_features: int, what: str) -> Array:
+    """Return covariances or precisions (`what` names them), of the family's shape and positive (definite)."""
+    array = _shaped(value, family.shape(n_components, n_features), f"{family.name} {what}")
+    if family.has_matrices:
         symmetric = np.allclose(array, np.swapaxes(array, -1, -2), rtol=1e-5, atol=0)
         if not symmetric or not np.all(np.linalg.eigvalsh(array) > 0.0):
-            raise ValueError(name)
-    elif not np.all(array > 0):
-        raise ValueError(name)
-
-
-def check_shape_matrix(value: ArrayLike, family: Family, n_components: int, n_features: int, what: str) -> Array:
-    """Return covariances or precisions (`what`) of a family's shape, symmetric and positive definite."""
-    array = _shaped(value, family.shape(n_components, n_features), f"{family.name} {what}")
-    matrices = family.matrices(np.ones(family.shape(n_components, n_features)), n_components, n_features)
-    is_matrix = n_features > 1 and matrices[0, 0, 1] != 0 or array.ndim == 3 or family.name == "tied"
-    rule = "symmetric, positive-definite" if is_matrix else "positive"
-    _positive(array, f"'{family.name} {what}' should be {rule}")
+            raise ValueError(f"'{family.name} {what}' should be symmetric, positive-definite")
+    elif not np.all(array > 0.0):
+        raise ValueError(f"'{family.name} {what}' should be positive")
     return array
 
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import stat
 import sys
 
@@ -93,7 +94,7 @@ def test_header_is_recognised(write, first, names):
 
 
 def test_infinity_is_a_number_not_a_name(write):
-    with pytest.raises(TableError, match="row 1, column '2': 'inf' is not a finite number$"):
+    with pytest.raises(TableError, match=r"row 1, column '2': 'inf' is not a finite number$"):
         read_table(write("1,inf\n3,4\n"))
 
 
@@ -104,7 +105,7 @@ def test_header_is_taken_from_the_caller(write):
 
 
 def test_text_above_text_is_no_header_if_a_number_stands_beside_it(write):
-    with pytest.raises(TableError, match="row 1, column '2': 'setosa' is not a number"):
+    with pytest.raises(TableError, match=r"row 1, column '2': 'setosa' is not a number"):
         read_table(write("5.1,setosa\n4.9,setosa\n"))
 
 
@@ -252,7 +253,7 @@ def test_array_archive(tmp_path):
     with pytest.raises(TableError, match=r"two.npz holds 2 arrays \(x, y\)$") as caught:
         read_table(tmp_path / "two.npz")
     assert caught.value.remedy == "array"
-    with pytest.raises(TableError, match="two.npz has no array 'z': it has x, y$"):
+    with pytest.raises(TableError, match=r"two.npz has no array 'z': it has x, y$"):
         read_table(tmp_path / "two.npz", array="z")
 
 
@@ -277,7 +278,7 @@ def test_array_that_is_no_table_of_numbers(tmp_path, values, message):
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 def test_damaged_array_file(write, name):
-    with pytest.raises(TableError, match="is not a NumPy file of numbers$"):
+    with pytest.raises(TableError, match=r"is not a NumPy file of numbers$"):
         read_table(write("a,b\n1,2\n", name))
 
 
@@ -303,11 +304,11 @@ def test_parquet(tmp_path):
     np.testing.assert_array_equal(table.values, [[1.5, 1], [3.5, 3]])
     np.testing.assert_array_equal(table.sample_weight, [1, 1])
     assert table.dropped == (2,)
-    with pytest.raises(TableError, match="column 's' holds values of type string, not numbers$"):
+    with pytest.raises(TableError, match=r"column 's' holds values of type string, not numbers$"):
         read_table(path)
-    with pytest.raises(TableError, match="row 2, column 'n': missing value$"):
+    with pytest.raises(TableError, match=r"row 2, column 'n': missing value$"):
         read_table(path, ["n"])
-    with pytest.raises(TableError, match="has no column 'q': it has a, n, s, w$"):
+    with pytest.raises(TableError, match=r"has no column 'q': it has a, n, s, w$"):
         read_table(path, ["q"])
 
 
@@ -350,6 +351,41 @@ def test_a_model_file_keeps_every_bit(tmp_path, model, suffix):
     np.testing.assert_allclose(loaded.predict_proba(data), model.predict_proba(data), rtol=1e-12, atol=1e-300)
 
 
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_model_of_single_precision_keeps_every_bit(tmp_path, suffix):
+    data = load_iris().data.astype(np.float32)
+    model = GaussianMixture(3, random_state=0).fit(data)
+    save_model(model, tmp_path / f"m{suffix}")
+    loaded = load_model(tmp_path / f"m{suffix}")
+    for name in ("weights_", "means_", "covariances_"):
+        assert getattr(loaded, name).dtype == np.float32
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(model, name))
+    np.testing.assert_allclose(loaded.score_samples(data), model.score_samples(data), rtol=1e-3)
+
+
+def test_a_number_beyond_all_bounds_is_refused(tmp_path):
+    save_model(GaussianMixture(1).fit(load_faithful().data), tmp_path / "m.json")
+    text = re.sub(r'"means": \[\[[^,]*', '"means": [[1e999', (tmp_path / "m.json").read_text())
+    (tmp_path / "m.json").write_text(text)
+    with pytest.raises(ModelFileError, match=r"m.json does not describe a mixture: .*means.*infinity"):
+        load_model(tmp_path / "m.json")
+
+
+def test_weights_need_not_sum_to_one_to_the_last_bit(tmp_path):
+    model = GaussianMixture.from_parameters([0.1] * 10, np.arange(10.0)[:, np.newaxis], np.ones(10), "spherical")
+    model.weights_ = np.array([0.1] * 9 + [0.1 + 1e-12])
+    save_model(model, tmp_path / "m.json")
+    np.testing.assert_array_equal(load_model(tmp_path / "m.json").weights_, model.weights_)
+
+
+def test_what_a_made_model_does_not_know_stays_unknown(tmp_path):
+    model = GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+    save_model(model, tmp_path / "m.json")
+    loaded = load_model(tmp_path / "m.json")
+    assert np.isnan(loaded.lower_bound_)
+    assert (loaded.converged_, loaded.n_iter_) == (False, 0)
+
+
 def test_a_model_file_says_what_it_is(tmp_path):
     model = GaussianMixture(2, random_state=0).fit(load_faithful().data)
     save_model(model, tmp_path / "m.json", n_samples=272, log_likelihood=-1130.25)
@@ -374,10 +410,12 @@ def _converted(folder, model):
     return folder / "m.npz"
 
 
-def test_a_random_generator_is_not_stored(tmp_path):
-    model = GaussianMixture(1, random_state=np.random.RandomState(0)).fit(load_faithful().data)
-    save_model(model, tmp_path / "m.json")
-    assert load_model(tmp_path / "m.json").random_state is None
+def test_parameters_that_are_no_plain_values_are_not_stored(tmp_path):
+    labels = np.arange(272) % 2
+    model = GaussianMixture(2, random_state=np.random.RandomState(0), init_params=labels, tol=np.float32(0.5))
+    save_model(model.fit(load_faithful().data), tmp_path / "m.json")
+    loaded = load_model(tmp_path / "m.json")
+    assert (loaded.random_state, loaded.init_params, loaded.tol) == (None, "kmeans", 0.5)
 
 
 def test_only_fitted_and_known_estimators_are_stored(tmp_path):
@@ -420,20 +458,21 @@ def _break_fit(name, value):
         (_break("version", "1"), "has no valid model file version$"),
         (_remove("version"), "has no valid model file version$"),
         (_break("estimator", "Forest"), "damaged model file: unknown estimator 'Forest'$"),
-        (_break("covariance_type", "oval"), "unknown covariance type 'oval'$"),
+        (_break("covariance_type", "oval"), "m.json does not describe a mixture: .*'oval'"),
+        (_break("dtype", "int8"), "unknown dtype 'int8'$"),
         (_remove("weights"), "'weights' is missing$"),
         (_remove("fit"), "'fit' is missing$"),
-        (_break("weights", [0.5, 0.6]), "'weights' are not shares that sum to 1$"),
-        (_break("weights", [1.5, -0.5]), "'weights' are not shares that sum to 1$"),
-        (_break("weights", [1.0]), r"'weights' has the shape \(1,\), where 'means' ask for \(2,\)$"),
+        (_break("weights", [0.5, 0.6]), r"m.json does not describe a mixture: .*weights.*1\.1"),
+        (_break("weights", [1.5, -0.5]), "m.json does not describe a mixture: .*weights.*range"),
+        (_break("weights", [1.0]), r"m.json does not describe a mixture: .*weights.*shape of \(2,\), but got \(1,\)"),
         (_break("weights", ["0.5", "0.5"]), "'weights' is not an array of numbers$"),
         (_break("means", [[1.0, 2.0], [3.0]]), "'means' is not an array of numbers$"),
         (_break("means", [1.0, 2.0]), r"'means' has the shape \(2,\)"),
-        (_break("means", []), r"'means' has the shape \(0,\)"),
+        (_break("means", []), "'means' is not an array of numbers|'means' has the shape"),
         (_break("means", [[float("nan"), 1.0], [2.0, 3.0]]), "it holds the number NaN$"),
         (_break("means", [[1e999, 1.0], [2.0, 3.0]]), "it holds the number Infinity$"),
-        (_break("covariances", [[1.0, 1.0], [1.0, 1.0]]), r"'covariances' has the shape \(2, 2\), .* \(2, 2, 2\)$"),
-        (_break("covariances", [[[1.0, 2.0], [2.0, 1.0]]] * 2), "m.json does not describe a mixture: "),
+        (_break("covariances", [[1.0, 1.0], [1.0, 1.0]]), r"m.json does not describe a mixture: .*shape.*\(2, 2, 2\)"),
+        (_break("covariances", [[[1.0, 2.0], [2.0, 1.0]]] * 2), "m.json does not describe a mixture: .*positive"),
         (_break("feature_names", ["a"]), "there are 1 'feature_names' for 2 features$"),
         (_break("feature_names", [1, 2]), "'feature_names' is not a list of names$"),
         (_break_fit("converged", "yes"), "'converged' is 'yes', which is not of type bool$"),
@@ -451,15 +490,17 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, change, message):
         load_model(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"[1, 2]", b"\x80\x04N.", b"PK\x03\x04 damaged", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"a,b\n1,2\n", b"[1, 2]", b"\x80\x04N.", b"PK\x03\x04 damaged", b"[" * 100_000]
+)
 def test_a_file_of_another_kind_is_refused(write, content):
-    with pytest.raises(ModelFileError, match="m.json is not a fastgmm model file$"):
+    with pytest.raises(ModelFileError, match=r"m.json is not a fastgmm model file$"):
         load_model(write(content, "m.json"))
 
 
 def test_an_archive_of_other_arrays_is_refused(tmp_path):
     np.savez(tmp_path / "m.npz", weights=np.ones(1))
-    with pytest.raises(ModelFileError, match="m.npz is not a fastgmm model file$"):
+    with pytest.raises(ModelFileError, match=r"m.npz is not a fastgmm model file$"):
         load_model(tmp_path / "m.npz")
 
 
@@ -469,7 +510,7 @@ def test_an_archive_with_a_pickle_is_refused(tmp_path):
     with np.load(path) as archive:
         content = dict(archive)
     np.savez(path, **content | {"means": np.array([{}, {}], dtype=object)})
-    with pytest.raises(ModelFileError, match="m.npz is not a fastgmm model file$"):
+    with pytest.raises(ModelFileError, match=r"m.npz is not a fastgmm model file$"):
         load_model(path)
 
 

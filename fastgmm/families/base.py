@@ -36,6 +36,8 @@ class Family(ABC):
     density_type: ClassVar[type]
     #: Whether the scatter follows from the total scatter of the data and the masses and deviations alone.
     uses_total: ClassVar[bool] = False
+    #: Whether covariances are matrices rather than variances.
+    has_matrices: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         """Return the name, as in ``<covariance family 'full'>``."""
@@ -77,8 +79,8 @@ class Family(ABC):
         """Return the whitener of the covariance scale**-2 times the identity, for every component."""
 
     @abstractmethod
-    def from_matrix(self, matrix: Array, n_components: int) -> Array:
-        """Return the family's projection of one (D, D) matrix, given to every component: n_components rows' worth."""
+    def scatter_of(self, covariance: Array, mass: Array) -> Array:
+        """Return the scatter of components of the given mass (K,) that all have the same (D, D) covariance."""
 
     @abstractmethod
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
@@ -173,6 +175,8 @@ class Family(ABC):
 
 class MatrixFamily(Family):
     """What families with covariance matrices share; works on (..., D, D) arrays."""
+
+    has_matrices = True
 
     def precisions_cholesky(self, whitener: Array) -> Array:
         """Return the transposed whitener: upper triangular, precision = U U^T."""

@@ -22,9 +22,9 @@ class Diag(VarianceFamily):
         """Return K D."""
         return n_components * n_features
 
-    def from_matrix(self, matrix: Array, n_components: int) -> Array:
-        """Return the diagonal K times."""
-        return np.repeat(np.diag(matrix)[None], n_components, axis=0)
+    def scatter_of(self, covariance: Array, mass: Array) -> Array:
+        """Return the diagonal times each mass."""
+        return mass[:, None] * np.diag(covariance)
 
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return diagonal matrices."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from fastgmm.families.base import Array, MatrixFamily
 from fastgmm.kernels.densities import FullDensity
@@ -23,9 +22,9 @@ class Full(MatrixFamily):
         """Return K D (D + 1) / 2."""
         return n_components * n_features * (n_features + 1) // 2
 
-    def from_matrix(self, matrix: Array, n_components: int) -> Array:
-        """Return the matrix K times."""
-        return np.repeat(matrix[None], n_components, axis=0)
+    def scatter_of(self, covariance: Array, mass: Array) -> Array:
+        """Return the covariance times each mass."""
+        return mass[:, None, None] * covariance
 
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return the covariances as they are."""
@@ -33,4 +32,4 @@ class Full(MatrixFamily):
 
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return the rows of noise multiplied by component k's Cholesky factor."""
-        return solve_triangular(whitener[k], noise.T, lower=True).T
+        return np.linalg.solve(whitener[k], noise.T).T

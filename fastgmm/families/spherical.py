@@ -22,9 +22,9 @@ class Spherical(VarianceFamily):
         """Return K."""
         return n_components
 
-    def from_matrix(self, matrix: Array, n_components: int) -> Array:
-        """Return the trace K times: a spherical scatter sums over features."""
-        return np.full(n_components, np.trace(matrix))
+    def scatter_of(self, covariance: Array, mass: Array) -> Array:
+        """Return the trace times each mass."""
+        return mass * np.trace(covariance)
 
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return multiples of the identity."""

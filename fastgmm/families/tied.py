@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from fastgmm.families.base import Array, MatrixFamily
 from fastgmm.kernels.densities import TiedDensity
@@ -24,9 +23,9 @@ class Tied(MatrixFamily):
         """Return D (D + 1) / 2."""
         return n_features * (n_features + 1) // 2
 
-    def from_matrix(self, matrix: Array, n_components: int) -> Array:
-        """Return K times the matrix: a scatter sums over components."""
-        return n_components * matrix
+    def scatter_of(self, covariance: Array, mass: Array) -> Array:
+        """Return the covariance times the total mass."""
+        return mass.sum() * covariance
 
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return the covariance K times."""
@@ -34,4 +33,4 @@ class Tied(MatrixFamily):
 
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return the rows of noise multiplied by the Cholesky factor."""
-        return solve_triangular(whitener, noise.T, lower=True).T
+        return np.linalg.solve(whitener, noise.T).T

@@ -1,0 +1,83 @@
+"""The scikit-learn side of an estimator, without importing scikit-learn (which costs more than a whole small fit).
+
+Parameters, cloning, tags, metadata routing and the fitted check follow scikit-learn's protocols; whatever needs one
+of its classes imports it when scikit-learn asks.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+class Interface:
+    """Parameters by introspection of ``__init__``, and scikit-learn's protocols."""
+
+    _estimator_type = "density_estimator"
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        signature = inspect.signature(cls.__init__)
+        return {name: value.default for name, value in signature.parameters.items() if name != "self"}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor parameters by name; `deep` is part of scikit-learn's protocol and changes nothing."""
+        return {name: getattr(self, name) for name in sorted(self._defaults())}
+
+    def set_params(self, **params: Any) -> Any:
+        """Set constructor parameters by name and return self; ValueError for a name that does not exist."""
+        known = sorted(self._defaults())
+        for name in params:
+            if name not in known:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}."
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """Return the constructor call with the parameters that differ from their defaults."""
+        changed = [
+            f"{name}={getattr(self, name)!r}"
+            for name, default in self._defaults().items()
+            if repr(getattr(self, name)) != repr(default)
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether the estimator has parameters to score rows with."""
+        return hasattr(self, "means_")
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: a density estimator that needs no target."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="density_estimator",
+            target_tags=TargetTags(required=False),
+            input_tags=InputTags(),
+        )
+
+    def _requested(self, method: str) -> dict[str, Any]:
+        return self.__dict__.setdefault("_metadata_requests", {}).setdefault(method, {})
+
+    def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Any:
+        """Say whether a meta-estimator passes ``sample_weight`` on to ``fit`` (scikit-learn's metadata routing)."""
+        self._requested("fit")["sample_weight"] = sample_weight
+        return self
+
+    def set_score_request(self, *, sample_weight: bool | str | None = None) -> Any:
+        """Say whether a meta-estimator passes ``sample_weight`` on to ``score`` (scikit-learn's metadata routing)."""
+        self._requested("score")["sample_weight"] = sample_weight
+        return self
+
+    def get_metadata_routing(self) -> Any:
+        """Return scikit-learn's MetadataRequest of this estimator."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        request = MetadataRequest(owner=self)
+        for method in ("fit", "score"):
+            wanted = self.__dict__.get("_metadata_requests", {}).get(method, {})
+            getattr(request, method).add_request(param="sample_weight", alias=wanted.get("sample_weight"))
+        return request

@@ -1,0 +1,549 @@
+"""The command line: what it prints, what it writes, how it fails."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastgmm import GaussianMixture, cli
+from fastgmm._report import Progress
+from fastgmm.datasets import load_faithful
+from fastgmm.io import load_model, save_model
+
+FAITHFUL = load_faithful()
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run a command line in an empty folder; return the exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv):
+        code = cli.main([str(argument) for argument in argv])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write lines to a file in the folder that `run` runs in."""
+
+    def table(lines, name="t.csv"):
+        (tmp_path / name).write_text(lines)
+        return name
+
+    return table
+
+
+@pytest.fixture
+def model(tmp_path):
+    model = GaussianMixture.from_parameters(
+        [0.25, 0.75], [[2.0, 55.0], [4.3, 80.0]], [[[0.1, 0.4], [0.4, 34.0]], [[0.2, 0.9], [0.9, 36.0]]]
+    )
+    model.feature_names_in_ = np.array(FAITHFUL.feature_names, dtype=object)
+    save_model(model, tmp_path / "m.json")
+    del model.feature_names_in_
+    return model
+
+
+def read_csv(text):
+    header, *rows = csv.reader(io.StringIO(text))
+    return header, np.array(rows, dtype=np.float64)
+
+
+def value(text, name):
+    """Return the number printed after `name`."""
+    return float(re.search(rf"^{re.escape(name)}\s+(\S+)", text, re.MULTILINE)[1])
+
+
+# --- fit ---------------------------------------------------------------------------------------------------------
+
+
+def test_fit_reports_the_optimum(run):
+    code, out, err = run("fit", "faithful", "-k", 2, "--tol", "1e-9", "--max-iter", 1000, "--reg-covar", 0)
+    assert (code, err) == (0, "")
+    assert "272 rows, 2 columns" in out
+    assert "2 components, full covariance, 11 free parameters" in out
+    assert value(out, "log-likelihood") == pytest.approx(-1130.263960, abs=1e-4)
+    assert value(out, "BIC") == pytest.approx(2 * 1130.263960 + 11 * np.log(272), abs=1e-3)
+    assert value(out, "iterations") >= 2
+    assert re.search(r"^converged +yes$", out, re.MULTILINE)
+    assert re.search(r"^component +weight +eruptions +waiting$", out, re.MULTILINE)
+    rows = re.findall(r"^ +[01] +(0\.\d{4}) +(\S+) \((\S+)\) +(\S+) \((\S+)\)$", out, re.MULTILINE)
+    found = sorted([float(number) for number in row] for row in rows)
+    expected = [[0.3559, 2.0364, 0.2630, 54.479, 5.807], [0.6441, 4.2897, 0.4120, 79.968, 6.000]]
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_fit_keeps_the_number_of_components_with_the_best_bic(run):
+    code, out, err = run("fit", "faithful", "-k", "1-2,4", "--covariance", "tied", "-o", "m.json")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()[:4]]
+    assert lines[0] == ["components", "log-likelihood", "BIC", "iterations", "converged"]
+    assert [line[0] for line in lines[1:]] == ["1", "2", "4"]
+    bics = [float(line[2]) for line in lines[1:]]
+    assert [line[-1] for line in lines[1:]].index("best") == np.argmin(bics)
+    assert value(out, "BIC") == pytest.approx(min(bics), abs=0.01)
+    best = load_model("m.json")
+    del best.feature_names_in_
+    assert len(best.weights_) == [1, 2, 4][np.argmin(bics)]
+    assert best.bic(FAITHFUL.data) == pytest.approx(min(bics), abs=0.01)
+
+
+@pytest.mark.parametrize("suffix", ["json", "npz"])
+def test_fit_writes_model_and_labels(run, suffix):
+    code, out, err = run("fit", "faithful", "-k", 2, "-q", "-o", f"m.{suffix}", "--labels", "l.csv")
+    assert (code, out, err) == (0, "", "")
+    model = load_model(f"m.{suffix}")
+    assert tuple(model.feature_names_in_) == FAITHFUL.feature_names
+    del model.feature_names_in_
+    header, labels = read_csv(Path("l.csv").read_text())
+    assert header == ["label"]
+    np.testing.assert_array_equal(labels[:, 0], model.predict(FAITHFUL.data))
+    assert sorted(os.listdir()) == ["l.csv", f"m.{suffix}"]
+
+
+def test_fit_passes_its_options_on(run):
+    options = ["--covariance", "diag", "--init", "random", "--n-init", 2, "--max-iter", 7, "--tol", 0.5,
+               "--reg-covar", 0.25, "--seed", 3, "--threads", 1]  # fmt: skip
+    assert run("fit", "faithful", "-k", 2, "-q", "-o", "m.json", *options)[0] == 0
+    document = json.loads(Path("m.json").read_text())
+    assert document["covariance_type"] == "diag"
+    expected = {"init_params": "random", "n_init": 2, "max_iter": 7, "tol": 0.5, "reg_covar": 0.25, "random_state": 3}
+    assert document["fit"]["params"].items() >= expected.items()
+    twin = GaussianMixture(2, covariance_type="diag", **expected).fit(FAITHFUL.data)
+    np.testing.assert_allclose(document["means"], twin.means_, rtol=1e-12)
+
+
+def test_fit_gives_the_same_result_twice(run):
+    for name in ("a.json", "b.json"):
+        run("fit", "iris", "-k", 3, "--init", "random", "-q", "-o", name)
+    assert Path("a.json").read_text() == Path("b.json").read_text()
+
+
+def test_fit_notes_the_fit_in_the_model_file(run):
+    _, out, _ = run("fit", "faithful", "-k", 2, "-o", "m.json")
+    document = json.loads(Path("m.json").read_text())
+    assert document["fit"]["n_samples"] == 272
+    assert document["fit"]["log_likelihood"] == pytest.approx(value(out, "log-likelihood"), abs=1e-3)
+    assert document["feature_names"] == ["eruptions", "waiting"]
+
+
+def test_fit_with_weights_counts_rows_as_often(run, table):
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 4, size=len(FAITHFUL.data))
+    lines = [f"{a},{n},{b}" for (a, b), n in zip(FAITHFUL.data.tolist(), counts.tolist(), strict=True)]
+    table("\n".join(["a,n,b", *lines]), "weighted.csv")
+    table("\n".join(["a,n,b", *np.repeat(lines, counts)]), "repeated.csv")
+    options = ["-k", 2, "--tol", "1e-10", "--max-iter", 1000]
+    _, weighted, err = run("fit", "weighted.csv", "--weights", "n", *options)
+    assert err == ""
+    _, repeated, _ = run("fit", "repeated.csv", "--columns", "a,b", *options)
+    assert "272 rows, 2 columns" in weighted
+    assert value(weighted, "log-likelihood") == pytest.approx(value(repeated, "log-likelihood"), abs=1e-3)
+
+
+def test_fit_reads_standard_input(run, monkeypatch):
+    text = "\n".join(f"{a};{b}" for a, b in FAITHFUL.data.tolist())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode()))))
+    code, out, _ = run("fit", "-", "-k", 1)
+    assert code == 0
+    assert "272 rows, 2 columns" in out
+    assert re.search(r"^component +weight +x1 +x2$", out, re.MULTILINE)
+
+
+def test_a_file_goes_before_shipped_data(run, table):
+    table("1,2,3\n4,5,7\n6,1,1\n", "faithful")
+    assert "3 rows, 3 columns" in run("fit", "faithful", "-k", 1)[1]
+
+
+def test_shipped_data_have_columns(run):
+    assert "150 rows, 4 columns" in run("fit", "iris", "-k", 1)[1]
+    out = run("fit", "iris", "-k", 1, "--columns", "petal_width,sepal_length", "--weights", "petal_length")[1]
+    assert re.search(r"^component +weight +petal_width +sepal_length$", out, re.MULTILINE)
+    assert "150 rows, 3 columns" in run("fit", "iris", "-k", 1, "--weights", "petal_length")[1]
+
+
+def test_fit_says_which_rows_it_left_out(run, table):
+    name = table("a\n1\n\nNA\n2\n4\nnull\n")
+    code, out, err = run("fit", name, "-k", 1, "--drop-missing")
+    assert code == 0
+    assert err == "fastgmm: left out 2 of 5 rows for missing values (row 4, 7)\n"
+    assert "3 rows, 1 column\n" in out
+
+
+def test_fit_that_does_not_converge_is_a_warning(run):
+    code, out, err = run("fit", "faithful", "-k", 5, "--max-iter", 2, "-q")
+    assert (code, out) == (0, "")
+    assert err == ("fastgmm: warning: 5 components: not converged after 2 iterations (raise --max-iter or --tol)\n")
+
+
+def test_a_collapsed_fit_leaves_the_others(run, table):
+    name = table("\n".join(["1,1", "2,2.5", "3,2", "4,4.5", "5,3", "9,9", "9,9"]))
+    code, out, err = run("fit", name, "-k", "1,5", "--reg-covar", 0)
+    assert code == 0
+    assert "1 component, full" in out
+    assert re.fullmatch(r"fastgmm: warning: 5 components: .*reg_covar.*\n", err)
+    code, out, err = run("fit", name, "-k", "5", "--reg-covar", 0)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"fastgmm: error: .*reg_covar.*\n", err)
+
+
+def test_fit_prints_wide_tables_in_parts(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = run("fit", "iris", "-k", 2)
+    headers = re.findall(r"^component +weight +(\S+) +(\S+)$", out, re.MULTILINE)
+    assert headers == [("sepal_length", "sepal_width"), ("petal_length", "petal_width")]
+    assert max(len(line) for line in out.splitlines() if line.startswith(" ")) <= 60
+
+
+def test_fit_draws(run):
+    pytest.importorskip("matplotlib")
+    code, _, err = run("fit", "faithful", "-k", 2, "-q", "--plot", "fit.png")
+    assert (code, err) == (0, "")
+    assert Path("fit.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+# --- fit: failures -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["nothing.csv"], "nothing.csv: No such file or directory"),
+        (["text.csv"], "text.csv: row 3, column 'kind': 'x' is not a number (choose the columns with --columns)"),
+        (["gap.csv"], "gap.csv: row 2, column 'b': missing value (leave out such rows with --drop-missing)"),
+        (["two.npz"], "two.npz holds 2 arrays (x, y) (choose one with --array)"),
+        (["faithful", "-k", "273"], "273 components need at least as many rows, the data have 272"),
+        (["faithful", "-o", "m.pkl"], "cannot write a model to m.pkl: the name must end in .json or .npz"),
+        (["faithful", "-o", "no/m.json"], "cannot write no/m.json: there is no folder no"),
+        (["faithful", "--labels", "folder"], "cannot write folder: it is a folder"),
+    ],
+)
+def test_what_fit_cannot_do(run, table, argv, message):
+    table("a,b,kind\n1,2,3\n3,4,x\n", "text.csv")
+    table("a,b\n1,\n3,4\n", "gap.csv")
+    code, out, err = run("score", "none.json", "none.csv")
+    np.savez("two.npz", x=np.ones((3, 1)), y=np.ones((3, 1)))
+    os.mkdir("folder")
+    code, out, err = run("fit", "-k", "2", *argv)
+    assert (code, out, err) == (1, "", f"fastgmm: error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    "output", [["-o", "m.pkl"], ["-o", "no/m.npz"], ["--labels", "no/l.csv"], ["--plot", "no/p.png"]]
+)
+def test_outputs_are_checked_before_the_data_are_read(run, output):
+    code, _, err = run("fit", "no-such-data.csv", "-k", "2", *output)
+    assert code == 1
+    assert "cannot write" in err
+
+
+def test_plot_of_unknown_kind_is_refused_at_the_door(run):
+    pytest.importorskip("matplotlib")
+    code, _, err = run("fit", "no-such-data.csv", "-k", "2", "--plot", "fit.xyz")
+    assert code == 1
+    assert re.match(r"fastgmm: error: cannot draw to fit.xyz: the name must end in one of .*\.png", err)
+
+
+def test_plot_without_matplotlib_is_refused_at_the_door(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, _, err = run("fit", "no-such-data.csv", "-k", "2", "--plot", "fit.png")
+    assert (code, err) == (1, 'fastgmm: error: pictures need matplotlib: pip install "fastgmm[plot]"\n')
+
+
+def test_parquet_without_pyarrow(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, _, err = run("fit", "t.parquet", "-k", "2")
+    assert (code, err) == (1, 'fastgmm: error: Parquet files need pyarrow: pip install "fastgmm[parquet]"\n')
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["fit", "faithful"], "the following arguments are required: -k/--components"),
+        (["fit", "faithful", "-k", "0"], "-k/--components: '0' is not a positive number, nor some, such as"),
+        (["fit", "faithful", "-k", "4-2"], "'4-2' is not a positive number"),
+        (["fit", "faithful", "-k", "2,x"], "'2,x' is not a positive number"),
+        (["fit", "faithful", "-k", "2", "--tol", "-1"], "--tol: '-1' is not a number of at least 0"),
+        (["fit", "faithful", "-k", "2", "--tol", "nan"], "--tol: 'nan' is not a number of at least 0"),
+        (["fit", "faithful", "-k", "2", "--max-iter", "1.5"], "--max-iter: '1.5' is not a positive whole number"),
+        (["fit", "faithful", "-k", "2", "--seed", "-3"], "--seed: '-3' is not a whole number from 0 to 4294967295"),
+        (["fit", "faithful", "-k", "2", "--columns", "a,,b"], "--columns: 'a,,b' is not a list such as a,b,c"),
+        (["fit", "faithful", "-k", "2", "--delimiter", "::"], "--delimiter: '::' is not a single character"),
+        (["fit", "faithful", "-k", "2", "--covariance", "round"], "--covariance: invalid choice: 'round'"),
+        (["fly"], "invalid choice: 'fly'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_usage(run, argv, message):
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert "usage: fastgmm" in err
+    assert message in err
+
+
+# --- predict, score, sample, info --------------------------------------------------------------------------------
+
+
+def test_predict_writes_labels_probabilities_and_densities(run, model):
+    code, out, err = run("predict", "m.json", "faithful", "--proba", "--scores")
+    assert (code, err) == (0, "")
+    header, values = read_csv(out)
+    assert header == ["label", "p0", "p1", "log_density"]
+    np.testing.assert_array_equal(values[:, 0], model.predict(FAITHFUL.data))
+    np.testing.assert_allclose(values[:, 1:3], model.predict_proba(FAITHFUL.data), rtol=1e-12)
+    np.testing.assert_allclose(values[:, 3], model.score_samples(FAITHFUL.data), rtol=1e-12)
+    assert run("predict", "m.json", "faithful", "-o", "l.csv") == (0, "", "")
+    header, labels = read_csv(Path("l.csv").read_text())
+    assert header == ["label"]
+    np.testing.assert_array_equal(labels[:, 0], values[:, 0])
+
+
+def test_predict_goes_block_by_block(run, model, monkeypatch):
+    monkeypatch.setattr("fastgmm._commands.PREDICT_BLOCK_ROWS", 100)
+    _, out, _ = run("predict", "m.json", "faithful")
+    _, labels = read_csv(out)
+    np.testing.assert_array_equal(labels[:, 0], model.predict(FAITHFUL.data))
+
+
+def test_predict_matches_columns_by_name(run, model, table):
+    shuffled = table("\n".join(["waiting,id,eruptions", *(f"{b},x,{a}" for a, b in FAITHFUL.data.tolist())]))
+    assert run("predict", "m.json", shuffled)[:2] == run("predict", "m.json", "faithful")[:2]
+    bare = table("\n".join(f"{a},{b}" for a, b in FAITHFUL.data.tolist()), "bare.csv")
+    assert run("predict", "m.json", bare)[:2] == run("predict", "m.json", "faithful")[:2]
+    renamed = table("\n".join(["w,e", *(f"{b},{a}" for a, b in FAITHFUL.data.tolist())]), "renamed.csv")
+    assert run("predict", "m.json", renamed, "--columns", "e,w")[:2] == run("predict", "m.json", "faithful")[:2]
+    code, out, err = run("predict", "m.json", renamed)
+    assert (code, out) == (1, "")
+    assert err == (
+        "fastgmm: error: renamed.csv has no column 'eruptions', which the model was fitted on: it has w, e "
+        "(choose the columns with --columns)\n"
+    )
+
+
+def test_data_of_another_width_are_refused(run, model, table):
+    code, out, err = run("predict", "m.json", table("1,2,3\n4,5,6\n"))
+    assert (code, out) == (1, "")
+    assert err == "fastgmm: error: t.csv has 3 columns, the model 2 features (choose the columns with --columns)\n"
+
+
+def test_a_failed_prediction_leaves_the_old_labels(run, model, table, monkeypatch):
+    table("old", "l.csv")
+    monkeypatch.setattr(GaussianMixture, "score_samples", _fail)
+    code, _, err = run("predict", "m.json", "faithful", "--scores", "-o", "l.csv")
+    assert (code, err) == (1, "fastgmm: error: no luck\n")
+    assert Path("l.csv").read_text() == "old"
+    assert sorted(os.listdir()) == ["l.csv", "m.json"]
+
+
+def _fail(*arguments):
+    raise ValueError("no luck")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_score(run, model, table, weighted):
+    weight = np.arange(272) % 3 + 1.0
+    lines = [f"{a},{b},{w}" for (a, b), w in zip(FAITHFUL.data.tolist(), weight.tolist(), strict=True)]
+    name = table("\n".join(["eruptions,waiting,w", *lines]))
+    code, out, err = run("score", "m.json", name, *(["--weights", "w"] if weighted else []))
+    assert (code, err) == (0, "")
+    used = weight if weighted else np.ones(272)
+    assert value(out, "rows") == 272
+    assert ("total weight" in out) == weighted
+    density = model.score_samples(FAITHFUL.data)
+    assert value(out, "log-likelihood") == pytest.approx(used @ density, rel=1e-9)
+    assert value(out, "mean per row") == pytest.approx(used @ density / used.sum(), rel=1e-9)
+    options = {"sample_weight": weight} if weighted else {}
+    assert value(out, "AIC") == pytest.approx(model.aic(FAITHFUL.data, **options), rel=1e-9)
+    assert value(out, "BIC") == pytest.approx(model.bic(FAITHFUL.data, **options), rel=1e-9)
+    assert value(out, "ICL") == pytest.approx(model.icl(FAITHFUL.data, **options), rel=1e-9)
+
+
+def test_sample(run, model):
+    code, out, err = run("sample", "m.json", "-n", 4000, "--labels", "--seed", 1)
+    assert (code, err) == (0, "")
+    header, values = read_csv(out)
+    assert header == ["eruptions", "waiting", "label"]
+    assert len(values) == 4000
+    assert 0.65 < values[:1000, 2].mean() < 0.85  # the first rows are a sample, too
+    for component in range(2):
+        chosen = values[values[:, 2] == component, :2]
+        assert len(chosen) / 4000 == pytest.approx(model.weights_[component], abs=0.03)
+        np.testing.assert_allclose(chosen.mean(axis=0), model.means_[component], atol=0.6)
+    assert run("sample", "m.json", "-n", 4000, "--labels", "--seed", 1)[1] == out
+    assert run("sample", "m.json", "-n", 4000, "--labels", "--seed", 2)[1] != out
+    assert run("sample", "m.json", "-n", 3, "-o", "s.csv") == (0, "", "")
+    assert read_csv(Path("s.csv").read_text())[1].shape == (3, 2)
+
+
+def test_info(run):
+    run("fit", "faithful", "-k", 2, "-q", "-o", "m.npz", "--seed", 5)
+    code, out, err = run("info", "m.npz")
+    assert (code, err) == (0, "")
+    assert "m.npz, version 1, written by fastgmm" in out
+    assert "2 components, full covariance, 11 free parameters" in out
+    assert re.search(r"^fitted on +272 rows$", out, re.MULTILINE)
+    assert value(out, "log-likelihood") == pytest.approx(-1130.264, abs=0.01)
+    assert re.search(r"^converged +yes$", out, re.MULTILINE)
+    assert "random_state=5" in out
+    assert re.search(r"^ +[01] +0\.35\d\d +2\.03\S+ \(0\.26\S+\)", out, re.MULTILINE)
+
+
+def test_info_leaves_out_what_the_file_does_not_know(run, model):
+    code, out, err = run("info", "m.json")
+    assert (code, err) == (0, "")
+    assert "fitted on" not in out
+    assert "log-likelihood" not in out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["predict", "m.csv", "faithful"], ["score", "m.csv", "faithful"], ["sample", "m.csv"], ["info", "m.csv"]],
+)
+def test_a_file_that_is_no_model(run, table, command):
+    table("a,b\n1,2\n", "m.csv")
+    code, out, err = run(*command)
+    assert (code, out, err) == (1, "", "fastgmm: error: m.csv is not a fastgmm model file\n")
+
+
+# --- progress, warnings, the process -----------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr("fastgmm._report.time.monotonic", lambda: Clock.now)
+    return Clock
+
+
+def test_progress_is_silent_for_two_seconds_then_speaks_now_and_then(clock):
+    stream = io.StringIO()
+    progress = Progress("3 components: ", stream)
+    for second in range(25):
+        clock.now = 100.0 + second
+        progress(0, second + 1, -4.25, 0.5)
+    progress.close()
+    assert stream.getvalue().splitlines() == [
+        f"3 components: start 1, iteration {second + 1}, mean log-likelihood -4.250000, change 5.0e-01, {second} s"
+        for second in (2, 12, 22)
+    ]
+
+
+def test_progress_rewrites_one_line_of_a_terminal_and_clears_it(clock):
+    stream = Terminal()
+    progress = Progress("", stream)
+    for second in (1, 2, 3):
+        clock.now = 100.0 + second
+        progress(1, second, -4.25, 0.5)
+    progress.close()
+    written = stream.getvalue()
+    assert "\n" not in written
+    assert written.count("\r\x1b[Kstart 2, iteration ") == 2
+    assert written.endswith("\r\x1b[K")
+
+
+def test_long_fits_show_progress_unless_quiet(run, clock, monkeypatch):
+    def fit(self, X, y=None, sample_weight=None, *, callback=None):
+        if callback is not None:
+            clock.now += 5
+            callback(0, 7, -1.5, 0.1)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(GaussianMixture, "fit", fit)
+    expected = "2 components: start 1, iteration 7, mean log-likelihood -1.500000, change 1.0e-01, 5 s\n"
+    assert run("fit", "faithful", "-k", 2)[2] == f"{expected}fastgmm: error: enough\n"
+    assert run("fit", "faithful", "-k", 2, "-q")[2] == "fastgmm: error: enough\n"
+
+
+def test_interrupt(run, monkeypatch):
+    def fit(self, *arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GaussianMixture, "fit", fit)
+    assert run("fit", "faithful", "-k", 2) == (130, "", "fastgmm: interrupted\n")
+
+
+def test_programming_errors_are_not_hidden(run, monkeypatch):
+    def fit(self, *arguments, **options):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(GaussianMixture, "fit", fit)
+    with pytest.raises(ZeroDivisionError):
+        run("fit", "faithful", "-k", 2)
+
+
+def test_help_and_version_need_no_numbers():
+    code = "import sys; from fastgmm.cli import main; " \
+        "codes = [main(['--help']), main(['fit', '--help']), main(['--version']), main(['fit'])]; " \
+        "print(codes, sorted({'numpy', 'numba', 'scipy', 'matplotlib', 'sklearn'} & set(sys.modules)))"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 2] []"
+
+
+def test_module_runs_as_a_program(model, tmp_path):
+    command = [sys.executable, "-m", "fastgmm", "info", str(tmp_path / "m.json")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 components" in done.stdout
+    done = subprocess.run([*command[:-1], "none.json"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "fastgmm: error: none.json: No such file or directory\n",
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_leaves_is_no_error(model, tmp_path):
+    command = [sys.executable, "-m", "fastgmm", "sample", str(tmp_path / "m.json"), "-n", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"eruptions,waiting\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+def test_control_c_while_reading(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    # A shell's background job ignores the signal, and so would a child of the test if it were run in one.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); " \
+        "from fastgmm.cli import main; sys.exit(main(sys.argv[1:]))"  # fmt: skip
+    command = [sys.executable, "-c", code, "fit", str(pipe), "-k", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        writer = _open_once_read(pipe)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stdout.read() == b""
+        assert process.stderr.read() == b"fastgmm: interrupted\n"
+        os.close(writer)
+
+
+def _open_once_read(pipe):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError("nobody reads the pipe")

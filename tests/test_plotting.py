@@ -1,0 +1,246 @@
+"""What is drawn is where the mixture says it is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastgmm import GaussianMixture
+from fastgmm.datasets import load_faithful, load_iris
+
+pytest.importorskip("matplotlib")
+
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+
+from fastgmm.plotting import PALETTE, check_image_path, plot_mixture
+
+FAMILIES = ["full", "tied", "diag", "spherical"]
+COVARIANCES = {
+    "full": [[[2.0, 0.6], [0.6, 1.0]], [[1.0, -0.3], [-0.3, 0.5]]],
+    "tied": [[2.0, 0.6], [0.6, 1.0]],
+    "diag": [[2.0, 1.0], [1.0, 0.5]],
+    "spherical": [2.0, 0.5],
+}
+
+
+def matrices(model):
+    """Return the covariance matrix of each component, written out by hand."""
+    covariances, n_features = model.covariances_, model.means_.shape[1]
+    return [
+        {
+            "full": lambda k: covariances[k],
+            "tied": lambda k: covariances,
+            "diag": lambda k: np.diag(covariances[k]),
+            "spherical": lambda k: covariances[k] * np.eye(n_features),
+        }[model.covariance_type](k)
+        for k in range(len(model.weights_))
+    ]
+
+
+def outlines(axes):
+    """Return the outline of each ellipse as the covariance matrix that has it at one deviation, with its centre."""
+    found = []
+    for patch in axes.patches:
+        if isinstance(patch, Ellipse) and not patch.fill:
+            turn = np.radians(patch.angle)
+            rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+            shape = rotation @ np.diag([patch.width / 2, patch.height / 2]) ** 2 @ rotation.T
+            found.append((np.array(patch.center), shape))
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ellipses_are_at_one_and_two_deviations(family):
+    model = GaussianMixture.from_parameters([0.3, 0.7], [[0.0, 1.0], [5.0, 4.0]], COVARIANCES[family], family)
+    rows = model.sample(100, random_state=0)[0]
+    found = outlines(plot_mixture(model, rows))
+    assert len(found) == 4
+    for index, covariance in enumerate(matrices(model)):
+        for deviations, (centre, shape) in zip((1, 2), found[2 * index :], strict=False):
+            np.testing.assert_allclose(centre, model.means_[index])
+            np.testing.assert_allclose(shape, deviations**2 * covariance, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_more_features_are_projected_on_the_principal_axes_of_the_data(family):
+    iris = load_iris()
+    model = GaussianMixture(3, covariance_type=family, random_state=0).fit(iris.data)
+    axes = plot_mixture(model, iris.data)
+    variances, directions = np.linalg.eigh(np.cov(iris.data, rowvar=False))
+    plane = directions[:, [3, 2]]
+    plane = plane * np.sign([plane[abs(plane[:, 0]).argmax(), 0], plane[abs(plane[:, 1]).argmax(), 1]])
+    projected = (iris.data - iris.data.mean(axis=0)) @ plane
+    labels = model.predict(iris.data)
+    for index, (collection, covariance) in enumerate(zip(axes.collections, matrices(model), strict=True)):
+        np.testing.assert_allclose(collection.get_offsets(), projected[labels == index], atol=1e-9)
+        centre, shape = outlines(axes)[2 * index]
+        np.testing.assert_allclose(centre, (model.means_[index] - iris.data.mean(axis=0)) @ plane, atol=1e-9)
+        np.testing.assert_allclose(shape, plane.T @ covariance @ plane, atol=1e-9)
+    assert axes.get_xlabel() == f"principal axis 1 ({variances[3] / variances.sum():.0%} of the variance)"
+    assert axes.get_ylabel() == f"principal axis 2 ({variances[2] / variances.sum():.0%} of the variance)"
+
+
+def test_weights_turn_the_principal_axes():
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(size=(50, 3)) * [9, 1, 0.1], rng.normal(size=(50, 3)) * [0.1, 1, 9]])
+    model = GaussianMixture(1).fit(rows)
+    weight = np.repeat([1.0, 0.0], 50)
+    axes = plot_mixture(model, rows, sample_weight=weight)
+    first, second = np.var(rows[:50], axis=0)[:2] / np.var(rows[:50], axis=0).sum()
+    assert float(axes.get_xlabel().split("(")[1].split("%")[0]) == pytest.approx(100 * first, abs=2)
+    assert float(axes.get_ylabel().split("(")[1].split("%")[0]) == pytest.approx(100 * second, abs=2)
+
+
+def test_points_are_coloured_by_component():
+    data = load_faithful().data
+    model = GaussianMixture(2, random_state=0).fit(data)
+    axes = plot_mixture(model, data)
+    labels = model.predict(data)
+    for index, collection in enumerate(axes.collections):
+        np.testing.assert_array_equal(collection.get_offsets(), data[labels == index])
+        assert to_hex(collection.get_facecolor()[0]).upper() == PALETTE[index]
+
+
+def test_title_legend_and_labels():
+    faithful = load_faithful()
+    model = GaussianMixture(2, covariance_type="tied", random_state=0).fit(faithful.data)
+    axes = plot_mixture(model, faithful.data, feature_names=["a $ per $", "b"])
+    assert axes.get_title() == f"2 components, tied covariance, BIC {model.bic(faithful.data):.1f}"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("a $ per $", "b")
+    assert not axes.xaxis.label.get_parse_math()
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == [f"{index}: {weight:.1%}" for index, weight in enumerate(model.weights_)]
+    bare = plot_mixture(model, faithful.data)
+    assert (bare.get_xlabel(), bare.get_ylabel()) == ("x1", "x2")
+
+
+def test_names_of_a_data_frame_are_used_without_a_warning():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(load_faithful().data, columns=["eruptions", "waiting"])
+    model = GaussianMixture(2, random_state=0).fit(frame)
+    axes = plot_mixture(model, frame)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("eruptions", "waiting")
+
+
+def test_long_legends_are_cut():
+    data = load_faithful().data
+    model = GaussianMixture.from_parameters(np.full(25, 0.04), data[:25], np.ones(25), "spherical")
+    texts = [text.get_text() for text in plot_mixture(model, data).get_legend().get_texts()]
+    assert len(texts) == 20
+    assert texts[-1] == "19: 4.0%\nand 5 more"
+
+
+def test_large_data_are_thinned_out_the_same_way_each_time():
+    data = np.random.default_rng(0).normal(size=(3000, 2))
+    model = GaussianMixture(2, random_state=0).fit(data)
+
+    def drawn():
+        axes = plot_mixture(model, data, max_points=500)
+        assert "500 of 3,000 rows drawn" in [text.get_text() for text in axes.texts]
+        return np.concatenate([collection.get_offsets() for collection in axes.collections])
+
+    first, second = drawn(), drawn()
+    np.testing.assert_array_equal(first, second)
+    rows = {tuple(row) for row in data.tolist()}
+    assert len(first) == 500
+    assert {tuple(row) for row in first.tolist()} < rows
+    assert not any("drawn" in text.get_text() for text in plot_mixture(model, data[:500], max_points=500).texts)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_feature_shows_densities(family):
+    values = load_faithful().data[:, 1:]
+    model = GaussianMixture(2, covariance_type=family, random_state=0).fit(values)
+    axes = plot_mixture(model, values, feature_names=["waiting"])
+    *components, total = axes.lines
+    for line, weight, mean, covariance in zip(components, model.weights_, model.means_, matrices(model), strict=True):
+        points, density = line.get_data()
+        variance = covariance[0, 0]
+        expected = weight * np.exp(-((points - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+        np.testing.assert_allclose(density, expected, rtol=1e-9, atol=1e-300)
+        assert density.max() == pytest.approx(weight / np.sqrt(2 * np.pi * variance), rel=1e-3)
+    points, density = total.get_data()
+    np.testing.assert_allclose(np.log(density), model.score_samples(points[:, np.newaxis]), rtol=1e-6)
+    area = sum(patch.get_width() * patch.get_height() for patch in axes.patches)
+    assert area == pytest.approx(1)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("waiting", "density")
+
+
+def test_histogram_counts_weights():
+    values = np.repeat([0.0, 10.0], 50)[:, np.newaxis] + np.linspace(0, 1, 100)[:, np.newaxis]
+    model = GaussianMixture(2, random_state=0).fit(values)
+    axes = plot_mixture(model, values, sample_weight=np.repeat([3.0, 1.0], 50))
+    left = sum(patch.get_width() * patch.get_height() for patch in axes.patches if patch.get_x() < 5)
+    assert left == pytest.approx(0.75)
+
+
+def test_axes_of_the_caller_are_used():
+    data = load_faithful().data
+    model = GaussianMixture(2, random_state=0).fit(data)
+    axes = Figure().add_subplot()
+    assert plot_mixture(model, data, axes) is axes
+    assert len(outlines(axes)) == 4
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 4])
+def test_nothing_lies_outside_the_picture(n_features):
+    data = load_iris().data[:, :n_features]
+    model = GaussianMixture(3, random_state=0).fit(data)
+    axes = plot_mixture(model, data)
+    figure = axes.figure
+    figure.draw_without_rendering()
+    frame = figure.bbox
+    for artist in (axes.title, axes.xaxis.label, axes.yaxis.label, axes.get_legend(), *axes.get_xticklabels()):
+        box = artist.get_window_extent()
+        assert frame.x0 <= box.x0
+        assert box.x1 <= frame.x1
+        assert frame.y0 <= box.y0
+        assert box.y1 <= frame.y1
+    assert not axes.get_legend().get_window_extent().overlaps(axes.get_window_extent())
+    (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for centre, shape in outlines(axes):
+        reach = np.sqrt(np.diag(shape))
+        assert np.all(centre - reach >= [low, bottom])
+        assert np.all(centre + reach <= [high, top])
+
+
+def test_names_of_pictures():
+    check_image_path("a.png")
+    check_image_path("folder/a.SVG")
+    with pytest.raises(ValueError, match=r"cannot draw to a\.doc: the name must end in one of .*\.png"):
+        check_image_path("a.doc")
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    model = GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+    with pytest.raises(ImportError, match=r'pictures need matplotlib: pip install "fastgmm\[plot\]"'):
+        plot_mixture(model, [[0.0]])
+
+
+def test_pyplot_is_left_alone():
+    code = "import sys, fastgmm.plotting as plotting; from fastgmm import GaussianMixture as Mixture; " \
+        "plotting.plot_mixture(Mixture.from_parameters([1.0], [[0.0]], [1.0], 'spherical'), [[0.0], [1.0]]); " \
+        "print('matplotlib.pyplot' in sys.modules)"  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_iris_example(tmp_path):
+    script = Path(__file__).parent.parent / "examples" / "iris.py"
+    picture = tmp_path / "iris.png"
+    out = subprocess.run([sys.executable, script, picture], capture_output=True, text=True, check=True).stdout
+    lines = out.splitlines()
+    data = load_iris().data[:, :2]
+    model = GaussianMixture(3, random_state=0).fit(data)
+    assert lines[0] == f"mean log-likelihood {model.score(data):.6f} after {model.n_iter_} iterations"
+    table = [line.split() for line in lines[4:7]]
+    assert [row[0] for row in table] == ["setosa", "versicolor", "virginica"]
+    counts = np.array([row[1:] for row in table], dtype=int)
+    np.testing.assert_array_equal(counts.sum(axis=1), 50)
+    np.testing.assert_array_equal(counts.sum(axis=0), np.bincount(model.predict(data)))
+    assert counts[0].max() >= 48  # setosa stands apart
+    assert picture.read_bytes()[:4] == b"\x89PNG"

@@ -48,17 +48,22 @@ def fit(arguments: argparse.Namespace) -> None:
         )
     fits = _fit_each(arguments, table)
     best = min(fits, key=lambda candidate: candidate.bic)
+    # The model first: it took the longest, and printing may fail.
+    if arguments.output is not None:
+        save_model(
+            best.model,
+            arguments.output,
+            feature_names=table.names,
+            n_samples=n_samples,
+            log_likelihood=best.log_likelihood,
+        )
     if not arguments.quiet:
-        _print_fits(arguments, table, fits, best)
+        _print_fits(table, fits, best)
     if arguments.labels is not None:
         with _text_output(arguments.labels) as stream:
             _report.write_csv(stream, [{"label": best.model.predict(table.values)}])
     if arguments.plot is not None:
         _plot(arguments.plot, table, best)
-    if arguments.output is not None:
-        if table.names is not None:
-            best.model.feature_names_in_ = np.array(table.names, dtype=object)
-        save_model(best.model, arguments.output, n_samples=n_samples, log_likelihood=best.log_likelihood)
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -90,7 +95,7 @@ def score(arguments: argparse.Namespace) -> None:
     _report.print_pairs(
         [
             ("rows", str(len(data))),
-            ("total weight", None if sample_weight is None else f"{sample_weight.sum():.10g}"),
+            ("total weight", None if sample_weight is None else f"{_total_weight(table):.10g}"),
             ("log-likelihood", f"{mean * _total_weight(table):.10g}"),
             ("mean per row", f"{mean:.10g}"),
             ("AIC", f"{model.aic(data, sample_weight=sample_weight):.10g}"),
@@ -217,16 +222,20 @@ def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
 def _fit_each(arguments: argparse.Namespace, table: Table) -> list[Fit]:
     """Fit each number of components; one that collapses is left out as long as another does not."""
     fits = []
-    collapse = None
+    collapses = []
     for n_components in arguments.components:
         try:
             fits.append(_fit_one(arguments, table, n_components))
         except CollapsedComponentError as error:
-            if len(arguments.components) > 1:
-                print(f"fastgmm: warning: {n_components} components: {error}", file=sys.stderr)
-            collapse = error
-    if collapse is not None and not fits:
-        raise collapse
+            message = (
+                f"{_report.counted(n_components, 'component')}: component {error.component} collapsed to rows that do "
+                "not span a volume (raise --reg-covar or lower -k)"
+            )
+            collapses.append(message)
+    if not fits:
+        raise ValueError("; ".join(collapses))
+    for message in collapses:
+        print(f"fastgmm: warning: {message}", file=sys.stderr)
     return fits
 
 
@@ -268,15 +277,19 @@ def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> 
     return Fit(model, mean * _total_weight(table), bic, seconds)
 
 
-def _print_fits(arguments: argparse.Namespace, table: Table, fits: list[Fit], best: Fit) -> None:
+def _print_fits(table: Table, fits: list[Fit], best: Fit) -> None:
     if len(fits) > 1:
         rows = [
             [
-                str(fit.model.n_components), f"{fit.log_likelihood:.2f}", f"{fit.bic:.2f}", str(fit.model.n_iter_),
-                _report.yes_no(fit.model.converged_), "best" if fit is best else "",
+                str(fit.model.n_components),
+                f"{fit.log_likelihood:.2f}",
+                f"{fit.bic:.2f}",
+                str(fit.model.n_iter_),
+                _report.yes_no(fit.model.converged_),
+                "best" if fit is best else "",
             ]
             for fit in fits
-        ]  # fmt: skip
+        ]
         _report.print_table(["components", "log-likelihood", "BIC", "iterations", "converged", ""], rows)
         print()
     n_samples, n_features = table.values.shape
@@ -284,6 +297,7 @@ def _print_fits(arguments: argparse.Namespace, table: Table, fits: list[Fit], be
     _report.print_pairs(
         [
             ("data", f"{_report.counted(n_samples, 'row')}, {_report.counted(n_features, 'column')}"),
+            ("total weight", None if table.sample_weight is None else f"{_total_weight(table):.10g}"),
             ("model", _described(model)),
             (
                 "log-likelihood",

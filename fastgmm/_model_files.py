@@ -10,7 +10,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,13 +78,18 @@ def check_model_path(path: str | os.PathLike[str]) -> str:
 
 
 def save_model(
-    model: Any, path: str | os.PathLike[str], *, n_samples: int | None = None, log_likelihood: float | None = None
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    feature_names: Sequence[str] | None = None,
+    n_samples: int | None = None,
+    log_likelihood: float | None = None,
 ) -> None:
     """Write a fitted estimator to a ``.json`` or ``.npz`` file from which `load_model` restores its parameters exactly.
 
-    `n_samples` and `log_likelihood` (total) of the data it was fitted on are noted in the file.  An existing file is
-    replaced in one step.  Raises ModelFileError for another extension or an estimator that is unknown or not fitted,
-    OSError if the file cannot be written.
+    `feature_names` (default: the estimator's), `n_samples` and `log_likelihood` (total) of the data it was fitted on
+    are noted in the file.  An existing file is replaced in one step.  Raises ModelFileError for another extension or
+    an estimator that is unknown or not fitted, OSError if the file cannot be written.
     """
     from fastgmm.families import FAMILIES
 
@@ -98,7 +103,7 @@ def save_model(
     if family not in FAMILIES:
         raise ModelFileError(f"cannot store the covariance type {family!r} in a model file")
     arrays = {name: getattr(model, f"{name}_") for name in STORED_ARRAYS[estimator]}
-    names = getattr(model, "feature_names_in_", None)
+    names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
     params = {name: _plain(value) for name, value in model.get_params().items() if name not in PARAMETERS_NOT_STORED}
     metadata = {
         "format": FORMAT,

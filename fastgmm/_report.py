@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 __all__ = [
     "Progress",
     "counted",
-    "covariance_matrices",
     "describe",
     "feature_labels",
     "print_pairs",
@@ -24,6 +23,9 @@ __all__ = [
     "write_csv",
     "yes_no",
 ]
+
+
+SHOWN_FEATURES = 40
 
 
 def print_pairs(pairs: Iterable[tuple[str, str | None]]) -> None:
@@ -41,12 +43,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_parameters(model: Any, names: Sequence[str]) -> None:
-    """Print weight, mean and standard deviation of each component, in as many tables as the terminal's width needs."""
-    deviations = np.sqrt(np.diagonal(covariance_matrices(model), axis1=1, axis2=2))
+    """Print the components' weights, means and standard deviations, in as many tables as the terminal's width needs."""
+    deviations = np.sqrt(_variances(model))
     lead = [[str(index), f"{weight:.4f}"] for index, weight in enumerate(model.weights_)]
     columns = [
         [name, *(f"{mean:.5g} ({deviation:.4g})" for mean, deviation in zip(means, spreads, strict=True))]
-        for name, means, spreads in zip(names, model.means_.T, deviations.T, strict=True)
+        for name, means, spreads in zip(names[:SHOWN_FEATURES], model.means_.T, deviations.T, strict=False)
     ]
     room = shutil.get_terminal_size((100, 24)).columns - len("component  weight")
     tables: list[list[list[str]]] = []
@@ -63,6 +65,8 @@ def print_parameters(model: Any, names: Sequence[str]) -> None:
         print_table(["component", "weight", *header], [[*front, *row] for front, row in zip(lead, rows, strict=True)])
         print()
     print("in each cell: mean (standard deviation)")
+    if len(names) > SHOWN_FEATURES:
+        print(f"not shown: {counted(len(names) - SHOWN_FEATURES, 'more feature')}")
 
 
 def describe(model: Any) -> str:
@@ -86,11 +90,16 @@ def feature_labels(names: Sequence[str] | None, n_features: int) -> list[str]:
     return list(names) if names is not None else [f"x{number}" for number in range(1, n_features + 1)]
 
 
-def covariance_matrices(model: Any) -> NDArray[np.float64]:
-    """Return the covariances of a fitted mixture as matrices, shape (n_components, n_features, n_features)."""
-    from fastgmm.validation import check_family  # brings compiled code, which a failure to read the data need not
+def _variances(model: Any) -> NDArray[np.float64]:
+    """Return the variance of each feature in each component, shape (n_components, n_features)."""
+    # Imported here because it brings compiled code, which a failure to read the data need not wait for.
+    from fastgmm.families.base import MatrixFamily
+    from fastgmm.validation import check_family
 
-    return check_family(model.covariance_type).matrices(model.covariances_, *model.means_.shape)
+    covariances = model.covariances_
+    if isinstance(check_family(model.covariance_type), MatrixFamily):
+        return np.broadcast_to(np.diagonal(covariances, axis1=-2, axis2=-1), model.means_.shape)
+    return np.broadcast_to(covariances.reshape(len(model.means_), -1), model.means_.shape)
 
 
 def write_csv(stream: TextIO, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:
@@ -125,9 +134,12 @@ class Progress:
             f"{self.title}start {restart + 1}, iteration {iteration}, mean log-likelihood {bound:.6f}, "
             f"change {change:.1e}, {now - self.started:.0f} s"
         )
-        print(
-            f"\r\x1b[K{line}" if self.rewrite else line, end="" if self.rewrite else "\n", file=self.stream, flush=True
-        )
+        if self.rewrite:
+            # A line that wraps could not be rewritten.
+            line = line[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{line}", end="", file=self.stream, flush=True)
+        else:
+            print(line, file=self.stream, flush=True)
         self.next = now + self.interval
         self.shown = True
 

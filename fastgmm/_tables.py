@@ -52,6 +52,10 @@ class Selection(NamedTuple):
         sample_weight = None
         if self.weighted:
             values, sample_weight = values[:, :-1], values[:, -1].astype(np.float64)
+            if sample_weight.min() < 0:
+                raise TableError(
+                    f"{source}: the weights in column {self.labels[-1]!r} go down to {sample_weight.min()}"
+                )
         names = tuple(self.labels[: values.shape[1]]) if self.named else None
         return Table(values, names, sample_weight, tuple(dropped))
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm._extras import require
-from fastgmm._report import covariance_matrices, describe, feature_labels
+from fastgmm._report import describe, feature_labels
+from fastgmm.validation import check_family
 
 __all__ = ["check_image_path", "plot_mixture"]
 
@@ -146,7 +147,7 @@ def _draw_points(
 
 def _draw_ellipses(matplotlib: Any, ax: Any, model: Any, plane: _Plane) -> None:
     centres = plane.project(model.means_)
-    for index, covariance in enumerate(plane.axes.T @ covariance_matrices(model) @ plane.axes):
+    for index, covariance in enumerate(plane.axes.T @ _matrices(model) @ plane.axes):
         variances, axes = np.linalg.eigh(covariance)
         lengths = np.sqrt(np.maximum(variances, 0.0))
         angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
@@ -169,7 +170,7 @@ def _draw_densities(ax: Any, model: Any, values: NDArray[np.float64], weight: ND
     n_bins = int(np.clip(len(np.histogram_bin_edges(values, bins="fd")) - 1, min(30, 2 * len(values) ** 0.5), 120))
     ax.hist(values, bins=n_bins, weights=weight, density=True, color="#D0D0D0", edgecolor="white", linewidth=0.5)
     means = model.means_[:, 0]
-    deviations = np.sqrt(covariance_matrices(model)[:, 0, 0])
+    deviations = np.sqrt(_matrices(model)[:, 0, 0])
     low, high = values.min(), values.max()
     margin = 0.05 * (high - low)
     # A component may be narrower than the distance of evenly spaced points.
@@ -183,6 +184,11 @@ def _draw_densities(ax: Any, model: Any, values: NDArray[np.float64], weight: ND
         ax.fill_between(points, density, color=_colour(index), alpha=0.2, linewidth=0)
         ax.plot(points, density, color=_colour(index), linewidth=1.6, label=_legend_label(index, share))
     ax.plot(points, total, color="black", linewidth=1.2, linestyle="--", label="mixture")
+
+
+def _matrices(model: Any) -> NDArray[np.float64]:
+    """Return the covariances of a fitted mixture as matrices, shape (n_components, n_features, n_features)."""
+    return check_family(model.covariance_type).matrices(model.covariances_, *model.means_.shape)
 
 
 def _draw_legend(ax: Any, outside: bool) -> None:

@@ -150,6 +150,7 @@ def test_fit_with_weights_counts_rows_as_often(run, table):
     assert err == ""
     _, repeated, _ = run("fit", "repeated.csv", "--columns", "a,b", *options)
     assert "272 rows, 2 columns" in weighted
+    assert value(weighted, "total weight") == counts.sum()
     assert value(weighted, "log-likelihood") == pytest.approx(value(repeated, "log-likelihood"), abs=1e-3)
 
 
@@ -193,10 +194,11 @@ def test_a_collapsed_fit_leaves_the_others(run, table):
     code, out, err = run("fit", name, "-k", "1,5", "--reg-covar", 0)
     assert code == 0
     assert "1 component, full" in out
-    assert re.fullmatch(r"fastgmm: warning: 5 components: .*reg_covar.*\n", err)
+    message = r"5 components: component \d collapsed to rows .* \(raise --reg-covar or lower -k\)\n"
+    assert re.fullmatch(f"fastgmm: warning: {message}", err)
     code, out, err = run("fit", name, "-k", "5", "--reg-covar", 0)
     assert (code, out) == (1, "")
-    assert re.fullmatch(r"fastgmm: error: .*reg_covar.*\n", err)
+    assert re.fullmatch(f"fastgmm: error: {message}", err)
 
 
 def test_fit_prints_wide_tables_in_parts(run, monkeypatch):
@@ -205,6 +207,20 @@ def test_fit_prints_wide_tables_in_parts(run, monkeypatch):
     headers = re.findall(r"^component +weight +(\S+) +(\S+)$", out, re.MULTILINE)
     assert headers == [("sepal_length", "sepal_width"), ("petal_length", "petal_width")]
     assert max(len(line) for line in out.splitlines() if line.startswith(" ")) <= 60
+
+
+def test_fit_prints_the_first_of_many_features(run):
+    np.save("wide.npy", np.random.default_rng(0).normal(size=(50, 90)))
+    _, out, _ = run("fit", "wide.npy", "-k", 1, "--covariance", "diag")
+    assert re.findall(r"x\d+", out) == [f"x{number}" for number in range(1, 41)]
+    assert out.endswith("not shown: 50 more features\n")
+
+
+def test_the_model_is_written_before_the_report(run, monkeypatch):
+    monkeypatch.setattr("fastgmm._report.print_pairs", _fail)
+    code, _, err = run("fit", "faithful", "-k", 2, "-o", "m.json")
+    assert (code, err) == (1, "fastgmm: error: no luck\n")
+    assert len(load_model("m.json").weights_) == 2
 
 
 def test_fit_draws(run):
@@ -247,6 +263,15 @@ def test_outputs_are_checked_before_the_data_are_read(run, output):
     code, _, err = run("fit", "no-such-data.csv", "-k", "2", *output)
     assert code == 1
     assert "cannot write" in err
+
+
+def test_a_folder_that_cannot_be_written_is_found_at_the_door(run, monkeypatch):
+    def touch(self):
+        raise OSError(30, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "touch", touch)
+    code, _, err = run("fit", "no-such-data.csv", "-k", "2", "-o", "m.json")
+    assert (code, err) == (1, "fastgmm: error: cannot write m.json: Read-only file system\n")
 
 
 def test_plot_of_unknown_kind_is_refused_at_the_door(run):
@@ -352,6 +377,18 @@ def _fail(*arguments):
     raise ValueError("no luck")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_what_is_no_regular_file_is_written_not_replaced(run, model, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)
+    assert run("predict", "m.json", "faithful", "-o", pipe) == (0, "", "")
+    assert pipe.is_fifo()
+    header, labels = read_csv(os.read(reader, 65536).decode())
+    os.close(reader)
+    assert (header, len(labels)) == (["label"], 272)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_score(run, model, table, weighted):
     weight = np.arange(272) % 3 + 1.0
@@ -446,6 +483,15 @@ def test_progress_is_silent_for_two_seconds_then_speaks_now_and_then(clock):
         f"3 components: start 1, iteration {second + 1}, mean log-likelihood -4.250000, change 5.0e-01, {second} s"
         for second in (2, 12, 22)
     ]
+
+
+def test_progress_fits_on_a_line_of_the_terminal(clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    stream = Terminal()
+    progress = Progress("12 components: ", stream)
+    clock.now += 5
+    progress(0, 1, -4.25, 0.5)
+    assert stream.getvalue() == "\r\x1b[K12 components: start 1, itera"
 
 
 def test_progress_rewrites_one_line_of_a_terminal_and_clears_it(clock):

@@ -181,6 +181,11 @@ def test_column_that_is_not_there(write, arguments, message):
         read_table(write("a,b\n1,2\n"), **arguments)
 
 
+def test_negative_weight(write):
+    with pytest.raises(TableError, match=r"table.csv: the weights in column 'w' go down to -2.0$"):
+        read_table(write("a,w\n1,3\n2,-2\n"), weight="w")
+
+
 def test_weight_alone_is_no_data(write):
     with pytest.raises(TableError, match="no column besides the weight"):
         read_table(write("w\n1\n"), weight="w")
@@ -237,7 +242,9 @@ def test_array_file_is_mapped_not_read(tmp_path):
     base = read_table(tmp_path / "a.npy").values
     while not isinstance(base, np.memmap):
         base = base.base
-    assert base.mode == "r"
+    assert base.mode == "c"
+    base[0, 0] = 7
+    assert np.load(tmp_path / "a.npy")[0, 0] == 1
 
 
 def test_array_of_one_dimension_is_one_column(tmp_path):
@@ -335,10 +342,8 @@ def model(request):
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
 def test_a_model_file_keeps_every_bit(tmp_path, model, suffix):
     data = load_iris().data
-    model.feature_names_in_ = np.array(load_iris().feature_names, dtype=object)
-    save_model(model, tmp_path / f"m{suffix}", n_samples=150, log_likelihood=-1.5)
+    save_model(model, tmp_path / f"m{suffix}", feature_names=load_iris().feature_names)
     loaded = load_model(tmp_path / f"m{suffix}")
-    del model.feature_names_in_
     assert type(loaded) is GaussianMixture
     for name in ("weights_", "means_", "covariances_"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(model, name))
@@ -369,6 +374,13 @@ def test_a_number_beyond_all_bounds_is_refused(tmp_path):
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(ModelFileError, match=r"m.json does not describe a mixture: .*means.*infinity"):
         load_model(tmp_path / "m.json")
+
+
+def test_names_of_a_data_frame_are_stored(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    model = GaussianMixture(2, random_state=0).fit(pandas.DataFrame(load_faithful().data, columns=["e", "w"]))
+    save_model(model, tmp_path / "m.json")
+    assert load_model(tmp_path / "m.json").feature_names_in_.tolist() == ["e", "w"]
 
 
 def test_weights_need_not_sum_to_one_to_the_last_bit(tmp_path):

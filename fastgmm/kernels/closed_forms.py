@@ -75,6 +75,7 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
             density.mean[k, d] = origin[k, d] + shift
     centre(density, mass, deviation, covariance)
     pool = contract.pool(density, mass)
+    collapsed = -1
     for k in range(n_components):
         spread = 0.0
         floor = 0.0
@@ -83,14 +84,16 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
             spread += contract.variance(density, covariance, k, d)
             floor += resolution * resolution
         behind = pool[min(k, pool.size - 1)]
-        if reg_covar == 0.0 and spread <= floor * behind:
-            return COLLAPSED, k
         for d in range(n_features):
             # A shift of a few units in the last place is no loss: nothing finer could be had.
             about_origin = contract.variance(density, scatter, k, d)
             cancelled = contract.variance(density, covariance, k, d) < _CANCELLED * about_origin
             if cancelled and not final and about_origin > 1e4 * floor * behind:
                 return LOST_DIGITS, k
+        if reg_covar == 0.0 and spread <= floor * behind and collapsed < 0:
+            collapsed = k
+    if collapsed >= 0:
+        return COLLAPSED, collapsed
     divide_by_pool(density, mass, covariance)
     contract.regularise(density, covariance, reg_covar)
     return set_density(density, weights, covariance)

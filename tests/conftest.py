@@ -1,0 +1,70 @@
+"""Fixtures and generators that several test modules share."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastgmm.families import FAMILIES
+
+DATA = Path(__file__).parent / "data"
+
+
+def read_columns(name):
+    """Return the numeric columns of a CSV file under tests/data or the package's data sets, as (N, D) float64."""
+    path = DATA / f"{name}.csv"
+    if not path.exists():
+        import fastgmm.datasets
+
+        path = Path(fastgmm.datasets.__file__).parent / f"{name}.csv"
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))[1:]
+
+    def is_number(text):
+        try:
+            float(text)
+        except ValueError:
+            return False
+        return True
+
+    keep = [j for j in range(len(rows[0])) if is_number(rows[0][j])]
+    return np.array([[float(row[j]) for j in keep] for row in rows])
+
+
+def read_json(name):
+    return json.loads((DATA / name).read_text())
+
+
+def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0):
+    """Return (weights, means, covariances) of a random, well-conditioned mixture of a family."""
+    weights = rng.dirichlet(np.full(n_components, 5.0))
+    means = offset + scale * rng.normal(size=(n_components, n_features)) * 2
+    a = rng.normal(size=(n_components, n_features, 2 * n_features + 2))
+    matrices = scale**2 * a @ np.swapaxes(a, 1, 2) / (2 * n_features + 2)
+    covariances = {
+        "full": matrices,
+        "tied": matrices[0],
+        "diag": np.diagonal(matrices, axis1=1, axis2=2).copy(),
+        "spherical": matrices[:, 0, 0].copy(),
+    }[family.name]
+    return weights, means, covariances
+
+
+def draw(rng, weights, means, matrices, n_samples):
+    """Return rows drawn from a mixture with dense covariances."""
+    labels = rng.choice(len(weights), size=n_samples, p=weights)
+    factor = np.linalg.cholesky(matrices)
+    noise = rng.normal(size=(n_samples, means.shape[1]))
+    return means[labels] + np.einsum("nab,nb->na", factor[labels], noise)
+
+
+@pytest.fixture(params=list(FAMILIES), ids=str)
+def family(request):
+    return FAMILIES[request.param]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240501)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -137,7 +138,7 @@ class GaussianMixture(Interface):
             raise CollapsedComponentError(failed)
         model = cls(n_components, covariance_type=covariance_type, **params)
         state = GaussianParameters(checked_weights, checked, density)
-        model._keep(family, FitResult(state, float("nan"), [], 0, False), np.dtype(np.float64), None)
+        model._keep(family, FitResult(state, math.nan, [], -math.inf, 0, False), np.dtype(np.float64), None)
         return model
 
     def fit(
@@ -192,7 +193,13 @@ class GaussianMixture(Interface):
             try:
                 state = begin() if start is None else start
                 result = fit_loop(
-                    rule, source, state, tol=self.tol, max_iter=self.max_iter, callback=report.iteration
+                    rule,
+                    source,
+                    state,
+                    tol=self.tol,
+                    max_iter=self.max_iter,
+                    previous_bound=self._previous_bound if warm else -math.inf,
+                    callback=report.iteration,
                 )
             except CollapsedComponentError as error:
                 report.failed()
@@ -291,6 +298,7 @@ class GaussianMixture(Interface):
         self.n_iter_ = result.n_iter
         self.lower_bound_ = result.bound
         self.lower_bounds_ = result.bounds
+        self._previous_bound = result.previous_bound
         self.n_features_in_ = self.means_.shape[1]
         if names is not None:
             self.feature_names_in_ = names

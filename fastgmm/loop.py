@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,11 +32,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """Where a fit ended: the state, its bound, and the bound after each update (`bounds[-1] == bound`)."""
+    """Where a fit ended: the state, its bound, and the bound after each update (`bounds[-1] == bound`).
+
+    `previous_bound` is that of the state before: what a fit that goes on from here compares with.
+    """
 
     state: Any
     bound: float
     bounds: list[float]
+    previous_bound: float
     n_iter: int
     converged: bool
 
@@ -55,24 +60,30 @@ def fit_loop(
     *,
     tol: float,
     max_iter: int,
+    previous_bound: float = -math.inf,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> FitResult:
-    """Iterate from `state` until an update changes the bound by less than `tol`, at most `max_iter` times.
+    """Iterate from `state`: collect, update, and stop where the collected bound rose by less than `tol`.
 
-    One pass over the data an iteration, and one before the first; the bound reported is that of the state returned.
-    ``callback(iteration, bound, change)`` is called after each.
+    At most `max_iter` updates, each of one pass over the data, and a pass at the end so that the bound reported is that
+    of the state returned. ``callback(iteration, bound, change)`` is called after each update with the bound that it
+    started from and the change that the update before had made. Scikit-learn counts and stops in the same way.
     """
+    bounds: list[float] = []
+    converged = False
+    n_iter = 0
     statistics = source.collect(rule.density(state))
     bound = rule.bound(state, statistics)
-    bounds: list[float] = []
-    for iteration in range(1, max_iter + 1):
+    while n_iter < max_iter and not converged:
         density = rule.density(state)
         state = updated(rule, lambda origin, density=density: source.collect(density, origin), statistics)
-        statistics = source.collect(rule.density(state))
-        previous, bound = bound, rule.bound(state, statistics)
-        bounds.append(bound)
+        n_iter += 1
+        change = bound - previous_bound
+        converged = abs(change) < tol
         if callback is not None:
-            callback(iteration, bound, bound - previous)
-        if abs(bound - previous) < tol:
-            return FitResult(state, bound, bounds, iteration, True)
-    return FitResult(state, bound, bounds, max_iter, False)
+            callback(n_iter, bound, change)
+        previous_bound = bound
+        statistics = source.collect(rule.density(state))
+        bound = rule.bound(state, statistics)
+        bounds.append(bound)
+    return FitResult(state, bound, bounds, previous_bound, n_iter, converged)

@@ -37,8 +37,7 @@ def read_numpy(path: str, request: Request, array: str | None, drop_missing: boo
 
 def _load(path: str, name: str | None) -> NDArray[Any]:
     try:
-        # Copy on write, not read-only: kernels are compiled once more for arrays that cannot be written.
-        loaded = np.load(path, mmap_mode="c", allow_pickle=False)
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:

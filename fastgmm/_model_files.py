@@ -40,6 +40,10 @@ STORED_ARRAYS: dict[str, tuple[str, ...]] = {
     "GaussianMixture": ("weights", "means", "covariances"),
 }
 
+# The Cholesky factor follows from covariances in double precision.  In single precision it must be stored, for rounding
+# may have left covariances that are not positive definite.
+FACTOR = "precisions_cholesky"
+
 PLAIN = (bool, int, float, str, type(None))
 
 # Given by the arrays, or of no meaning on another machine or for the next fit.
@@ -102,7 +106,8 @@ def save_model(
     family = getattr(model.covariance_type, "name", model.covariance_type)
     if family not in FAMILIES:
         raise ModelFileError(f"cannot store the covariance type {family!r} in a model file")
-    arrays = {name: getattr(model, f"{name}_") for name in STORED_ARRAYS[estimator]}
+    dtype = str(model.means_.dtype)
+    arrays = {name: getattr(model, f"{name}_") for name in _stored_arrays(estimator, dtype)}
     names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
     params = {name: _plain(value) for name, value in model.get_params().items() if name not in PARAMETERS_NOT_STORED}
     metadata = {
@@ -111,7 +116,7 @@ def save_model(
         "fastgmm_version": __version__,
         "estimator": estimator,
         "covariance_type": family,
-        "dtype": str(arrays["means"].dtype),
+        "dtype": dtype,
         "feature_names": None if names is None else [str(name) for name in names],
         "fit": {
             "converged": bool(model.converged_),
@@ -146,17 +151,24 @@ def load_model(path: str | os.PathLike[str]) -> Any:
 def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     """Build the fitted estimator that `document`, read from `path`, describes; raise ModelFileError if it has none."""
     import fastgmm  # lazily, for the estimators bring compiled code, which many a failure comes before
+    from fastgmm.validation import check_family
 
-    estimator = getattr(fastgmm, document.estimator)
+    given = dict(document.arrays)
+    factor = given.pop(FACTOR, None)
     try:
-        model = estimator.from_parameters(
-            **document.arrays, covariance_type=document.covariance_type, **document.fit["params"]
-        )
+        family = check_family(document.covariance_type)
+        if factor is not None:
+            if given["covariances"].shape != factor.shape:
+                raise ValueError(f"{FACTOR!r} and 'covariances' differ in shape")
+            given["covariances"] = family.covariances_of_whitener(family.whitener(factor.astype(np.float64)))
+        estimator = getattr(fastgmm, document.estimator)
+        model = estimator.from_parameters(**given, covariance_type=document.covariance_type, **document.fit["params"])
     except (ValueError, TypeError) as error:
         raise ModelFileError(f"{os.fspath(path)} does not describe a mixture: {error}") from error
     for name, array in document.arrays.items():
         # The estimator has checked them, and may have rounded.
         setattr(model, f"{name}_", array)
+    model.precisions_ = family.precisions(model.precisions_cholesky_)
     for name in ("converged", "n_iter", "lower_bound"):
         if document.fit[name] is not None:
             setattr(model, f"{name}_", document.fit[name])
@@ -213,7 +225,7 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
     dtype = _field(content, "dtype", str)
     if dtype not in ("float64", "float32"):
         raise ModelFileError(f"unknown dtype {dtype!r}")
-    arrays = {name: _array(content, name, dtype) for name in STORED_ARRAYS[estimator]}
+    arrays = {name: _array(content, name, dtype) for name in _stored_arrays(estimator, dtype)}
     n_features = np.shape(arrays["means"])[-1] if arrays["means"].ndim == 2 else 0
     if n_features == 0:
         raise ModelFileError(f"'means' has the shape {arrays['means'].shape}, which is not (n_components, n_features)")
@@ -240,6 +252,10 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
             "params": _field(fit, "params", dict),
         },
     )
+
+
+def _stored_arrays(estimator: str, dtype: str) -> tuple[str, ...]:
+    return STORED_ARRAYS[estimator] + ((FACTOR,) if dtype == "float32" else ())
 
 
 def _field(content: Mapping[str, Any], name: str, kind: type, *default: None) -> Any:

@@ -93,13 +93,9 @@ def feature_labels(names: Sequence[str] | None, n_features: int) -> list[str]:
 def _variances(model: Any) -> NDArray[np.float64]:
     """Return the variance of each feature in each component, shape (n_components, n_features)."""
     # Imported here because it brings compiled code, which a failure to read the data need not wait for.
-    from fastgmm.families.base import MatrixFamily
     from fastgmm.validation import check_family
 
-    covariances = model.covariances_
-    if isinstance(check_family(model.covariance_type), MatrixFamily):
-        return np.broadcast_to(np.diagonal(covariances, axis1=-2, axis2=-1), model.means_.shape)
-    return np.broadcast_to(covariances.reshape(len(model.means_), -1), model.means_.shape)
+    return check_family(model.covariance_type).variances(model.covariances_, *model.means_.shape)
 
 
 def write_csv(stream: TextIO, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("fastgmm: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes standard output once more when it exits.
+        # As Python's documentation advises (note on SIGPIPE): the interpreter flushes once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (ValueError, OSError, MissingExtraError, MemoryError) as error:

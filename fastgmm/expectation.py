@@ -15,6 +15,8 @@ from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels import Density
 from fastgmm.statistics import Array, SufficientStatistics
 
+OVERFLOW = "the second moments of X overflow float64: scale the data"
+
 _NO_LABELS = np.empty(0, np.int64)
 _NO_TABLE = np.empty((0, 0))
 
@@ -36,10 +38,23 @@ class Blocks:
             yield slice(start, min(start + self.rows, self.n_rows))
 
 
+class _Unlocked:
+    """A read-only array that says it may be written: Numba compiles every kernel again for read-only arrays."""
+
+    def __init__(self, array: NDArray) -> None:
+        self._array = array
+        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
+
+
+def _kernel_array(array: NDArray, dtype: type) -> NDArray:
+    """Return the array as kernels take it, C-contiguous and aligned: itself where it is, else a copy."""
+    array = np.require(array, dtype, ["C", "A"])
+    return array if array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
+
+
 def contiguous(X: NDArray, rows: slice) -> NDArray:
     """Return X[rows] as a C-contiguous float32 or float64 array: a view where it is one, else a copy of the block."""
-    dtype = np.float32 if X.dtype == np.float32 else np.float64
-    return np.ascontiguousarray(X[rows], dtype=dtype)
+    return _kernel_array(X[rows], np.float32 if X.dtype == np.float32 else np.float64)
 
 
 class Expectation:
@@ -80,7 +95,7 @@ class Expectation:
         (`labels`, (N,) in 0..K-1) or ``GIVEN`` (`responsibilities`, (N, K)). Raises ValueError, naming the row,
         where a squared distance overflows.
         """
-        origin = density.mean if origin is None else np.ascontiguousarray(origin, np.float64)
+        origin = density.mean if origin is None else _kernel_array(origin, np.float64)
         total = self._total_scatter() if self._family.uses_total and mode == kernels.SOFT else None
         statistics = self._sweep(density, origin, mode, labels, responsibilities, total is None)
         if total is not None:
@@ -91,7 +106,8 @@ class Expectation:
             else:
                 statistics = completed
         if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
-            self._explain(density)
+            refuse_far_rows(density, self._X, self._n_threads)
+            raise ValueError(OVERFLOW)
         return statistics
 
     def _sweep(
@@ -114,7 +130,7 @@ class Expectation:
                 block_weight = ones[: len(block)]
                 weight += len(block)
             else:
-                block_weight = np.ascontiguousarray(self._sample_weight[rows], np.float64)
+                block_weight = _kernel_array(self._sample_weight[rows], np.float64)
                 weight += float(block_weight.sum())
             kernels.collect(
                 blocks.n_lanes,
@@ -124,8 +140,8 @@ class Expectation:
                 block,
                 block_weight,
                 mode,
-                _NO_LABELS if labels is None else np.ascontiguousarray(labels[rows], np.int64),
-                _NO_TABLE if responsibilities is None else np.ascontiguousarray(responsibilities[rows], np.float64),
+                _NO_LABELS if labels is None else _kernel_array(labels[rows], np.int64),
+                _NO_TABLE if responsibilities is None else _kernel_array(responsibilities[rows], np.float64),
                 blocks.tile,
                 mass,
                 deviation,
@@ -170,17 +186,17 @@ class Expectation:
                 first = self._total.mean
         return self._total  # type: ignore[return-value]
 
-    def _explain(self, density: Density) -> None:
-        for rows in Blocks(len(self._X), *density.mean.shape, 1):
-            block = contiguous(self._X, rows)
-            scores = Scores(density, block, self._n_threads, evidence=True)
-            bad = np.flatnonzero(~np.isfinite(scores.evidence))
-            if len(bad):
-                raise ValueError(
-                    f"row {rows.start + int(bad[0])} of X lies so far from every component that its squared distance "
-                    "overflows float64: scale the data or remove the row"
-                )
-        raise ValueError("the second moments of X overflow float64: scale the data")
+
+def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None) -> None:
+    """Raise ValueError naming the first row whose squared distances from every component overflow, if there is one."""
+    for rows in Blocks(len(X), *density.mean.shape, 1):
+        evidence = Scores(density, contiguous(X, rows), n_threads, evidence=True).evidence
+        if not np.isfinite(evidence).all():
+            row = rows.start + int(np.flatnonzero(~np.isfinite(evidence))[0])
+            raise ValueError(
+                f"row {row} of X lies so far from every component that its squared distance overflows float64: scale "
+                "the data or remove the row"
+            )
 
 
 def _complete(
@@ -212,6 +228,9 @@ def _complete(
 class Scores:
     """What a density says of rows: labels, log evidence, responsibilities and weighted sums, whichever are asked for.
 
+    Raises ValueError, naming the row, where labels or responsibilities are asked for and the squared distances of a row
+    from every component overflow; its evidence is -inf.
+
     Attributes
     ----------
     labels : (N,) int64, the component of highest log joint (the first of equals)
@@ -240,13 +259,13 @@ class Scores:
         self.labels = np.empty(n_rows if labels else 0, np.int64)
         self.evidence = np.empty(n_rows if evidence else 0, dtype)
         self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), dtype)
-        ones = np.ones(min(n_rows, blocks.rows) if sums else 0)
+        ones = np.ones(min(n_rows, blocks.rows) if sums and sample_weight is None else 0)
         self.weight = float(n_rows if sample_weight is None else sample_weight.sum())
-        lanes = np.zeros((blocks.n_lanes, 2))
+        lanes = np.zeros((blocks.n_lanes, 3))
         for rows in blocks:
             block = contiguous(X, rows)
             if sums and sample_weight is not None:
-                weight = np.ascontiguousarray(sample_weight[rows], np.float64)
+                weight = _kernel_array(sample_weight[rows], np.float64)
             else:
                 weight = ones[: len(block)]
             kernels.score(
@@ -261,7 +280,9 @@ class Scores:
                 self.responsibilities[rows],
                 lanes,
             )
-        self.sum_evidence, self.sum_peak = (float(total) for total in lanes.sum(axis=0))
+        self.sum_evidence, self.sum_peak, overflown = (float(total) for total in lanes.sum(axis=0))
+        if overflown and (labels or responsibilities):
+            refuse_far_rows(density, X, n_threads)
 
 
 def e_step(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
+from fastgmm.expectation import OVERFLOW
 from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels.kmeans import kmeans_plus_plus
 from fastgmm.loop import Rule, updated
@@ -26,6 +27,8 @@ _FEW_ROWS = 2  # times D + 1
 _SAMPLE_ROWS = 2**15
 _SAMPLE_FLOATS = 2**21
 _SAMPLE_ROWS_PER_COMPONENT = 50
+# A spread whose inverse can still be squared.
+_NARROWEST = 1e-140
 _LLOYD_ITERATIONS = 100
 _LLOYD_TOL = 1e-4
 
@@ -73,8 +76,9 @@ def seed(
     points, weight = source.sample(n_rows, random_state)
     middle = np.average(points, axis=0, weights=weight)
     centred = points - middle
-    spread = float(np.abs(centred).max())
-    spread = spread if spread > 0 else 1.0
+    spread = float(np.abs(centred).max()) or 1.0
+    if not np.isfinite(float(weight.sum()) * spread * spread):
+        raise ValueError(OVERFLOW)
     smooth = False
     if labels is not None or responsibilities is not None or (means is None and method == "random"):
         density = family.isotropic(np.repeat(middle[None], n_components, axis=0), 1.0)
@@ -92,7 +96,7 @@ def seed(
             means = middle + spread * _centres(
                 centred / spread, weight, n_components, random_state, method, source.n_threads
             )
-        density = family.isotropic(means, 1.0 / spread)
+        density = family.isotropic(means, 1.0 / max(spread, _NARROWEST))
         assignment = {"mode": kernels.HARD}
         smooth = True
 

@@ -343,6 +343,14 @@ def test_predict_goes_block_by_block(run, model, monkeypatch):
     np.testing.assert_array_equal(labels[:, 0], model.predict(FAITHFUL.data))
 
 
+def test_threads_are_passed_on(run, model, monkeypatch):
+    seen = []
+    monkeypatch.setattr(GaussianMixture, "predict", lambda self, X: (seen.append(self.n_threads), np.zeros(len(X)))[1])
+    run("predict", "m.json", "faithful", "--threads", 2)
+    run("predict", "m.json", "faithful")
+    assert seen == [2, None]
+
+
 def test_predict_matches_columns_by_name(run, model, table):
     shuffled = table("\n".join(["waiting,id,eruptions", *(f"{b},x,{a}" for a, b in FAITHFUL.data.tolist())]))
     assert run("predict", "m.json", shuffled)[:2] == run("predict", "m.json", "faithful")[:2]
@@ -518,6 +526,19 @@ def test_long_fits_show_progress_unless_quiet(run, clock, monkeypatch):
     expected = "2 components: start 1, iteration 7, mean log-likelihood -1.500000, change 1.0e-01, 5 s\n"
     assert run("fit", "faithful", "-k", 2)[2] == f"{expected}fastgmm: error: enough\n"
     assert run("fit", "faithful", "-k", 2, "-q")[2] == "fastgmm: error: enough\n"
+
+
+def test_progress_is_cleared_before_anything_else_is_said(clock, monkeypatch):
+    def fit(self, X, y=None, sample_weight=None, *, callback=None):
+        clock.now += 5
+        callback(0, 7, -1.5, 0.1)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(GaussianMixture, "fit", fit)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert cli.main(["fit", "faithful", "-k", "2"]) == 1
+    assert re.fullmatch(r"\r\x1b\[K2 components: start 1.*\r\x1b\[Kfastgmm: error: enough\n", terminal.getvalue())
 
 
 def test_interrupt(run, monkeypatch):

@@ -70,6 +70,12 @@ def test_scatter_of_equal_covariances(family, rng):
     np.testing.assert_allclose(family.scatter_of(a @ a.T, mass), expected, rtol=1e-13)
 
 
+def test_variances_are_the_diagonals_of_the_matrices(family, parameters):
+    covariances = parameters[2]
+    expected = np.diagonal(family.matrices(covariances, K, D), axis1=1, axis2=2)
+    np.testing.assert_array_equal(family.variances(covariances, K, D), expected)
+
+
 def test_colouring_noise_gives_the_covariance(family, parameters, rng):
     weights, means, covariances = parameters
     density, _ = family.density(weights, means, covariances)

@@ -87,6 +87,10 @@ class Family(ABC):
         """Return the covariances as dense matrices (K, D, D)."""
 
     @abstractmethod
+    def variances(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return the variance of each component and feature, (K, D)."""
+
+    @abstractmethod
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return noise (n, D) of identity covariance turned into noise of component k's covariance."""
 

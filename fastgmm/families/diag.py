@@ -30,6 +30,10 @@ class Diag(VarianceFamily):
         """Return diagonal matrices."""
         return covariances[:, :, None] * np.eye(n_features)
 
+    def variances(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return the covariances as they are."""
+        return covariances
+
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return the noise times component k's standard deviations."""
         return noise / whitener[k]

@@ -30,6 +30,10 @@ class Full(MatrixFamily):
         """Return the covariances as they are."""
         return covariances
 
+    def variances(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return the diagonals."""
+        return np.diagonal(covariances, axis1=1, axis2=2)
+
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return the rows of noise multiplied by component k's Cholesky factor."""
         return np.linalg.solve(whitener[k], noise.T).T

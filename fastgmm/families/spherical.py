@@ -30,6 +30,10 @@ class Spherical(VarianceFamily):
         """Return multiples of the identity."""
         return covariances[:, None, None] * np.eye(n_features)
 
+    def variances(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return each variance D times."""
+        return np.repeat(covariances[:, None], n_features, axis=1)
+
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return the noise times component k's standard deviation."""
         return noise / whitener[k]

@@ -31,6 +31,10 @@ class Tied(MatrixFamily):
         """Return the covariance K times."""
         return np.repeat(covariances[None], n_components, axis=0)
 
+    def variances(self, covariances: Array, n_components: int, n_features: int) -> Array:
+        """Return the diagonal K times."""
+        return np.repeat(np.diag(covariances)[None], n_components, axis=0)
+
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return the rows of noise multiplied by the Cholesky factor."""
         return np.linalg.solve(whitener, noise.T).T

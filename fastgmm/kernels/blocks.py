@@ -197,11 +197,12 @@ collect = Driver(_collect)
 
 
 @kernel
-def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility):
-    """Score rows start .. stop; return the weighted sums of their log evidence and of their highest log joint.
+def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums):
+    """Score rows start .. stop, and add to `sums` (3,): w * log evidence, w * highest log joint, rows that overflow.
 
     Each of `labels` (N,) int64, `evidence` (N,) and `responsibility` (N, K) is overwritten in those rows, or skipped
-    where it has size 0. `weight` (N,) float64, or size 0 where the sums are not wanted (they are 0 then).
+    where it has size 0. `weight` (N,) float64, or size 0 where the first two sums are not wanted. A row whose squared
+    distances all overflow has evidence -inf, and label and responsibilities that mean nothing. Serial, thread-safe.
     """
     n_components, n_features = density.mean.shape
     x = np.empty((n_features, tile))
@@ -211,20 +212,25 @@ def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsi
     row_evidence = np.empty(tile)
     scratch = contract.workspace(density, tile)
     table = contract.prepare(density)
-    sums = weight.size > 0
-    sum_evidence = 0.0
-    sum_peak = 0.0
     for first in range(start, stop, tile):
         n = min(tile, stop - first)
         pack_tile(X, first, n, x)
         contract.distance_tile(density, table, x, n, scratch, distance)
         peak_tile(density.log_scale, distance, n, distance, peak)
+        overflown = 0.0
+        for b in range(n):
+            overflown += 0.0 if peak[b] > -np.inf else 1.0
+        sums[2] += overflown
         if labels.size > 0:
             first_maximum_tile(distance, peak, n, labels[first : first + n])
-        if not sums and evidence.size == 0 and responsibility.size == 0:
+        if weight.size == 0 and evidence.size == 0 and responsibility.size == 0:
             continue
         exponentiate_tile(distance, peak, n, total)
         log_evidence_tile(peak, total, n, row_evidence)
+        if overflown > 0.0:
+            for b in range(n):
+                if not peak[b] > -np.inf:
+                    row_evidence[b] = -np.inf
         if evidence.size > 0:
             for b in range(n):
                 evidence[first + b] = row_evidence[b]
@@ -233,24 +239,25 @@ def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsi
                 total[b] = 1.0 / total[b]
                 for k in range(n_components):
                     responsibility[first + b, k] = distance[k, b] * total[b]
-        if sums:
+        if weight.size > 0:
+            sum_evidence = 0.0
+            sum_peak = 0.0
             for b in range(n):
                 sum_evidence += weight[first + b] * row_evidence[b]
                 sum_peak += weight[first + b] * peak[b]
-    return sum_evidence, sum_peak
+            sums[0] += sum_evidence
+            sums[1] += sum_peak
 
 
 def _score(density, X, tile, weight, labels, evidence, responsibility, sums):
-    """Score a block of rows, lane by lane; `sums` (L, 2) is added to."""
+    """Score a block of rows, lane by lane; `sums` (L, 3) is added to."""
     n_rows = X.shape[0]
     n_tiles = (n_rows + tile - 1) // tile
     n_lanes = sums.shape[0]
     for lane in prange(n_lanes):
         start = n_tiles * lane // n_lanes * tile
         stop = min(n_tiles * (lane + 1) // n_lanes * tile, n_rows)
-        sum_evidence, sum_peak = score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility)
-        sums[lane, 0] += sum_evidence
-        sums[lane, 1] += sum_peak
+        score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums[lane])
 
 
 score = Driver(_score)

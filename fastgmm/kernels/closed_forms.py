@@ -22,6 +22,8 @@ LOST_DIGITS = 2
 _CANCELLED = 1e-8
 # A spread below this many units in the last place of the mean is rounding, not data.
 _RESOLUTION = 4.0 * 2.220446049250313e-16
+# A variance below this has lost digits to gradual underflow.
+_SMALLEST = 1e-303
 
 
 @entry
@@ -90,7 +92,7 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
             cancelled = contract.variance(density, covariance, k, d) < _CANCELLED * about_origin
             if cancelled and not final and about_origin > 1e4 * floor * behind:
                 return LOST_DIGITS, k
-        if reg_covar == 0.0 and spread <= floor * behind and collapsed < 0:
+        if reg_covar == 0.0 and spread <= max(floor, _SMALLEST) * behind and collapsed < 0:
             collapsed = k
     if collapsed >= 0:
         return COLLAPSED, collapsed

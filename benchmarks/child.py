@@ -1,0 +1,92 @@
+"""What the benchmarks run in processes of their own; answers in JSON on standard output. Not called by hand.
+
+``child.py start SIDE``, ``child.py memory SIDE PROBLEM.npz`` or ``child.py serve SIDE``.
+"""
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+#: Where each side's GaussianMixture is imported from, by the name its package is installed under.
+SIDES = {"fastgmm": "fastgmm", "scikit-learn": "sklearn.mixture"}
+
+
+def start(side):
+    """Return seconds from here until the package, its estimator and a first small fit (200, D=2, K=3) are there."""
+    # `common`, which imports NumPy, is left to those who do not time imports.
+    seconds = {}
+    begin = time.perf_counter()
+    importlib.import_module(SIDES[side].split(".")[0])
+    seconds["package"] = time.perf_counter() - begin
+    mixture = importlib.import_module(SIDES[side]).GaussianMixture
+    seconds["estimator"] = time.perf_counter() - begin
+    import numpy as np
+
+    X = np.random.default_rng(0).normal(size=(200, 2)) + np.repeat([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]], [80, 60, 60], 0)
+    mixture(n_components=3, random_state=0).fit(X)
+    seconds["fit"] = time.perf_counter() - begin
+    return seconds
+
+
+def memory(side, path):
+    """Return by how many MB a fit raises this process's peak over what it holds with X and warm code."""
+    from common import Problem, fit
+
+    problem = Problem.load(path)
+    few = Problem(problem.covariance_type, problem.X[:20_000], problem.weights, problem.means, problem.precisions)
+    fit(side, few, 2)
+    _reset_peak()
+    before = _peak_memory()
+    fit(side, problem, 2)
+    return (_peak_memory() - before) / 1e6
+
+
+def _reset_peak():
+    """Forget peaks so far, such as the compiler's; only Linux can. Elsewhere they hide as much of the fit's own."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+
+
+def _peak_memory():
+    """Return the peak of resident memory in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss, which on Linux starts from the peak of the process that started this one.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def serve(side):
+    """Answer one request a line until the input ends.
+
+    {"load": path} loads a problem; {"max_iter": n} fits it and answers the seconds; {"score": n} fits it and answers
+    the mean log-likelihood of a row under the parameters it ended at.
+    """
+    from common import Problem, fit
+
+    problem = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "load" in request:
+            problem = Problem.load(request["load"])
+            answer = None
+        elif "score" in request:
+            model, _ = fit(side, problem, request["score"])
+            answer = float(model.score(problem.X))
+        else:
+            _, answer = fit(side, problem, request["max_iter"])
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    task, *arguments = sys.argv[1:]
+    if task == "serve":
+        serve(*arguments)
+    else:
+        print(json.dumps({"start": start, "memory": memory}[task](*arguments)))

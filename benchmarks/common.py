@@ -1,0 +1,226 @@
+"""What the benchmarks share: problems, the two sides, and the fresh processes they are measured in."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from child import SIDES
+from numpy.typing import NDArray
+
+CHILD = Path(__file__).with_name("child.py")
+
+#: The estimator's default, passed on in every benchmark: all threads Numba starts, one for each usable CPU.
+N_THREADS = None
+
+# Variables that change how many threads a numerical library starts, or which kernels it picks.
+_LIBRARY_SETTINGS = ("BLIS_", "KMP_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_", "NUMBA_NUM_THREADS", "NUMBA_THREADING_")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Rows X (N, D), and explicit starting parameters in X's type and the shapes of ``*_init``."""
+
+    covariance_type: str
+    X: NDArray
+    weights: NDArray
+    means: NDArray
+    precisions: NDArray
+
+    def save(self, path: Path) -> None:
+        """Write the problem to an ``.npz`` file, so that other processes work on the same bits."""
+        np.savez(path, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Problem:
+        """Read what ``save`` wrote."""
+        with np.load(path) as arrays:
+            return cls(str(arrays["covariance_type"]), *(arrays[name] for name in ("X", "weights", "means", "precisions")))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The size of a problem; ``build`` always returns the same one."""
+
+    covariance_type: str
+    n_samples: int
+    n_features: int
+    n_components: int
+    dtype: str = "float64"
+
+    @property
+    def name(self) -> str:
+        """The name in tables and for ``--only``, as in ``full (200k, 16, 16)``: rows, features, components."""
+        rows = f"{self.n_samples // 1_000_000}M" if self.n_samples >= 1_000_000 else f"{self.n_samples // 1000}k"
+        suffix = "" if self.dtype == "float64" else f" {self.dtype}"
+        return f"{self.covariance_type} ({rows}, {self.n_features}, {self.n_components}){suffix}"
+
+    def build(self, n_samples: int | None = None) -> Problem:
+        """Return the problem, with `n_samples` rows (default: the workload's own).
+
+        Components overlap (neighbouring means are about three standard deviations apart), so that responsibilities
+        are soft. The start is equal weights, means half a standard deviation off in total, and one broad isotropic
+        covariance.
+        """
+        from fastgmm.families import FAMILIES
+
+        n_samples = self.n_samples if n_samples is None else n_samples
+        rng = np.random.default_rng(0)
+        shape = self.n_components, self.n_features
+        means = rng.normal(scale=3.0 / np.sqrt(2 * self.n_features), size=shape)
+        deviations = rng.uniform(0.7, 1.4, size=shape)
+        X = np.empty((n_samples, self.n_features), self.dtype)
+        for start in range(0, n_samples, 65_536):  # in pieces: no temporary as large as X
+            piece = X[start : start + 65_536]
+            label = rng.integers(self.n_components, size=len(piece))
+            piece[...] = means[label] + deviations[label] * rng.normal(size=piece.shape)
+        off = means + rng.normal(scale=0.5 / np.sqrt(self.n_features), size=shape)
+        family = FAMILIES[self.covariance_type]
+        precisions = family.precisions(family.isotropic_whitener(*shape, scale=0.5))
+        return Problem(
+            self.covariance_type,
+            X,
+            np.full(self.n_components, 1.0 / self.n_components, self.dtype),
+            off.astype(self.dtype),
+            precisions.astype(self.dtype),
+        )
+
+
+#: The fit whose memory is measured.
+MEMORY_WORKLOAD = Workload("full", 1_000_000, 16, 16)
+
+
+def fit(side: str, problem: Problem, max_iter: int) -> tuple[Any, float]:
+    """Return the estimator of `side` after exactly `max_iter` iterations from the problem's start, and the seconds."""
+    mixture = importlib.import_module(SIDES[side]).GaussianMixture
+    threads = {"n_threads": N_THREADS} if side == "fastgmm" else {}
+    model = mixture(
+        n_components=len(problem.weights),
+        covariance_type=problem.covariance_type,
+        tol=0.0,
+        max_iter=max_iter,
+        weights_init=problem.weights,
+        means_init=problem.means,
+        precisions_init=problem.precisions,
+        **threads,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*did not converge")
+        begin = time.perf_counter()
+        model.fit(problem.X)
+        seconds = time.perf_counter() - begin
+    return model, seconds
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return what a reader needs to know of the machine and the versions."""
+    packages = ("fastgmm", "numba", "numpy", "scipy", "scikit-learn")
+    return {
+        "cpu": _cpu_model(),
+        "usable CPUs": usable_cpus(),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print the facts as one line of text above a table."""
+    print(", ".join(f"{name} {value}" for name, value in facts.items()) + "\n", flush=True)
+
+
+def print_row(*cells: object) -> None:
+    """Print one row of a Markdown table."""
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def print_header(*cells: str) -> None:
+    """Print the first two rows of a Markdown table: names, then a rule; all but the first column to the right."""
+    print_row(*cells)
+    print_row("---", *("---:" for _ in cells[1:]))
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """Return this environment without settings of numerical libraries, so that each runs at its best, plus `extra`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_LIBRARY_SETTINGS)}
+    return {**kept, **extra}
+
+
+def run_child(*arguments: str, **extra: str) -> Any:
+    """Run ``child.py`` with these arguments in a fresh process and return what it answers; `extra` is environment."""
+    command = [sys.executable, str(CHILD), *arguments]
+    done = subprocess.run(command, env=child_environment(**extra), stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+class Worker:
+    """A process that stays, and does one thing at a time: ``ask`` waits for the answer. Use it in a ``with``."""
+
+    def __init__(self, side: str, **extra: str) -> None:
+        command = [sys.executable, str(CHILD), "serve", side]
+        self._process = subprocess.Popen(
+            command, env=child_environment(**extra), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # the end of its input ends it
+        self._process.wait()
+        self._process.stdout.close()
+
+    def ask(self, **request: Any) -> Any:
+        """Return the answer to a request (see ``child.serve``); RuntimeError where the process has died."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._process.args} died: its error is above")
+        return json.loads(answer)
+
+
+def extra_memory(side: str, problem: Problem) -> float:
+    """Return by how many MB a fit of two iterations raises the peak memory of a fresh process that holds X."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "problem.npz"
+        problem.save(path)
+        return run_child("memory", side, str(path))
+
+
+def cold_start(side: str, cache: str) -> dict[str, float]:
+    """Return the seconds a fresh process takes to import `side` and make a first small fit.
+
+    `cache` is the folder of Numba's disk cache: empty for a cold start. The keys are those of ``child.start``, which
+    counts from its first line, and "process", which counts from before the interpreter started.
+    """
+    begin = time.perf_counter()
+    seconds = run_child("start", side, NUMBA_CACHE_DIR=cache)
+    return {**seconds, "process": time.perf_counter() - begin}

@@ -24,14 +24,16 @@ def start(side):
     seconds["estimator"] = time.perf_counter() - begin
     import numpy as np
 
-    X = np.random.default_rng(0).normal(size=(200, 2)) + np.repeat([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]], [80, 60, 60], 0)
+    X = np.random.default_rng(0).normal(size=(200, 2)) + np.repeat(
+        [[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]], [80, 60, 60], 0
+    )
     mixture(n_components=3, random_state=0).fit(X)
     seconds["fit"] = time.perf_counter() - begin
     return seconds
 
 
 def memory(side, path):
-    """Return by how many MB a fit raises this process's peak over what it holds with X and warm code."""
+    """Return the MB this process holds with X and warm code, "before", and by how many a fit's peak is higher."""
     from common import Problem, fit
 
     problem = Problem.load(path)
@@ -40,7 +42,7 @@ def memory(side, path):
     _reset_peak()
     before = _peak_memory()
     fit(side, problem, 2)
-    return (_peak_memory() - before) / 1e6
+    return {"before": before / 1e6, "extra": (_peak_memory() - before) / 1e6}
 
 
 def _reset_peak():

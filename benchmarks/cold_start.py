@@ -1,6 +1,6 @@
 """What a new process waits for: imports and a first small fit, of fastgmm and of scikit-learn.
 
-    python benchmarks/cold_start.py [--repeats 5]
+python benchmarks/cold_start.py [--repeats 5]
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ class Problem:
     def load(cls, path: Path) -> Problem:
         """Read what ``save`` wrote."""
         with np.load(path) as arrays:
-            return cls(str(arrays["covariance_type"]), *(arrays[name] for name in ("X", "weights", "means", "precisions")))
+            return cls(
+                str(arrays["covariance_type"]), *(arrays[name] for name in ("X", "weights", "means", "precisions"))
+            )
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Workload:
     @property
     def name(self) -> str:
         """The name in tables and for ``--only``, as in ``full (200k, 16, 16)``: rows, features, components."""
-        rows = f"{self.n_samples // 1_000_000}M" if self.n_samples >= 1_000_000 else f"{self.n_samples // 1000}k"
+        rows = f"{self.n_samples:_}".replace("_000_000", "M").replace("_000", "k")
         suffix = "" if self.dtype == "float64" else f" {self.dtype}"
         return f"{self.covariance_type} ({rows}, {self.n_features}, {self.n_components}){suffix}"
 
@@ -207,8 +209,8 @@ class Worker:
         return json.loads(answer)
 
 
-def extra_memory(side: str, problem: Problem) -> float:
-    """Return by how many MB a fit of two iterations raises the peak memory of a fresh process that holds X."""
+def fit_memory(side: str, problem: Problem) -> dict[str, float]:
+    """Return the memory of a fresh process, in MB: "before", holding X and warm code, and what a fit adds, "extra"."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.npz"
         problem.save(path)

@@ -50,10 +50,10 @@ def sklearn_variants() -> dict[str, dict[str, str]]:
 
 def check_agreement(workload: Workload, scores: dict[str, float]) -> None:
     """Raise RuntimeError unless all mean log-likelihoods agree to the tolerance of the workload's type."""
-    tolerance = TOLERANCES[workload.dtype]
-    low, high = min(scores.values()), max(scores.values())
-    # Written so that a NaN fails too.
-    if not high - low <= tolerance * max(abs(low), abs(high)):
+    expected, *others = scores.values()
+    allowed = TOLERANCES[workload.dtype] * abs(expected)
+    # Asked this way round, a NaN fails too.
+    if not all(abs(score - expected) <= allowed for score in others):
         raise RuntimeError(f"{workload.name}: mean log-likelihoods after {MANY} iterations differ: {scores}")
 
 

@@ -118,12 +118,17 @@ class Progress:
         self.stream = sys.stderr if stream is None else stream
         self.rewrite = self.stream.isatty()
         self.interval = 0.1 if self.rewrite else interval
-        self.started = time.monotonic()
-        self.next = self.started + patience
+        self.patience = patience
+        self.started: float | None = None
+        self.next = 0.0
         self.shown = False
 
     def __call__(self, restart: int, iteration: int, bound: float, change: float) -> None:
         now = time.monotonic()
+        if self.started is None:
+            # From the first iteration on: compiling kernels, the first time of all, is no progress to report.
+            self.started = now
+            self.next = now + self.patience
         if now < self.next:
             return
         line = (

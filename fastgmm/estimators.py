@@ -281,9 +281,9 @@ class GaussianMixture(Interface):
         shape = (self.n_components, n_features)
         if self.means_.shape != shape or self.precisions_cholesky_.shape != family.shape(*shape):
             raise ValueError(
-                f"warm_start needs parameters of the same shape: the fitted model has {self.means_.shape[0]} components "
-                f"of {self.means_.shape[1]} features, this fit {shape[0]} of {shape[1]}, covariance {family.name!r}. "
-                "Set warm_start=False to start anew."
+                "warm_start needs parameters of the same shape: the fitted model has "
+                f"{self.means_.shape[0]} components of {self.means_.shape[1]} features, this fit {shape[0]} of "
+                f"{shape[1]}, covariance {family.name!r}. Set warm_start=False to start anew."
             )
         return _state(family, self.weights_, self.means_, family.whitener(self.precisions_cholesky_))
 
@@ -365,9 +365,7 @@ class GaussianMixture(Interface):
         if not hasattr(self, "means_"):
             raise validation.not_fitted(type(self).__name__)
         if n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample."
-            )
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         random_state = validation.check_random_state(self.random_state if random_state is None else random_state)
         family = validation.check_family(self.covariance_type)
         weights = self.weights_.astype(np.float64)
@@ -413,9 +411,7 @@ def _in_order(
         state.density.whitener if whitener is None else whitener,
     )
     precisions = family.precisions(family.precisions_cholesky(given.density.whitener))
-    distance = np.einsum(
-        "kab,jab->kj", family.matrices(precisions, *shape), family.matrices(state.covariances, *shape)
-    )
+    distance = np.einsum("kab,jab->kj", family.matrices(precisions, *shape), family.matrices(state.covariances, *shape))
     gain = state.weights * (np.maximum(given.density.log_scale, -1e300)[:, None] - 0.5 * distance)
     _, order = linear_sum_assignment(-gain)
     own = state.density.whitener if family.uses_total else state.density.whitener[order]

@@ -27,9 +27,7 @@ class Blocks:
     def __init__(self, n_rows: int, n_components: int, n_features: int, lane_floats: int) -> None:
         self.tile = kernels.tile_rows(n_components, n_features)
         self.rows = kernels.block_rows(n_components, n_features, self.tile)
-        self.n_lanes = kernels.lane_count(
-            min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats
-        )
+        self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
         self.n_rows = n_rows
 
     def __iter__(self) -> Iterator[slice]:
@@ -189,7 +187,8 @@ class Expectation:
 
 def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None) -> None:
     """Raise ValueError naming the first row whose squared distances from every component overflow, if there is one."""
-    for rows in Blocks(len(X), *density.mean.shape, 1):
+    n_components, n_features = density.mean.shape
+    for rows in Blocks(len(X), n_components, n_features, 1):
         evidence = Scores(density, contiguous(X, rows), n_threads, evidence=True).evidence
         if not np.isfinite(evidence).all():
             row = rows.start + int(np.flatnonzero(~np.isfinite(evidence))[0])

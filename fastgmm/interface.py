@@ -29,9 +29,7 @@ class Interface:
         known = sorted(self._defaults())
         for name in params:
             if name not in known:
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}."
-                )
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}.")
         for name, value in params.items():
             setattr(self, name, value)
         return self

@@ -6,6 +6,7 @@ offset of 1e8, raw second moments lose every digit of a unit variance; these los
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,9 +69,10 @@ class SufficientStatistics:
 
     def __mul__(self, factor: float) -> SufficientStatistics:
         """Return the statistics with every row's weight multiplied by `factor` >= 0; ValueError otherwise."""
-        if not np.isscalar(factor):
+        if not isinstance(factor, numbers.Real):
             return NotImplemented
-        if not (factor >= 0 and np.isfinite(factor)):  # type: ignore[operator]
+        factor = float(factor)
+        if not (factor >= 0 and np.isfinite(factor)):
             raise ValueError(f"statistics can be scaled by a finite factor >= 0, got {factor!r}")
         return SufficientStatistics(
             self.origin,

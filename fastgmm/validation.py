@@ -159,9 +159,7 @@ def check_feature_names(fitted: NDArray | None, X: Any, estimator: str) -> None:
 def check_n_features(X: NDArray, expected: int, estimator: str) -> None:
     """ValueError unless X has the number of columns that the model was fitted with."""
     if X.shape[1] != expected:
-        raise ValueError(
-            f"X has {X.shape[1]} features, but {estimator} is expecting {expected} features as input."
-        )
+        raise ValueError(f"X has {X.shape[1]} features, but {estimator} is expecting {expected} features as input.")
 
 
 def check_random_state(random_state: Any) -> Any:
@@ -240,9 +238,7 @@ def check_weights(weights: ArrayLike, n_components: int) -> Array:
             f"{array.min():.5f}"
         )
     if abs(1.0 - array.sum()) > (1e-6 if single else 1e-8):
-        raise ValueError(
-            f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}"
-        )
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
     return array / array.sum()
 
 

@@ -37,7 +37,11 @@ def two_groups(rng):
         (np.zeros((4, 0)), ValueError, r"Found array with 0 feature\(s\)"),
         ([["a", "b"], ["c", "d"]], ValueError, r"X must hold numbers: could not convert string to float"),
         (np.ones((3, 1), complex), ValueError, r"Complex data not supported"),
-        (np.array([["2020-01-01"], ["2020-01-02"]], "datetime64[D]"), ValueError, r"X must hold real numbers, got dtype"),
+        (
+            np.array([["2020-01-01"], ["2020-01-02"]], "datetime64[D]"),
+            ValueError,
+            r"X must hold real numbers, got dtype",
+        ),
     ],
 )
 def test_bad_rows(X, error, message):
@@ -54,7 +58,7 @@ def test_sparse_rows():
 def test_more_components_than_rows(two_groups):
     with pytest.raises(ValueError, match="Expected n_samples >= n_components but got n_components = 5, n_samples = 4"):
         GaussianMixture(5).fit(two_groups[:4])
-    with pytest.raises(ValueError, match="n_components = 3, n_samples = 2 .rows of positive weight."):
+    with pytest.raises(ValueError, match=re.escape("n_components = 3, n_samples = 2 (rows of positive weight)")):
         GaussianMixture(3).fit(two_groups[:4], sample_weight=[1, 0, 0, 1])
 
 
@@ -158,7 +162,7 @@ def test_the_fit_does_not_depend_on_the_scale(family, two_groups, scale):
 
 @pytest.mark.parametrize("scale", [1e-160, 1e160])
 def test_scales_beyond_reach_are_refused(family, two_groups, scale):
-    with pytest.raises(ValueError, match="scale the (input )?data"):
+    with pytest.raises(ValueError, match=r"scale the (input )?data"):
         GaussianMixture(2, covariance_type=family.name, reg_covar=0, random_state=0).fit(two_groups * scale)
 
 
@@ -186,7 +190,9 @@ def test_duplicated_rows(family, rng):
     X = np.repeat(rng.normal(size=(2, 2)), 10, axis=0)
     model = GaussianMixture(3, covariance_type=family.name, random_state=0).fit(X)
     np.testing.assert_allclose(model.score_samples(X), model.score(X), rtol=1e-9)
-    np.testing.assert_allclose(family.matrices(model.covariances_, 3, 2)[model.predict(X)], 1e-6 * np.eye(2)[None].repeat(20, 0), atol=1e-9)
+    np.testing.assert_allclose(
+        family.matrices(model.covariances_, 3, 2)[model.predict(X)], 1e-6 * np.eye(2)[None].repeat(20, 0), atol=1e-9
+    )
     with pytest.raises(ValueError, match=COLLAPSED):
         GaussianMixture(3, covariance_type=family.name, random_state=0, reg_covar=0).fit(X)
 
@@ -227,7 +233,9 @@ def test_two_rows_one_component(family, n_features, rng):
 
 def test_one_column_is_the_same_for_all_families(rng):
     X = np.concatenate([rng.normal(size=60), rng.normal(size=60) * 2 + 7])[:, None]
-    fits = {name: GaussianMixture(2, covariance_type=name, random_state=0).fit(X) for name in FAMILIES if name != "tied"}
+    fits = {
+        name: GaussianMixture(2, covariance_type=name, random_state=0).fit(X) for name in FAMILIES if name != "tied"
+    }
     for fit in fits.values():
         np.testing.assert_allclose(fit.covariances_.ravel(), fits["full"].covariances_.ravel(), rtol=1e-9)
         np.testing.assert_allclose(fit.score_samples(X), fits["full"].score_samples(X), rtol=1e-10)
@@ -253,7 +261,13 @@ def test_a_collapsing_restart_does_not_lose_the_others(rng):
 def test_weights_are_copies_throughout(family, two_groups):
     counts = np.arange(160) % 4
     rows = np.repeat(two_groups, counts, axis=0)
-    params = {"covariance_type": family.name, "init_params": "k-means++", "random_state": 0, "tol": 1e-10, "max_iter": 2000}
+    params = {
+        "covariance_type": family.name,
+        "init_params": "k-means++",
+        "random_state": 0,
+        "tol": 1e-10,
+        "max_iter": 2000,
+    }
     weighted = GaussianMixture(2, **params).fit(two_groups, sample_weight=counts)
     repeated = GaussianMixture(2, **params).fit(rows)
     for name in ("weights_", "means_", "covariances_", "lower_bound_"):
@@ -279,7 +293,9 @@ def test_from_parameters_is_a_fitted_model(family, rng):
         mine = X[labels == k]
         error = 6 * np.sqrt(np.diag(matrices[k]) / len(mine))
         assert (np.abs(mine.mean(axis=0) - means[k]) < error).all()
-        np.testing.assert_allclose(np.cov(mine.T), matrices[k], atol=10 * np.abs(matrices[k]).max() / np.sqrt(len(mine)))
+        np.testing.assert_allclose(
+            np.cov(mine.T), matrices[k], atol=10 * np.abs(matrices[k]).max() / np.sqrt(len(mine))
+        )
     np.testing.assert_allclose(np.bincount(labels) / 30000, weights, atol=0.02)
     with pytest.raises(ValueError, match="'weights' should be normalized"):
         GaussianMixture.from_parameters(weights * 2, means, covariances, family.name)
@@ -351,7 +367,7 @@ def test_warm_start_goes_on_where_it_stopped(family, rng):
 
 def test_warm_start_refuses_another_shape(two_groups):
     model = GaussianMixture(2, warm_start=True, random_state=0).fit(two_groups)
-    with pytest.raises(ValueError, match="warm_start needs parameters of the same shape.*Set warm_start=False"):
+    with pytest.raises(ValueError, match=r"warm_start needs parameters of the same shape.*Set warm_start=False"):
         model.fit(np.c_[two_groups, two_groups])
 
 

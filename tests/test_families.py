@@ -116,8 +116,8 @@ def test_maximum_equals_the_dense_twin(family, parameters, rng, reg_covar):
 
 def test_maximum_names_the_component_that_collapsed(family):
     X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.5], [5.0, 5.0], [5.0, 5.0]])
-    covariances = np.eye(2) if family.name == "tied" else family.covariances_of_whitener(
-        family.isotropic_whitener(2, 2, 10.0)
+    covariances = (
+        np.eye(2) if family.name == "tied" else family.covariances_of_whitener(family.isotropic_whitener(2, 2, 10.0))
     )
     density, _ = family.density(np.full(2, 0.5), np.array([[0.3, 0.5], [5.0, 5.0]]), covariances)
     statistics = e_step(family, density, X)
@@ -143,9 +143,13 @@ def test_maximum_says_when_the_moments_lost_their_digits(family, rng):
 
 
 def test_component_without_mass_keeps_its_place(family):
-    statistics = e_step(family, family.density_of_whitener(
-        np.array([1.0, 0.0]), np.array([[0.0, 0.0], [9.0, 9.0]]), family.isotropic_whitener(2, 2, 1.0)
-    ), np.array([[0.0, 1.0], [1.0, 0.0], [-1.0, -0.5]]))
+    statistics = e_step(
+        family,
+        family.density_of_whitener(
+            np.array([1.0, 0.0]), np.array([[0.0, 0.0], [9.0, 9.0]]), family.isotropic_whitener(2, 2, 1.0)
+        ),
+        np.array([[0.0, 1.0], [1.0, 0.0], [-1.0, -0.5]]),
+    )
     got = family.maximise(statistics, 1e-6, False)
     assert got.status == OK
     np.testing.assert_array_equal(got.weights, [1, 0])

@@ -139,10 +139,15 @@ def test_weighted_fit_equals_the_repeated_rows():
     X = read_columns("faithful")
     sample_weight = np.resize([1.0, 2.0, 3.0], len(X))
     start = FITS["faithful|2|full"]
-    params = dict(
-        covariance_type="full", reg_covar=0, tol=1e-13, max_iter=20000, weights_init=start["weights"],
-        means_init=start["means"], precisions_init=np.linalg.inv(np.array(start["covariances"])),
-    )
+    params = {
+        "covariance_type": "full",
+        "reg_covar": 0,
+        "tol": 1e-13,
+        "max_iter": 20000,
+        "weights_init": start["weights"],
+        "means_init": start["means"],
+        "precisions_init": np.linalg.inv(np.array(start["covariances"])),
+    }
     weighted = GaussianMixture(2, **params).fit(X, sample_weight=sample_weight)
     repeated = GaussianMixture(2, **params).fit(np.repeat(X, sample_weight.astype(int), axis=0))
     assert weighted.score(X, sample_weight=sample_weight) * sample_weight.sum() == pytest.approx(-2253.35917, abs=1e-5)

@@ -77,7 +77,9 @@ def test_whitening_takes_extreme_but_valid_scales():
     np.testing.assert_allclose(np.diag(whitener), [1e150, 1e-150, 1], rtol=1e-14)
 
 
-@pytest.mark.parametrize(("n_samples", "n_features", "n_components"), [(700, 5, 3), (300, 4, 2), (257, 1, 3), (9, 9, 1)])
+@pytest.mark.parametrize(
+    ("n_samples", "n_features", "n_components"), [(700, 5, 3), (300, 4, 2), (257, 1, 3), (9, 9, 1)]
+)
 def test_fused_pass_equals_the_slow_twin(family, rng, n_samples, n_features, n_components):
     weights, means, covariances = random_mixture(rng, family, n_components, n_features)
     matrices = family.matrices(covariances, n_components, n_features)
@@ -224,7 +226,12 @@ def test_covariances_at_an_offset_keep_their_digits(family, rng, offset):
     base = np.round(rng.normal(size=(n_samples, n_features)) * 2**10) / 2**10  # exact at either offset
     X = base + offset
     means = np.array([[-1.0, 0.5], [1.0, -0.5]]) + offset
-    covariances = {"full": np.stack([np.eye(2)] * 2), "tied": np.eye(2), "diag": np.ones((2, 2)), "spherical": np.ones(2)}
+    covariances = {
+        "full": np.stack([np.eye(2)] * 2),
+        "tied": np.eye(2),
+        "diag": np.ones((2, 2)),
+        "spherical": np.ones(2),
+    }
     density, _ = family.density(np.full(2, 0.5), means, covariances[family.name])
     got = family.maximise(e_step(family, density, X), 0.0, False)
     assert got.status == OK

@@ -69,7 +69,12 @@ def test_tolerance_stops_at_the_first_small_change(family, rng):
     start = _start(family, np.full(2, 0.5), X[:2], family.covariances_of_whitener(family.isotropic_whitener(2, 2, 1.0)))
     changes = []
     result = fit_loop(
-        rule, source, start, tol=1e-4, max_iter=500, callback=lambda i, bound, change: changes.append((i, bound, change))
+        rule,
+        source,
+        start,
+        tol=1e-4,
+        max_iter=500,
+        callback=lambda i, bound, change: changes.append((i, bound, change)),
     )
     assert result.converged
     assert result.n_iter == len(changes) == len(result.bounds)
@@ -86,7 +91,11 @@ def test_the_reported_bound_is_that_of_the_returned_state(family, rng):
     source = MemorySource(family, X)
     for max_iter in (0, 1, 4):
         result = fit_loop(
-            MaximumLikelihood(family, 1e-6), source, _start(family, weights, means, covariances), tol=0, max_iter=max_iter
+            MaximumLikelihood(family, 1e-6),
+            source,
+            _start(family, weights, means, covariances),
+            tol=0,
+            max_iter=max_iter,
         )
         joint = reference.log_joint(
             X, result.state.weights, result.state.means, family.matrices(result.state.covariances, 2, 3)

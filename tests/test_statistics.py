@@ -1,5 +1,7 @@
 """The laws of sufficient statistics, on values that the operations themselves build."""
 
+import itertools
+
 import numpy as np
 import pytest
 from conftest import draw, random_mixture
@@ -73,7 +75,7 @@ def test_monoid_laws(name):
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_recentring_is_a_change_of_origin(name):
     family = FAMILIES[name]
-    density, X = PROBLEMS[name]
+    density, _ = PROBLEMS[name]
     floats = st.lists(st.floats(-5, 5), min_size=6, max_size=6)
 
     @SETTINGS
@@ -100,7 +102,7 @@ def test_recentred_statistics_are_those_of_a_pass_about_the_new_origin(family, r
 def test_batches_add_up_to_the_whole(family, cuts):
     density, X = PROBLEMS[family.name]
     edges = [0, *cuts, 64]
-    parts = [e_step(family, density, X[i:j]) for i, j in zip(edges, edges[1:], strict=False)]
+    parts = [e_step(family, density, X[i:j]) for i, j in itertools.pairwise(edges)]
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -196,12 +196,12 @@ class MatrixFamily(Family):
 
     def whitener_of_precisions(self, precisions: Array) -> Array:
         """Return the lower triangular A with A^T A = precision: a Cholesky factor with rows and columns reversed."""
-        reversed_factor = np.linalg.cholesky(precisions[..., ::-1, ::-1])
-        return np.ascontiguousarray(np.swapaxes(reversed_factor[..., ::-1, ::-1], -1, -2))
+        factor = np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
+        return np.array(np.swapaxes(factor, -1, -2), np.float64, order="C")
 
     def covariances_of_whitener(self, whitener: Array) -> Array:
         """Return (A^T A)^-1."""
-        inverse = np.linalg.inv(whitener)
+        inverse = np.linalg.inv(np.asarray(whitener, np.float64))
         return inverse @ np.swapaxes(inverse, -1, -2)
 
     def isotropic_whitener(self, n_components: int, n_features: int, scale: float) -> Array:

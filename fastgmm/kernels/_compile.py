@@ -1,10 +1,14 @@
 """How kernels are compiled, cached and launched: the only file that names a Numba option.
 
-Three things here are not Numba's defaults, each for a measured reason.
+Four things here are not Numba's defaults, each for a measured reason.
 
 * **Cache.** Numba stamps a cached function with the source file of that function alone, so an edit in a callee
   elsewhere runs old machine code; and two processes that fill one index can swap entries. Here every cached file's
   name holds a hash of *all* kernel sources and of the signature, and there is no index to race for.
+* **One machine code.** The same source, compiled into a serial and into a parallel caller, or in one process and from
+  another's cache, is optimised differently and rounds differently. So all kernels are inlined into the function that
+  Python calls (no second copy of a symbol exists that could be linked instead), and the parallel form of a
+  :class:`Driver` calls the very machine code of the serial form, by its address.
 * **Threads.** A parallel region may not be entered twice at once under the ``workqueue`` layer, and never in a forked
   child once GNU OpenMP has run in the parent. :class:`Driver` takes a lock in the first case and runs its serial twin
   in the second; both give the same bits, because the lanes of a pass do not depend on threads.
@@ -26,16 +30,15 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core import caching
-from numba.core.dispatcher import Dispatcher
-from numba.extending import overload
+from numba.core import caching, cgutils, types
+from numba.extending import intrinsic, overload
 from numba.np.ufunc import parallel as _pool
 
 # Never nnan/ninf: kernels rely on -inf (a component without weight) and detect NaN.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Compensated arithmetic must not be re-associated.
 _EXACT = {"contract"}
-_COMMON = {"error_model": "numpy", "nogil": True}
+_COMMON = {"error_model": "numpy", "nogil": True, "forceinline": True}
 
 
 def _source_hash() -> str:
@@ -92,7 +95,10 @@ class _Cache(caching.FunctionCache):
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a serial function for use inside other compiled code (not cached by itself)."""
+    """Compile a serial function for use inside other compiled code (not cached by itself).
+
+    Copy arrays by loops in it: an assignment to a slice takes Numba over a second to compile, each.
+    """
     return numba.njit(fastmath=_FAST, **_COMMON)(function)
 
 
@@ -103,12 +109,31 @@ def exact_kernel(function: Callable[..., Any]) -> Any:
 
 def entry(function: Callable[..., Any], *, parallel: bool = False) -> Any:
     """Compile a function that Python calls, and cache its machine code on disk where some folder is writable."""
-    compiled = numba.njit(fastmath=_FAST, parallel=parallel, **_COMMON)(function)
-    if isinstance(compiled, Dispatcher):
+    compiled: Any = numba.njit(fastmath=_FAST, parallel=parallel, **_COMMON)(function)
+    if not numba.config.DISABLE_JIT:
         # RuntimeError: no writable folder for a cache.
         with contextlib.suppress(RuntimeError):
             compiled._cache = _Cache(function, "parallel" if parallel else "serial")
     return compiled
+
+
+@intrinsic
+def call_at(typing_context, address, arguments):
+    """Call the compiled function at an address (int64), which returns None, with a tuple of its arguments."""
+
+    def generate(context, builder, signature, values):
+        convention = context.call_conv
+        kinds = signature.args[1].types
+        function_type = convention.get_function_type(types.none, kinds)
+        function = builder.inttoptr(values[0], function_type.as_pointer())
+        status, _ = convention.call_function(
+            builder, function, types.none, kinds, cgutils.unpack_tuple(builder, values[1])
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, arguments), generate
 
 
 def dispatched(stub: Callable[..., Any]) -> Any:
@@ -134,7 +159,7 @@ def dispatched(stub: Callable[..., Any]) -> Any:
 
     @overload(function, jit_options={"fastmath": _FAST, **_COMMON}, strict=False)
     def choose(record: Any, *arguments: Any) -> Any:
-        return bodies.get(getattr(record, "instance_class", None))
+        return bodies.get(getattr(record, "instance_class", type(None)))
 
     function.register = register  # type: ignore[attr-defined]
     return function
@@ -155,7 +180,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextlib.contextmanager
-def _threads(n_threads: int | None):  # type: ignore[no-untyped-def]
+def _threads(n_threads: int | None):
     available = numba.get_num_threads()
     with _workqueue_lock if numba.threading_layer() == "workqueue" else contextlib.nullcontext():
         numba.set_num_threads(min(n_threads or available, numba.config.NUMBA_NUM_THREADS))
@@ -166,20 +191,35 @@ def _threads(n_threads: int | None):  # type: ignore[no-untyped-def]
 
 
 class Driver:
-    """A function over lanes, compiled twice from one source: serial, and with its ``prange`` in parallel.
+    """A pass over lanes of rows, serial or in parallel, always by the same machine code.
 
-    Call it with ``n_lanes`` (how many iterations its ``prange`` has) and ``n_threads`` (None: Numba's current number;
-    more than Numba was started with: all of those) before its own arguments. The number of threads is restored
-    afterwards. One lane, one thread, or a forked child run the serial form and start no threads.
+    `lanes` is a function (first_lane, last_lane, *arguments) that returns None. `fan_out` is a function
+    (address, *arguments) that calls it, by :func:`call_at`, for each lane of a ``prange``.
+
+    Call it with ``n_lanes`` and ``n_threads`` (None: Numba's current number; more than Numba was started with: all of
+    those) before the arguments. The number of threads is restored afterwards. One lane, one thread, or a forked child
+    run the serial form and start no threads.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.serial = entry(function)
-        self.parallel = entry(function, parallel=True)
-        self.__doc__ = function.__doc__
+    def __init__(self, lanes: Callable[..., None], fan_out: Callable[..., None]) -> None:
+        self.serial = entry(lanes)
+        self.parallel = entry(fan_out, parallel=True)
+        self._addresses: dict[tuple[Any, ...], int] = {}
+        self.__doc__ = lanes.__doc__
 
-    def __call__(self, n_lanes: int, n_threads: int | None, *arguments: Any) -> Any:
-        if n_lanes == 1 or n_threads == 1 or _forked_with_threads:
-            return self.serial(*arguments)
-        with _threads(n_threads):
-            return self.parallel(*arguments)
+    def __call__(self, n_lanes: int, n_threads: int | None, *arguments: Any) -> None:
+        if n_lanes == 1 or n_threads == 1 or _forked_with_threads or numba.config.DISABLE_JIT:
+            self.serial(0, n_lanes, *arguments)
+        else:
+            address = self._address(arguments)
+            with _threads(n_threads):
+                self.parallel(address, *arguments)
+
+    def _address(self, arguments: tuple[Any, ...]) -> int:
+        key = tuple(getattr(argument, "dtype", type(argument)) for argument in arguments)
+        if key not in self._addresses:
+            signature = tuple(numba.typeof(argument) for argument in (0, 0, *arguments))
+            self.serial.compile(signature)
+            compiled = self.serial.overloads[signature]
+            self._addresses[key] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        return self._addresses[key]

@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, kernel
+from fastgmm.kernels._compile import Driver, call_at, kernel
 from fastgmm.kernels.vector_math import vector_exp, vector_log
 
 #: Where the responsibilities of a pass come from.
@@ -116,9 +116,7 @@ def first_maximum_tile(log_joint, peak, n, label):
 
 
 @kernel
-def accumulate_rows(
-    density, origin, X, weight, start, stop, mode, labels, given, tile, mass, deviation, scatter
-):
+def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given, tile, mass, deviation, scatter):
     """Add the statistics of rows start .. stop about `origin` to `mass`, `deviation`, `scatter`; return log evidence.
 
     The fused pass over one lane, serial and thread-safe as long as the accumulators are its own. `density` is one of
@@ -134,7 +132,7 @@ def accumulate_rows(
     evidence = np.empty(tile)
     scratch = contract.workspace(density, tile)
     table = contract.prepare(density)
-    keep = mode == SOFT or mode == HARD
+    keep = mode in (SOFT, HARD)
     distance = np.empty((n_components if keep else 0, tile))
     # Distances serve as squared deviations only where both are about the same points.
     usable = distance
@@ -180,20 +178,63 @@ def accumulate_rows(
     return log_evidence
 
 
-def _collect(density, origin, X, weight, mode, labels, given, tile, mass, deviation, scatter, log_evidence):
-    """Add the statistics of a block of rows, lane by lane, to accumulators with a leading axis of lanes."""
-    n_rows = X.shape[0]
+@kernel
+def lane_rows(lane, n_lanes, tile, n_rows):
+    """Return the first row of a lane and the row after its last: whole tiles, shared out evenly."""
     n_tiles = (n_rows + tile - 1) // tile
-    n_lanes = mass.shape[0]
-    for lane in prange(n_lanes):
-        start = n_tiles * lane // n_lanes * tile
-        stop = min(n_tiles * (lane + 1) // n_lanes * tile, n_rows)
+    return n_tiles * lane // n_lanes * tile, min(n_tiles * (lane + 1) // n_lanes * tile, n_rows)
+
+
+def _collect_lanes(
+    first_lane, last_lane, density, origin, X, weight, mode, labels, given, tile, mass, deviation, scatter, log_evidence
+):
+    """Add the statistics of a block of rows, lane by lane, to accumulators with a leading axis of lanes."""
+    for lane in range(first_lane, last_lane):
+        start, stop = lane_rows(lane, mass.shape[0], tile, X.shape[0])
         log_evidence[lane] += accumulate_rows(
-            density, origin, X, weight, start, stop, mode, labels, given, tile, mass[lane], deviation[lane], scatter[lane]
+            density,
+            origin,
+            X,
+            weight,
+            start,
+            stop,
+            mode,
+            labels,
+            given,
+            tile,
+            mass[lane],
+            deviation[lane],
+            scatter[lane],
         )
 
 
-collect = Driver(_collect)
+def _collect_fan_out(
+    address, density, origin, X, weight, mode, labels, given, tile, mass, deviation, scatter, log_evidence
+):
+    for i in prange(mass.shape[0]):
+        lane = np.int64(i)
+        call_at(
+            address,
+            (
+                lane,
+                lane + 1,
+                density,
+                origin,
+                X,
+                weight,
+                mode,
+                labels,
+                given,
+                tile,
+                mass,
+                deviation,
+                scatter,
+                log_evidence,
+            ),
+        )
+
+
+collect = Driver(_collect_lanes, _collect_fan_out)
 
 
 @kernel
@@ -249,15 +290,17 @@ def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsi
             sums[1] += sum_peak
 
 
-def _score(density, X, tile, weight, labels, evidence, responsibility, sums):
+def _score_lanes(first_lane, last_lane, density, X, tile, weight, labels, evidence, responsibility, sums):
     """Score a block of rows, lane by lane; `sums` (L, 3) is added to."""
-    n_rows = X.shape[0]
-    n_tiles = (n_rows + tile - 1) // tile
-    n_lanes = sums.shape[0]
-    for lane in prange(n_lanes):
-        start = n_tiles * lane // n_lanes * tile
-        stop = min(n_tiles * (lane + 1) // n_lanes * tile, n_rows)
+    for lane in range(first_lane, last_lane):
+        start, stop = lane_rows(lane, sums.shape[0], tile, X.shape[0])
         score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums[lane])
 
 
-score = Driver(_score)
+def _score_fan_out(address, density, X, tile, weight, labels, evidence, responsibility, sums):
+    for i in prange(sums.shape[0]):
+        lane = np.int64(i)
+        call_at(address, (lane, lane + 1, density, X, tile, weight, labels, evidence, responsibility, sums))
+
+
+score = Driver(_score_lanes, _score_fan_out)

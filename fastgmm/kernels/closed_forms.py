@@ -54,7 +54,9 @@ def set_log_scale(density, weights):
     n_components, n_features = density.mean.shape
     for k in range(n_components):
         log_weight = math.log(weights[k]) if weights[k] > 0.0 else -np.inf
-        density.log_scale[k] = log_weight + contract.log_determinant(density, k) - 0.5 * n_features * math.log(2 * math.pi)
+        density.log_scale[k] = (
+            log_weight + contract.log_determinant(density, k) - 0.5 * n_features * math.log(2 * math.pi)
+        )
 
 
 @entry
@@ -69,7 +71,10 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
     total = 0.0
     for k in range(n_components):
         total += mass[k]
-    covariance[...] = scatter
+    copy = covariance.reshape(covariance.size)
+    original = scatter.reshape(scatter.size)
+    for i in range(copy.size):
+        copy[i] = original[i]
     for k in range(n_components):
         weights[k] = mass[k] / total
         for d in range(n_features):
@@ -123,5 +128,3 @@ def move_origin(density, origin, target, mass, deviation, scatter):
         contract.project(density, k, mass[k], gap, gap, scatter)
         for d in range(n_features):
             deviation[k, d] += mass[k] * gap[d]
-
-

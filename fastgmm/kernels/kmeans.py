@@ -57,7 +57,8 @@ def kmeans_plus_plus(points, weight, uniform, chosen):
                 cumulative[i] = total
         for c in range(n_candidates):
             candidate[c] = _draw(cumulative, uniform[step, c if step > 0 else 0])
-            centre[c] = points[candidate[c]]
+            for d in range(n_features):
+                centre[c, d] = points[candidate[c], d]
             potential[c] = 0.0
         for start in range(0, n_rows, _TILE):
             n = min(_TILE, n_rows - start)
@@ -75,4 +76,5 @@ def kmeans_plus_plus(points, weight, uniform, chosen):
             if potential[c] < potential[best]:
                 best = c
         chosen[step] = candidate[best]
-        closest[:] = trial[best]
+        for i in range(n_rows):
+            closest[i] = trial[best, i]

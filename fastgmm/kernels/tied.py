@@ -28,7 +28,8 @@ def _prepare(density):
             heaviest = k
     table = np.zeros((n_components + 1, n_features))
     centre = density.mean[heaviest]
-    table[0] = centre
+    for j in range(n_features):
+        table[0, j] = centre[j]
     for k in range(n_components):
         for i in range(n_features):
             s = 0.0
@@ -40,7 +41,7 @@ def _prepare(density):
 
 @contract.distance_tile.register(TiedDensity)
 def _distance_tile(density, table, x, n, scratch, distance):
-    n_components, n_features = density.mean.shape
+    n_features = density.mean.shape[1]
     whole = n_features - n_features % 4
     u = scratch[:n_features]
     y = scratch[n_features : 2 * n_features]

@@ -1,4 +1,4 @@
-"""Cholesky factor and triangular inverse of one matrix, in loops that vectorise: no LAPACK call, no exception inside."""
+"""Cholesky factor and triangular inverse of one matrix, in loops that vectorise; no LAPACK, no exceptions."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class GaussianParameters:
 
 
 class MaximumLikelihood:
-    """Expectation maximisation. The bound is the weighted mean log-likelihood of a row; it never falls (reg_covar 0)."""
+    """Expectation maximisation. The bound is a row's weighted mean log-likelihood; it never falls (reg_covar 0)."""
 
     def __init__(self, family: Family, reg_covar: float) -> None:
         self.family = family
@@ -49,9 +49,7 @@ class MaximumLikelihood:
         maximum = self.family.maximise(statistics, self.reg_covar, final)
         if maximum.status == COLLAPSED:
             raise CollapsedComponentError(maximum.component)
-        return GaussianParameters(
-            maximum.weights, maximum.covariances, maximum.density, maximum.status != LOST_DIGITS
-        )
+        return GaussianParameters(maximum.weights, maximum.covariances, maximum.density, maximum.status != LOST_DIGITS)
 
     def bound(self, state: GaussianParameters, statistics: SufficientStatistics) -> float:
         """Return the mean log-likelihood of a row of weight 1 under the state that made the statistics, in nat."""

@@ -35,8 +35,7 @@ class MemorySource:
 
         All of them where there are no more; else drawn at random, a few less than `n_rows`.
         """
-        weighted = self._sample_weight is not None
-        candidates = np.flatnonzero(self._sample_weight) if weighted else None
+        candidates = None if self._sample_weight is None else np.flatnonzero(self._sample_weight)
         n_candidates = self.n_rows if candidates is None else len(candidates)
         if n_candidates > n_rows:
             drawn = np.unique((random_state.uniform(size=n_rows) * n_candidates).astype(np.int64))

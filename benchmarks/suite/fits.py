@@ -1,0 +1,42 @@
+"""What users call: fit from a given start, predict, score_samples."""
+
+from common import Workload, fit
+
+from fastgmm.families import FAMILIES
+
+
+class Estimator:
+    """(100k, D=16, K=16); a fit is ten iterations, and so eleven passes."""
+
+    params = tuple(FAMILIES)
+    param_names = ("family",)
+    timeout = 300
+
+    def setup(self, family):
+        self.problem = Workload(family, 100_000, 16, 16).build()
+        self.model, _ = fit("fastgmm", self.problem, 1)
+        self.model.predict(self.problem.X)
+
+    def time_fit(self, family):
+        fit("fastgmm", self.problem, 10)
+
+    def time_predict(self, family):
+        self.model.predict(self.problem.X)
+
+    def time_score_samples(self, family):
+        self.model.score_samples(self.problem.X)
+
+
+class SmallFit:
+    """(200, D=2, K=3), 20 iterations: what a fit costs beside its arithmetic."""
+
+    params = tuple(FAMILIES)
+    param_names = ("family",)
+    timeout = 300
+
+    def setup(self, family):
+        self.problem = Workload(family, 200, 2, 3).build()
+        fit("fastgmm", self.problem, 20)
+
+    def time_fit(self, family):
+        fit("fastgmm", self.problem, 20)

@@ -1,0 +1,298 @@
+"""What happens around a fit: threads, forks, thread layers, the disk cache, Ctrl-C, and environments without extras."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastgmm
+from fastgmm import GaussianMixture
+from fastgmm.families import FAMILIES
+
+PACKAGE = Path(fastgmm.__file__).parent
+
+PROBLEM = """
+import hashlib, warnings
+import numpy as np
+from fastgmm import GaussianMixture
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X = np.concatenate([rng.normal(size=(30000, 4)), 3 + rng.normal(size=(30011, 4))])
+
+def digest(family, n_threads):
+    model = GaussianMixture(5, covariance_type=family, max_iter=4, tol=0, random_state=0, n_threads=n_threads).fit(X)
+    parts = [model.means_, model.covariances_, model.weights_, np.array(model.lower_bounds_), model.predict_proba(X)]
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+"""
+
+
+def _run(code, folder=None, **environment):
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=os.environ | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def test_same_bits_for_any_number_of_threads(tmp_path):
+    """In processes that may start 8 threads or 2, that compile the kernels or load them from the cache."""
+    code = PROBLEM + f"print(*(digest(family, n) for family in {list(FAMILIES)} for n in (1, 2, 3, 8)))"
+    compiled = _run(code, NUMBA_NUM_THREADS="8", NUMBA_CACHE_DIR=str(tmp_path))
+    assert len(compiled) == 4 * len(FAMILIES)
+    for start in range(0, len(compiled), 4):
+        assert len(set(compiled[start : start + 4])) == 1
+    assert _run(code, NUMBA_NUM_THREADS="2", NUMBA_CACHE_DIR=str(tmp_path)) == compiled
+
+
+def test_the_problem_above_is_split_over_lanes():
+    from fastgmm.expectation import Blocks
+
+    assert Blocks(60011, 5, 4, 5 * 4 * 5).n_lanes >= 8
+
+
+def test_number_of_threads_is_restored():
+    code = PROBLEM + (
+        "import numba; numba.set_num_threads(3); digest('full', 2); assert numba.get_num_threads() == 3\n"
+        "try:\n    GaussianMixture(2, n_threads=2).fit(X, callback=lambda *_: 1 / 0)\nexcept ZeroDivisionError: pass\n"
+        "assert numba.get_num_threads() == 3; print('ok')"
+    )
+    assert _run(code, NUMBA_NUM_THREADS="4") == ["ok"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_fit_after_fork(layer):
+    """The parent has started threads; its forked child must neither abort (GNU OpenMP) nor hang, and get the same."""
+    code = PROBLEM + (
+        f"import os\nexpected = digest('full', None)\nimport numba; assert numba.threading_layer() == {layer!r}\n"
+        "read, write = os.pipe()\npid = os.fork()\n"
+        "if pid == 0:\n    os.write(write, digest('full', None).encode()); os._exit(0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0\nassert os.read(read, 100).decode() == expected\n"
+        "assert digest('full', None) == expected; print('ok')"
+    )
+    assert _run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == ["ok"]
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_fits_from_several_threads_at_once(layer):
+    """Entering a parallel region twice at once aborts the process under workqueue, unless somebody takes turns."""
+    code = PROBLEM + (
+        "from concurrent.futures import ThreadPoolExecutor\nexpected = digest('full', 1)\n"
+        "with ThreadPoolExecutor(4) as pool:\n    got = list(pool.map(lambda _: digest('full', 2), range(12)))\n"
+        "assert set(got) == {expected}\n"
+        f"import numba; assert numba.threading_layer() == {layer!r}; print('ok')"
+    )
+    assert _run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == ["ok"]
+
+
+def test_small_fits_start_no_threads():
+    code = (
+        "import numpy as np\nfrom fastgmm import GaussianMixture\n"
+        "X = np.random.default_rng(0).normal(size=(200, 2))\nGaussianMixture(3, random_state=0).fit(X).predict(X)\n"
+        "from numba.np.ufunc import parallel\nprint(parallel._is_initialized)"
+    )
+    assert _run(code) == ["False"]
+
+
+def test_without_compilation_the_answer_is_the_same():
+    """``NUMBA_DISABLE_JIT=1``, as people set to debug and to measure coverage."""
+    code = (
+        "import numpy as np\nfrom fastgmm import GaussianMixture\n"
+        "rng = np.random.default_rng(0)\nX = np.r_[rng.normal(size=(15, 2)), 9 + rng.normal(size=(15, 2))]\n"
+        "for family in ('full', 'tied', 'diag', 'spherical'):\n"
+        "    model = GaussianMixture(2, covariance_type=family, random_state=0, max_iter=3, tol=1e9).fit(X)\n"
+        "    print(*(repr(float(v)) for v in model.predict_proba(X)[:, 0]), repr(float(model.score(X))))"
+    )
+    environment = {"PYTHONWARNINGS": "ignore"}
+    plain = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    np.testing.assert_allclose(np.array(plain, float), np.array(_run(code), float), rtol=1e-9, atol=1e-12)
+
+
+def _copy_of_the_package(folder):
+    target = folder / "fastgmm"
+    shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+TINY = (
+    "import numpy as np\nfrom fastgmm.kernels import vector_exp\nfrom fastgmm.families import FAMILIES\n"
+    "from fastgmm.expectation import Scores\n"
+    "density = FAMILIES['spherical'].isotropic(np.zeros((1, 1)), 1.0)\n"
+    "scores = Scores(density, np.array([[2.0]]), evidence=True)\n"
+    "from fastgmm.kernels import score\n"
+    "print(float(scores.evidence[0]), sum(score.serial.stats.cache_hits.values()), score.serial.stats.cache_path)"
+)
+
+
+def test_editing_a_kernel_file_never_runs_stale_code(tmp_path):
+    """Numba stamps only the file of the entry function; ``score`` reaches the edited one through two others."""
+    package = _copy_of_the_package(tmp_path)
+    environment = {"folder": tmp_path, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    first = _run(TINY, **environment)
+    assert first[:2] == ["-2.0", "0"]
+    assert _run(TINY, **environment)[:2] == ["-2.0", "1"]  # unchanged: from the cache
+    kernel = package / "kernels" / "matrix.py"
+    source = kernel.read_text()
+    assert source.count("out[b] += y0 * y0\n") == 1
+    kernel.write_text(source.replace("out[b] += y0 * y0\n", "out[b] += 3 * y0 * y0\n"))
+    assert _run(TINY, **environment)[:2] == ["-6.0", "0"]
+    kernel.write_text(source)
+    assert _run(TINY, **environment)[0] == "-2.0"
+    files = list((tmp_path / "cache").rglob("blocks.*.nbc"))
+    assert len(files) == 1  # files of other versions are cleared away
+
+
+def test_processes_that_fill_one_cache_at_once(tmp_path):
+    """Different signatures of one function from several processes: none may crash or pick up another's code."""
+    code = (
+        "import sys\nimport numpy as np\n"
+        "from fastgmm.families import FAMILIES\nfrom fastgmm.expectation import Scores\n"
+        "density = FAMILIES[sys.argv[1]].isotropic(np.zeros((1, 2)), 1.0)\n"
+        "print(float(Scores(density, np.array([[1.0, 2.0]]), evidence=True).evidence[0]))"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    families = ["diag", "spherical", "diag", "spherical"]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, name], env=environment, stdout=subprocess.PIPE, text=True)
+        for name in families
+    ]
+    assert [float(process.communicate(timeout=300)[0]) for process in processes] == [-2.5] * 4
+    assert all(process.returncode == 0 for process in processes)
+    again = [
+        subprocess.run([sys.executable, "-c", code, name], env=environment, capture_output=True, text=True, check=True)
+        for name in families[:2]
+    ]
+    assert [float(process.stdout) for process in again] == [-2.5] * 2
+
+
+def test_a_damaged_cache_file_is_compiled_anew(tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    _run(TINY, **environment)
+    for path in tmp_path.rglob("*.nbc"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert _run(TINY, **environment)[:2] == ["-2.0", "0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_stops_a_long_fit_and_changes_nothing():
+    code = (
+        "import sys, time, threading, os, signal\nimport numpy as np\nfrom fastgmm import GaussianMixture\n"
+        "rng = np.random.default_rng(0)\nX = rng.normal(size=(60000, 24))\n"
+        "model = GaussianMixture(2, random_state=0, max_iter=2, tol=1e9).fit(X)\nbefore = dict(model.__dict__)\n"
+        "model.set_params(n_components=40, max_iter=100000, tol=0)\n"
+        "def interrupt():\n    time.sleep(1.0)\n    global sent\n    sent = time.monotonic()\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt, daemon=True).start()\n"
+        "try:\n    model.fit(X)\nexcept KeyboardInterrupt:\n"
+        "    late = time.monotonic() - sent\n"
+        "    same = all(model.__dict__[k] is before[k] for k in before if k.endswith('_'))\n"
+        "    print('interrupted', late < 10, same, model.predict(X[:3]).shape == (3,))"
+    )
+    assert _run(code) == ["interrupted", "True", "True", "True"]
+
+
+def test_a_block_of_rows_takes_a_bounded_time():
+    """Python hears Ctrl-C between blocks: no block may hold more work than a slow core does in a second or two."""
+    from fastgmm import kernels
+
+    for n_components, n_features in [(1, 1), (8, 4), (32, 64), (16, 512), (1000, 32), (512, 128)]:
+        tile = kernels.tile_rows(n_components, n_features)
+        rows = kernels.block_rows(n_components, n_features, tile)
+        assert rows % tile == 0
+        flops = 2.0 * rows * n_components * n_features * (n_features + 1)
+        assert flops <= 3.1e10 or rows == 8 * tile
+        assert rows * n_features * 8 <= 17e6 or rows == 8 * tile
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import sys, fastgmm\n"
+        "assert not {'numba', 'numpy', 'sklearn', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "import fastgmm.estimators\n"
+        "import numpy as np\n"
+        "fastgmm.GaussianMixture(2, random_state=0).fit(np.random.default_rng(0).normal(size=(50, 2)))\n"
+        "assert not {'sklearn', 'pandas', 'matplotlib', 'pyarrow', 'scipy.optimize'} & set(sys.modules); print('ok')"
+    )
+    assert _run(code) == ["ok"]
+
+
+def test_the_leaves_import_no_estimator():
+    code = (
+        "import sys, fastgmm.kernels, fastgmm.statistics\n"
+        "ours = {name for name in sys.modules if name.startswith('fastgmm.')}\n"
+        "leaves = ('fastgmm.kernels', 'fastgmm.statistics', 'fastgmm._version')\n"
+        "assert not {name for name in ours if not name.startswith(leaves)}, ours\n"
+        "assert not {'sklearn', 'scipy.optimize', 'pandas'} & set(sys.modules); print('ok')"
+    )
+    assert _run(code) == ["ok"]
+
+
+def test_without_scikit_learn():
+    """The whole interface where importing scikit-learn fails: own error classes, same behaviour."""
+    code = (
+        "import sys, warnings\nsys.modules['sklearn'] = None\n"
+        "import numpy as np\nfrom fastgmm import GaussianMixture\nfrom fastgmm import exceptions\n"
+        "X = np.random.default_rng(0).normal(size=(50, 2))\nmodel = GaussianMixture(2, random_state=0, max_iter=1)\n"
+        "try:\n    model.predict(X)\nexcept exceptions.NotFittedError as error:\n"
+        "    assert isinstance(error, ValueError) and isinstance(error, AttributeError)\n"
+        "with warnings.catch_warnings(record=True) as caught:\n    warnings.simplefilter('always')\n    model.fit(X)\n"
+        "assert [w.category for w in caught] == [exceptions.ConvergenceWarning]\n"
+        "assert exceptions.NotFittedError.__module__ == 'fastgmm.exceptions'\n"
+        "model.set_params(max_iter=100).fit(X, sample_weight=np.ones(50))\n"
+        "print(model.score(X), model.bic(X), model.sample(3)[0].shape, repr(model), sep='|')"
+    )
+    assert len(_run(code)) >= 1
+
+
+def test_concurrent_objects_share_nothing(rng):
+    """Estimators fitted in threads at once, in this process, give what they give alone."""
+    X = np.concatenate([rng.normal(size=(3000, 3)), rng.normal(size=(3000, 3)) + 4])
+    alone = [GaussianMixture(k, random_state=k).fit(X).means_ for k in (2, 3, 4)]
+    got = {}
+
+    def work(k):
+        got[k] = GaussianMixture(k, random_state=k).fit(X).means_
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in (2, 3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k, means in zip((2, 3, 4), alone, strict=True):
+        np.testing.assert_array_equal(got[k], means)
+
+
+def test_memory_does_not_grow_with_the_rows():
+    """Peak memory of a fit of 600,000 rows beyond X itself; a table of responsibilities alone would be 77 MB."""
+    if not hasattr(signal, "SIGKILL"):
+        pytest.skip("needs resource")
+    code = (
+        "import resource\nimport numpy as np\nfrom fastgmm import GaussianMixture\n"
+        "def fit(n):\n    X = np.random.default_rng(0).standard_normal((n, 8))\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "    import warnings\n    warnings.simplefilter('ignore')\n"
+        "    model = GaussianMixture(16, max_iter=2, tol=0, random_state=0).fit(X)\n    model.score(X)\n"
+        "    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024\n"
+        "fit(20000)\nprint(fit(600000))"
+    )
+    if sys.platform == "darwin":
+        pytest.skip("ru_maxrss has another unit here")
+    assert float(_run(code)[0]) < 40

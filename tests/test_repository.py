@@ -1,0 +1,154 @@
+"""Rules of the repository that a test can hold: layers, compile policy, docstrings, one version, data sets."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import fastgmm
+
+PACKAGE = Path(fastgmm.__file__).parent
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+)
+
+# Who may import whom. A layer is a module or a package directly under fastgmm; a leaf's own modules may see each other.
+FACE = {"cli", "__main__", "_commands", "_report", "plotting", "io", "datasets"}
+FILES = {"io", "_tables", "_text_tables", "_array_tables", "_model_files", "_files", "_extras"}
+ALLOWED = {
+    "kernels": set(),
+    "statistics": set(),
+    "exceptions": set(),
+    "interface": set(),
+    "_version": set(),
+    "_extras": set(),
+    "_files": set(),
+    "families": {"kernels", "statistics"},
+    "expectation": {"kernels", "families", "statistics"},
+    "rules": {"families", "kernels", "statistics", "exceptions"},
+    "loop": {"statistics"},
+    "sources": {"expectation", "families", "kernels", "statistics"},
+    "validation": {"families", "statistics", "exceptions"},
+    "seeding": {"kernels", "families", "expectation", "loop", "sources", "statistics"},
+    "estimators": {
+        "exceptions",
+        "expectation",
+        "families",
+        "interface",
+        "kernels",
+        "loop",
+        "rules",
+        "seeding",
+        "sources",
+        "statistics",
+        "validation",
+    },
+}
+
+
+def _layer(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+def _imports(module):
+    """Names of fastgmm modules that a module imports, at its top or inside functions."""
+    path = PACKAGE.parent / Path(*module.split("."))
+    source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("fastgmm"))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastgmm"):
+            if node.module == "fastgmm":
+                yield from (f"fastgmm.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_layers(module):
+    layer = _layer(module)
+    if layer not in ALLOWED:
+        assert layer in FACE | FILES | {""}, f"{module} belongs to no layer: give it one in this test"
+        return
+    for name in _imports(module):
+        other = _layer(name)
+        assert other in ALLOWED[layer] | {layer}, f"{module} may not import {name}"
+
+
+def test_only_one_file_knows_how_to_compile():
+    """Options of Numba are in kernels/_compile.py; elsewhere only prange may be imported."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "_compile.py":
+            continue
+        for line in path.read_text().splitlines():
+            if re.match(r"\s*(import numba|from numba|import llvmlite|from llvmlite)", line):
+                assert line.strip() == "from numba import prange", f"{path.name}: {line}"
+
+
+def test_only_one_function_iterates():
+    """No second EM loop: `fit_loop` is where bounds are compared with a tolerance."""
+    users = [path.name for path in PACKAGE.rglob("*.py") if re.search(r"< tol\b", path.read_text())]
+    assert users == ["loop.py"]
+
+
+def _public_objects():
+    for module_name in MODULES:
+        if any(part.startswith("_") for part in module_name.split(".")[1:]):
+            continue
+        module = importlib.import_module(module_name)
+        for name, value in vars(module).items():
+            if not name.startswith("_") and getattr(value, "__module__", None) == module_name and callable(value):
+                yield f"{module_name}.{name}", value
+
+
+PUBLIC = dict(_public_objects())
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_docstrings(name):
+    """Every public function and class says in a sentence what it does; estimators document every parameter."""
+    text = inspect.getdoc(PUBLIC[name])
+    assert text, name
+    assert text.splitlines()[0].rstrip().endswith((".", ":")) or len(text.splitlines()) > 1, name
+    if inspect.isclass(PUBLIC[name]) and hasattr(PUBLIC[name], "get_params"):
+        text = re.sub(r"[^\w]", " ", text)
+        missing = [
+            p
+            for p in inspect.signature(PUBLIC[name].__init__).parameters
+            if p not in ("self", "args", "kwargs", *text.split())
+        ]
+        assert not missing
+
+
+def test_modules_say_why_they_exist():
+    for module in MODULES:
+        text = importlib.import_module(module).__doc__ if not module.endswith("__main__") else "main"
+        assert text, module
+
+
+def test_public_names_resolve():
+    for name in fastgmm.__all__:
+        assert getattr(fastgmm, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        fastgmm.nonsense  # noqa: B018
+    kernels = importlib.import_module("fastgmm.kernels")
+    assert [name for name in kernels.__all__ if not hasattr(kernels, name)] == []
+
+
+def test_no_file_is_left_out_of_the_wheel():
+    packages = {module.name for module in pkgutil.walk_packages([str(PACKAGE)], "fastgmm.") if module.ispkg}
+    assert packages == {"fastgmm.kernels", "fastgmm.families", "fastgmm.rules", "fastgmm.sources", "fastgmm.datasets"}
+
+
+def test_doc_examples():
+    import doctest
+
+    from fastgmm import estimators
+
+    assert doctest.testmod(estimators).failed == 0
+    assert doctest.testmod(estimators).attempted > 0

@@ -3,7 +3,7 @@
     python benchmarks/versus_sklearn.py [--quick] [--repeats 5] [--only NAME] [--json FILE]
 
 An iteration's time is that of a fit of many iterations minus that of a fit of few, over the difference: what a fit
-does once, and the pass that fastgmm makes before the first iteration, drop out. Each side runs in a process of its own
+does once, and the pass that fastgmm makes after its last update, drop out. Each side runs in a process of its own
 and waits while another one works. scikit-learn is run with several numbers of BLAS threads and counts with the fastest.
 Both sides must end at the same log-likelihood, else the comparison stops with an error.
 """

@@ -1,0 +1,125 @@
+"""Seeding: k-means against scikit-learn's, k-means++ against its definition, starts that make sense."""
+
+import numpy as np
+import pytest
+from conftest import draw, random_mixture
+
+from fastgmm.families import FAMILIES
+from fastgmm.kernels.kmeans import kmeans_plus_plus
+from fastgmm.rules import MaximumLikelihood
+from fastgmm.seeding import METHODS, lloyd, seed
+from fastgmm.sources import MemorySource
+
+
+def _seed(family, X, n_components, method, random_state=0, weight=None, **given):
+    rule, source = MaximumLikelihood(family, 1e-6), MemorySource(family, X, weight)
+    return seed(rule, source, n_components, np.random.RandomState(random_state), method, **given)
+
+
+def test_lloyd_ends_where_scikit_learns_does(rng):
+    cluster = pytest.importorskip("sklearn.cluster")
+    X = rng.normal(size=(600, 3)) + rng.integers(0, 4, 600)[:, None] * 2.5
+    weight = rng.uniform(0.2, 2, 600)
+    start = X[rng.choice(600, 4, replace=False)]
+    theirs = cluster.KMeans(4, init=start, n_init=1, algorithm="lloyd", tol=0).fit(X, sample_weight=weight)
+    ours = lloyd(X, weight, start)
+
+    def inertia(centres):
+        return weight @ ((X[:, None] - centres) ** 2).sum(axis=2).min(axis=1)
+
+    assert inertia(ours) <= theirs.inertia_ * (1 + 1e-3)
+    np.testing.assert_allclose(ours, theirs.cluster_centers_, atol=0.05)
+
+
+def test_lloyd_leaves_no_centre_without_rows(rng):
+    X = np.r_[rng.normal(size=(50, 2)), [[30.0, 30.0]]]
+    centres = lloyd(X, np.ones(51), np.array([[0.0, 0.0], [1e3, 1e3], [0.1, 0.1]]))
+    nearest = ((X[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+    assert set(nearest) == {0, 1, 2}
+
+
+def test_kmeans_plus_plus_draws_by_squared_distance():
+    """Rows at 0, 1 and 3: after the row at 0, the other two are drawn with odds 1 : 9."""
+    points = np.array([[0.0], [1.0], [3.0]])
+    chosen = np.empty(2, np.int64)
+    second = []
+    for u in (np.arange(1000) + 0.5) / 1000:
+        kmeans_plus_plus(points, np.ones(3), np.array([[0.1], [u]]), chosen)
+        assert chosen[0] == 0
+        second.append(chosen[1])
+    assert np.bincount(second, minlength=3).tolist() == [0, 100, 900]
+
+
+def test_kmeans_plus_plus_keeps_the_best_candidate_and_minds_weights():
+    points = np.array([[0.0], [10.0], [11.0], [12.0], [30.0]])
+    chosen = np.empty(2, np.int64)
+    everything = np.array([[0.0, 0.0, 0.0, 0.0, 0.0], [0.01, 0.1, 0.2, 0.3, 0.99]])
+    kmeans_plus_plus(points, np.ones(5), everything, chosen)
+    potentials = {j: np.minimum(points**2, (points - points[j]) ** 2).sum() for j in (1, 2, 3, 4)}
+    assert chosen[1] == min(potentials, key=potentials.get)
+    kmeans_plus_plus(points, np.array([1.0, 0, 0, 0, 1.0]), everything, chosen)
+    assert chosen.tolist() == [0, 4]
+
+
+def test_kmeans_plus_plus_with_fewer_places_than_centres():
+    chosen = np.full(4, -1)
+    kmeans_plus_plus(np.zeros((3, 2)), np.ones(3), np.full((4, 3), 0.5), chosen)
+    assert ((chosen >= 0) & (chosen < 3)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_starts_are_those_of_a_partition_of_the_rows(family, method, rng):
+    weights, means, covariances = random_mixture(rng, family, 3, 2)
+    X = draw(rng, weights, means, family.matrices(covariances, 3, 2), 500)
+    state = _seed(family, X, 3, method)
+    np.testing.assert_allclose(state.weights @ state.means, X.mean(axis=0), rtol=1e-9, atol=1e-9)
+    assert state.weights.sum() == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_start_and_another_another(method, rng):
+    family = FAMILIES["full"]
+    X = rng.normal(size=(400, 2))
+    a, b, c = (_seed(family, X, 4, method, number).means for number in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert not np.allclose(a, c)
+
+
+def test_clusters_get_the_same_numbers_from_any_seed(rng):
+    X = rng.normal(size=(300, 2)) * 0.1 + np.repeat([[0, 0], [5, 5], [9, -3]], 100, axis=0)
+    starts = [_seed(FAMILIES["diag"], X, 3, "kmeans", number).means for number in range(6)]
+    for means in starts:
+        np.testing.assert_allclose(means, [[0, 0], [5, 5], [9, -3]], atol=0.1)
+
+
+def test_big_data_are_seeded_from_a_sample(rng):
+    X = np.concatenate([rng.normal(size=(60000, 2)), rng.normal(size=(60000, 2)) + 8])
+    state = _seed(FAMILIES["full"], X, 2, "kmeans")
+    np.testing.assert_allclose(state.means, [[0, 0], [8, 8]], atol=0.1)
+    np.testing.assert_allclose(state.weights, 0.5, atol=0.01)  # of all rows, not of the sample
+
+
+def test_rows_of_weight_zero_are_never_centres(rng):
+    X = np.r_[rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + 1e3]
+    weight = np.repeat([1.0, 0.0], 100)
+    for method in METHODS:
+        assert np.abs(_seed(FAMILIES["full"], X, 3, method, weight=weight).means).max() < 10
+
+
+def test_one_number_is_taken_from_the_random_state():
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    for method in METHODS:
+        used, fresh = np.random.RandomState(7), np.random.RandomState(7)
+        seed(MaximumLikelihood(FAMILIES["full"], 1e-6), MemorySource(FAMILIES["full"], X), 3, used, method)
+        fresh.uniform()
+        assert used.uniform() == fresh.uniform()
+
+
+def test_generators_and_their_numbers_are_taken(rng):
+    from fastgmm.validation import check_random_state
+
+    assert check_random_state(np.random.default_rng(3)).uniform() == np.random.default_rng(3).uniform()
+    assert check_random_state(np.int64(3)).uniform() == np.random.RandomState(3).uniform()
+    np.random.seed(5)
+    expected = np.random.RandomState(5).uniform()
+    assert check_random_state(None).uniform() == expected

@@ -25,8 +25,9 @@ GIVEN = 3  #: a given table of responsibilities
 _TILE_BYTES = 480 * 1024
 # A block of rows should take no longer than a second or so on one slow core, so that Ctrl-C is heard.
 _BLOCK_FLOPS = 3e10
-# Below this much work a lane costs more to hand out than to run.
+# Below this much work a lane costs more to hand out than to run, below so many rows more to clear and fold.
 _LANE_FLOPS = 4e5
+_LANE_ROWS = 512
 _MOST_LANES = 48
 _LANE_BYTES = 24 * 2**20
 _FEWEST_LANES_BY_MEMORY = 4
@@ -51,7 +52,7 @@ def lane_count(n_rows: int, n_components: int, n_features: int, tile: int, lane_
     n_tiles = -(-n_rows // tile)
     work = float(n_rows) * n_components * (6.0 * n_features + 30.0)
     by_memory = max(_LANE_BYTES // (8 * max(lane_floats, 1)), _FEWEST_LANES_BY_MEMORY)
-    return int(max(1, min(n_tiles, work // _LANE_FLOPS, by_memory, _MOST_LANES)))
+    return int(max(1, min(n_tiles, n_rows // _LANE_ROWS, work // _LANE_FLOPS, by_memory, _MOST_LANES)))
 
 
 @kernel

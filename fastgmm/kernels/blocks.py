@@ -131,6 +131,7 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
     peak = np.empty(tile)
     total = np.empty(tile)
     evidence = np.empty(tile)
+    tile_mass = np.empty(n_components)
     scratch = contract.workspace(density, tile)
     table = contract.prepare(density)
     keep = mode in (SOFT, HARD)
@@ -157,8 +158,12 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
                 total[b] = w[b] / total[b]
             for k in range(n_components):
                 row = r[k]
+                s = 0.0
                 for b in range(n):
-                    row[b] *= total[b]
+                    q = row[b] * total[b]
+                    row[b] = q
+                    s += q
+                tile_mass[k] = s
         else:
             if mode == HARD:
                 first_maximum_tile(r, peak, n, total)
@@ -175,7 +180,13 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
                 else:
                     for b in range(n):
                         row[b] = w[b] if total[b] == k else 0.0
-        contract.accumulate_tile(density, origin, x, n, r, usable, scratch, mass, deviation, scatter)
+                s = 0.0
+                for b in range(n):
+                    s += row[b]
+                tile_mass[k] = s
+        for k in range(n_components):
+            mass[k] += tile_mass[k]
+        contract.accumulate_tile(density, origin, x, n, r, tile_mass, usable, scratch, deviation, scatter)
     return log_evidence
 
 

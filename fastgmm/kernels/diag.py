@@ -51,17 +51,13 @@ def _distance_tile(density, table, x, n, scratch, distance):
 
 
 @contract.accumulate_tile.register(DiagDensity)
-def _accumulate_tile(density, origin, x, n, responsibility, distance, scratch, mass, deviation, scatter):
+def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
     n_components, n_features = density.mean.shape
     whole = n_features - n_features % 4
     for k in range(n_components):
-        r = responsibility[k]
-        s = 0.0
-        for b in range(n):
-            s += r[b]
-        if s == 0.0:
+        if tile_mass[k] == 0.0:
             continue
-        mass[k] += s
+        r = responsibility[k]
         m = origin[k]
         for d in range(0, whole, 4):
             m0, m1, m2, m3 = m[d], m[d + 1], m[d + 2], m[d + 3]

@@ -30,18 +30,14 @@ def _distance_tile(density, table, x, n, scratch, distance):
 
 
 @contract.accumulate_tile.register(FullDensity)
-def _accumulate_tile(density, origin, x, n, responsibility, distance, scratch, mass, deviation, scatter):
+def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
     n_components, n_features = density.mean.shape
     u = scratch[:n_features]
     v = scratch[n_features : 2 * n_features]
     for k in range(n_components):
-        r = responsibility[k]
-        s = 0.0
-        for b in range(n):
-            s += r[b]
-        if s == 0.0:
+        if tile_mass[k] == 0.0:
             continue
-        mass[k] += s
+        r = responsibility[k]
         matrix.weighted_moments(x, origin[k], r, n, u, v, deviation[k])
         matrix.add_outer(u, v, n, scatter[k])
 

@@ -29,17 +29,13 @@ def _distance_tile(density, table, x, n, scratch, distance):
 
 
 @contract.accumulate_tile.register(SphericalDensity)
-def _accumulate_tile(density, origin, x, n, responsibility, distance, scratch, mass, deviation, scatter):
+def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
     n_components = density.mean.shape[0]
     square = scratch[:1]
     for k in range(n_components):
-        r = responsibility[k]
-        s = 0.0
-        for b in range(n):
-            s += r[b]
-        if s == 0.0:
+        if tile_mass[k] == 0.0:
             continue
-        mass[k] += s
+        r = responsibility[k]
         matrix.add_deviation(x, origin[k], r, n, deviation[k])
         t = 0.0
         if distance.size > 0:

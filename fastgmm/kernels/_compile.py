@@ -208,7 +208,8 @@ class Driver:
         self.__doc__ = lanes.__doc__
 
     def __call__(self, n_lanes: int, n_threads: int | None, *arguments: Any) -> None:
-        if n_lanes == 1 or n_threads == 1 or _forked_with_threads or numba.config.DISABLE_JIT:
+        alone = 1 in (n_lanes, n_threads, numba.config.NUMBA_NUM_THREADS)
+        if alone or _forked_with_threads or numba.config.DISABLE_JIT:
             self.serial(0, n_lanes, *arguments)
         else:
             address = self._address(arguments)

@@ -29,7 +29,7 @@ def distance_tile(density, table, x, n, scratch, distance):
 def accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
     """Add the tile's weighted moments about `origin` to `deviation` (K, D) and `scatter`.
 
-    `responsibility` (K, T) holds w * r, and `tile_mass` (K,) its sums over the rows; components of sum 0 are passed over.
+    `responsibility` (K, T) holds w * r, and `tile_mass` (K,) its sums over rows; components of sum 0 are passed over.
     `distance` holds what :func:`distance_tile` wrote, or is an empty array where
     the responsibilities did not come from the density or `origin` is not ``density.mean``. Of a matrix scatter only
     the lower triangle is defined. A `scatter` of size 0 is left alone.

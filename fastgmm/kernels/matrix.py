@@ -23,13 +23,13 @@ def centre_tile(x, mean, n, centred):
 
 
 @kernel
-def whiten_rows(w, i, u, n, z):
-    """Overwrite z[0..3, :n] with rows i..i+3 of the lower triangular `w` times the tile `u`; i is a multiple of 4."""
+def left_rows(w, i, u, n, z):
+    """Overwrite z[0..3, :n] with rows i..i+3 of `w`, left of column i, times the tile `u`; i > 0 is a multiple of 4."""
     z0 = z[0]
     z1 = z[1]
     z2 = z[2]
     z3 = z[3]
-    for j in range(0, i + 4, 4):
+    for j in range(0, i, 4):
         a00, a01, a02, a03 = w[i, j], w[i, j + 1], w[i, j + 2], w[i, j + 3]
         a10, a11, a12, a13 = w[i + 1, j], w[i + 1, j + 1], w[i + 1, j + 2], w[i + 1, j + 3]
         a20, a21, a22, a23 = w[i + 2, j], w[i + 2, j + 1], w[i + 2, j + 2], w[i + 2, j + 3]
@@ -55,6 +55,32 @@ def whiten_rows(w, i, u, n, z):
 
 
 @kernel
+def whiten_rows(w, i, u, n, z):
+    """Overwrite z[0..3, :n] with rows i..i+3 of the lower triangular `w` times the tile `u`; i is a multiple of 4."""
+    z0 = z[0]
+    z1 = z[1]
+    z2 = z[2]
+    z3 = z[3]
+    if i > 0:
+        left_rows(w, i, u, n, z)
+    else:
+        for b in range(n):
+            z0[b] = z1[b] = z2[b] = z3[b] = 0.0
+    a00, a10, a11, a20, a21, a22 = w[i, i], w[i + 1, i], w[i + 1, i + 1], w[i + 2, i], w[i + 2, i + 1], w[i + 2, i + 2]
+    a30, a31, a32, a33 = w[i + 3, i], w[i + 3, i + 1], w[i + 3, i + 2], w[i + 3, i + 3]
+    u0 = u[i]
+    u1 = u[i + 1]
+    u2 = u[i + 2]
+    u3 = u[i + 3]
+    for b in range(n):
+        x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
+        z0[b] += a00 * x0
+        z1[b] += a10 * x0 + a11 * x1
+        z2[b] += a20 * x0 + a21 * x1 + a22 * x2
+        z3[b] += a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
+
+
+@kernel
 def whiten_row(w, i, u, n, z0):
     """Overwrite z0[:n] with row i of the lower triangular `w` times the tile `u`."""
     a = w[i, 0]
@@ -70,7 +96,10 @@ def whiten_row(w, i, u, n, z0):
 
 @kernel
 def whitened_square(w, u, n, z, distance):
-    """Overwrite distance[:n] with the squared norms of the columns of w u; `z` is scratch of 4 rows."""
+    """Overwrite distance[:n] with the squared norms of the columns of w u; `z` is scratch of 4 rows.
+
+    The blocks on the diagonal are half the work at D = 16: their rows are squared without being stored.
+    """
     n_features = w.shape[0]
     whole = n_features - n_features % 4
     z0 = z[0]
@@ -80,9 +109,30 @@ def whitened_square(w, u, n, z, distance):
     for b in range(n):
         distance[b] = 0.0
     for i in range(0, whole, 4):
-        whiten_rows(w, i, u, n, z)
-        for b in range(n):
-            distance[b] += z0[b] * z0[b] + z1[b] * z1[b] + z2[b] * z2[b] + z3[b] * z3[b]
+        a00, a10, a11 = w[i, i], w[i + 1, i], w[i + 1, i + 1]
+        a20, a21, a22 = w[i + 2, i], w[i + 2, i + 1], w[i + 2, i + 2]
+        a30, a31, a32, a33 = w[i + 3, i], w[i + 3, i + 1], w[i + 3, i + 2], w[i + 3, i + 3]
+        u0 = u[i]
+        u1 = u[i + 1]
+        u2 = u[i + 2]
+        u3 = u[i + 3]
+        if i == 0:
+            for b in range(n):
+                x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
+                y0 = a00 * x0
+                y1 = a10 * x0 + a11 * x1
+                y2 = a20 * x0 + a21 * x1 + a22 * x2
+                y3 = a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
+                distance[b] += y0 * y0 + y1 * y1 + y2 * y2 + y3 * y3
+        else:
+            left_rows(w, i, u, n, z)
+            for b in range(n):
+                x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
+                y0 = z0[b] + a00 * x0
+                y1 = z1[b] + a10 * x0 + a11 * x1
+                y2 = z2[b] + a20 * x0 + a21 * x1 + a22 * x2
+                y3 = z3[b] + a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
+                distance[b] += y0 * y0 + y1 * y1 + y2 * y2 + y3 * y3
     for i in range(whole, n_features):
         whiten_row(w, i, u, n, z0)
         for b in range(n):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -114,6 +115,20 @@ class GaussianMixture(Interface):
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads
 
+    weights_: NDArray
+    means_: NDArray
+    covariances_: NDArray
+    precisions_: NDArray
+    precisions_cholesky_: NDArray
+    converged_: bool
+    n_iter_: int
+    lower_bound_: float
+    lower_bounds_: list[float]
+    n_features_in_: int
+    feature_names_in_: NDArray
+    _previous_bound: float
+    _fitted_family: Family
+
     @classmethod
     def from_parameters(
         cls,
@@ -129,7 +144,10 @@ class GaussianMixture(Interface):
         ValueError where a shape is wrong or a covariance is not positive definite.
         """
         family = validation.check_family(covariance_type)
-        n_components, n_features = np.shape(validation.as_array(means, "means"))
+        shape = np.shape(validation.as_array(means, "means"))
+        if len(shape) != 2:
+            raise ValueError(f"means must have the shape (n_components, n_features), got {shape}.")
+        n_components, n_features = shape
         checked_weights = validation.check_weights(weights, n_components)
         checked_means = validation.check_means(means, n_components, n_features)
         checked = validation.check_covariances(covariances, family, n_components, n_features, "covariance")
@@ -181,7 +199,7 @@ class GaussianMixture(Interface):
             )
         random_state = validation.check_random_state(self.random_state)
         rule = MaximumLikelihood(family, self.reg_covar)
-        source = MemorySource(family, rows, weight, self.n_threads)
+        source = MemorySource(family, rows, validation.scaled_weight(weight)[0], self.n_threads)
         warm = self.warm_start and hasattr(self, "converged_")
         start = self._warm_state(family, rows.shape[1]) if warm else None
         begin = self._starter(rule, source, rows, random_state)
@@ -211,8 +229,7 @@ class GaussianMixture(Interface):
                 best = result
         if best is None:
             raise collapsed[0]
-        dtype = np.dtype(np.float32 if rows.dtype == np.float32 else np.float64)
-        self._keep(family, best, dtype, names)
+        # Warnings first: where they are errors, nothing may have changed.
         if collapsed:
             warnings.warn(
                 f"{len(collapsed)} of {n_init} starts were left out, because a component collapsed: increase "
@@ -227,6 +244,7 @@ class GaussianMixture(Interface):
                 exceptions.ConvergenceWarning,
                 stacklevel=3,
             )
+        self._keep(family, best, np.dtype(np.float32 if rows.dtype == np.float32 else np.float64), names)
         return rows
 
     def _starter(
@@ -279,45 +297,78 @@ class GaussianMixture(Interface):
 
     def _warm_state(self, family: Family, n_features: int) -> GaussianParameters:
         shape = (self.n_components, n_features)
-        if self.means_.shape != shape or self.precisions_cholesky_.shape != family.shape(*shape):
+        fitted = self._family()
+        if self.means_.shape != shape or fitted != family:
             raise ValueError(
                 "warm_start needs parameters of the same shape: the fitted model has "
-                f"{self.means_.shape[0]} components of {self.means_.shape[1]} features, this fit {shape[0]} of "
-                f"{shape[1]}, covariance {family.name!r}. Set warm_start=False to start anew."
+                f"{self.means_.shape[0]} components of {self.means_.shape[1]} features, covariance {fitted.name!r}; "
+                f"this fit {shape[0]} of {shape[1]}, covariance {family.name!r}. Set warm_start=False to start anew."
             )
         return _state(family, self.weights_, self.means_, family.whitener(self.precisions_cholesky_))
 
     def _keep(self, family: Family, result: FitResult, dtype: np.dtype, names: NDArray | None) -> None:
         state = result.state
-        self.weights_ = state.weights.astype(dtype)
-        self.means_ = state.means.astype(dtype)
-        self.covariances_ = state.covariances.astype(dtype)
-        self.precisions_cholesky_ = family.precisions_cholesky(state.density.whitener).astype(dtype)
-        self.precisions_ = family.precisions(self.precisions_cholesky_)
-        self.converged_ = result.converged
-        self.n_iter_ = result.n_iter
-        self.lower_bound_ = result.bound
-        self.lower_bounds_ = result.bounds
-        self._previous_bound = result.previous_bound
-        self.n_features_in_ = self.means_.shape[1]
+        factor = family.precisions_cholesky(state.density.whitener)
+        arrays = {
+            "weights_": state.weights,
+            "means_": state.means,
+            "covariances_": state.covariances,
+            "precisions_cholesky_": factor,
+            "precisions_": family.precisions(factor),
+        }
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = {name: array.astype(dtype) for name, array in arrays.items()}
+        # Outside the range of float32 the attributes stay float64.
+        if all(np.isfinite(array).all() for array in rounded.values()) and rounded["covariances_"].any():
+            arrays = rounded
+        fitted = arrays | {
+            "converged_": result.converged,
+            "n_iter_": result.n_iter,
+            "lower_bound_": result.bound,
+            "lower_bounds_": result.bounds,
+            "n_features_in_": state.means.shape[1],
+            "_previous_bound": result.previous_bound,
+            "_fitted_family": family,
+        }
         if names is not None:
-            self.feature_names_in_ = names
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+            fitted["feature_names_in_"] = names
+        else:
+            self.__dict__.pop("feature_names_in_", None)
+        # At once: an interrupt between two attributes would leave a mixture of two models.
+        self.__dict__.update(fitted)
+
+    def _family(self) -> Family:
+        """Return the family of the fitted attributes, whatever `covariance_type` has been set to since."""
+        family = self.__dict__.get("_fitted_family") or validation.check_family(self.covariance_type)
+        shape = family.shape(*self.means_.shape)
+        if np.shape(self.precisions_cholesky_) != shape:
+            raise ValueError(
+                f"precisions_cholesky_ should have the shape {shape} of covariance {family.name!r}, but has "
+                f"{np.shape(self.precisions_cholesky_)}"
+            )
+        return family
 
     def _density(self) -> Density:
-        family = validation.check_family(self.covariance_type)
+        family = self._family()
         return family.density_of_whitener(self.weights_, self.means_, family.whitener(self.precisions_cholesky_))
 
-    def _scores(self, X: ArrayLike, **wanted: Any) -> Scores:
+    def _rows(self, X: ArrayLike) -> NDArray:
         if not hasattr(self, "means_"):
             raise validation.not_fitted(type(self).__name__)
         validation.check_feature_names(getattr(self, "feature_names_in_", None), X, type(self).__name__)
         rows = validation.check_rows(X, type(self).__name__)
         validation.check_n_features(rows, self.means_.shape[1], type(self).__name__)
-        if "sample_weight" in wanted:
-            wanted["sample_weight"] = validation.check_sample_weight(wanted["sample_weight"], len(rows))
+        return rows
+
+    def _scores(self, X: ArrayLike, **wanted: Any) -> Scores:
+        rows = self._rows(X)
         return Scores(self._density(), rows, self.n_threads, **wanted)
+
+    def _totals(self, X: ArrayLike, sample_weight: ArrayLike | None) -> _Totals:
+        rows = self._rows(X)
+        weight, exponent = validation.scaled_weight(validation.check_sample_weight(sample_weight, len(rows)))
+        scores = Scores(self._density(), rows, self.n_threads, sums=True, sample_weight=weight)
+        return _Totals(scores.sum_evidence, scores.sum_peak, scores.weight, exponent)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,)."""
@@ -333,20 +384,21 @@ class GaussianMixture(Interface):
 
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density (nat) of the rows of X (N, D); with weights (N,), the weighted mean."""
-        scores = self._scores(X, sums=True, sample_weight=sample_weight)
-        return scores.sum_evidence / scores.weight
+        totals = self._totals(X, sample_weight)
+        return totals.evidence / totals.weight
 
     def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
-        return -2.0 * self._scores(X, sums=True, sample_weight=sample_weight).sum_evidence + 2.0 * self._n_parameters()
+        totals = self._totals(X, sample_weight)
+        return -2.0 * totals.scale * totals.evidence + 2.0 * self._n_parameters()
 
     def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion on X, -2 log-likelihood + parameters * log(n); lower is better.
 
         n is the number of rows, or the sum of their weights.
         """
-        scores = self._scores(X, sums=True, sample_weight=sample_weight)
-        return -2.0 * scores.sum_evidence + self._n_parameters() * float(np.log(scores.weight))
+        totals = self._totals(X, sample_weight)
+        return -2.0 * totals.scale * totals.evidence + self._n_parameters() * totals.log_weight
 
     def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the integrated completed likelihood criterion on X; lower is better (mclust's ICL with sign changed).
@@ -354,8 +406,8 @@ class GaussianMixture(Interface):
         BIC - 2 sum of w log(probability of each row's most probable component): BIC that also punishes overlap
         (Biernacki, Celeux and Govaert 2000).
         """
-        scores = self._scores(X, sums=True, sample_weight=sample_weight)
-        return -2.0 * scores.sum_peak + self._n_parameters() * float(np.log(scores.weight))
+        totals = self._totals(X, sample_weight)
+        return -2.0 * totals.scale * totals.peak + self._n_parameters() * totals.log_weight
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
         """Return `n_samples` rows (n, D) drawn from the mixture, grouped by component, and their labels (n,).
@@ -364,10 +416,10 @@ class GaussianMixture(Interface):
         """
         if not hasattr(self, "means_"):
             raise validation.not_fitted(type(self).__name__)
-        if n_samples < 1:
+        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         random_state = validation.check_random_state(self.random_state if random_state is None else random_state)
-        family = validation.check_family(self.covariance_type)
+        family = self._family()
         weights = self.weights_.astype(np.float64)
         counts = random_state.multinomial(n_samples, weights / weights.sum())
         whitener = family.whitener(self.precisions_cholesky_)
@@ -382,8 +434,25 @@ class GaussianMixture(Interface):
 
     def _n_parameters(self) -> int:
         n_components, n_features = self.means_.shape
-        family = validation.check_family(self.covariance_type)
+        family = self._family()
         return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
+
+
+class _Totals(NamedTuple):
+    """Weighted sums over rows, with the weights in units of 2**exponent."""
+
+    evidence: float
+    peak: float
+    weight: float
+    exponent: int
+
+    @property
+    def scale(self) -> float:
+        return math.inf if self.exponent > 1023 else math.ldexp(1.0, self.exponent)
+
+    @property
+    def log_weight(self) -> float:
+        return math.log(self.weight) + self.exponent * math.log(2.0)
 
 
 def _state(family: Family, weights: Array, means: Array, whitener: Array) -> GaussianParameters:

@@ -17,6 +17,9 @@ from fastgmm.statistics import Array, SufficientStatistics
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
 
+# The total scatter of the data may be so many times that about the means before its digits are too few.
+_MOST_CANCELLED = 1e6
+
 _NO_LABELS = np.empty(0, np.int64)
 _NO_TABLE = np.empty((0, 0))
 
@@ -104,7 +107,7 @@ class Expectation:
             else:
                 statistics = completed
         if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
-            refuse_far_rows(density, self._X, self._n_threads)
+            refuse_far_rows(density, self._X, self._n_threads, self._sample_weight)
             raise ValueError(OVERFLOW)
         return statistics
 
@@ -185,13 +188,15 @@ class Expectation:
         return self._total  # type: ignore[return-value]
 
 
-def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None) -> None:
-    """Raise ValueError naming the first row whose squared distances from every component overflow, if there is one."""
+def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None, sample_weight: Array | None = None) -> None:
+    """Raise ValueError naming the first row of weight whose squared distances from all components overflow, if any."""
     n_components, n_features = density.mean.shape
     for rows in Blocks(len(X), n_components, n_features, 1):
-        evidence = Scores(density, contiguous(X, rows), n_threads, evidence=True).evidence
-        if not np.isfinite(evidence).all():
-            row = rows.start + int(np.flatnonzero(~np.isfinite(evidence))[0])
+        far = ~np.isfinite(Scores(density, contiguous(X, rows), n_threads, evidence=True).evidence)
+        if sample_weight is not None:
+            far &= sample_weight[rows] > 0
+        if far.any():
+            row = rows.start + int(np.flatnonzero(far)[0])
             raise ValueError(
                 f"row {row} of X lies so far from every component that its squared distance overflows float64: scale "
                 "the data or remove the row"
@@ -207,12 +212,17 @@ def _complete(
     for T the total scatter about c, and mass n_k and deviation d_k about the origin o_k.
     """
     scatter = total.scatter[0].copy()
-    about_centre = np.diag(scatter).copy()
     shifted = SufficientStatistics(
         statistics.origin, -statistics.mass, -statistics.deviation, scatter, statistics.log_evidence, statistics.weight
     )
     scatter = family.recentre(shifted, np.broadcast_to(total.mean, statistics.origin.shape)).scatter
-    if np.any(np.diag(scatter) < 1e-6 * about_centre):
+    # In the metric of the result, so that no direction hides: how many times larger is what was subtracted from?
+    try:
+        factor = np.linalg.cholesky(scatter)
+    except np.linalg.LinAlgError:
+        return None
+    ratio = np.linalg.solve(factor, np.linalg.solve(factor, total.scatter[0]).T)
+    if not np.diag(ratio).max() < _MOST_CANCELLED:
         return None
     return SufficientStatistics(
         statistics.origin,

@@ -1,8 +1,9 @@
 """Where a fit starts: first statistics from k-means, k-means++, random rows, random or given responsibilities.
 
-A component that starts on too few rows for a covariance is smoothed by pseudo-rows worth one per cent of an average
-component, spread like the data divided evenly among the components. Seeded on a single row it is then a broad one, not
-a spike of width sqrt(reg_covar) that no other row can reach.
+A component that starts on its nearest rows and is too thin for a covariance (few rows, or equal ones) is smoothed by
+pseudo-rows worth one per cent of an average component, with the variances of the data divided evenly among the
+components. Seeded on a single row it is then a broad one, not a spike of width sqrt(reg_covar) that no other row can
+reach. What is thin is told by the covariance, not by a number of rows: copies and weights of rows are the same.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
-from fastgmm.expectation import OVERFLOW
+from fastgmm.expectation import OVERFLOW, Scores
 from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels.kmeans import kmeans_plus_plus
 from fastgmm.loop import Rule, updated
@@ -23,7 +24,7 @@ from fastgmm.statistics import Array, SufficientStatistics
 METHODS = ("kmeans", "k-means++", "random", "random_from_data")
 
 _SMOOTHING = 0.01
-_FEW_ROWS = 2  # times D + 1
+_THIN = 1e-3
 _SAMPLE_ROWS = 2**15
 _SAMPLE_FLOATS = 2**21
 _SAMPLE_ROWS_PER_COMPONENT = 50
@@ -102,21 +103,23 @@ def seed(
 
     def collect(origin: Array | None = None) -> SufficientStatistics:
         statistics = source.collect(density, origin, **assignment)
-        return _smoothed(family, statistics, centred, weight, source.n_rows) if smooth else statistics
+        return _smoothed(family, statistics, centred, weight) if smooth else statistics
 
-    return updated(rule, collect, collect())
+    statistics = collect()
+    if not smooth:
+        # Moments about the middle of all rows would cost components that are narrow in some direction their digits.
+        statistics = collect(statistics.mean)
+    return updated(rule, collect, statistics)
 
 
-def _smoothed(
-    family: Family, statistics: SufficientStatistics, centred: Array, weight: Array, n_rows: int
-) -> SufficientStatistics:
+def _smoothed(family: Family, statistics: SufficientStatistics, centred: Array, weight: Array) -> SufficientStatistics:
     n_components, n_features = statistics.origin.shape
-    few = statistics.mass * n_rows < _FEW_ROWS * (n_features + 1) * statistics.weight
-    if not few.any():
+    # Variances only: an outlier makes the covariance of the data as good as singular.
+    share = np.diag(np.average(centred**2, axis=0, weights=weight)) * n_components ** (-2.0 / n_features)
+    thin = _thin(family, family.covariances(statistics), share, n_components)
+    if not thin.any():
         return statistics
-    mass = np.where(few, _SMOOTHING * statistics.weight / n_components, 0.0)
-    covariance = (weight[:, None] * centred).T @ centred / weight.sum()
-    share = covariance * n_components ** (-2.0 / n_features)
+    mass = np.where(thin, _SMOOTHING * statistics.weight / n_components, 0.0)
     pseudo = SufficientStatistics(
         statistics.mean,
         mass,
@@ -126,6 +129,22 @@ def _smoothed(
         float(mass.sum()),
     )
     return family.recentre(statistics, statistics.mean) + pseudo
+
+
+def _thin(family: Family, covariances: Array, share: Array, n_components: int) -> NDArray[np.bool_]:
+    """Return which components are, in some direction, below a thousandth of the (diagonal) covariance `share`."""
+    least = _THIN * share
+    if not family.has_matrices:
+        variances = family.variances(covariances, n_components, len(share))
+        return np.asarray((variances <= np.diag(least)).any(axis=1))
+    thin = []
+    for matrix in covariances.reshape(-1, *share.shape):
+        try:
+            np.linalg.cholesky(matrix - least)
+            thin.append(False)
+        except np.linalg.LinAlgError:
+            thin.append(True)
+    return np.broadcast_to(thin, n_components)
 
 
 def _centres(
@@ -152,14 +171,16 @@ def lloyd(points: Array, weight: Array, centres: Array, n_threads: int | None = 
     """
     spherical = FAMILIES["spherical"]
     source = MemorySource(spherical, points, weight, n_threads)
-    tolerance = _LLOYD_TOL * float(np.var(points, axis=0).mean())
+    middle = np.average(points, axis=0, weights=weight)
+    tolerance = _LLOYD_TOL * float(np.average((points - middle) ** 2, axis=0, weights=weight).mean())
     for _ in range(_LLOYD_ITERATIONS):
         density = spherical.isotropic(centres, 1.0)
         statistics = source.collect(density, mode=kernels.HARD)
         moved = statistics.mean
         empty = np.flatnonzero(statistics.mass == 0)
         if len(empty):
-            distance = weight * ((points[:, None] - centres[None]) ** 2).sum(axis=2).min(axis=1)
+            nearest = Scores(density, points, n_threads, labels=True).labels
+            distance = weight * ((points - centres[nearest]) ** 2).sum(axis=1)
             moved[empty] = points[np.argsort(-distance, kind="stable")[: len(empty)]]
         shift = float(((moved - centres) ** 2).sum())
         centres = moved

@@ -28,6 +28,8 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
             f"Sparse data was passed for {name}, but dense data is required. Use '.toarray()' to convert to a dense "
             "numpy array."
         )
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} is a masked array with masked values: fill or drop them first")
     array = np.asarray(value)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{name} has dtype {array.dtype}")
@@ -36,14 +38,16 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
     if array.dtype.kind in "OUS":
         try:
             return array.astype(np.float64)
+        except OverflowError as error:
+            raise ValueError(f"{name} holds numbers beyond float64: {error}") from error
         except TypeError as error:
             raise TypeError(f"{name}: argument must be a string or a number ({error})") from error
         except ValueError as error:
             raise ValueError(f"{name} must hold numbers: {error}") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    # Integers stay as they are: kernels convert them block by block.
-    return array if array.dtype.kind in "iu" and array.ndim == 2 else array.astype(np.float64)
+    # Rows stay as they are: kernels convert them block by block.
+    return array if array.ndim == 2 else array.astype(np.float64)
 
 
 def require_finite(array: NDArray, name: str) -> None:
@@ -111,6 +115,17 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Arra
     return weight.astype(np.float64, copy=False)
 
 
+def scaled_weight(weight: Array | None) -> tuple[Array | None, int]:
+    """Return weights times a power of two that brings the largest to about 1, and the exponent that undoes it.
+
+    Fits do not depend on the scale of weights, but tiny or huge ones would leave the range of float64 in moments.
+    """
+    if weight is None:
+        return None, 0
+    exponent = int(np.frexp(weight.max())[1])
+    return (weight, 0) if abs(exponent) < 64 else (np.ldexp(weight, -exponent), exponent)
+
+
 def feature_names(X: Any) -> NDArray | None:
     """Return the column names of a data frame whose names are all strings, as an object array; else None."""
     columns = getattr(X, "columns", None)
@@ -166,12 +181,12 @@ def check_random_state(random_state: Any) -> Any:
     """Return a NumPy random number generator from None, an integer, a RandomState or a Generator."""
     if random_state is None or random_state is np.random:
         return np.random.mtrand._rand  # the generator behind np.random.seed, as in scikit-learn
-    if isinstance(random_state, numbers.Integral):
+    if isinstance(random_state, numbers.Integral) and 0 <= int(random_state) < 2**32:
         return np.random.RandomState(int(random_state))
     if isinstance(random_state, np.random.RandomState | np.random.Generator):
         return random_state
     raise ValueError(
-        "random_state must be None, an integer, a numpy.random.RandomState or a numpy.random.Generator, got "
+        "random_state must be None, an integer in [0, 2**32), a numpy.random.RandomState or a Generator, got "
         f"{random_state!r}."
     )
 
@@ -201,7 +216,7 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
     if not isinstance(params["warm_start"], bool | np.bool_):
         raise ValueError(f"warm_start must be True or False, got {params['warm_start']!r}.")
     init = params["init_params"]
-    if isinstance(init, str) and init not in methods:
+    if (isinstance(init, str) and init not in methods) or (np.ndim(init) == 0 and not isinstance(init, str | Callable)):
         raise ValueError(
             f"init_params must be one of {', '.join(map(repr, methods))}, an array of labels (n_samples,) or "
             f"responsibilities (n_samples, n_components), or a callable; got {init!r}."

@@ -480,3 +480,132 @@ def test_arrays_that_may_not_be_written_or_copied(two_groups, tmp_path):
         np.testing.assert_array_equal(model.predict(X), expected.predict(two_groups))
     # Read-only arrays are another type to Numba: nothing may be compiled again for them.
     assert (len(kernels.collect.serial.signatures), len(kernels.score.serial.signatures)) == compiled
+
+
+# --- found by review: each of these was wrong once -------------------------------------------------------------------
+
+
+def test_rows_of_weight_zero_do_nothing_wherever_they_lie(family, two_groups):
+    X = np.r_[two_groups, [[1e200, -1e200]], two_groups[:5] + 1e5]
+    weight = np.r_[np.ones(160), np.zeros(6)]
+    params = {"covariance_type": family.name, "random_state": 0}
+    some, few = GaussianMixture(2, **params).fit(X, sample_weight=weight), GaussianMixture(2, **params).fit(two_groups)
+    np.testing.assert_allclose(some.means_, few.means_, rtol=1e-9)
+    np.testing.assert_allclose(some.covariances_, few.covariances_, rtol=1e-9, atol=1e-12)
+    for method in ("score", "aic", "bic", "icl"):
+        value = getattr(some, method)(X, sample_weight=weight)
+        assert value == pytest.approx(getattr(few, method)(two_groups), rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-308, 1e-100, 1e100, 1e300, 1e308])
+def test_weights_of_any_scale(family, two_groups, scale):
+    params = {"covariance_type": family.name, "random_state": 0, "reg_covar": 0}
+    plain = GaussianMixture(2, **params).fit(two_groups * 1e-6)
+    scaled = GaussianMixture(2, **params).fit(two_groups * 1e-6, sample_weight=np.full(160, scale))
+    np.testing.assert_allclose(scaled.covariances_, plain.covariances_, rtol=1e-8)
+    assert scaled.score(two_groups * 1e-6, sample_weight=np.full(160, scale)) == pytest.approx(
+        plain.score(two_groups * 1e-6), rel=1e-10
+    )
+    weight = np.full(160, scale)
+    total = -2 * scale * 160 * plain.score(two_groups * 1e-6)
+    expected = total + plain._n_parameters() * (np.log(160) + np.log(scale))
+    if np.isfinite(expected):
+        assert scaled.bic(two_groups * 1e-6, sample_weight=weight) == pytest.approx(expected, rel=1e-9)
+
+
+def test_covariance_type_set_after_the_fit_changes_no_prediction(rng):
+    X = rng.normal(size=(200, 3)) + rng.integers(0, 3, 200)[:, None] * 4
+    for fitted in FAMILIES:
+        model = GaussianMixture(3, covariance_type=fitted, random_state=0).fit(X)
+        expected = model.score_samples(X), model.bic(X), model.sample(4)[0]
+        for other in FAMILIES:
+            model.set_params(covariance_type=other)
+            np.testing.assert_array_equal(model.score_samples(X), expected[0])
+            assert model.bic(X) == expected[1]
+            np.testing.assert_array_equal(model.sample(4)[0], expected[2])
+            if other != fitted:
+                with pytest.raises(ValueError, match="warm_start needs parameters of the same shape"):
+                    model.set_params(warm_start=True).fit(X)
+                model.set_params(warm_start=False)
+
+
+def test_attributes_of_the_wrong_shape_are_refused(two_groups):
+    model = GaussianMixture(2, covariance_type="diag")
+    model.weights_, model.means_ = np.full(2, 0.5), np.zeros((2, 2))
+    model.covariances_ = model.precisions_cholesky_ = np.ones((2, 2, 2))
+    with pytest.raises(ValueError, match=r"precisions_cholesky_ should have the shape \(2, 2\) of covariance 'diag'"):
+        model.predict(two_groups)
+
+
+def test_a_warning_that_is_an_error_leaves_the_estimator_as_it_was(two_groups):
+    model = GaussianMixture(3, random_state=0).fit(two_groups)
+    before = dict(model.__dict__)
+    with pytest.raises(ConvergenceWarning):
+        model.set_params(max_iter=1).fit(two_groups + 5)
+    assert all(model.__dict__[name] is value for name, value in before.items() if name != "max_iter")
+
+
+@pytest.mark.parametrize("scale", [1e-39, 1e-22, 1e22, 1e30])
+def test_float32_rows_whose_squares_leave_float32(family, two_groups, scale):
+    X = (two_groups * scale).astype(np.float32)
+    model = GaussianMixture(2, covariance_type=family.name, reg_covar=0, random_state=0).fit(X)
+    for name in ("covariances_", "precisions_", "precisions_cholesky_"):
+        assert np.isfinite(getattr(model, name)).all()
+    assert np.bincount(model.predict(X)).min() > 70
+    assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-5)
+
+
+def test_one_far_outlier_is_fitted(family, rng):
+    for n_features in (1, 2, 5):
+        X = rng.normal(size=(100, n_features))
+        for factor in (1e6, 1e9, 1e50):
+            X[17] = factor
+            for number in range(3):
+                model = GaussianMixture(3, covariance_type=family.name, random_state=number, max_iter=300).fit(X)
+                assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_singular_tied_covariances_are_told(rng):
+    """22 rows around 6 means span 16 directions at most; of 17 features one has no variance left."""
+    told = 0
+    for number in range(20):
+        X = rng.normal(size=(22, 17)) + np.repeat(np.eye(6, 17) * 100, 4, axis=0)[:22]
+        try:
+            GaussianMixture(6, covariance_type="tied", reg_covar=0, random_state=number).fit(X)
+        except CollapsedComponentError:
+            told += 1
+    assert told == 20
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (
+            lambda X: GaussianMixture.from_parameters([1.0], [0.0, 0.0], [np.eye(2)]),
+            "means must have the shape (n_comp",
+        ),
+        (lambda X: GaussianMixture(2, init_params=None).fit(X), "init_params must be one of 'kmeans'"),
+        (lambda X: GaussianMixture(2, init_params=3).fit(X), "init_params must be one of 'kmeans'"),
+        (lambda X: GaussianMixture(2).fit(X).sample("a"), "Invalid value for 'n_samples': a"),
+        (lambda X: GaussianMixture(2).fit(X).sample(2.5), "Invalid value for 'n_samples': 2.5"),
+        (lambda X: GaussianMixture(1).fit([[10**400], [1]]), "X holds numbers beyond float64"),
+        (lambda X: GaussianMixture(1, random_state=-1).fit(X), "an integer in [0, 2**32)"),
+        (lambda X: GaussianMixture(1).fit(np.ma.masked_greater(X, 1)), "X is a masked array with masked values"),
+    ],
+)
+def test_more_messages(two_groups, action, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        action(two_groups)
+
+
+def test_small_types_are_converted_block_by_block(rng):
+    X = rng.random((500, 3)) > 0.5
+    expected = GaussianMixture(2, random_state=0).fit(X.astype(float))
+    for kind in (bool, np.float16, np.uint8):
+        np.testing.assert_array_equal(GaussianMixture(2, random_state=0).fit(X.astype(kind)).means_, expected.means_)
+
+
+def test_given_weights_are_normalised_exactly(two_groups):
+    weights = np.array([0.3, 0.7 + 5e-9])
+    model = GaussianMixture.from_parameters(weights, two_groups[:2], [np.eye(2)] * 2)
+    assert model.weights_.sum() == 1.0

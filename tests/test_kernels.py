@@ -306,3 +306,19 @@ def test_serial_kernels_inside_somebody_elses_parallel_function(family, rng):
     mass = np.zeros((4, 3))
     masses(density, X, sample_weight, offsets, mass, np.zeros((4, *family.shape(3, 4))))
     np.testing.assert_allclose(mass.sum(axis=0), e_step(family, density, X, sample_weight).mass, rtol=1e-12)
+
+
+def test_parallel_passes_mind_the_layout_of_their_arguments(family, rng):
+    """The address of the compiled lanes is looked up by type: an array of another layout is another type."""
+    weights, means, covariances = random_mixture(rng, family, 3, 4)
+    X = draw(rng, weights, means, family.matrices(covariances, 3, 4), 4000)
+    density, _ = family.density(weights, means, covariances)
+    results = []
+    for rows in (X, np.asfortranarray(X)):
+        for n_threads in (1, 2):
+            evidence, sums = np.empty(4000), np.zeros((4, 3))
+            nothing = np.empty(0, np.int64), np.empty((0, 0))
+            kernels.score(4, n_threads, density, rows, 256, np.ones(4000), nothing[0], evidence, nothing[1], sums)
+            results.append(evidence)
+    for evidence in results[1:]:
+        np.testing.assert_allclose(evidence, results[0], rtol=1e-12)

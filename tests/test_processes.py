@@ -185,9 +185,11 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
 def test_a_damaged_cache_file_is_compiled_anew(tmp_path):
     environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
     _run(TINY, **environment)
-    for path in tmp_path.rglob("*.nbc"):
-        path.write_bytes(path.read_bytes()[:100])
-    assert _run(TINY, **environment)[:2] == ["-2.0", "0"]
+    for damage in (lambda content: content[:100], lambda content: content[:-1] + bytes([content[-1] ^ 1])):
+        for path in tmp_path.rglob("*.nbc"):
+            path.write_bytes(damage(path.read_bytes()))
+        assert _run(TINY, **environment)[:2] == ["-2.0", "0"]
+        assert _run(TINY, **environment)[:2] == ["-2.0", "1"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "win32", reason="needs POSIX signals")

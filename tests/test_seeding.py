@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import draw, random_mixture
 
+from fastgmm.expectation import Expectation
 from fastgmm.families import FAMILIES
 from fastgmm.kernels.kmeans import kmeans_plus_plus
 from fastgmm.rules import MaximumLikelihood
@@ -123,3 +124,75 @@ def test_generators_and_their_numbers_are_taken(rng):
     np.random.seed(5)
     expected = np.random.RandomState(5).uniform()
     assert check_random_state(None).uniform() == expected
+
+
+def test_a_start_on_single_rows_is_as_broad_as_the_data_shared_out(family):
+    """The pseudo-rows: 1 % of an average component, with the data's variances divided by K^(2/D)."""
+    X = np.array([[0.0, 0.0], [8.0, 1.0], [0.0, 3.0], [9.0, 9.0]])
+    rule, source = MaximumLikelihood(family, 0.0), MemorySource(family, X)
+    state = seed(rule, source, 4, np.random.RandomState(0), "random_from_data")
+    share = X.var(axis=0) / 4 * 0.01 / 1.01
+    expected = np.full(2, share.mean()) if family.name == "spherical" else share
+    np.testing.assert_allclose(family.variances(state.covariances, 4, 2), np.tile(expected, (4, 1)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["kmeans", "k-means++", "random_from_data"])
+@pytest.mark.parametrize("factor", [1e6, 1e9])
+def test_one_far_outlier_does_not_make_starts_collapse(family, method, factor, rng):
+    X = rng.normal(size=(100, 5))
+    X[17] *= factor
+    for number in range(5):
+        state = _seed(family, X, 3, method, number)
+        assert np.isfinite(state.density.log_scale).all()
+
+
+def test_sampled_rows_come_with_their_weights(rng):
+    X, weight = np.arange(12.0).reshape(6, 2), np.array([0.0, 1, 2, 0, 3, 4])
+    rows, got = MemorySource(FAMILIES["diag"], X, weight).sample(100, rng)
+    np.testing.assert_array_equal(rows, X[[1, 2, 4, 5]])
+    np.testing.assert_array_equal(got, [1, 2, 3, 4])
+
+
+def test_kmeans_plus_plus_draws_by_weight():
+    points = np.array([[0.0], [1.0], [2.0]])
+    chosen = np.empty(1, np.int64)
+    first = []
+    for u in (np.arange(100) + 0.5) / 100:
+        kmeans_plus_plus(points, np.array([1.0, 0.0, 3.0]), np.array([[u]]), chosen)
+        first.append(chosen[0])
+    assert np.bincount(first, minlength=3).tolist() == [25, 0, 75]
+    two, second = np.empty(2, np.int64), []
+    for u in (np.arange(100) + 0.5) / 100:
+        kmeans_plus_plus(points, np.array([1.0, 12.0, 1.0]), np.array([[0.0], [u]]), two)
+        second.append(two[1])
+    assert np.bincount(second, minlength=3).tolist() == [0, 75, 25]
+
+
+@pytest.mark.parametrize("method", ["kmeans", "k-means++"])
+def test_a_start_counts_copies_and_not_rows_of_weight_zero(family, method, rng):
+    X = rng.normal(size=(90, 2))
+    counts = rng.integers(0, 4, 90).astype(float)
+    weighted = _seed(family, X, 6, method, 3, counts)
+    copies = _seed(family, np.repeat(X, counts.astype(int), axis=0), 6, method, 3)
+    without = _seed(family, X[counts > 0], 6, method, 3, counts[counts > 0])
+    scaled = _seed(family, X, 6, method, 3, counts * 1e-3)
+    for other in (copies, without, scaled):
+        np.testing.assert_allclose(other.means, weighted.means, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(other.covariances, weighted.covariances, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("narrow", ["full", "tied"])
+def test_components_that_are_narrow_across_the_axes_keep_their_digits(narrow, rng):
+    """Separated along (1, -1), where they are 1e-6 wide: no diagonal entry of the moments shows the cancellation."""
+    family = FAMILIES[narrow]
+    along, across = rng.normal(size=200), 1e-6 * rng.normal(size=200)
+    side = np.repeat([-1.0, 1.0], 100)
+    X = np.c_[along + side + across, along - side - across] * 2.0**-0.5
+    state = _seed(family, X, 2, "", labels=(side > 0).astype(np.int64))
+    direction = np.array([1.0, -1.0]) * 2.0**-0.5
+    exact = np.mean([np.var(X[side == s] @ direction) for s in (-1, 1)])
+    matrix = family.matrices(state.covariances, 2, 2).mean(axis=0)
+    assert direction @ matrix @ direction == pytest.approx(exact + 1e-6, rel=1e-3)
+    statistics = Expectation(family, X)(state.density)
+    scatter = statistics.scatter if narrow == "tied" else statistics.scatter.sum(axis=0)
+    assert direction @ scatter @ direction / 200 == pytest.approx(exact, rel=1e-3)

@@ -7,7 +7,7 @@ adds its name, its shape, its parameter count, and how its whitener is shown to 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class Maximum(NamedTuple):
 
 
 class Family(ABC):
-    """A covariance family. Instances are stateless; compare them with ``is``."""
+    """A covariance family. Instances are stateless, and equal where they are of one class."""
 
     name: ClassVar[str]
     density_type: ClassVar[type]
@@ -43,8 +43,13 @@ class Family(ABC):
         """Return the name, as in ``<covariance family 'full'>``."""
         return f"<covariance family {self.name!r}>"
 
-    def __reduce__(self) -> Any:
-        return type(self), ()
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are of one family: instances have no state."""
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        """Return the same for all instances of a family."""
+        return hash(type(self))
 
     @abstractmethod
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -156,6 +161,12 @@ class Family(ABC):
         scatter = statistics.scatter.copy()
         density = self.blank(*statistics.origin.shape)
         closed_forms.centre(density, statistics.mass, statistics.deviation, scatter)
+        return scatter
+
+    def covariances(self, statistics: SufficientStatistics) -> Array:
+        """Return the maximum-likelihood covariances of the statistics, positive or not; 0 where there is no mass."""
+        scatter = self.centred(statistics)
+        closed_forms.divide_by_pool(self.blank(*statistics.origin.shape), statistics.mass, scatter)
         return scatter
 
     def maximise(self, statistics: SufficientStatistics, reg_covar: float, final: bool) -> Maximum:

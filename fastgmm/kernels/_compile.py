@@ -30,6 +30,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core import caching, cgutils, types
 from numba.extending import intrinsic, overload
 from numba.np.ufunc import parallel as _pool
@@ -65,9 +66,12 @@ class _EntryFiles:
 
     def load(self, key: Any) -> Any:
         try:
-            return pickle.loads(self._path(key).read_bytes())
-        except (OSError, EOFError, pickle.UnpicklingError):
+            content = self._path(key).read_bytes()
+        except OSError:
             return None
+        # Damaged machine code would be run.
+        digest, data = content[:32], content[32:]
+        return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
 
     def save(self, key: Any, data: Any) -> None:
         path = self._path(key)
@@ -75,7 +79,8 @@ class _EntryFiles:
         # A cache that cannot be written (full disk, read-only folder) costs time, never a result.
         with contextlib.suppress(OSError):
             try:
-                scratch.write_bytes(caching.dumps(data))
+                content = caching.dumps(data)
+                scratch.write_bytes(hashlib.sha256(content).digest() + content)
                 os.replace(scratch, path)
             finally:
                 scratch.unlink(missing_ok=True)
@@ -190,6 +195,16 @@ def _threads(n_threads: int | None):
             numba.set_num_threads(available)
 
 
+def _kind(argument: Any) -> Any:
+    """Return what tells Numba's types of kernel arguments apart, in less time than ``numba.typeof`` takes."""
+    if isinstance(argument, np.ndarray):
+        flags = argument.flags
+        return argument.dtype, argument.ndim, flags.c_contiguous, flags.f_contiguous, flags.writeable, flags.aligned
+    if isinstance(argument, tuple):
+        return type(argument), *map(_kind, argument)
+    return type(argument)
+
+
 class Driver:
     """A pass over lanes of rows, serial or in parallel, always by the same machine code.
 
@@ -217,7 +232,7 @@ class Driver:
                 self.parallel(address, *arguments)
 
     def _address(self, arguments: tuple[Any, ...]) -> int:
-        key = tuple(getattr(argument, "dtype", type(argument)) for argument in arguments)
+        key = tuple(_kind(argument) for argument in arguments)
         if key not in self._addresses:
             signature = tuple(numba.typeof(argument) for argument in (0, 0, *arguments))
             self.serial.compile(signature)

@@ -147,6 +147,11 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
         n = min(tile, stop - first)
         w = weight[first : first + n]
         pack_tile(X, first, n, x)
+        # A row without weight must do nothing at all: where its distance overflows, 0 * inf would.
+        for b in range(n):
+            if w[b] == 0.0:
+                for d in range(n_features):
+                    x[d, b] = density.mean[0, d]
         if keep:
             contract.distance_tile(density, table, x, n, scratch, distance)
             peak_tile(density.log_scale, distance, n, r, peak)
@@ -296,8 +301,9 @@ def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsi
             sum_evidence = 0.0
             sum_peak = 0.0
             for b in range(n):
-                sum_evidence += weight[first + b] * row_evidence[b]
-                sum_peak += weight[first + b] * peak[b]
+                counted = weight[first + b] > 0.0
+                sum_evidence += weight[first + b] * row_evidence[b] if counted else 0.0
+                sum_peak += weight[first + b] * peak[b] if counted else 0.0
             sums[0] += sum_evidence
             sums[1] += sum_peak
 

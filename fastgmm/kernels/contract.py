@@ -53,7 +53,7 @@ def variance(density, covariance, k, j):
 
 @dispatched
 def regularise(density, covariance, amount):
-    """Add `amount` to every variance in `covariance`, in place."""
+    """Add `amount` to every variance in `covariance`, in place; one that rounding made negative counts as 0."""
 
 
 @dispatched

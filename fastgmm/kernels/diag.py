@@ -121,7 +121,7 @@ def _variance(density, covariance, k, j):
 def _regularise(density, covariance, amount):
     for k in range(covariance.shape[0]):
         for j in range(covariance.shape[1]):
-            covariance[k, j] += amount
+            covariance[k, j] = max(covariance[k, j], 0.0) + amount
 
 
 @contract.whiten.register(DiagDensity)

@@ -61,7 +61,7 @@ def _variance(density, covariance, k, j):
 def _regularise(density, covariance, amount):
     for k in range(covariance.shape[0]):
         for j in range(covariance.shape[1]):
-            covariance[k, j, j] += amount
+            covariance[k, j, j] = max(covariance[k, j, j], 0.0) + amount
 
 
 @contract.whiten.register(FullDensity)

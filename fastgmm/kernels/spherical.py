@@ -70,7 +70,7 @@ def _variance(density, covariance, k, j):
 @contract.regularise.register(SphericalDensity)
 def _regularise(density, covariance, amount):
     for k in range(covariance.shape[0]):
-        covariance[k] += amount
+        covariance[k] = max(covariance[k], 0.0) + amount
 
 
 @contract.whiten.register(SphericalDensity)

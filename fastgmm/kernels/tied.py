@@ -90,7 +90,7 @@ def _variance(density, covariance, k, j):
 @contract.regularise.register(TiedDensity)
 def _regularise(density, covariance, amount):
     for j in range(covariance.shape[0]):
-        covariance[j, j] += amount
+        covariance[j, j] = max(covariance[j, j], 0.0) + amount
 
 
 @contract.whiten.register(TiedDensity)

@@ -8,6 +8,9 @@ import numpy as np
 
 from fastgmm.kernels._compile import kernel
 
+# Rounding error of a pivot relative to its own diagonal entry, for each row above it.
+_PIVOT = 32.0 * 2.220446049250313e-16
+
 
 @kernel
 def cholesky(matrix, factor):
@@ -25,7 +28,7 @@ def cholesky(matrix, factor):
             s = matrix[i, j] - s
             if i > j:
                 factor[i, j] = s / factor[j, j]
-            elif s > 2.0 * (i + 1) * 2.220446049250313e-16 * matrix[i, i]:
+            elif s > _PIVOT * (i + 1) * matrix[i, i]:
                 factor[i, i] = math.sqrt(s)
             else:
                 return False

@@ -308,16 +308,16 @@ class GaussianMixture(Interface):
 
     def _keep(self, family: Family, result: FitResult, dtype: np.dtype, names: NDArray | None) -> None:
         state = result.state
-        factor = family.precisions_cholesky(state.density.whitener)
         arrays = {
             "weights_": state.weights,
             "means_": state.means,
             "covariances_": state.covariances,
-            "precisions_cholesky_": factor,
-            "precisions_": family.precisions(factor),
+            "precisions_cholesky_": family.precisions_cholesky(state.density.whitener),
         }
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             rounded = {name: array.astype(dtype) for name, array in arrays.items()}
+            for kind in (arrays, rounded):
+                kind["precisions_"] = family.precisions(kind["precisions_cholesky_"])
         # Outside the range of float32 the attributes stay float64.
         if all(np.isfinite(array).all() for array in rounded.values()) and rounded["covariances_"].any():
             arrays = rounded

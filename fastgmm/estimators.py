@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
 from fastgmm.exceptions import CollapsedComponentError
-from fastgmm.expectation import Scores
+from fastgmm.expectation import Scores, row_type
 from fastgmm.families import Family
 from fastgmm.interface import Interface
 from fastgmm.kernels import Density
@@ -156,7 +156,7 @@ class GaussianMixture(Interface):
             raise CollapsedComponentError(failed)
         model = cls(n_components, covariance_type=covariance_type, **params)
         state = GaussianParameters(checked_weights, checked, density)
-        model._keep(family, FitResult(state, math.nan, [], -math.inf, 0, False), np.dtype(np.float64), None)
+        model._keep(family, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None)
         return model
 
     def fit(
@@ -244,7 +244,7 @@ class GaussianMixture(Interface):
                 exceptions.ConvergenceWarning,
                 stacklevel=3,
             )
-        self._keep(family, best, np.dtype(np.float32 if rows.dtype == np.float32 else np.float64), names)
+        self._keep(family, best, row_type(rows), names)
         return rows
 
     def _starter(
@@ -306,7 +306,7 @@ class GaussianMixture(Interface):
             )
         return _state(family, self.weights_, self.means_, family.whitener(self.precisions_cholesky_))
 
-    def _keep(self, family: Family, result: FitResult, dtype: np.dtype, names: NDArray | None) -> None:
+    def _keep(self, family: Family, result: FitResult, dtype: type, names: NDArray | None) -> None:
         state = result.state
         arrays = {
             "weights_": state.weights,

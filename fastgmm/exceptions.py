@@ -31,14 +31,10 @@ if TYPE_CHECKING:
     class ConvergenceWarning(UserWarning):
         """A fit stopped at ``max_iter``."""
 
-    class DataConversionWarning(UserWarning):
-        """Data were converted in a way that the user may not expect."""
-
 
 _FALLBACKS: dict[str, tuple[type, ...]] = {
     "NotFittedError": (ValueError, AttributeError),
     "ConvergenceWarning": (UserWarning,),
-    "DataConversionWarning": (UserWarning,),
 }
 
 

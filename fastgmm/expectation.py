@@ -6,6 +6,7 @@ The accumulators of the lanes live as long as the object, so that the passes of 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +54,14 @@ def _kernel_array(array: NDArray, dtype: type) -> NDArray:
     return array if array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
 
 
+def row_type(X: NDArray) -> type[np.floating]:
+    """Return the type that kernels read the rows in, and results are given in: float32 for float32, else float64."""
+    return np.float32 if X.dtype == np.float32 else np.float64
+
+
 def contiguous(X: NDArray, rows: slice) -> NDArray:
     """Return X[rows] as a C-contiguous float32 or float64 array: a view where it is one, else a copy of the block."""
-    return _kernel_array(X[rows], np.float32 if X.dtype == np.float32 else np.float64)
+    return _kernel_array(X[rows], row_type(X))
 
 
 class Expectation:
@@ -180,7 +186,8 @@ class Expectation:
         """Return the statistics of all rows as one full component about their mean; computed once."""
         if self._total is None:
             whole = Expectation(FAMILIES["full"], self._X, self._sample_weight, self._n_threads)
-            first = np.asarray(self._X[:1], np.float64)
+            start = 0 if self._sample_weight is None else int(np.argmax(self._sample_weight > 0))
+            first = np.asarray(self._X[start : start + 1], np.float64)
             for _ in range(2):
                 density = FAMILIES["full"].isotropic(first, 0.0)
                 self._total = whole(density, mode=kernels.LABELLED, labels=np.broadcast_to(np.int64(0), len(self._X)))
@@ -211,10 +218,7 @@ def _complete(
     sum_k sum_n w r (x - o_k)(x - o_k)^T = T - sum_k (d_k a_k^T + a_k d_k^T) - sum_k n_k a_k a_k^T with a_k = o_k - c,
     for T the total scatter about c, and mass n_k and deviation d_k about the origin o_k.
     """
-    scatter = total.scatter[0].copy()
-    shifted = SufficientStatistics(
-        statistics.origin, -statistics.mass, -statistics.deviation, scatter, statistics.log_evidence, statistics.weight
-    )
+    shifted = replace(statistics, mass=-statistics.mass, deviation=-statistics.deviation, scatter=total.scatter[0])
     scatter = family.recentre(shifted, np.broadcast_to(total.mean, statistics.origin.shape)).scatter
     # In the metric of the result, so that no direction hides: how many times larger is what was subtracted from?
     try:
@@ -224,14 +228,7 @@ def _complete(
     ratio = np.linalg.solve(factor, np.linalg.solve(factor, total.scatter[0]).T)
     if not np.diag(ratio).max() < _MOST_CANCELLED:
         return None
-    return SufficientStatistics(
-        statistics.origin,
-        statistics.mass,
-        statistics.deviation,
-        scatter,
-        statistics.log_evidence,
-        statistics.weight,
-    )
+    return replace(statistics, scatter=scatter)
 
 
 class Scores:
@@ -263,7 +260,7 @@ class Scores:
     ) -> None:
         n_rows = len(X)
         n_components, n_features = density.mean.shape
-        dtype = np.float32 if X.dtype == np.float32 else np.float64
+        dtype = row_type(X)
         blocks = Blocks(n_rows, n_components, n_features, 2)
         self.labels = np.empty(n_rows if labels else 0, np.int64)
         self.evidence = np.empty(n_rows if evidence else 0, dtype)

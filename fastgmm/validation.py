@@ -22,7 +22,7 @@ _FINITE_BLOCK = 2**20
 
 
 def as_array(value: ArrayLike, name: str) -> NDArray:
-    """Return an array of real numbers: float32 and float64 as they are, everything else as float64."""
+    """Return an array of real numbers: two-dimensional ones in their own type, others as float32 or float64."""
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(
             f"Sparse data was passed for {name}, but dense data is required. Use '.toarray()' to convert to a dense "
@@ -151,10 +151,10 @@ def check_feature_names(fitted: NDArray | None, X: Any, estimator: str) -> None:
         return
     if given is None:
         warnings.warn(
-            f"X does not have valid feature names, but {estimator} was fitted with feature names", stacklevel=4
+            f"X does not have valid feature names, but {estimator} was fitted with feature names", stacklevel=5
         )
     elif fitted is None:
-        warnings.warn(f"X has feature names, but {estimator} was fitted without feature names", stacklevel=4)
+        warnings.warn(f"X has feature names, but {estimator} was fitted without feature names", stacklevel=5)
     elif len(fitted) != len(given) or not np.all(fitted == given):
         message = "The feature names should match those that were passed during fit.\n"
         unseen = sorted(set(given) - set(fitted))

@@ -411,8 +411,10 @@ def test_frames_and_their_names(two_groups):
             model.predict(frame.rename({"a": "c"}, **({"axis": 1} if module == "pandas" else {})))
         with pytest.raises(ValueError, match="must be in the same order"):
             model.predict(frame[["b", "a"]])
-        with pytest.warns(UserWarning, match="X does not have valid feature names"):
-            model.predict(two_groups)
+        for method in (model.predict, model.score):
+            with pytest.warns(UserWarning, match="X does not have valid feature names") as caught:
+                method(two_groups)
+            assert caught[0].filename == __file__  # points at the caller's line
         model.fit(two_groups)
         assert not hasattr(model, "feature_names_in_")
         with pytest.warns(UserWarning, match="X has feature names, but GaussianMixture was fitted without"):
@@ -486,8 +488,8 @@ def test_arrays_that_may_not_be_written_or_copied(two_groups, tmp_path):
 
 
 def test_rows_of_weight_zero_do_nothing_wherever_they_lie(family, two_groups):
-    X = np.r_[two_groups, [[1e200, -1e200]], two_groups[:5] + 1e5]
-    weight = np.r_[np.ones(160), np.zeros(6)]
+    X = np.r_[[[1e200, 1e200]], two_groups, [[1e200, -1e200]], two_groups[:5] + 1e5]
+    weight = np.r_[0, np.ones(160), np.zeros(6)]
     params = {"covariance_type": family.name, "random_state": 0}
     some, few = GaussianMixture(2, **params).fit(X, sample_weight=weight), GaussianMixture(2, **params).fit(two_groups)
     np.testing.assert_allclose(some.means_, few.means_, rtol=1e-9)

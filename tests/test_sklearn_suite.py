@@ -81,5 +81,5 @@ def test_common_n_components_greater_than_n_samples():
 
 
 def test_the_suite_is_there():
-    """The names above still exist: a renamed test would otherwise drop out, or come in, unseen."""
+    """The names above still exist, so that the lists cannot outlive what they name."""
     assert set(dir(_suite)) >= _PRIVATE | set(_EXPECTED_TO_FAIL)

@@ -7,6 +7,7 @@ adds its name, its shape, its parameter count, and how its whitener is shown to 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -152,9 +153,7 @@ class Family(ABC):
         closed_forms.move_origin(
             self.blank(*origin.shape), statistics.origin, origin, statistics.mass, deviation, scatter
         )
-        return SufficientStatistics(
-            origin, statistics.mass, deviation, scatter, statistics.log_evidence, statistics.weight
-        )
+        return replace(statistics, origin=origin, deviation=deviation, scatter=scatter)
 
     def centred(self, statistics: SufficientStatistics) -> Array:
         """Return the scatter about the components' own means."""

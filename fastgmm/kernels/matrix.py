@@ -98,7 +98,7 @@ def whiten_row(w, i, u, n, z0):
 def whitened_square(w, u, n, z, distance):
     """Overwrite distance[:n] with the squared norms of the columns of w u; `z` is scratch of 4 rows.
 
-    The blocks on the diagonal are half the work at D = 16: their rows are squared without being stored.
+    The blocks on the diagonal are two in five at D = 16: their rows are squared without being stored.
     """
     n_features = w.shape[0]
     whole = n_features - n_features % 4

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from fastgmm._version import __version__
 
 if TYPE_CHECKING:
-    from fastgmm.estimators import GaussianMixture
+    from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from fastgmm.statistics import SufficientStatistics
 
 _HOMES = {
+    "BayesianGaussianMixture": "fastgmm.estimators",
     "GaussianMixture": "fastgmm.estimators",
     "SufficientStatistics": "fastgmm.statistics",
 }
 
-__all__ = ["GaussianMixture", "SufficientStatistics", "__version__"]
+__all__ = ["BayesianGaussianMixture", "GaussianMixture", "SufficientStatistics", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

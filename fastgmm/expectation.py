@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
-from fastgmm.families import FAMILIES, Family
+from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -103,7 +103,7 @@ class Expectation:
         where a squared distance overflows.
         """
         origin = density.mean if origin is None else _kernel_array(origin, np.float64)
-        total = self._total_scatter() if self._family.uses_total and mode == kernels.SOFT else None
+        total = self.total() if self._family.uses_total and mode == kernels.SOFT else None
         statistics = self._sweep(density, origin, mode, labels, responsibilities, total is None)
         if total is not None:
             completed = _complete(self._family, statistics, total)
@@ -112,9 +112,7 @@ class Expectation:
                 statistics = self._sweep(density, origin, mode, labels, responsibilities, True)
             else:
                 statistics = completed
-        if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
-            refuse_far_rows(density, self._X, self._n_threads, self._sample_weight)
-            raise ValueError(OVERFLOW)
+        self._require_finite(density, statistics)
         return statistics
 
     def _sweep(
@@ -182,17 +180,25 @@ class Expectation:
             array[...] = 0.0
         return *accumulators, ones
 
-    def _total_scatter(self) -> SufficientStatistics:
-        """Return the statistics of all rows as one full component about their mean; computed once."""
-        if self._total is None:
-            whole = Expectation(FAMILIES["full"], self._X, self._sample_weight, self._n_threads)
+    def total(self) -> SufficientStatistics:
+        """Return the statistics of all rows as one component of the family, about their mean; computed once."""
+        total = self._total
+        if total is None:
             start = 0 if self._sample_weight is None else int(np.argmax(self._sample_weight > 0))
-            first = np.asarray(self._X[start : start + 1], np.float64)
+            origin = np.asarray(self._X[start : start + 1], np.float64)
             for _ in range(2):
-                density = FAMILIES["full"].isotropic(first, 0.0)
-                self._total = whole(density, mode=kernels.LABELLED, labels=np.broadcast_to(np.int64(0), len(self._X)))
-                first = self._total.mean
-        return self._total  # type: ignore[return-value]
+                density = self._family.isotropic(origin, 0.0)
+                zeros = np.broadcast_to(np.int64(0), len(self._X))
+                total = self._sweep(density, origin, kernels.LABELLED, zeros, None, True)
+                origin = total.mean
+                self._require_finite(density, total)
+            self._total = total
+        return total  # type: ignore[return-value]
+
+    def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
+        if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
+            refuse_far_rows(density, self._X, self._n_threads, self._sample_weight)
+            raise ValueError(OVERFLOW)
 
 
 def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None, sample_weight: Array | None = None) -> None:
@@ -218,14 +224,14 @@ def _complete(
     sum_k sum_n w r (x - o_k)(x - o_k)^T = T - sum_k (d_k a_k^T + a_k d_k^T) - sum_k n_k a_k a_k^T with a_k = o_k - c,
     for T the total scatter about c, and mass n_k and deviation d_k about the origin o_k.
     """
-    shifted = replace(statistics, mass=-statistics.mass, deviation=-statistics.deviation, scatter=total.scatter[0])
+    shifted = replace(statistics, mass=-statistics.mass, deviation=-statistics.deviation, scatter=total.scatter)
     scatter = family.recentre(shifted, np.broadcast_to(total.mean, statistics.origin.shape)).scatter
     # In the metric of the result, so that no direction hides: how many times larger is what was subtracted from?
     try:
         factor = np.linalg.cholesky(scatter)
     except np.linalg.LinAlgError:
         return None
-    ratio = np.linalg.solve(factor, np.linalg.solve(factor, total.scatter[0]).T)
+    ratio = np.linalg.solve(factor, np.linalg.solve(factor, total.scatter).T)
     if not np.diag(ratio).max() < _MOST_CANCELLED:
         return None
     return replace(statistics, scatter=scatter)

@@ -11,7 +11,10 @@ from fastgmm.statistics import SufficientStatistics
 
 
 class Rule(Protocol):
-    """What the loop needs of an update rule."""
+    """What the loop and the seeding need of an update rule."""
+
+    #: Whether seeded components that are too thin for a covariance need pseudo-rows.
+    smooths_seeds: bool
 
     def density(self, state: Any) -> Any:
         """Return the density of a state."""
@@ -21,6 +24,9 @@ class Rule(Protocol):
 
     def bound(self, state: Any, statistics: SufficientStatistics) -> float:
         """Return the bound of the state that made the statistics."""
+
+    def progress(self, state: Any, statistics: SufficientStatistics, successor: Any) -> float:
+        """Return the bound that the stopping rule watches, for an update from `state` to `successor`."""
 
 
 class Source(Protocol):
@@ -34,7 +40,7 @@ class Source(Protocol):
 class FitResult:
     """Where a fit ended: the state, its bound, and the bound after each update (`bounds[-1] == bound`).
 
-    `previous_bound` is that of the state before: what a fit that goes on from here compares with.
+    `previous_bound` is the progress of the last update: what a fit that goes on from here compares with.
     """
 
     state: Any
@@ -63,11 +69,11 @@ def fit_loop(
     previous_bound: float = -math.inf,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> FitResult:
-    """Iterate from `state`: collect, update, and stop where the collected bound rose by less than `tol`.
+    """Iterate from `state`: collect, update, and stop where the rule's progress rose by less than `tol`.
 
     At most `max_iter` updates, each of one pass over the data, and a pass at the end so that the bound reported is that
-    of the state returned. ``callback(iteration, bound, change)`` is called after each update with the bound that it
-    started from and the change that the update before had made. Scikit-learn counts and stops in the same way.
+    of the state returned. ``callback(iteration, progress, change)`` is called after each update; `previous_bound` is
+    the progress to compare the first one with. Scikit-learn counts and stops in the same way.
     """
     bounds: list[float] = []
     converged = False
@@ -76,13 +82,15 @@ def fit_loop(
     bound = rule.bound(state, statistics)
     while n_iter < max_iter and not converged:
         density = rule.density(state)
-        state = updated(rule, lambda origin, density=density: source.collect(density, origin), statistics)
+        successor = updated(rule, lambda origin, density=density: source.collect(density, origin), statistics)
         n_iter += 1
-        change = bound - previous_bound
+        progress = rule.progress(state, statistics, successor)
+        change = progress - previous_bound
         converged = abs(change) < tol
         if callback is not None:
-            callback(n_iter, bound, change)
-        previous_bound = bound
+            callback(n_iter, progress, change)
+        previous_bound = progress
+        state = successor
         statistics = source.collect(rule.density(state))
         bound = rule.bound(state, statistics)
         bounds.append(bound)

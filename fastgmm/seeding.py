@@ -80,7 +80,7 @@ def seed(
     spread = float(np.abs(centred).max()) or 1.0
     if not np.isfinite(float(weight.sum()) * spread * spread):
         raise ValueError(OVERFLOW)
-    smooth = False
+    nearest = False
     if labels is not None or responsibilities is not None or (means is None and method == "random"):
         density = family.isotropic(np.repeat(middle[None], n_components, axis=0), 1.0)
         if labels is not None:
@@ -99,14 +99,15 @@ def seed(
             )
         density = family.isotropic(means, 1.0 / max(spread, _NARROWEST))
         assignment = {"mode": kernels.HARD}
-        smooth = True
+        nearest = True
 
     def collect(origin: Array | None = None) -> SufficientStatistics:
         statistics = source.collect(density, origin, **assignment)
         return _smoothed(family, statistics, centred, weight) if smooth else statistics
 
+    smooth = nearest and rule.smooths_seeds
     statistics = collect()
-    if not smooth:
+    if not nearest:
         # Moments about the middle of all rows would cost components that are narrow in some direction their digits.
         statistics = collect(statistics.mean)
     return updated(rule, collect, statistics)

@@ -54,6 +54,7 @@ def require_finite(array: NDArray, name: str) -> None:
     """Raise ValueError, with the first place, where a value is NaN or infinite."""
     if array.dtype.kind != "f" or array.size == 0:
         return
+    array = np.atleast_1d(array)
     step = max(1, _FINITE_BLOCK // max(1, array[0].size)) if array.ndim > 1 else _FINITE_BLOCK
     for start in range(0, len(array), step):
         block = array[start : start + step]
@@ -240,7 +241,7 @@ def _shaped(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
     if array.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
     require_finite(array, name)
-    return np.ascontiguousarray(array, np.float64)
+    return np.asarray(array, np.float64, order="C")
 
 
 def check_weights(weights: ArrayLike, n_components: int) -> Array:
@@ -264,7 +265,16 @@ def check_means(means: ArrayLike, n_components: int, n_features: int) -> Array:
 
 def check_covariances(value: ArrayLike, family: Family, n_components: int, n_features: int, what: str) -> Array:
     """Return covariances or precisions (`what` names them), of the family's shape and positive (definite)."""
-    array = _shaped(value, family.shape(n_components, n_features), f"{family.name} {what}")
+    return _positive(value, family, family.shape(n_components, n_features), what)
+
+
+def check_covariance_prior(value: ArrayLike, family: Family, n_features: int) -> Array:
+    """Return the prior scale of one component's covariance: (D, D), (D,) for diag, () for spherical; positive."""
+    return _positive(value, family, family.block_shape(n_features), "covariance_prior")
+
+
+def _positive(value: ArrayLike, family: Family, shape: tuple[int, ...], what: str) -> Array:
+    array = _shaped(value, shape, f"{family.name} {what}")
     if family.has_matrices:
         symmetric = np.allclose(array, np.swapaxes(array, -1, -2), rtol=1e-5, atol=0)
         if not symmetric or not np.all(np.linalg.eigvalsh(array) > 0.0):
@@ -272,6 +282,48 @@ def check_covariances(value: ArrayLike, family: Family, n_components: int, n_fea
     elif not np.all(array > 0.0):
         raise ValueError(f"'{family.name} {what}' should be positive")
     return array
+
+
+def check_mean_prior(value: ArrayLike, n_features: int) -> Array:
+    """Return the prior mean, (D,)."""
+    return _shaped(value, (n_features,), "mean_prior")
+
+
+def check_above(value: ArrayLike, shape: tuple[int, ...], low: float, name: str) -> Array:
+    """Return finite numbers above `low`: an array of the shape, or one number for all of it."""
+    array = as_array(value, name)
+    array = np.full(shape, float(array)) if array.ndim == 0 else _shaped(array, shape, name)
+    require_finite(array, name)
+    if not np.all(array > low):
+        raise ValueError(f"{name} must be above {low:g}, got {array.min():g}.")
+    return array
+
+
+def check_degrees_of_freedom_prior(value: float | None, dimension: int) -> float:
+    """Return the prior's degrees of freedom: above a Wishart block's dimension minus 1, by default the dimension."""
+    if value is None:
+        return float(dimension)
+    if not value > dimension - 1:
+        raise ValueError(
+            f"The parameter 'degrees_of_freedom_prior' should be greater than {dimension - 1}, but got {value:.3f}."
+        )
+    return float(value)
+
+
+def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
+    """ValueError unless the value is one of the choices."""
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def check_optional_positive(params: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    """ValueError where a parameter is neither None nor a finite number above 0."""
+    for name in names:
+        value = params[name]
+        if value is not None:
+            _number(name, value, numbers.Real, 0)
+            if value == 0:
+                raise ValueError(f"{name} must be a float in the range (0, inf), got {value!r}.")
 
 
 def check_assignment(

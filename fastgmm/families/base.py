@@ -100,6 +100,24 @@ class Family(ABC):
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return noise (n, D) of identity covariance turned into noise of component k's covariance."""
 
+    def block_shape(self, n_features: int) -> tuple[int, ...]:
+        """Return the shape of the covariance of one component."""
+        return self.shape(1, n_features)[1:]
+
+    def select(self, array: Array, components: NDArray[np.int64]) -> Array:
+        """Return what belongs to the given components, in that order, of a scatter, covariance or whitener."""
+        return np.ascontiguousarray(array[components])
+
+    def reordered(self, statistics: SufficientStatistics, components: NDArray[np.int64]) -> SufficientStatistics:
+        """Return the statistics with the components in the given order."""
+        return replace(
+            statistics,
+            origin=statistics.origin[components],
+            mass=statistics.mass[components],
+            deviation=statistics.deviation[components],
+            scatter=self.select(statistics.scatter, components),
+        )
+
     def mirror(self, scatter: Array) -> Array:
         """Return the scatter with its upper triangle filled from the lower; scatters without one as they are."""
         return scatter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgmm.families.base import Array, MatrixFamily
 from fastgmm.kernels.densities import TiedDensity
@@ -18,6 +19,14 @@ class Tied(MatrixFamily):
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return (D, D)."""
         return n_features, n_features
+
+    def block_shape(self, n_features: int) -> tuple[int, ...]:
+        """Return (D, D)."""
+        return n_features, n_features
+
+    def select(self, array: Array, components: NDArray[np.int64]) -> Array:
+        """Return the array, which belongs to all components."""
+        return array
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Return D (D + 1) / 2."""

@@ -4,7 +4,7 @@ Depends on numpy and numba alone; other packages may import it without pulling i
 called inside your own ``@njit`` and ``prange`` code; :data:`collect` and :data:`score` are the parallel drivers.
 """
 
-from fastgmm.kernels import diag, full, spherical, tied  # noqa: F401  (register their bodies with the contract)
+from fastgmm.kernels import diag, full, spherical, student, tied  # noqa: F401  (register their bodies with the contract)
 from fastgmm.kernels._compile import SOURCE_HASH, Driver
 from fastgmm.kernels.blocks import (
     GIVEN,
@@ -25,9 +25,18 @@ from fastgmm.kernels.blocks import (
     tile_rows,
 )
 from fastgmm.kernels.closed_forms import centre, divide_by_pool, maximise, move_origin, set_density, set_log_scale
+from fastgmm.kernels.conjugate import (
+    Posterior,
+    Prior,
+    condition,
+    divergence,
+    expected_log_joint,
+    set_expected_log_scale,
+)
 from fastgmm.kernels.contract import (
     accumulate_tile,
     distance_tile,
+    inner,
     log_determinant,
     pool,
     prepare,
@@ -35,11 +44,14 @@ from fastgmm.kernels.contract import (
     regularise,
     variance,
     whiten,
+    wishart,
     workspace,
 )
 from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity, TiedDensity
-from fastgmm.kernels.triangular import cholesky, invert_lower, whiten_matrix
-from fastgmm.kernels.vector_math import vector_exp, vector_log
+from fastgmm.kernels.special import digamma, log_gamma, log_multi_gamma, multi_digamma
+from fastgmm.kernels.student import StudentDensity, StudentProductDensity
+from fastgmm.kernels.triangular import cholesky, invert_lower, whiten_matrix, whitened_trace
+from fastgmm.kernels.vector_math import vector_exp, vector_log, vector_log1p
 
 __all__ = [
     "GIVEN",
@@ -51,7 +63,11 @@ __all__ = [
     "DiagDensity",
     "Driver",
     "FullDensity",
+    "Posterior",
+    "Prior",
     "SphericalDensity",
+    "StudentDensity",
+    "StudentProductDensity",
     "TiedDensity",
     "accumulate_rows",
     "accumulate_tile",
@@ -59,16 +75,24 @@ __all__ = [
     "centre",
     "cholesky",
     "collect",
+    "condition",
+    "digamma",
     "distance_tile",
+    "divergence",
     "divide_by_pool",
+    "expected_log_joint",
     "exponentiate_tile",
     "first_maximum_tile",
+    "inner",
     "invert_lower",
     "lane_count",
     "log_determinant",
     "log_evidence_tile",
+    "log_gamma",
+    "log_multi_gamma",
     "maximise",
     "move_origin",
+    "multi_digamma",
     "pack_tile",
     "peak_tile",
     "pool",
@@ -78,12 +102,16 @@ __all__ = [
     "score",
     "score_rows",
     "set_density",
+    "set_expected_log_scale",
     "set_log_scale",
     "tile_rows",
     "variance",
     "vector_exp",
     "vector_log",
+    "vector_log1p",
     "whiten",
     "whiten_matrix",
+    "whitened_trace",
+    "wishart",
     "workspace",
 ]

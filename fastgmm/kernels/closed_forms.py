@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import entry
+from fastgmm.kernels._compile import entry, kernel
 
 #: Status of :func:`maximise` and :func:`set_density`: fine, a covariance is not positive definite, or the moments were
 #: taken so far from the new means that the covariances lost their digits (collect again about the new means).
@@ -82,28 +82,47 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
             density.mean[k, d] = origin[k, d] + shift
     centre(density, mass, deviation, covariance)
     pool = contract.pool(density, mass)
-    collapsed = -1
-    for k in range(n_components):
-        spread = 0.0
-        floor = 0.0
-        for d in range(n_features):
-            resolution = _RESOLUTION * density.mean[k, d]
-            spread += contract.variance(density, covariance, k, d)
-            floor += resolution * resolution
-        behind = pool[min(k, pool.size - 1)]
-        for d in range(n_features):
-            # A shift of a few units in the last place is no loss: nothing finer could be had.
-            about_origin = contract.variance(density, scatter, k, d)
-            cancelled = contract.variance(density, covariance, k, d) < _CANCELLED * about_origin
-            if cancelled and not final and about_origin > 1e4 * floor * behind:
-                return LOST_DIGITS, k
-        if reg_covar == 0.0 and spread <= max(floor, _SMALLEST) * behind and collapsed < 0:
-            collapsed = k
-    if collapsed >= 0:
-        return COLLAPSED, collapsed
+    if not final:
+        lost = component_of_lost_digits(density, pool, scatter, covariance)
+        if lost >= 0:
+            return LOST_DIGITS, lost
+    if reg_covar == 0.0:
+        for k in range(n_components):
+            spread = 0.0
+            for d in range(n_features):
+                spread += contract.variance(density, covariance, k, d)
+            if spread <= max(_floor(density, k), _SMALLEST) * pool[min(k, pool.size - 1)]:
+                return COLLAPSED, k
     divide_by_pool(density, mass, covariance)
     contract.regularise(density, covariance, reg_covar)
     return set_density(density, weights, covariance)
+
+
+@kernel
+def _floor(density, k):
+    """Return the squared length of what rounding may move the mean of component k by."""
+    floor = 0.0
+    for d in range(density.mean.shape[1]):
+        resolution = _RESOLUTION * density.mean[k, d]
+        floor += resolution * resolution
+    return floor
+
+
+@kernel
+def component_of_lost_digits(density, pool, scatter, centred):
+    """Return the first component with a variance in `centred` that cancelled too far from that in `scatter`, or -1.
+
+    Both are sums over rows, of weight `pool` for each block; the new means are in `density`.
+    """
+    n_components, n_features = density.mean.shape
+    for k in range(n_components):
+        least = 1e4 * _floor(density, k) * pool[min(k, pool.size - 1)]
+        for d in range(n_features):
+            # A shift of a few units in the last place is no loss: nothing finer could be had.
+            about_origin = contract.variance(density, scatter, k, d)
+            if contract.variance(density, centred, k, d) < _CANCELLED * about_origin and about_origin > least:
+                return k
+    return -1
 
 
 @entry

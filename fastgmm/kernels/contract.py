@@ -64,3 +64,13 @@ def whiten(density, covariance):
 @dispatched
 def log_determinant(density, k):
     """Return the logarithm of the determinant of component k's whitener."""
+
+
+@dispatched
+def wishart(density):
+    """Return (dimension, count): the dimension of a Wishart block, and how many blocks share an entry of the pool."""
+
+
+@dispatched
+def inner(density, scatter):
+    """Return the sum over all blocks of the inner products of the precisions (whitener squared) with `scatter`."""

@@ -140,3 +140,17 @@ def _log_determinant(density, k):
     for j in range(density.mean.shape[1]):
         s += np.log(density.whitener[k, j])
     return s
+
+
+@contract.wishart.register(DiagDensity)
+def _wishart(density):
+    return 1, density.mean.shape[1]
+
+
+@contract.inner.register(DiagDensity)
+def _inner(density, scatter):
+    total = 0.0
+    for k in range(scatter.shape[0]):
+        for j in range(scatter.shape[1]):
+            total += density.whitener[k, j] * scatter[k, j] * density.whitener[k, j]
+    return total

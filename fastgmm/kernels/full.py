@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgmm.kernels import contract, matrix
 from fastgmm.kernels.densities import FullDensity
-from fastgmm.kernels.triangular import whiten_matrix
+from fastgmm.kernels.triangular import whiten_matrix, whitened_trace
 
 
 @contract.workspace.register(FullDensity)
@@ -75,3 +75,16 @@ def _whiten(density, covariance):
 @contract.log_determinant.register(FullDensity)
 def _log_determinant(density, k):
     return matrix.log_diagonal(density.whitener[k])
+
+
+@contract.wishart.register(FullDensity)
+def _wishart(density):
+    return density.mean.shape[1], 1
+
+
+@contract.inner.register(FullDensity)
+def _inner(density, scatter):
+    total = 0.0
+    for k in range(scatter.shape[0]):
+        total += whitened_trace(density.whitener[k], scatter[k])
+    return total

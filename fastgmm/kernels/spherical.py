@@ -85,3 +85,16 @@ def _whiten(density, covariance):
 @contract.log_determinant.register(SphericalDensity)
 def _log_determinant(density, k):
     return density.mean.shape[1] * np.log(density.whitener[k])
+
+
+@contract.wishart.register(SphericalDensity)
+def _wishart(density):
+    return 1, 1
+
+
+@contract.inner.register(SphericalDensity)
+def _inner(density, scatter):
+    total = 0.0
+    for k in range(scatter.shape[0]):
+        total += density.whitener[k] * scatter[k] * density.whitener[k]
+    return total

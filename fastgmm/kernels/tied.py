@@ -10,7 +10,7 @@ import numpy as np
 
 from fastgmm.kernels import contract, matrix
 from fastgmm.kernels.densities import TiedDensity
-from fastgmm.kernels.triangular import whiten_matrix
+from fastgmm.kernels.triangular import whiten_matrix, whitened_trace
 
 
 @contract.workspace.register(TiedDensity)
@@ -101,3 +101,13 @@ def _whiten(density, covariance):
 @contract.log_determinant.register(TiedDensity)
 def _log_determinant(density, k):
     return matrix.log_diagonal(density.whitener)
+
+
+@contract.wishart.register(TiedDensity)
+def _wishart(density):
+    return density.mean.shape[1], 1
+
+
+@contract.inner.register(TiedDensity)
+def _inner(density, scatter):
+    return whitened_trace(density.whitener, scatter)

@@ -60,3 +60,17 @@ def whiten_matrix(covariance, whitener):
         return False
     invert_lower(factor, whitener)
     return True
+
+
+@kernel
+def whitened_trace(whitener, scatter):
+    """Return the trace of A S A^T, the inner product of A^T A with S, for lower triangular A. Thread-safe."""
+    n = scatter.shape[0]
+    total = 0.0
+    for i in range(n):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(i + 1):
+                s += scatter[j, m] * whitener[i, m]
+            total += whitener[i, j] * s
+    return total

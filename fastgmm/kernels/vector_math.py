@@ -61,3 +61,12 @@ def vector_log(x):
     half_square = 0.5 * f * f
     n = np.float64(k)
     return n * _LN2_HIGH - ((half_square - (s * (half_square + (even + odd)) + n * _LN2_LOW)) - f)
+
+
+@exact_kernel
+def vector_log1p(x):
+    """Return log(1 + x) for x >= 0, within 2 ulp, also where 1 + x rounds x away; infinity for infinity."""
+    # What the rounding of 1 + x lost, relative to it, is added back: log(u (1 + c / u)) = log(u) + c / u.
+    u = 1.0 + x
+    value = vector_log(u) + (x - (u - 1.0)) / u
+    return value if u < np.inf else np.inf

@@ -1,5 +1,22 @@
 """Update rules: what turns sufficient statistics into the next state."""
 
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood
+from fastgmm.rules.variational import (
+    VariationalBayes,
+    VariationalPosterior,
+    expected_density,
+    expected_weights,
+    make_prior,
+    predictive_density,
+)
 
-__all__ = ["GaussianParameters", "MaximumLikelihood"]
+__all__ = [
+    "GaussianParameters",
+    "MaximumLikelihood",
+    "VariationalBayes",
+    "VariationalPosterior",
+    "expected_density",
+    "expected_weights",
+    "make_prior",
+    "predictive_density",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
@@ -32,6 +33,9 @@ class GaussianParameters:
 class MaximumLikelihood:
     """Expectation maximisation. The bound is a row's weighted mean log-likelihood; it never falls (reg_covar 0)."""
 
+    #: Seeded components that are too thin for a covariance need pseudo-rows.
+    smooths_seeds = True
+
     def __init__(self, family: Family, reg_covar: float) -> None:
         self.family = family
         self.reg_covar = reg_covar
@@ -54,3 +58,7 @@ class MaximumLikelihood:
     def bound(self, state: GaussianParameters, statistics: SufficientStatistics) -> float:
         """Return the mean log-likelihood of a row of weight 1 under the state that made the statistics, in nat."""
         return statistics.log_evidence / statistics.weight
+
+    def progress(self, state: GaussianParameters, statistics: SufficientStatistics, successor: Any) -> float:
+        """Return the bound that the update started from, as scikit-learn's stopping rule does."""
+        return self.bound(state, statistics)

@@ -30,6 +30,10 @@ class MemorySource:
         """Return the statistics of all rows; arguments as of ``Expectation.__call__``."""
         return self._expectation(density, origin, **assignment)
 
+    def total(self) -> SufficientStatistics:
+        """Return the statistics of all rows as one component of the family, about their mean; computed once."""
+        return self._expectation.total()
+
     def sample(self, n_rows: int, random_state: Any) -> tuple[Array, Array]:
         """Return at most `n_rows` different rows of positive weight, as float64 in order, and their weights.
 

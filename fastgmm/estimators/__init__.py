@@ -1,0 +1,6 @@
+"""The estimators: scikit-learn's interface in front of the package."""
+
+from fastgmm.estimators.bayesian import BayesianGaussianMixture
+from fastgmm.estimators.gaussian import GaussianMixture
+
+__all__ = ["BayesianGaussianMixture", "GaussianMixture"]

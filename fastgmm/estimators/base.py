@@ -1,0 +1,371 @@
+"""What the estimators share: scikit-learn's interface in front of sources, rules and the loop."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import exceptions, validation
+from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.expectation import Scores, row_type
+from fastgmm.families import Family
+from fastgmm.interface import Interface
+from fastgmm.kernels import Density
+from fastgmm.loop import FitResult, fit_loop
+from fastgmm.seeding import METHODS, seed
+from fastgmm.sources import MemorySource
+from fastgmm.statistics import Array
+
+Callback = Callable[[int, int, float, float], Any]
+
+
+class Mixture(Interface, ABC):
+    """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
+
+    #: Whether a fit is the same for weights on any scale, so that tiny or huge ones may be brought near 1.
+    _any_weight_scale: ClassVar[bool]
+
+    n_components: int
+    covariance_type: str | Family
+    tol: float
+    reg_covar: float
+    max_iter: int
+    n_init: int
+    init_params: Any
+    means_init: ArrayLike | None
+    random_state: Any
+    warm_start: bool
+    verbose: int
+    verbose_interval: int
+    n_threads: int | None
+
+    weights_: NDArray
+    means_: NDArray
+    covariances_: NDArray
+    precisions_: NDArray
+    precisions_cholesky_: NDArray
+    converged_: bool
+    n_iter_: int
+    lower_bound_: float
+    lower_bounds_: list[float]
+    n_features_in_: int
+    feature_names_in_: NDArray
+    _previous_bound: float
+    _fitted_family: Family
+
+    def _goes_on(self) -> bool:
+        """Return whether a fit starts from the fitted attributes."""
+        return bool(self.warm_start) and hasattr(self, "converged_")
+
+    def _check_parameters(self) -> None:
+        validation.check_parameters(self.get_params(), METHODS)
+
+    @abstractmethod
+    def _rule(self, source: MemorySource) -> Any:
+        """Return the update rule for the rows of a source."""
+
+    @abstractmethod
+    def _starter(self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any) -> Callable[[], Any]:
+        """Return a function that makes a start, having checked every explicit part of it."""
+
+    @abstractmethod
+    def _state(self, rule: Any) -> Any:
+        """Return the rule's state that the fitted attributes describe."""
+
+    @abstractmethod
+    def _attributes(self, rule: Any, state: Any) -> tuple[dict[str, NDArray], dict[str, Any]]:
+        """Return fitted attributes of a state: those in the type of X, precisions left out, and the others."""
+
+    @abstractmethod
+    def _density(self) -> Density:
+        """Return what rows are scored with."""
+
+    def fit(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
+    ) -> Any:
+        """Fit the mixture to the rows of X and return self.
+
+        Parameters
+        ----------
+        X : (N, D) array-like of finite numbers, N >= 2 and N >= n_components
+        y : ignored
+        sample_weight : (N,) array-like >= 0, optional
+            A row of weight w counts as w copies.
+        callback : callable, optional
+            Called as ``callback(restart, iteration, bound, change)`` after each iteration.
+
+        Raises ValueError for bad input, and where in every start the covariance of a component collapses (the message
+        names it). Warns ConvergenceWarning where `max_iter` ended the best start. An exception, Ctrl-C included,
+        leaves the estimator as it was.
+        """
+        self._fit(X, sample_weight, callback)
+        return self
+
+    def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Fit the mixture and return the labels (N,) of X; arguments as of ``fit``."""
+        rows = self._fit(X, sample_weight, None)
+        return Scores(self._density(), rows, self.n_threads, labels=True).labels
+
+    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> NDArray:
+        self._check_parameters()
+        family = validation.check_family(self.covariance_type)
+        names = validation.feature_names(X)
+        rows = validation.check_rows(X, type(self).__name__, minimum=2)
+        weight = validation.check_sample_weight(sample_weight, len(rows))
+        n_samples = len(rows) if weight is None else int(np.count_nonzero(weight))
+        if n_samples < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"n_samples = {n_samples}" + ("" if weight is None else " (rows of positive weight)")
+            )
+        random_state = validation.check_random_state(self.random_state)
+        if self._any_weight_scale:
+            weight = validation.scaled_weight(weight)[0]
+        source = MemorySource(family, rows, weight, self.n_threads)
+        rule = self._rule(source)
+        warm = self._goes_on()
+        start = self._warm_state(rule, rows.shape[1]) if warm else None
+        begin = self._starter(rule, source, rows, random_state)
+        best: FitResult | None = None
+        collapsed: list[CollapsedComponentError] = []
+        n_init = 1 if warm else self.n_init
+        for restart in range(n_init):
+            report = _Report(restart, self.verbose, self.verbose_interval, callback)
+            try:
+                state = begin() if start is None else start
+                result = fit_loop(
+                    rule,
+                    source,
+                    state,
+                    tol=self.tol,
+                    max_iter=self.max_iter,
+                    previous_bound=self._previous_bound if warm else -math.inf,
+                    callback=report.iteration,
+                )
+            except CollapsedComponentError as error:
+                report.failed()
+                collapsed.append(error)
+                continue
+            if self.max_iter > 0:
+                report.end(result)
+            if best is None or result.bound > best.bound:
+                best = result
+        if best is None:
+            raise collapsed[0]
+        # Warnings first: where they are errors, nothing may have changed.
+        if collapsed:
+            warnings.warn(
+                f"{len(collapsed)} of {n_init} starts were left out, because a component collapsed: increase "
+                "reg_covar or decrease n_components.",
+                exceptions.ConvergenceWarning,
+                stacklevel=3,
+            )
+        if not best.converged and self.max_iter > 0:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, or increase "
+                "max_iter, tol, or check for degenerate data.",
+                exceptions.ConvergenceWarning,
+                stacklevel=3,
+            )
+        self._keep(rule, best, row_type(rows), names)
+        return rows
+
+    def _seed(self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any, means: Array | None) -> Any:
+        """Return a start by `init_params`; where that is a method, from the rows nearest to `means` if given."""
+        by_name = isinstance(self.init_params, str)
+        labels = responsibilities = None
+        if not by_name:
+            labels, responsibilities = validation.check_assignment(
+                self.init_params, len(rows), self.n_components, random_state, rows
+            )
+        return seed(
+            rule,
+            source,
+            self.n_components,
+            random_state,
+            self.init_params if by_name else "",
+            means=means if by_name else None,
+            labels=labels,
+            responsibilities=responsibilities,
+        )
+
+    def _warm_state(self, rule: Any, n_features: int) -> Any:
+        shape = (self.n_components, n_features)
+        fitted = self._family()
+        if self.means_.shape != shape or fitted != rule.family:
+            raise ValueError(
+                "warm_start needs parameters of the same shape: the fitted model has "
+                f"{self.means_.shape[0]} components of {self.means_.shape[1]} features, covariance {fitted.name!r}; "
+                f"this fit {shape[0]} of {shape[1]}, covariance {rule.family.name!r}. Set warm_start=False to start "
+                "anew."
+            )
+        return self._state(rule)
+
+    def _keep(self, rule: Any, result: FitResult, dtype: type, names: NDArray | None) -> None:
+        arrays, others = self._attributes(rule, result.state)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            rounded: dict[str, NDArray] = {name: array.astype(dtype) for name, array in arrays.items()}
+            for kind in (arrays, rounded):
+                kind["precisions_"] = rule.family.precisions(kind["precisions_cholesky_"])
+        # Outside the range of float32 the attributes stay float64.
+        if all(np.isfinite(array).all() for array in rounded.values()) and rounded["covariances_"].any():
+            arrays = rounded
+        fitted = (
+            arrays
+            | others
+            | {
+                "converged_": result.converged,
+                "n_iter_": result.n_iter,
+                "lower_bound_": result.bound,
+                "lower_bounds_": result.bounds,
+                "n_features_in_": result.state.means.shape[1],
+                "_previous_bound": result.previous_bound,
+                "_fitted_family": rule.family,
+            }
+        )
+        if names is not None:
+            fitted["feature_names_in_"] = names
+        else:
+            self.__dict__.pop("feature_names_in_", None)
+        # At once: an interrupt between two attributes would leave a mixture of two models.
+        self.__dict__.update(fitted)
+
+    def _family(self) -> Family:
+        """Return the family of the fitted attributes, whatever `covariance_type` has been set to since."""
+        family = self.__dict__.get("_fitted_family") or validation.check_family(self.covariance_type)
+        shape = family.shape(*self.means_.shape)
+        if np.shape(self.precisions_cholesky_) != shape:
+            raise ValueError(
+                f"precisions_cholesky_ should have the shape {shape} of covariance {family.name!r}, but has "
+                f"{np.shape(self.precisions_cholesky_)}"
+            )
+        return family
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "means_"):
+            raise validation.not_fitted(type(self).__name__)
+
+    def _rows(self, X: ArrayLike) -> NDArray:
+        self._require_fitted()
+        validation.check_feature_names(getattr(self, "feature_names_in_", None), X, type(self).__name__)
+        rows = validation.check_rows(X, type(self).__name__)
+        validation.check_n_features(rows, self.means_.shape[1], type(self).__name__)
+        return rows
+
+    def _scores(self, X: ArrayLike, density: Density | None = None, **wanted: Any) -> Scores:
+        rows = self._rows(X)
+        return Scores(self._density() if density is None else density, rows, self.n_threads, **wanted)
+
+    def _totals(self, X: ArrayLike, sample_weight: ArrayLike | None, density: Density | None = None) -> _Totals:
+        rows = self._rows(X)
+        weight, exponent = validation.scaled_weight(validation.check_sample_weight(sample_weight, len(rows)))
+        law = self._density() if density is None else density
+        scores = Scores(law, rows, self.n_threads, sums=True, sample_weight=weight)
+        return _Totals(scores.sum_evidence, scores.sum_peak, scores.weight, exponent)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the most probable component of each row of X (N, D), as labels (N,)."""
+        return self._scores(X, labels=True).labels
+
+    def predict_proba(self, X: ArrayLike) -> NDArray:
+        """Return the posterior probability of each component for each row of X (N, D), as (N, K)."""
+        return self._scores(X, responsibilities=True).responsibilities
+
+    def score_samples(self, X: ArrayLike) -> NDArray:
+        """Return the log-density (nat) of each row of X (N, D), as (N,)."""
+        return self._scores(X, evidence=True).evidence
+
+    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the mean log-density (nat) of the rows of X (N, D); with weights (N,), the weighted mean."""
+        totals = self._totals(X, sample_weight)
+        return totals.evidence / totals.weight
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
+        """Return `n_samples` rows (n, D) drawn from the mixture, grouped by component, and their labels (n,).
+
+        `random_state` defaults to the estimator's own.
+        """
+        return self._draw(n_samples, random_state, lambda k, noise, generator: noise)
+
+    def _draw(
+        self, n_samples: int, random_state: Any, shape: Callable[[int, Array, Any], Array]
+    ) -> tuple[NDArray, NDArray[np.int64]]:
+        """Return rows and labels of a sample, with ``shape(k, noise, generator)`` applied to standard normal noise."""
+        self._require_fitted()
+        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        random_state = validation.check_random_state(self.random_state if random_state is None else random_state)
+        family = self._family()
+        weights = self.weights_.astype(np.float64)
+        counts = random_state.multinomial(n_samples, weights / weights.sum())
+        whitener = family.whitener(self.precisions_cholesky_)
+        n_features = self.means_.shape[1]
+        X = np.vstack(
+            [
+                self.means_[k]
+                + family.colour(whitener, k, shape(k, random_state.standard_normal((count, n_features)), random_state))
+                for k, count in enumerate(counts)
+            ]
+        )
+        return X, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+
+
+class _Totals(NamedTuple):
+    """Weighted sums over rows, with the weights in units of 2**exponent."""
+
+    evidence: float
+    peak: float
+    weight: float
+    exponent: int
+
+    @property
+    def scale(self) -> float:
+        return math.inf if self.exponent > 1023 else math.ldexp(1.0, self.exponent)
+
+    @property
+    def log_weight(self) -> float:
+        return math.log(self.weight) + self.exponent * math.log(2.0)
+
+
+class _Report:
+    """Prints what scikit-learn's ``verbose`` prints, and passes iterations on to a callback."""
+
+    def __init__(self, restart: int, verbose: int, interval: int, callback: Callback | None) -> None:
+        self._restart = restart
+        self._verbose = int(verbose)
+        self._interval = interval
+        self._callback = callback
+        self._begin = self._last = time.perf_counter()
+        if self._verbose:
+            print(f"Initialization {restart}")
+
+    def iteration(self, iteration: int, bound: float, change: float) -> None:
+        if self._callback is not None:
+            self._callback(self._restart, iteration, bound, change)
+        if self._verbose and iteration % self._interval == 0:
+            if self._verbose == 1:
+                print(f"  Iteration {iteration}")
+            else:
+                now = time.perf_counter()
+                print(f"  Iteration {iteration}\t time lapse {now - self._last:.5f}s\t ll change {change:.5f}")
+                self._last = now
+
+    def end(self, result: FitResult) -> None:
+        if self._verbose:
+            text = "converged" if result.converged else "did not converge"
+            details = ""
+            if self._verbose >= 2:
+                details = f" time lapse {time.perf_counter() - self._begin:.5f}s\t lower bound {result.bound:.5f}."
+            print(f"Initialization {text}.{details}")
+
+    def failed(self) -> None:
+        if self._verbose:
+            print("Initialization failed: a component collapsed.")

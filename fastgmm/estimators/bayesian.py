@@ -1,0 +1,518 @@
+"""Variational Bayes: the ``BayesianGaussianMixture`` estimator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import kernels, validation
+from fastgmm.estimators.base import Mixture
+from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.families import Family
+from fastgmm.kernels import Posterior, Prior, StudentDensity
+from fastgmm.loop import FitResult
+from fastgmm.rules import (
+    VariationalBayes,
+    VariationalPosterior,
+    expected_density,
+    expected_weights,
+    make_prior,
+    predictive_density,
+)
+from fastgmm.sources import MemorySource
+from fastgmm.statistics import Array
+
+PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
+PREDICTIVES = ("expected-log", "plug-in", "student-t")
+
+#: A component explains something if it holds at least this many rows, in expectation.
+_ONE_ROW = 1.0
+# A spread below this many units in the last place of the mean is rounding, not data.
+_RESOLUTION = 4.0 * np.finfo(np.float64).eps
+
+
+class BayesianGaussianMixture(Mixture):
+    """Gaussian mixture fitted by variational Bayes: ``sklearn.mixture.BayesianGaussianMixture`` with faster kernels.
+
+    Weights have a Dirichlet law or are the sticks of a truncated Dirichlet process; a component's mean is normal, and
+    its precision a Wishart matrix (full, tied) or gamma variables (diag, spherical). All updates are the exact
+    conjugate ones, and the bound is the evidence lower bound with all its constants: models with other priors, families
+    or numbers of components can be compared by it.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+        The most components that the mixture may use; superfluous ones end with hardly any weight.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'} or Family, default 'full'
+    tol : float, default 1e-3
+        Stop when an iteration changes the evidence lower bound of all rows (nat) by less than this.
+    reg_covar : float, default 1e-6
+        Added to the variances of the rows in every component, in squared units of X. With 0 the bound never falls.
+    max_iter : int, default 100
+    n_init : int, default 1
+        Number of starts; the fit of highest bound is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array or callable, default 'kmeans'
+        How a fit starts. An array holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable
+        gets (X, n_components, random_state) and returns one.
+    weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default 'dirichlet_process'
+    weight_concentration_prior : float, optional
+        Concentration of the Dirichlet process, or of each component in the Dirichlet law; default 1 / n_components.
+        The smaller, the fewer components are used.
+    mean_precision_prior : float, default 1
+        How many rows the prior mean counts for.
+    mean_prior : (D,) array, optional
+        Prior mean of the components' means; default the mean of X.
+    degrees_of_freedom_prior : float, optional
+        How many rows the prior covariance counts for; above D - 1, by default D, for full and tied, above 0, by default
+        1, for diag and spherical, whose Wishart blocks have one dimension.
+    covariance_prior : (D, D) array for full and tied, (D,) for diag, float for spherical; optional
+        Scale of the prior law of covariances: prior covariance times `degrees_of_freedom_prior`. Default the sample
+        covariance of X, its diagonal, or the mean of that; where it is singular, `reg_covar` is added to its variances.
+    weight_concentration_init, means_init, mean_precision_init, degrees_of_freedom_init, covariances_init : optional
+        Starting law, in the shapes of the attributes (one number stands for all components); the fit begins with
+        an E-step. The others need `means_init`; what is missing is estimated from the rows nearest to each mean.
+    sort_sticks : bool, optional
+        Whether the components of a Dirichlet process are kept in order of falling weight, which is the order of highest
+        bound. Default: where the start leaves the order open, that is without `means_init`, labels or responsibilities.
+    random_state : int, RandomState, Generator or None
+    warm_start : bool, default False
+        Start the next ``fit`` from the last one's law; `n_init` counts as 1 then.
+    verbose, verbose_interval : int
+        1 prints the iterations, 2 also times and changes; every `verbose_interval` iterations.
+    n_threads : int, optional
+        Threads that kernels use; default Numba's number. Results are the same bits for any.
+
+    Attributes
+    ----------
+    weights_ : (K,)
+        Expected mixing weights; of a Dirichlet process, divided by their sum.
+    means_ : (K, D)
+    covariances_, precisions_, precisions_cholesky_ : (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
+        Expected precisions; covariances are their inverses.
+    weight_concentration_ : (K,), or for a Dirichlet process a tuple of two (K,)
+        Parameters of the Dirichlet law, or of the sticks' beta laws.
+    mean_precision_ : (K,)
+    degrees_of_freedom_ : (K,), a float for tied
+    weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
+        The prior that was used.
+    converged_ : bool
+    n_iter_ : int
+        Updates made in the best fit.
+    lower_bound_ : float
+        Evidence lower bound of all rows (nat) under the law above.
+    lower_bounds_ : list of float
+        The bound after each update of the best fit; the last one is `lower_bound_`.
+    n_features_in_, feature_names_in_
+        Number of columns, and their names where X was a data frame with string names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgmm import BayesianGaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [4, 2], [12, 4], [10, 7]])
+    >>> bgm = BayesianGaussianMixture(n_components=2, random_state=42).fit(X)
+    >>> bgm.predict([[0, 0], [9, 3]]).tolist()
+    [0, 1]
+    """
+
+    _any_weight_scale = False
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str | Family = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: Any = "kmeans",
+        weight_concentration_prior_type: str = "dirichlet_process",
+        weight_concentration_prior: float | None = None,
+        mean_precision_prior: float | None = None,
+        mean_prior: ArrayLike | None = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: ArrayLike | None = None,
+        weight_concentration_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        mean_precision_init: ArrayLike | None = None,
+        degrees_of_freedom_init: ArrayLike | None = None,
+        covariances_init: ArrayLike | None = None,
+        sort_sticks: bool | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_threads: int | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.weight_concentration_init = weight_concentration_init
+        self.means_init = means_init
+        self.mean_precision_init = mean_precision_init
+        self.degrees_of_freedom_init = degrees_of_freedom_init
+        self.covariances_init = covariances_init
+        self.sort_sticks = sort_sticks
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_threads = n_threads
+
+    weight_concentration_: Array | tuple[Array, Array]
+    mean_precision_: Array
+    degrees_of_freedom_: Array | float
+    weight_concentration_prior_: float
+    mean_precision_prior_: float
+    mean_prior_: Array
+    degrees_of_freedom_prior_: float
+    covariance_prior_: Array | float
+
+    @classmethod
+    def from_parameters(
+        cls,
+        weight_concentration: ArrayLike,
+        mean_precision: ArrayLike,
+        means: ArrayLike,
+        degrees_of_freedom: ArrayLike,
+        covariances: ArrayLike,
+        covariance_type: str | Family = "full",
+        **params: Any,
+    ) -> Any:
+        """Return a fitted estimator with the given law; it scores, samples, and with ``warm_start`` fits on.
+
+        The arrays are those of the attributes; `params` go to the constructor. With `mean_prior` and
+        `covariance_prior` among them the prior is known, too. ValueError where a shape is wrong or a value is out of
+        its range.
+        """
+        family = validation.check_family(covariance_type)
+        shape = np.shape(validation.as_array(means, "means"))
+        if len(shape) != 2:
+            raise ValueError(f"means must have the shape (n_components, n_features), got {shape}.")
+        model = cls(shape[0], covariance_type=covariance_type, **params)
+        model._check_parameters()
+        laws = {"weight_concentration": weight_concentration, "mean_precision": mean_precision}
+        laws["degrees_of_freedom"] = degrees_of_freedom
+        posterior = Posterior(*(model._check_law(name, value, family, shape[1]) for name, value in laws.items()))
+        checked_means = validation.check_means(means, *shape)
+        checked = validation.check_covariances(covariances, family, *shape, "covariance")
+        density, failed = family.density(np.ones(shape[0]), checked_means, checked)
+        if failed >= 0:
+            raise CollapsedComponentError(failed)
+        kernels.set_expected_log_scale(density, posterior)
+        state = VariationalPosterior(posterior, checked, density, math.nan)
+        known = model.mean_prior is not None and model.covariance_prior is not None
+        prior = model._prior(family, shape[1], None) if known else None
+        rule = VariationalBayes(family, prior, model._sticks(), False, 0.0)
+        model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None)
+        return model
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        validation.check_optional_positive(
+            self.get_params(), ("weight_concentration_prior", "mean_precision_prior", "degrees_of_freedom_prior")
+        )
+        validation.check_choice(self.weight_concentration_prior_type, "weight_concentration_prior_type", PRIOR_TYPES)
+        validation.check_choice(self.sort_sticks, "sort_sticks", (None, True, False))
+
+    def _sticks(self) -> bool:
+        return self.weight_concentration_prior_type == "dirichlet_process"
+
+    def _check_law(self, name: str, value: ArrayLike, family: Family, n_features: int) -> Array:
+        """Return one field of a Posterior from the parameter `name`, an attribute's name or that plus ``_init``."""
+        n_components = self.n_components
+        dimension = n_features if family.has_matrices else 1
+        shape: tuple[int, ...] = (n_components,)
+        if name.startswith("weight_concentration"):
+            shape = (2, n_components) if self._sticks() else shape
+            return np.atleast_2d(validation.check_above(value, shape, 0.0, name))
+        if name.startswith("mean_precision"):
+            return validation.check_above(value, shape, 0.0, name)
+        return validation.check_above(value, (1,) if family.uses_total else shape, dimension - 1.0, name)
+
+    def _rule(self, source: MemorySource) -> VariationalBayes:
+        sort = self.sort_sticks
+        if sort is None:
+            sort = isinstance(self.init_params, str) and self.means_init is None and not self._goes_on()
+        prior = self._prior(source.family, source.n_features, source)
+        return VariationalBayes(source.family, prior, self._sticks(), bool(sort), self.reg_covar)
+
+    def _prior(self, family: Family, n_features: int, source: MemorySource | None) -> Prior:
+        """Return the prior; what is not given comes from the rows of the source."""
+        concentration, mean_precision = self.weight_concentration_prior, self.mean_precision_prior
+        dimension = n_features if family.has_matrices else 1
+        degrees_of_freedom = validation.check_degrees_of_freedom_prior(self.degrees_of_freedom_prior, dimension)
+        mean = None if self.mean_prior is None else validation.check_mean_prior(self.mean_prior, n_features)
+        scale = None
+        if self.covariance_prior is not None:
+            scale = validation.check_covariance_prior(self.covariance_prior, family, n_features)
+        scales = [] if scale is None else [scale]
+        if source is not None and (mean is None or scale is None):
+            total = source.total()
+            mean = total.mean[0] if mean is None else mean
+            if scale is None:
+                # With divisor n - 1, for n rows; where weights sum to less than 2, with n / 2.
+                ratio = total.weight / max(total.weight - 1.0, 0.5 * total.weight)
+                scale = ratio * family.covariances(total).reshape(family.block_shape(n_features))
+                variances = family.variances(scale.reshape(family.shape(1, n_features)), 1, n_features)[0]
+                if np.all(variances > (_RESOLUTION * total.mean[0]) ** 2):
+                    scales.append(scale)
+                scales.append(scale + self.reg_covar * (np.eye(n_features) if family.has_matrices else 1.0))
+        for scale in scales:
+            prior = make_prior(
+                family,
+                1.0 / self.n_components if concentration is None else concentration,
+                np.asarray(mean),
+                1.0 if mean_precision is None else mean_precision,
+                degrees_of_freedom,
+                scale,
+            )
+            if prior is not None:
+                return prior
+        if self.covariance_prior is not None:
+            raise ValueError("covariance_prior must be positive definite, and is not to rounding.")
+        raise ValueError(
+            "The covariance of X, which is the prior of the components' covariances, is not positive definite "
+            "(constant or dependent columns): increase reg_covar, give covariance_prior, or leave columns out."
+        )
+
+    def _starter(
+        self, rule: VariationalBayes, source: MemorySource, rows: NDArray, random_state: Any
+    ) -> Callable[[], VariationalPosterior]:
+        """Return a function that makes a start, having checked every explicit part of it."""
+        family, shape = rule.family, (self.n_components, rows.shape[1])
+        names = ("weight_concentration_init", "mean_precision_init", "degrees_of_freedom_init")
+        given = [name for name in (*names, "covariances_init") if getattr(self, name) is not None]
+        if self.means_init is None:
+            if given:
+                raise ValueError(f"{given[0]} needs means_init, which says which component is which.")
+            return lambda: self._seed(rule, source, rows, random_state, None)
+        means = validation.check_means(self.means_init, *shape)
+        laws = [
+            None if getattr(self, name) is None else self._check_law(name, getattr(self, name), family, shape[1])
+            for name in names
+        ]
+        whitener = None
+        if self.covariances_init is not None:
+            covariances = validation.check_covariances(self.covariances_init, family, *shape, "covariance")
+            density, failed = family.density(np.ones(shape[0]), means, covariances)
+            if failed >= 0:
+                raise ValueError(f"covariances_init of component {failed} is not positive definite, to rounding")
+            whitener = density.whitener
+
+        def begin() -> VariationalPosterior:
+            if len(given) == len(names) + 1:
+                return rule.state(Posterior(*laws), means, whitener)  # type: ignore[arg-type]
+            seeded = self._seed(rule, source, rows, random_state, means)
+            both = zip(seeded.posterior, laws, strict=True)
+            posterior = Posterior(*(old if new is None else new for old, new in both))
+            return rule.state(posterior, means, seeded.density.whitener if whitener is None else whitener)
+
+        return begin
+
+    def _posterior(self) -> Posterior:
+        """Return the law of the fitted attributes that a density does not hold."""
+        return Posterior(
+            np.atleast_2d(np.array(self.weight_concentration_, np.float64)),
+            np.array(self.mean_precision_, np.float64),
+            np.array(self.degrees_of_freedom_, np.float64).reshape(-1),
+        )
+
+    def _state(self, rule: VariationalBayes) -> VariationalPosterior:
+        posterior = self._posterior()
+        if (len(posterior.concentration) == 2) != rule.sticks:
+            raise ValueError(
+                "warm_start needs weights of the same kind: weight_concentration_prior_type is "
+                f"{self.weight_concentration_prior_type!r}, the fitted model's is not. Set warm_start=False to start "
+                "anew."
+            )
+        return rule.state(posterior, self.means_, rule.family.whitener(self.precisions_cholesky_))
+
+    def _attributes(
+        self, rule: VariationalBayes, state: VariationalPosterior
+    ) -> tuple[dict[str, NDArray], dict[str, Any]]:
+        concentration, mean_precision, degrees_of_freedom = state.posterior
+        others = {
+            "weight_concentration_": tuple(concentration) if rule.sticks else concentration[0],
+            "mean_precision_": mean_precision,
+            "degrees_of_freedom_": float(degrees_of_freedom[0]) if rule.family.uses_total else degrees_of_freedom,
+        }
+        prior = rule.prior
+        if prior is not None:
+            scale = prior.scale.reshape(rule.family.block_shape(len(prior.mean)))
+            others |= {
+                "weight_concentration_prior_": prior.concentration,
+                "mean_precision_prior_": prior.mean_precision,
+                "mean_prior_": prior.mean,
+                "degrees_of_freedom_prior_": prior.degrees_of_freedom,
+                "covariance_prior_": scale if scale.ndim else float(scale),
+            }
+        return {
+            "weights_": state.weights,
+            "means_": state.means,
+            "covariances_": state.covariances,
+            "precisions_cholesky_": rule.family.precisions_cholesky(state.density.whitener),
+        }, others
+
+    def _density(self, predictive: str = "expected-log") -> Any:
+        validation.check_choice(predictive, "predictive", PREDICTIVES)
+        self._require_fitted()
+        family = self._family()
+        whitener = family.whitener(self.precisions_cholesky_)
+        if predictive == "plug-in":
+            return family.density_of_whitener(self.weights_, self.means_, whitener)
+        posterior = self._posterior()
+        density = expected_density(family, posterior, self.means_, whitener)
+        if predictive == "student-t":
+            return predictive_density(posterior, expected_weights(posterior.concentration), density)
+        return density
+
+    def predict(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray[np.int64]:
+        """Return the most probable component of each row of X (N, D), as labels (N,); see ``score_samples``."""
+        return self._scores(X, self._density(predictive), labels=True).labels
+
+    def predict_proba(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray:
+        """Return the probability of each component for each row of X (N, D), as (N, K); see ``score_samples``.
+
+        Those of "expected-log" are the responsibilities of the variational posterior.
+        """
+        return self._scores(X, self._density(predictive), responsibilities=True).responsibilities
+
+    def score_samples(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray:
+        """Return the log-density (nat) of each row of X (N, D), as (N,).
+
+        Parameters
+        ----------
+        X : (N, D) array-like
+        predictive : {'expected-log', 'plug-in', 'student-t'}
+            * "student-t" is the posterior predictive density, a mixture of Student-t laws (PRML 10.81): parameters are
+              integrated out, and new rows are given the doubt that is left.
+            * "plug-in" is the Gaussian mixture of the attributes `weights_`, `means_` and `covariances_`.
+            * "expected-log", scikit-learn's, is log sum_k exp E log p(x, k): a term of the evidence lower bound. It
+              integrates to less than 1.
+        """
+        return self._scores(X, self._density(predictive), evidence=True).evidence
+
+    def score(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        predictive: str = "expected-log",
+    ) -> float:
+        """Return the (weighted) mean log-density (nat) of the rows of X (N, D); see ``score_samples``."""
+        totals = self._totals(X, sample_weight, self._density(predictive))
+        return totals.evidence / totals.weight
+
+    def evidence_lower_bound(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the evidence lower bound (nat) of the rows of X (N, D) under the fitted law and its prior.
+
+        On the data of the fit that is `lower_bound_`. ValueError where the prior is not known (see
+        ``from_parameters``).
+        """
+        totals = self._totals(X, sample_weight)
+        return totals.scale * totals.evidence - self._state(self._fitted_rule()).divergence
+
+    def _fitted_rule(self) -> VariationalBayes:
+        """Return the rule with the prior of the fitted attributes."""
+        if not hasattr(self, "mean_prior_"):
+            raise ValueError("the prior of this model is not known: give mean_prior and covariance_prior")
+        family = self._family()
+        prior = make_prior(
+            family,
+            self.weight_concentration_prior_,
+            self.mean_prior_,
+            self.mean_precision_prior_,
+            self.degrees_of_freedom_prior_,
+            self.covariance_prior_,
+        )
+        return VariationalBayes(family, prior, isinstance(self.weight_concentration_, tuple), False, self.reg_covar)
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, predictive: str = "plug-in"
+    ) -> tuple[NDArray, NDArray[np.int64]]:
+        """Return `n_samples` rows (n, D) drawn from a mixture, grouped by component, and their labels (n,).
+
+        `predictive` is "plug-in", scikit-learn's, or "student-t" (see ``score_samples``). `random_state` defaults to
+        the estimator's own.
+        """
+        validation.check_choice(predictive, "predictive", PREDICTIVES[1:])
+        if predictive == "plug-in":
+            return super().sample(n_samples, random_state)
+        self._require_fitted()
+        law = self._density("student-t")
+        tails = 1 if isinstance(law, StudentDensity) else self.means_.shape[1]
+        joined = self.means_.shape[1] if tails == 1 else 1
+
+        def spread(k: int, noise: Array, generator: Any) -> Array:
+            # t = z / sqrt(chi2 / n) in units where the law's distance is shrink * n * |z|^2.
+            freedom = law.power[k] - joined
+            chi_square = 2.0 * generator.standard_gamma(0.5 * freedom, size=(len(noise), tails))
+            return noise / np.sqrt(law.shrink[k] * chi_square)
+
+        return self._draw(n_samples, random_state, spread)
+
+    @property
+    def component_mass_(self) -> Array:
+        """How many rows (or how much of their weight) each component holds, (K,), in expectation."""
+        self._require_fitted()
+        first = self._posterior().concentration[0]
+        return first - (1.0 if isinstance(self.weight_concentration_, tuple) else self.weight_concentration_prior_)
+
+    @property
+    def n_effective_components_(self) -> int:
+        """How many components hold at least one row, in expectation: the others are no more than their prior."""
+        return int(np.count_nonzero(self.component_mass_ >= _ONE_ROW))
+
+    def prune(self, min_weight: float | None = None) -> Any:
+        """Return a fitted estimator with the components of weight >= `min_weight` only, this one's law otherwise.
+
+        By default those that hold at least one row (`n_effective_components_`). The prior becomes explicit, so that
+        ``fit`` with ``warm_start`` goes on from here; `lower_bound_` is NaN, since it needs the rows
+        (``evidence_lower_bound`` has it). ValueError where nothing would be left.
+        """
+        mass = self.component_mass_
+        keep = mass >= _ONE_ROW if min_weight is None else self.weights_ >= min_weight
+        kept = np.flatnonzero(keep)
+        if len(kept) == 0:
+            largest = f"the largest of {len(mass)} holds {mass.max():.3g} rows, a weight of {self.weights_.max():.3g}"
+            raise ValueError(f"prune would leave no component: {largest}. Lower min_weight.")
+        family = self._family()
+        concentration, mean_precision, degrees_of_freedom = self._posterior()
+        concentration = concentration[:, kept]
+        if len(concentration) == 2:
+            later = np.cumsum(mass[kept][::-1])[::-1] - mass[kept]
+            concentration[1] = self.weight_concentration_prior_ + later
+        params = self.get_params() | {
+            name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")
+        }
+        for name in ("n_components", "covariance_type", *(name for name in params if name.endswith("_init"))):
+            del params[name]
+        pruned = type(self).from_parameters(
+            concentration if len(concentration) == 2 else concentration[0],
+            mean_precision[kept],
+            self.means_[kept],
+            degrees_of_freedom if family.uses_total else degrees_of_freedom[kept],
+            family.select(self.covariances_, kept),
+            self.covariance_type,
+            **params,
+        )
+        for name in ("n_iter_", "converged_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(pruned, name, getattr(self, name))
+        return pruned

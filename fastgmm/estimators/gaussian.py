@@ -1,0 +1,253 @@
+"""Maximum likelihood: the ``GaussianMixture`` estimator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import validation
+from fastgmm.estimators.base import Mixture
+from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.families import Family
+from fastgmm.kernels import Density
+from fastgmm.loop import FitResult
+from fastgmm.rules import GaussianParameters, MaximumLikelihood
+from fastgmm.sources import MemorySource
+from fastgmm.statistics import Array
+
+
+class GaussianMixture(Mixture):
+    """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+    covariance_type : {'full', 'tied', 'diag', 'spherical'} or Family, default 'full'
+    tol : float, default 1e-3
+        Stop when an iteration changes the mean log-likelihood of a row (nat) by less than this.
+    reg_covar : float, default 1e-6
+        Added to every variance, in squared units of X. With 0 the likelihood never falls.
+    max_iter : int, default 100
+    n_init : int, default 1
+        Number of starts; the fit of highest bound is kept. Starts whose components collapse are left out.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array or callable, default 'kmeans'
+        How a fit starts. An array holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable
+        gets (X, n_components, random_state) and returns one.
+    weights_init, means_init, precisions_init : arrays, optional
+        Starting parameters; what is missing is estimated from the start that `init_params` gives (with `means_init`,
+        from the rows nearest to each mean; without, its components are put in the order that fits what is given).
+    random_state : int, RandomState, Generator or None
+    warm_start : bool, default False
+        Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
+    verbose, verbose_interval : int
+        1 prints the iterations, 2 also times and changes; every `verbose_interval` iterations.
+    n_threads : int, optional
+        Threads that kernels use; default Numba's number. Results are the same bits for any.
+
+    Attributes
+    ----------
+    weights_ : (K,)
+    means_ : (K, D)
+    covariances_, precisions_, precisions_cholesky_ : (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
+    converged_ : bool
+    n_iter_ : int
+        Updates made in the best fit.
+    lower_bound_ : float
+        Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean.
+    lower_bounds_ : list of float
+        The bound after each update of the best fit; the last one is `lower_bound_`.
+    n_features_in_, feature_names_in_
+        Number of columns, and their names where X was a data frame with string names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgmm import GaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> gm = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> sorted(gm.means_.round(6).tolist())
+    [[1.0, 2.0], [10.0, 2.0]]
+    """
+
+    _any_weight_scale = True
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str | Family = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: Any = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_threads: int | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_threads = n_threads
+
+    @classmethod
+    def from_parameters(
+        cls,
+        weights: ArrayLike,
+        means: ArrayLike,
+        covariances: ArrayLike,
+        covariance_type: str | Family = "full",
+        **params: Any,
+    ) -> Any:
+        """Return a fitted estimator with the given mixture; it scores, samples, and with ``warm_start`` fits on.
+
+        `weights` (K,) sum to 1, `means` (K, D), `covariances` in the family's shape; `params` go to the constructor.
+        ValueError where a shape is wrong or a covariance is not positive definite.
+        """
+        family = validation.check_family(covariance_type)
+        shape = np.shape(validation.as_array(means, "means"))
+        if len(shape) != 2:
+            raise ValueError(f"means must have the shape (n_components, n_features), got {shape}.")
+        n_components, n_features = shape
+        checked_weights = validation.check_weights(weights, n_components)
+        checked_means = validation.check_means(means, n_components, n_features)
+        checked = validation.check_covariances(covariances, family, n_components, n_features, "covariance")
+        density, failed = family.density(checked_weights, checked_means, checked)
+        if failed >= 0:
+            raise CollapsedComponentError(failed)
+        model = cls(n_components, covariance_type=covariance_type, **params)
+        state = GaussianParameters(checked_weights, checked, density)
+        rule = MaximumLikelihood(family, 0.0)
+        model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None)
+        return model
+
+    def _rule(self, source: MemorySource) -> MaximumLikelihood:
+        return MaximumLikelihood(source.family, self.reg_covar)
+
+    def _starter(
+        self, rule: MaximumLikelihood, source: MemorySource, rows: NDArray, random_state: Any
+    ) -> Callable[[], GaussianParameters]:
+        """Return a function that makes a start, having checked every explicit part of it."""
+        family, n_components, n_features = rule.family, self.n_components, rows.shape[1]
+        weights = means = whitener = None
+        if self.weights_init is not None:
+            weights = validation.check_weights(self.weights_init, n_components)
+        if self.means_init is not None:
+            means = validation.check_means(self.means_init, n_components, n_features)
+        if self.precisions_init is not None:
+            precisions = validation.check_covariances(
+                self.precisions_init, family, n_components, n_features, "precision"
+            )
+            whitener = family.whitener_of_precisions(precisions)
+
+        def begin() -> GaussianParameters:
+            if weights is not None and means is not None and whitener is not None:
+                return _state(family, weights, means, whitener)
+            state = self._seed(rule, source, rows, random_state, means)
+            if weights is None and means is None and whitener is None:
+                return state
+            if means is None:
+                state = _in_order(family, state, weights, whitener)
+            return _state(
+                family,
+                state.weights if weights is None else weights,
+                state.means if means is None else means,
+                state.density.whitener if whitener is None else whitener,
+            )
+
+        return begin
+
+    def _state(self, rule: MaximumLikelihood) -> GaussianParameters:
+        return _state(rule.family, self.weights_, self.means_, rule.family.whitener(self.precisions_cholesky_))
+
+    def _attributes(
+        self, rule: MaximumLikelihood, state: GaussianParameters
+    ) -> tuple[dict[str, NDArray], dict[str, Any]]:
+        return {
+            "weights_": state.weights,
+            "means_": state.means,
+            "covariances_": state.covariances,
+            "precisions_cholesky_": rule.family.precisions_cholesky(state.density.whitener),
+        }, {}
+
+    def _density(self) -> Density:
+        family = self._family()
+        return family.density_of_whitener(self.weights_, self.means_, family.whitener(self.precisions_cholesky_))
+
+    def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
+        totals = self._totals(X, sample_weight)
+        return -2.0 * totals.scale * totals.evidence + 2.0 * self._n_parameters()
+
+    def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the Bayesian information criterion on X, -2 log-likelihood + parameters * log(n); lower is better.
+
+        n is the number of rows, or the sum of their weights.
+        """
+        totals = self._totals(X, sample_weight)
+        return -2.0 * totals.scale * totals.evidence + self._n_parameters() * totals.log_weight
+
+    def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the integrated completed likelihood criterion on X; lower is better (mclust's ICL with sign changed).
+
+        BIC - 2 sum of w log(probability of each row's most probable component): BIC that also punishes overlap
+        (Biernacki, Celeux and Govaert 2000).
+        """
+        totals = self._totals(X, sample_weight)
+        return -2.0 * totals.scale * totals.peak + self._n_parameters() * totals.log_weight
+
+    def _n_parameters(self) -> int:
+        n_components, n_features = self.means_.shape
+        family = self._family()
+        return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
+
+
+def _state(family: Family, weights: Array, means: Array, whitener: Array) -> GaussianParameters:
+    density = family.density_of_whitener(weights, means, whitener)
+    return GaussianParameters(
+        np.asarray(weights, np.float64), family.covariances_of_whitener(density.whitener), density
+    )
+
+
+def _in_order(
+    family: Family, state: GaussianParameters, weights: Array | None, whitener: Array | None
+) -> GaussianParameters:
+    """Return a seeded state with its components in the order that fits given weights or whiteners best.
+
+    Seeds come in no particular order; the user's parameters do. Maximises the expected log joint of the seeded
+    components' rows, each about its own mean.
+    """
+    from scipy.optimize import linear_sum_assignment  # its import takes longer than most fits
+
+    shape = state.means.shape
+    given = _state(
+        family,
+        state.weights if weights is None else weights,
+        state.means,
+        state.density.whitener if whitener is None else whitener,
+    )
+    precisions = family.precisions(family.precisions_cholesky(given.density.whitener))
+    distance = np.einsum("kab,jab->kj", family.matrices(precisions, *shape), family.matrices(state.covariances, *shape))
+    gain = state.weights * (np.maximum(given.density.log_scale, -1e300)[:, None] - 0.5 * distance)
+    _, order = linear_sum_assignment(-gain)
+    return _state(family, state.weights[order], state.means[order], family.select(state.density.whitener, order))

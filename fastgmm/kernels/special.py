@@ -1,0 +1,54 @@
+"""Digamma and log-gamma of positive arguments: what expectations under Wishart, Dirichlet and beta laws are made of."""
+
+from __future__ import annotations
+
+import math
+
+from fastgmm.kernels._compile import kernel
+
+# B_2n / (2 n) for n = 1, 2, ...: the asymptotic series of digamma in 1 / x**2 (Abramowitz and Stegun 6.3.18).
+_C1 = 1.0 / 12.0
+_C2 = -1.0 / 120.0
+_C3 = 1.0 / 252.0
+_C4 = -1.0 / 240.0
+_C5 = 1.0 / 132.0
+_C6 = -691.0 / 32760.0
+_C7 = 1.0 / 12.0
+# From here on the first term left out is below 5e-17.
+_LARGE = 10.0
+
+
+@kernel
+def digamma(x):
+    """Return the derivative of log-gamma at x > 0, to 1e-14 relative or absolute, whichever is larger. Thread-safe."""
+    shift = 0.0
+    while x < _LARGE:
+        shift += 1.0 / x
+        x += 1.0
+    z = 1.0 / (x * x)
+    series = z * (_C1 + z * (_C2 + z * (_C3 + z * (_C4 + z * (_C5 + z * (_C6 + z * _C7))))))
+    return (math.log(x) - 0.5 / x - series) - shift
+
+
+@kernel
+def log_gamma(x):
+    """Return log Gamma(x) for x > 0, to 1e-14 relative or absolute, whichever is larger. Thread-safe."""
+    return math.lgamma(x)
+
+
+@kernel
+def multi_digamma(x, dimension):
+    """Return the sum of digamma(x - i / 2) over i = 0 .. dimension - 1, the derivative of :func:`log_multi_gamma`."""
+    s = 0.0
+    for i in range(dimension):
+        s += digamma(x - 0.5 * i)
+    return s
+
+
+@kernel
+def log_multi_gamma(x, dimension):
+    """Return the log of the multivariate gamma function at x > (dimension - 1) / 2, without its power of pi."""
+    s = 0.0
+    for i in range(dimension):
+        s += log_gamma(x - 0.5 * i)
+    return s

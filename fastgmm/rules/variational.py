@@ -1,0 +1,219 @@
+"""The variational Bayes rule: the posterior of a mixture, with conjugate priors; posterior = prior + statistics.
+
+What stands here is which arrays there are, and in which order the components come; every formula is compiled
+(:mod:`fastgmm.kernels.conjugate`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastgmm import kernels
+from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.families import Family
+from fastgmm.kernels import Density, Posterior, Prior, StudentDensity, StudentProductDensity
+from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
+from fastgmm.statistics import Array, SufficientStatistics
+
+
+def make_prior(
+    family: Family,
+    concentration: float,
+    mean: Array,
+    mean_precision: float,
+    degrees_of_freedom: float,
+    scale: Array | float,
+) -> Prior | None:
+    """Return the prior law, with `scale` in the shape of one component's covariance; None if it is not positive."""
+    n_features = len(mean)
+    whole = np.array(scale, np.float64, order="C").reshape(family.shape(1, n_features))
+    density, failed = family.density(np.ones(1), np.zeros((1, n_features)), whole)
+    if failed >= 0:
+        return None
+    dimension, count = kernels.wishart(density)
+    log_determinant = -2.0 * dimension * count / n_features * float(kernels.log_determinant(density, 0))
+    return Prior(
+        float(concentration),
+        np.array(mean, np.float64),
+        float(mean_precision),
+        float(degrees_of_freedom),
+        whole,
+        log_determinant,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class VariationalPosterior:
+    """Variational state: the law of weights, means and precisions, and the density with their expectations.
+
+    `covariances` is the family's shape: inverse expected precisions. `divergence` (nat) is that from the prior.
+    `trusted` is False where moments about `means` must be collected first; then all else is unfinished.
+    """
+
+    posterior: Posterior
+    covariances: Array
+    density: Density
+    divergence: float
+    trusted: bool = True
+
+    @property
+    def means(self) -> Array:
+        """The posterior means of the components' means, (K, D)."""
+        return self.density.mean
+
+    @property
+    def weights(self) -> Array:
+        """The posterior expectations of the mixing weights, (K,); of sticks, divided by their sum."""
+        return expected_weights(self.posterior.concentration)
+
+
+def expected_weights(concentration: Array) -> Array:
+    """Return the expected mixing weights of a Dirichlet law (1, K), or of sticks (2, K), divided by their sum."""
+    first, *second = concentration
+    if second:
+        broken = first / (first + second[0])
+        first = broken * np.concatenate([[1.0], np.cumprod(1.0 - broken[:-1])])
+    return first / first.sum()
+
+
+class VariationalBayes:
+    """Variational Bayes with conjugate priors.
+
+    The bound is the evidence lower bound of all rows, in nat, all constants in. It never falls (`reg_covar` 0).
+
+    Parameters
+    ----------
+    family : Family
+    prior : Prior or None
+        None where it is not known, which rules out updates and bounds.
+    sticks : bool
+        Whether weights are the sticks of a Dirichlet process, truncated; else a Dirichlet law.
+    sort_sticks : bool
+        Whether every update puts the components in order of falling mass first. Of all orders that one has the
+        highest bound: exchanging neighbouring sticks of masses n and m multiplies the evidence by (c + m) / (c + n),
+        where c is the concentration and all mass after them (Kurihara, Welling and Teh 2007).
+    reg_covar : float
+        Added to the variances of the statistics, before the prior.
+    """
+
+    #: The prior has a scale: no pseudo-rows are needed.
+    smooths_seeds = False
+
+    def __init__(self, family: Family, prior: Prior | None, sticks: bool, sort_sticks: bool, reg_covar: float) -> None:
+        self.family = family
+        self.prior = prior
+        self.sticks = sticks
+        self.sort_sticks = sticks and sort_sticks
+        self.reg_covar = reg_covar
+
+    def blank(self, n_components: int, n_features: int) -> tuple[Posterior, Density]:
+        """Return a posterior and a density filled with zeros, to be written by kernels."""
+        density = self.family.blank(n_components, n_features)
+        n_blocks = len(kernels.pool(density, np.zeros(n_components)))
+        return Posterior(
+            np.zeros((2 if self.sticks else 1, n_components)), np.zeros(n_components), np.zeros(n_blocks)
+        ), density
+
+    def state(self, posterior: Posterior, means: Array, whitener: Array) -> VariationalPosterior:
+        """Return the state of given laws; `whitener` is that of the expected precisions."""
+        density = expected_density(self.family, posterior, means, whitener)
+        return VariationalPosterior(
+            posterior,
+            self.family.covariances_of_whitener(density.whitener),
+            density,
+            kernels.divergence(density, self.prior, posterior),
+        )
+
+    def density(self, state: VariationalPosterior) -> Density:
+        """Return what the kernels score rows with: the expectation of the log joint."""
+        return state.density
+
+    def update(self, statistics: SufficientStatistics, final: bool = False) -> VariationalPosterior:
+        """Return the law given the statistics: the exact update of every factor.
+
+        `final` accepts covariances with few digits left (the statistics are about the means already).
+        """
+        order = np.argsort(-statistics.mass, kind="stable") if self.sort_sticks else None
+        if order is not None:
+            statistics = self.family.reordered(statistics, order)
+        shape = statistics.origin.shape
+        posterior, density = self.blank(*shape)
+        covariances = np.empty(self.family.shape(*shape))
+        status, component = kernels.condition(
+            density,
+            self.prior,
+            posterior,
+            covariances,
+            statistics.origin,
+            statistics.mass,
+            statistics.deviation,
+            statistics.scatter,
+            self.reg_covar,
+            final,
+        )
+        if status == COLLAPSED:
+            raise CollapsedComponentError(component)
+        if status == LOST_DIGITS:
+            if order is not None:
+                # Whoever collects again does so in the order that the statistics came in.
+                density.mean[order] = density.mean.copy()
+            return VariationalPosterior(posterior, covariances, density, math.nan, trusted=False)
+        return VariationalPosterior(posterior, covariances, density, kernels.divergence(density, self.prior, posterior))
+
+    def bound(self, state: VariationalPosterior, statistics: SufficientStatistics) -> float:
+        """Return the evidence lower bound with the responsibilities that are best for the state."""
+        return statistics.log_evidence - state.divergence
+
+    def progress(self, state: VariationalPosterior, statistics: SufficientStatistics, successor: Any) -> float:
+        """Return the evidence lower bound of `successor` with the responsibilities that it was made from.
+
+        It lies between the bounds of both states, and differs by a constant from what scikit-learn watches. The
+        entropy of the responsibilities is the log evidence minus the expected log joint.
+        """
+        order = np.argsort(-statistics.mass, kind="stable") if self.sort_sticks else np.arange(len(statistics.mass))
+        change = _expected_log_joint(successor.density, self.family.reordered(statistics, order))
+        change -= _expected_log_joint(state.density, statistics)
+        return statistics.log_evidence + change - successor.divergence
+
+
+def _expected_log_joint(density: Density, statistics: SufficientStatistics) -> float:
+    return kernels.expected_log_joint(
+        density, statistics.origin, statistics.mass, statistics.deviation, statistics.scatter
+    )
+
+
+def expected_density(family: Family, posterior: Posterior, means: Array, whitener: Array) -> Density:
+    """Return the density whose log joint is its expectation under the posterior."""
+    density = family.density_type(np.empty(len(means)), np.array(means, np.float64), np.array(whitener, np.float64))
+    kernels.set_expected_log_scale(density, posterior)
+    return density
+
+
+def predictive_density(
+    posterior: Posterior, weights: Array, density: Density
+) -> StudentDensity | StudentProductDensity:
+    """Return the posterior predictive law of a row, a mixture of Student-t laws (PRML 10.81).
+
+    For Wishart blocks of dimension p, component k has n_k + 1 - p degrees of freedom for n_k of its posterior, and the
+    precision of the posterior's scale times (n_k + 1 - p) b_k / (1 + b_k) for its mean precision b_k. Components of the
+    diag family are products over features, since each feature has a precision of its own. `density` holds the means
+    and the whiteners of the expected precisions.
+    """
+    n_components, n_features = density.mean.shape
+    dimension, count = kernels.wishart(density)
+    given = np.broadcast_to(posterior.degrees_of_freedom, n_components)
+    shrink = posterior.mean_precision / ((1.0 + posterior.mean_precision) * given)
+    # A product law has one tail for each feature, a multivariate law one for all.
+    joined = n_features if count == 1 else 1
+    power = given + 1.0 - dimension + joined
+    gammas = np.array([math.lgamma(0.5 * p) - math.lgamma(0.5 * (p - joined)) for p in power])
+    log_determinant = np.array([kernels.log_determinant(density, k) for k in range(n_components)])
+    with np.errstate(divide="ignore"):
+        log_scale = np.log(weights) + count * gammas + log_determinant
+    log_scale += 0.5 * n_features * np.log(shrink / math.pi)
+    law: Any = StudentDensity if count == 1 else StudentProductDensity
+    return law(log_scale, density.mean, density._replace(log_scale=log_scale), power, shrink)

@@ -19,6 +19,9 @@ from fastgmm.families import FAMILIES, Family
 from fastgmm.statistics import Array
 
 _FINITE_BLOCK = 2**20
+_LEAST_POSITIVE = 1e-300
+# Squares of sums over rows must stay in the range of float64.
+_MOST_ROWS = 1e100
 
 
 def as_array(value: ArrayLike, name: str) -> NDArray:
@@ -317,13 +320,22 @@ def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
 
 
 def check_optional_positive(params: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """ValueError where a parameter is neither None nor a finite number above 0."""
+    """ValueError where a parameter is neither None nor a finite number >= 1e-300, whose digamma is finite."""
     for name in names:
-        value = params[name]
-        if value is not None:
-            _number(name, value, numbers.Real, 0)
-            if value == 0:
-                raise ValueError(f"{name} must be a float in the range (0, inf), got {value!r}.")
+        if params[name] is not None:
+            _number(name, params[name], numbers.Real, _LEAST_POSITIVE)
+
+
+def check_row_counts(weight: Array | None) -> Array | None:
+    """Return row weights that stand for numbers of rows; ValueError where their sum is beyond all counting."""
+    with np.errstate(over="ignore"):
+        total = 0.0 if weight is None else weight.sum()
+    if total > _MOST_ROWS:
+        raise ValueError(
+            f"sample_weight must sum to at most {_MOST_ROWS:g}, got {total:g}: against the prior, a row of weight w "
+            "counts as w rows."
+        )
+    return weight
 
 
 def check_assignment(

@@ -68,3 +68,169 @@ def em_step(family, X, weight, r, reg_covar):
     else:
         covariances = np.trace(scatters, axis1=1, axis2=2) / (mass * n_features) + reg_covar
     return mass / mass.sum(), means, covariances
+
+
+class Law:
+    """The variational posterior from responsibilities, family by family as the textbooks write it (and the prior).
+
+    Dirichlet weights, or sticks; means normal given the precisions. `psi` are Wishart scales as dense lists of blocks:
+    full (K, D, D), tied one (D, D), diag gamma rates doubled (K, D), spherical (K,).
+    """
+
+    def __init__(self, name, X, w, r, alpha, beta, m0, nu0, psi0, sticks):
+        X, m0 = np.asarray(X, float), np.asarray(m0, float)
+        self.name, self.sticks, self.D = name, sticks, X.shape[1]
+        self.prior = alpha, beta, m0, nu0, psi0
+        wr = w[:, None] * r
+        self.n = wr.sum(axis=0)
+        K = len(self.n)
+        self.K = K
+        self.kappa = beta + self.n
+        self.m = (beta * m0 + wr.T @ X) / self.kappa[:, None]
+        if sticks:
+            self.a = 1 + self.n
+            self.b = alpha + np.array([self.n[k + 1 :].sum() for k in range(K)])
+        else:
+            self.a = alpha + self.n
+        # sum w r x x^T + beta m0 m0^T - kappa m m^T: Murphy's form, which shares nothing with the package's.
+        second = np.einsum("nk,na,nb->kab", wr, X, X) + beta * np.outer(m0, m0)
+        second = second - self.kappa[:, None, None] * np.einsum("ka,kb->kab", self.m, self.m)
+        if name == "full":
+            self.nu, self.psi = nu0 + self.n, psi0 + second
+        elif name == "tied":
+            self.nu, self.psi = nu0 + self.n.sum(), psi0 + second.sum(axis=0)
+        elif name == "diag":
+            self.nu, self.psi = nu0 + self.n, psi0 + np.diagonal(second, axis1=1, axis2=2)
+        else:
+            self.nu, self.psi = nu0 + self.D * self.n, psi0 + np.trace(second, axis1=1, axis2=2)
+
+    def _nu(self, k):
+        return self.nu if self.name == "tied" else self.nu[k]
+
+    def expected_precision(self, k):
+        """E Lambda_k, (D, D)."""
+        if self.name in ("full", "tied"):
+            return self._nu(k) * np.linalg.inv(self.psi if self.name == "tied" else self.psi[k])
+        return np.diag(np.broadcast_to(self._nu(k) / self.psi[k], self.D))
+
+    def expected_log_det(self, k):
+        """E log |Lambda_k|."""
+        from scipy.special import digamma
+
+        if self.name in ("full", "tied"):
+            psi = self.psi if self.name == "tied" else self.psi[k]
+            i = np.arange(1, self.D + 1)
+            return digamma((self._nu(k) + 1 - i) / 2).sum() + self.D * np.log(2) - np.linalg.slogdet(psi)[1]
+        return np.sum(np.broadcast_to(digamma(self._nu(k) / 2) + np.log(2 / self.psi[k]), self.D))
+
+    def expected_log_weights(self):
+        from scipy.special import digamma
+
+        if self.sticks:
+            log_v, log_rest = (digamma(x) - digamma(self.a + self.b) for x in (self.a, self.b))
+            return np.array([log_v[k] + log_rest[:k].sum() for k in range(self.K)])
+        return digamma(self.a) - digamma(self.a.sum())
+
+    def expected_log_joint(self, X):
+        """PRML 10.46, (N, K)."""
+        out = np.empty((len(X), self.K))
+        log_weights = self.expected_log_weights()
+        for k in range(self.K):
+            gap = X - self.m[k]
+            square = np.einsum("na,ab,nb->n", gap, self.expected_precision(k), gap) + self.D / self.kappa[k]
+            out[:, k] = log_weights[k] + 0.5 * (self.expected_log_det(k) - self.D * np.log(2 * np.pi) - square)
+        return out
+
+    def bound(self, X, w, r):
+        """The evidence lower bound term by term, PRML 10.70 to 10.77, for these responsibilities."""
+        from scipy import stats
+        from scipy.special import betaln, digamma, gammaln
+
+        alpha, beta, m0, nu0, psi0 = self.prior
+        wr = w[:, None] * r
+        with np.errstate(divide="ignore", invalid="ignore"):
+            entropy_z = -np.sum(w[:, None] * np.where(r > 0, r * np.log(r), 0.0))
+        # 10.71 and 10.72
+        total = np.sum(wr * self.expected_log_joint(X)) + entropy_z
+        # 10.73 and 10.76: weights
+        if self.sticks:
+            for a, b in zip(self.a, self.b, strict=True):
+                law = stats.beta(a, b)
+
+                log_v, log_rest = digamma(a) - digamma(a + b), digamma(b) - digamma(a + b)
+                total += (1 - 1) * log_v + (alpha - 1) * log_rest - betaln(1, alpha) + law.entropy()
+        else:
+            total += gammaln(self.K * alpha) - self.K * gammaln(alpha) + (alpha - 1) * self.expected_log_weights().sum()
+            if self.K > 1:
+                total += stats.dirichlet(self.a).entropy()
+        # 10.74 and 10.77: means given precisions, whose E log |Lambda| / 2 cancel
+        for k in range(self.K):
+            gap = self.m[k] - m0
+            total += 0.5 * self.D * np.log(beta / self.kappa[k]) + 0.5 * self.D
+            total -= 0.5 * beta * (self.D / self.kappa[k] + gap @ self.expected_precision(k) @ gap)
+        # precisions
+        if self.name in ("full", "tied"):
+            for k in range(self.K if self.name == "full" else 1):
+                W = np.linalg.inv(self.psi if self.name == "tied" else self.psi[k])
+                posterior = stats.wishart(self._nu(k), W)
+                log_b0 = 0.5 * nu0 * np.linalg.slogdet(psi0)[1] - 0.5 * nu0 * self.D * np.log(2)
+                log_b0 -= self.D * (self.D - 1) / 4 * np.log(np.pi)
+                log_b0 -= gammaln((nu0 + 1 - np.arange(1, self.D + 1)) / 2).sum()
+                total += log_b0 + 0.5 * (nu0 - self.D - 1) * self.expected_log_det(k)
+                total += -0.5 * self._nu(k) * np.trace(np.atleast_2d(psi0) @ W) + posterior.entropy()
+        else:
+            nu = np.broadcast_to(self.nu[:, None], (self.K, self.D)) if self.name == "diag" else self.nu
+            scale0 = np.broadcast_to(psi0, self.psi.shape)
+            for n, p, p0 in zip(np.ravel(nu), np.ravel(self.psi), np.ravel(scale0), strict=True):
+                log_lambda, mean = digamma(n / 2) - np.log(p / 2), n / p
+                total += nu0 / 2 * np.log(p0 / 2) - gammaln(nu0 / 2) + (nu0 / 2 - 1) * log_lambda - p0 / 2 * mean
+                total += stats.gamma(n / 2, scale=2 / p).entropy()
+        return total
+
+
+def log_marginal(name, X, beta, m0, nu0, psi0):
+    """log p(X) of one component, parameters integrated out: the closed form of each family's Normal-Wishart model."""
+    from scipy.special import gammaln, multigammaln
+
+    X = np.asarray(X, float)
+    n, D = X.shape
+    kappa, mean = beta + n, X.mean(axis=0)
+    scatter = (X - mean).T @ (X - mean) + beta * n / kappa * np.outer(mean - m0, mean - m0)
+    total = -0.5 * n * D * np.log(np.pi) + 0.5 * D * np.log(beta / kappa)
+    if name in ("full", "tied"):
+        psi, nu = psi0 + scatter, nu0 + n
+        log_det0, log_det = np.linalg.slogdet(psi0)[1], np.linalg.slogdet(psi)[1]
+        return total + multigammaln(nu / 2, D) - multigammaln(nu0 / 2, D) + 0.5 * nu0 * log_det0 - 0.5 * nu * log_det
+    if name == "diag":
+        psi, nu = psi0 + np.diag(scatter), nu0 + n
+        each = gammaln(nu / 2) - gammaln(nu0 / 2) + 0.5 * nu0 * np.log(psi0) - 0.5 * nu * np.log(psi)
+        return total + each.sum()
+    psi, nu = psi0 + np.trace(scatter), nu0 + n * D
+    return total + gammaln(nu / 2) - gammaln(nu0 / 2) + 0.5 * nu0 * np.log(psi0) - 0.5 * nu * np.log(psi)
+
+
+def student_density(law, x):
+    """The posterior predictive density of rows x, (N,), by SciPy's t laws (PRML 10.81)."""
+    from scipy import stats
+
+    if law.sticks:
+        v = law.a / (law.a + law.b)
+        weights = v * np.array([np.prod(1 - v[:k]) for k in range(law.K)])
+        weights /= weights.sum()
+    else:
+        weights = law.a / law.a.sum()
+    total = np.zeros(len(x))
+    for k in range(law.K):
+        wider = (1 + law.kappa[k]) / law.kappa[k]
+        if law.name in ("full", "tied"):
+            df = law._nu(k) + 1 - law.D
+            shape = (law.psi if law.name == "tied" else law.psi[k]) * wider / df
+            density = stats.multivariate_t(law.m[k], shape, df).pdf(x)
+        elif law.name == "diag":
+            scale = np.sqrt(law.psi[k] / law.nu[k] * wider)
+            density = stats.t(law.nu[k], law.m[k], scale).pdf(x).prod(axis=1)
+        else:
+            shape = np.eye(law.D) * law.psi[k] / law.nu[k] * wider
+            density = stats.multivariate_t(law.m[k], shape, law.nu[k]).pdf(x)
+        total += weights[k] * np.ravel(density)
+    return total

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import read_columns, read_json
 
-from fastgmm import GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture
 
 FITS = read_json("reference_fits.json")
 ONE_DIMENSIONAL = read_json("one_dimensional.json")
@@ -214,6 +214,44 @@ def test_em_notebook_every_printed_digit(notebook_rows):
         rtol=0,
         atol=half,
     )
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+def test_variational_notebook_every_printed_digit(notebook_rows):
+    """All parts of the law start at the prior, except the means, which were drawn from their prior."""
+    model = BayesianGaussianMixture(
+        3,
+        weight_concentration_prior_type="dirichlet_distribution",
+        weight_concentration_prior=1.5,
+        mean_precision_prior=1.5,
+        degrees_of_freedom_prior=2,
+        mean_prior=[1, 1],
+        covariance_prior=np.eye(2),
+        weight_concentration_init=1.5,
+        mean_precision_init=1.5,
+        degrees_of_freedom_init=2,
+        covariances_init=np.repeat(np.eye(2)[None] / 2, 3, axis=0),
+        means_init=[
+            [1.4989150807377682, 2.35945889341661],
+            [1.4123209777300891, 3.2438353816069414],
+            [0.2137978488492734, 1.1075243615259018],
+        ],
+        reg_covar=0,
+        tol=0,
+        max_iter=50,
+    ).fit(notebook_rows)
+    assert model.n_iter_ == 50
+    expected = [
+        ([2.87714931, 0.89628928], [4.54908732, -4.22230989, 4.55028156], 0.46797179),
+        ([4.03070604, 1.91857709], [8.82139854, 6.67928398, 5.85625664], 0.35129235),
+        ([-3.05747205, 1.78215033], [0.78310269, -0.06362062, 0.51515316], 0.18073586),
+    ]
+    half = 0.5e-8 * 1.01
+    for mean, precision, weight in expected:
+        k = np.argmin(((model.means_ - mean) ** 2).sum(axis=1))
+        np.testing.assert_allclose(model.means_[k], mean, rtol=0, atol=half)
+        np.testing.assert_allclose(model.precisions_[k][[0, 0, 1], [0, 1, 1]], precision, rtol=0, atol=half)
+        assert model.weights_[k] == pytest.approx(weight, abs=half)
 
 
 @pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")

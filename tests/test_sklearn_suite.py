@@ -9,6 +9,10 @@ Left out by name, because they look inside scikit-learn's implementation rather 
 * ``test_gaussian_mixture_array_api_compliance`` and ``..._raises_where_array_api_not_implemented`` test dispatch to
   arrays that are not NumPy's.
 
+* Of the tests of ``BayesianGaussianMixture``, ``test_log_dirichlet_norm`` and ``test_log_wishart_norm`` test private
+  functions, and ``test_compare_covar_type`` calls private methods to compare updates that are not the conjugate ones
+  (``docs/variational.md``).
+
 Two are expected to fail, strictly, so that a change of scikit-learn shows:
 
 * ``test_check_weights`` wants a message that names the largest weight as the minimum and the smallest as the maximum.
@@ -41,6 +45,9 @@ _PRIVATE = {
     "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters",
     "test_gaussian_mixture_array_api_compliance",
     "test_gaussian_mixture_raises_where_array_api_not_implemented",
+    "test_log_dirichlet_norm",
+    "test_log_wishart_norm",
+    "test_compare_covar_type",
 }
 _EXPECTED_TO_FAIL = {
     "test_check_weights": "the expected message swaps minimum and maximum",
@@ -60,26 +67,36 @@ def global_dtype(request):
     return np.dtype(request.param).type
 
 
-_suite = importlib.import_module("sklearn.mixture.tests.test_gaussian_mixture")
-_suite.GaussianMixture = fastgmm.GaussianMixture
-for _name in [name for name in dir(_suite) if name.startswith("test_") and name not in _PRIVATE]:
-    _test = getattr(_suite, _name)
-    if _name in _EXPECTED_TO_FAIL:
-        _test = pytest.mark.xfail(strict=True, reason=_EXPECTED_TO_FAIL[_name])(_test)
-    globals()[_name] = _test
+_suites = []
+for _module, _class in (
+    ("test_gaussian_mixture", fastgmm.GaussianMixture),
+    ("test_bayesian_mixture", fastgmm.BayesianGaussianMixture),
+):
+    _suite = importlib.import_module(f"sklearn.mixture.tests.{_module}")
+    setattr(_suite, _class.__name__, _class)
+    _suites.append(_suite)
+    for _name in [name for name in dir(_suite) if name.startswith("test_") and name not in _PRIVATE]:
+        _test = getattr(_suite, _name)
+        if _name in _EXPECTED_TO_FAIL:
+            _test = pytest.mark.xfail(strict=True, reason=_EXPECTED_TO_FAIL[_name])(_test)
+        # Both suites have a test_monotonic_likelihood.
+        globals()[f"{_name}_{_module}"] = _test
 del _test
 
 _common = importlib.import_module("sklearn.mixture.tests.test_mixture")
 
 
-def test_common_n_iter():
-    _common.test_gaussian_mixture_n_iter(fastgmm.GaussianMixture())
+@pytest.mark.parametrize("estimator", [fastgmm.GaussianMixture(), fastgmm.BayesianGaussianMixture()])
+def test_common_n_iter(estimator):
+    _common.test_gaussian_mixture_n_iter(estimator)
 
 
-def test_common_n_components_greater_than_n_samples():
-    _common.test_mixture_n_components_greater_than_n_samples_error(fastgmm.GaussianMixture())
+@pytest.mark.parametrize("estimator", [fastgmm.GaussianMixture(), fastgmm.BayesianGaussianMixture()])
+def test_common_n_components_greater_than_n_samples(estimator):
+    _common.test_mixture_n_components_greater_than_n_samples_error(estimator)
 
 
 def test_the_suite_is_there():
     """The names above still exist, so that the lists cannot outlive what they name."""
-    assert set(dir(_suite)) >= _PRIVATE | set(_EXPECTED_TO_FAIL)
+    names = {name for suite in _suites for name in dir(suite)}
+    assert names >= _PRIVATE | set(_EXPECTED_TO_FAIL)

@@ -8,7 +8,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,9 +29,6 @@ Callback = Callable[[int, int, float, float], Any]
 
 class Mixture(Interface, ABC):
     """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
-
-    #: Whether a fit is the same for weights on any scale, so that tiny or huge ones may be brought near 1.
-    _any_weight_scale: ClassVar[bool]
 
     n_components: int
     covariance_type: str | Family
@@ -67,6 +64,10 @@ class Mixture(Interface, ABC):
 
     def _check_parameters(self) -> None:
         validation.check_parameters(self.get_params(), METHODS)
+
+    @abstractmethod
+    def _counted(self, weight: Array | None) -> Array | None:
+        """Return checked row weights on the scale that the rule needs."""
 
     @abstractmethod
     def _rule(self, source: MemorySource) -> Any:
@@ -127,9 +128,7 @@ class Mixture(Interface, ABC):
                 f"n_samples = {n_samples}" + ("" if weight is None else " (rows of positive weight)")
             )
         random_state = validation.check_random_state(self.random_state)
-        if self._any_weight_scale:
-            weight = validation.scaled_weight(weight)[0]
-        source = MemorySource(family, rows, weight, self.n_threads)
+        source = MemorySource(family, rows, self._counted(weight), self.n_threads)
         rule = self._rule(source)
         warm = self._goes_on()
         start = self._warm_state(rule, rows.shape[1]) if warm else None

@@ -13,7 +13,7 @@ from fastgmm import kernels, validation
 from fastgmm.estimators.base import Mixture
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
-from fastgmm.kernels import Posterior, Prior, StudentDensity
+from fastgmm.kernels import DiagStudent, Posterior, Prior
 from fastgmm.loop import FitResult
 from fastgmm.rules import (
     VariationalBayes,
@@ -118,8 +118,6 @@ class BayesianGaussianMixture(Mixture):
     >>> bgm.predict([[0, 0], [9, 3]]).tolist()
     [0, 1]
     """
-
-    _any_weight_scale = False
 
     def __init__(
         self,
@@ -244,6 +242,9 @@ class BayesianGaussianMixture(Mixture):
         if name.startswith("mean_precision"):
             return validation.check_above(value, shape, 0.0, name)
         return validation.check_above(value, (1,) if family.uses_total else shape, dimension - 1.0, name)
+
+    def _counted(self, weight: Array | None) -> Array | None:
+        return validation.check_row_counts(weight)
 
     def _rule(self, source: MemorySource) -> VariationalBayes:
         sort = self.sort_sticks
@@ -379,7 +380,7 @@ class BayesianGaussianMixture(Mixture):
         posterior = self._posterior()
         density = expected_density(family, posterior, self.means_, whitener)
         if predictive == "student-t":
-            return predictive_density(posterior, expected_weights(posterior.concentration), density)
+            return predictive_density(family, posterior, expected_weights(posterior.concentration), density)
         return density
 
     def predict(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray[np.int64]:
@@ -456,8 +457,9 @@ class BayesianGaussianMixture(Mixture):
             return super().sample(n_samples, random_state)
         self._require_fitted()
         law = self._density("student-t")
-        tails = 1 if isinstance(law, StudentDensity) else self.means_.shape[1]
-        joined = self.means_.shape[1] if tails == 1 else 1
+        # Features of a product law have tails of their own.
+        joined = 1 if isinstance(law, DiagStudent) else self.means_.shape[1]
+        tails = self.means_.shape[1] // joined
 
         def spread(k: int, noise: Array, generator: Any) -> Array:
             # t = z / sqrt(chi2 / n) in units where the law's distance is shrink * n * |z|^2.

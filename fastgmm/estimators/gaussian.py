@@ -73,8 +73,6 @@ class GaussianMixture(Mixture):
     [[1.0, 2.0], [10.0, 2.0]]
     """
 
-    _any_weight_scale = True
-
     def __init__(
         self,
         n_components: int = 1,
@@ -140,6 +138,9 @@ class GaussianMixture(Mixture):
         rule = MaximumLikelihood(family, 0.0)
         model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None)
         return model
+
+    def _counted(self, weight: Array | None) -> Array | None:
+        return validation.scaled_weight(weight)[0]
 
     def _rule(self, source: MemorySource) -> MaximumLikelihood:
         return MaximumLikelihood(source.family, self.reg_covar)

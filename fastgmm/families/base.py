@@ -35,6 +35,7 @@ class Family(ABC):
 
     name: ClassVar[str]
     density_type: ClassVar[type]
+    student_type: ClassVar[type]
     #: Whether the scatter follows from the total scatter of the data and the masses and deviations alone.
     uses_total: ClassVar[bool] = False
     #: Whether covariances are matrices rather than variances.

@@ -6,6 +6,7 @@ import numpy as np
 
 from fastgmm.families.base import Array, VarianceFamily
 from fastgmm.kernels.densities import DiagDensity
+from fastgmm.kernels.student import DiagStudent
 
 
 class Diag(VarianceFamily):
@@ -13,6 +14,7 @@ class Diag(VarianceFamily):
 
     name = "diag"
     density_type = DiagDensity
+    student_type = DiagStudent
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return (K, D)."""

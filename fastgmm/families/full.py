@@ -6,6 +6,7 @@ import numpy as np
 
 from fastgmm.families.base import Array, MatrixFamily
 from fastgmm.kernels.densities import FullDensity
+from fastgmm.kernels.student import FullStudent
 
 
 class Full(MatrixFamily):
@@ -13,6 +14,7 @@ class Full(MatrixFamily):
 
     name = "full"
     density_type = FullDensity
+    student_type = FullStudent
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return (K, D, D)."""

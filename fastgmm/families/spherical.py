@@ -6,6 +6,7 @@ import numpy as np
 
 from fastgmm.families.base import Array, VarianceFamily
 from fastgmm.kernels.densities import SphericalDensity
+from fastgmm.kernels.student import SphericalStudent
 
 
 class Spherical(VarianceFamily):
@@ -13,6 +14,7 @@ class Spherical(VarianceFamily):
 
     name = "spherical"
     density_type = SphericalDensity
+    student_type = SphericalStudent
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return (K,)."""

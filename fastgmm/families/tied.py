@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fastgmm.families.base import Array, MatrixFamily
 from fastgmm.kernels.densities import TiedDensity
+from fastgmm.kernels.student import TiedStudent
 
 
 class Tied(MatrixFamily):
@@ -14,6 +15,7 @@ class Tied(MatrixFamily):
 
     name = "tied"
     density_type = TiedDensity
+    student_type = TiedStudent
     uses_total = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:

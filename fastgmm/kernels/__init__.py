@@ -4,7 +4,7 @@ Depends on numpy and numba alone; other packages may import it without pulling i
 called inside your own ``@njit`` and ``prange`` code; :data:`collect` and :data:`score` are the parallel drivers.
 """
 
-from fastgmm.kernels import diag, full, spherical, student, tied  # noqa: F401  (register their bodies with the contract)
+from fastgmm.kernels import diag, full, spherical, tied  # noqa: F401  (register their bodies with the contract)
 from fastgmm.kernels._compile import SOURCE_HASH, Driver
 from fastgmm.kernels.blocks import (
     GIVEN,
@@ -48,8 +48,8 @@ from fastgmm.kernels.contract import (
     workspace,
 )
 from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity, TiedDensity
-from fastgmm.kernels.special import digamma, log_gamma, log_multi_gamma, multi_digamma
-from fastgmm.kernels.student import StudentDensity, StudentProductDensity
+from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma, multi_digamma
+from fastgmm.kernels.student import DiagStudent, FullStudent, SphericalStudent, Student, TiedStudent, set_predictive
 from fastgmm.kernels.triangular import cholesky, invert_lower, whiten_matrix, whitened_trace
 from fastgmm.kernels.vector_math import vector_exp, vector_log, vector_log1p
 
@@ -61,14 +61,17 @@ __all__ = [
     "SOURCE_HASH",
     "Density",
     "DiagDensity",
+    "DiagStudent",
     "Driver",
     "FullDensity",
+    "FullStudent",
     "Posterior",
     "Prior",
     "SphericalDensity",
-    "StudentDensity",
-    "StudentProductDensity",
+    "SphericalStudent",
+    "Student",
     "TiedDensity",
+    "TiedStudent",
     "accumulate_rows",
     "accumulate_tile",
     "block_rows",
@@ -89,6 +92,7 @@ __all__ = [
     "log_determinant",
     "log_evidence_tile",
     "log_gamma",
+    "log_gamma_ratio",
     "log_multi_gamma",
     "maximise",
     "move_origin",
@@ -104,6 +108,7 @@ __all__ = [
     "set_density",
     "set_expected_log_scale",
     "set_log_scale",
+    "set_predictive",
     "tile_rows",
     "variance",
     "vector_exp",

@@ -16,6 +16,7 @@ _C6 = -691.0 / 32760.0
 _C7 = 1.0 / 12.0
 # From here on the first term left out is below 5e-17.
 _LARGE = 10.0
+_FAR = 32.0
 
 
 @kernel
@@ -34,6 +35,21 @@ def digamma(x):
 def log_gamma(x):
     """Return log Gamma(x) for x > 0, to 1e-14 relative or absolute, whichever is larger. Thread-safe."""
     return math.lgamma(x)
+
+
+@kernel
+def log_gamma_ratio(x, a):
+    """Return log(Gamma(x + a) / Gamma(x)) for x > 0 and 0 <= a, to 1e-14 as above even where both cancel."""
+    if x < _FAR:
+        return log_gamma(x + a) - log_gamma(x)
+    # The difference of two Stirling series.
+    return (x + a - 0.5) * math.log1p(a / x) + a * (math.log(x) - 1.0) + _stirling_rest(x + a) - _stirling_rest(x)
+
+
+@kernel
+def _stirling_rest(x):
+    z = 1.0 / (x * x)
+    return (1.0 / 12.0 - z * (1.0 / 360.0 - z * (1.0 / 1260.0 - z * (1.0 / 1680.0 - z / 1188.0)))) / x
 
 
 @kernel

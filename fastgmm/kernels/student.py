@@ -1,85 +1,142 @@
 """Student-t mixtures, the posterior predictive laws of Gaussian ones: only scored, never accumulated.
 
-Whatever scores rows computes log joint = log_scale - distance / 2. Here the distance is (n + D) log(1 + shrink q) for q
-the squared Mahalanobis distance of a Gaussian density, or a sum of such terms over features.
+Whatever scores rows computes log joint = log_scale - distance / 2. Here the distance is power * log(1 + shrink * q) for
+q the squared Mahalanobis distance of the Gaussian density with the same whitener; in the diag family, where every
+feature has a precision of its own, a sum of such terms over features.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels.densities import Density, DiagDensity
+from fastgmm.kernels._compile import entry
+from fastgmm.kernels.densities import FullDensity, SphericalDensity, TiedDensity
+from fastgmm.kernels.special import log_gamma_ratio
 from fastgmm.kernels.vector_math import vector_log1p
 
 Array = NDArray[np.float64]
 
 
-class StudentDensity(NamedTuple):
-    """A multivariate Student-t law per component: distance = power[k] * log(1 + shrink[k] * the one of `normal`)."""
+class FullStudent(NamedTuple):
+    """A multivariate Student-t law per component: `power` and `shrink` (K,), the rest as of the Gaussian density."""
 
     log_scale: Array
     mean: Array
-    normal: Density
+    whitener: Array
     power: Array
     shrink: Array
 
 
-class StudentProductDensity(NamedTuple):
-    """A product of univariate Student-t laws per component: power[k] * sum over d of log(1 + shrink[k] y_d**2)."""
+class TiedStudent(NamedTuple):
+    """Multivariate Student-t laws with one scale matrix, up to a factor."""
 
     log_scale: Array
     mean: Array
-    normal: DiagDensity
+    whitener: Array
     power: Array
     shrink: Array
 
 
-@contract.workspace.register(StudentDensity)
+class DiagStudent(NamedTuple):
+    """A product of univariate Student-t laws, one for each feature, per component."""
+
+    log_scale: Array
+    mean: Array
+    whitener: Array
+    power: Array
+    shrink: Array
+
+
+class SphericalStudent(NamedTuple):
+    """A multivariate Student-t law per component, with a multiple of the identity for a scale matrix."""
+
+    log_scale: Array
+    mean: Array
+    whitener: Array
+    power: Array
+    shrink: Array
+
+
+Student = FullStudent | TiedStudent | DiagStudent | SphericalStudent
+
+
+@entry
+def set_predictive(student, density, posterior, weights):
+    """Overwrite the power, shrink and log scale of `student`: the posterior predictive law of a row (PRML 10.81).
+
+    For Wishart blocks of dimension p, component k has t = n_k + 1 - p degrees of freedom for n_k of its posterior, and
+    precision t / n_k * b_k / (1 + b_k) times the expected one in `density`, for its mean precision b_k.
+    """
+    n_components, n_features = density.mean.shape
+    dimension, count = contract.wishart(density)
+    # A product law has one tail for each feature, a multivariate law one for all.
+    joined = n_features // count
+    for k in range(n_components):
+        freedom = posterior.degrees_of_freedom[min(k, posterior.degrees_of_freedom.size - 1)]
+        tail = freedom + 1.0 - dimension
+        shrink = posterior.mean_precision[k] / (1.0 + posterior.mean_precision[k]) / freedom
+        student.power[k] = tail + joined
+        student.shrink[k] = shrink
+        student.log_scale[k] = (
+            (math.log(weights[k]) if weights[k] > 0.0 else -np.inf)
+            + contract.log_determinant(density, k)
+            + count * log_gamma_ratio(0.5 * tail, 0.5 * joined)
+            + 0.5 * n_features * (math.log(shrink) - math.log(math.pi))
+        )
+
+
+def _register_multivariate(student, normal):
+    @contract.workspace.register(student)
+    def _workspace(density, tile_rows):
+        return contract.workspace(normal(density.log_scale, density.mean, density.whitener), tile_rows)
+
+    @contract.prepare.register(student)
+    def _prepare(density):
+        return contract.prepare(normal(density.log_scale, density.mean, density.whitener))
+
+    @contract.distance_tile.register(student)
+    def _distance_tile(density, table, x, n, scratch, distance):
+        gaussian = normal(density.log_scale, density.mean, density.whitener)
+        contract.distance_tile(gaussian, table, x, n, scratch, distance)
+        for k in range(density.mean.shape[0]):
+            row = distance[k]
+            shrink = density.shrink[k]
+            power = density.power[k]
+            for b in range(n):
+                row[b] = power * vector_log1p(shrink * row[b])
+
+
+_register_multivariate(FullStudent, FullDensity)
+_register_multivariate(TiedStudent, TiedDensity)
+_register_multivariate(SphericalStudent, SphericalDensity)
+
+
+@contract.workspace.register(DiagStudent)
 def _workspace(density, tile_rows):
-    return contract.workspace(density.normal, tile_rows)
+    return np.empty((0, tile_rows))
 
 
-@contract.prepare.register(StudentDensity)
+@contract.prepare.register(DiagStudent)
 def _prepare(density):
-    return contract.prepare(density.normal)
+    return np.empty((0, 0))
 
 
-@contract.distance_tile.register(StudentDensity)
+@contract.distance_tile.register(DiagStudent)
 def _distance_tile(density, table, x, n, scratch, distance):
-    contract.distance_tile(density.normal, table, x, n, scratch, distance)
-    for k in range(density.mean.shape[0]):
-        row = distance[k]
-        shrink = density.shrink[k]
-        power = density.power[k]
-        for b in range(n):
-            row[b] = power * vector_log1p(shrink * row[b])
-
-
-@contract.workspace.register(StudentProductDensity)
-def _product_workspace(density, tile_rows):
-    return contract.workspace(density.normal, tile_rows)
-
-
-@contract.prepare.register(StudentProductDensity)
-def _product_prepare(density):
-    return contract.prepare(density.normal)
-
-
-@contract.distance_tile.register(StudentProductDensity)
-def _product_distance_tile(density, table, x, n, scratch, distance):
     n_components, n_features = density.mean.shape
     for k in range(n_components):
         row = distance[k]
         for b in range(n):
             row[b] = 0.0
+        shrink = density.shrink[k]
         for d in range(n_features):
             mean = density.mean[k, d]
-            scale = density.normal.whitener[k, d]
-            shrink = density.shrink[k]
+            scale = density.whitener[k, d]
             xd = x[d]
             for b in range(n):
                 y = (xd[b] - mean) * scale

@@ -15,7 +15,7 @@ import numpy as np
 from fastgmm import kernels
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
-from fastgmm.kernels import Density, Posterior, Prior, StudentDensity, StudentProductDensity
+from fastgmm.kernels import Density, Posterior, Prior, Student
 from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -193,27 +193,13 @@ def expected_density(family: Family, posterior: Posterior, means: Array, whitene
     return density
 
 
-def predictive_density(
-    posterior: Posterior, weights: Array, density: Density
-) -> StudentDensity | StudentProductDensity:
+def predictive_density(family: Family, posterior: Posterior, weights: Array, density: Density) -> Student:
     """Return the posterior predictive law of a row, a mixture of Student-t laws (PRML 10.81).
 
-    For Wishart blocks of dimension p, component k has n_k + 1 - p degrees of freedom for n_k of its posterior, and the
-    precision of the posterior's scale times (n_k + 1 - p) b_k / (1 + b_k) for its mean precision b_k. Components of the
-    diag family are products over features, since each feature has a precision of its own. `density` holds the means
-    and the whiteners of the expected precisions.
+    `density` holds the means and the whiteners of the expected precisions, `weights` (K,) the expected mixing weights.
     """
-    n_components, n_features = density.mean.shape
-    dimension, count = kernels.wishart(density)
-    given = np.broadcast_to(posterior.degrees_of_freedom, n_components)
-    shrink = posterior.mean_precision / ((1.0 + posterior.mean_precision) * given)
-    # A product law has one tail for each feature, a multivariate law one for all.
-    joined = n_features if count == 1 else 1
-    power = given + 1.0 - dimension + joined
-    gammas = np.array([math.lgamma(0.5 * p) - math.lgamma(0.5 * (p - joined)) for p in power])
-    log_determinant = np.array([kernels.log_determinant(density, k) for k in range(n_components)])
-    with np.errstate(divide="ignore"):
-        log_scale = np.log(weights) + count * gammas + log_determinant
-    log_scale += 0.5 * n_features * np.log(shrink / math.pi)
-    law: Any = StudentDensity if count == 1 else StudentProductDensity
-    return law(log_scale, density.mean, density._replace(log_scale=log_scale), power, shrink)
+    n_components = len(density.mean)
+    log_scale, power, shrink = np.empty((3, n_components))
+    student: Student = family.student_type(log_scale, density.mean, density.whitener, power, shrink)
+    kernels.set_predictive(student, density, posterior, weights)
+    return student

@@ -1,0 +1,522 @@
+"""BayesianGaussianMixture: what its users rely on."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from conftest import read_columns
+from scipy import integrate
+
+from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm.families import FAMILIES
+
+TYPES = ["dirichlet_distribution", "dirichlet_process"]
+PRIOR_TYPE = pytest.mark.parametrize("prior_type", TYPES)
+DID_NOT_CONVERGE = pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+
+
+@pytest.fixture
+def rows(rng):
+    return np.concatenate([rng.normal(size=(120, 2)), rng.normal(size=(180, 2)) * [0.5, 1.5] + [6, 1]])
+
+
+def _fit(X, family, n_components=4, prior_type="dirichlet_process", sample_weight=None, **params):
+    params = {"random_state": 0, "max_iter": 500} | params
+    return BayesianGaussianMixture(
+        n_components, covariance_type=family.name, weight_concentration_prior_type=prior_type, **params
+    ).fit(X, sample_weight=sample_weight)
+
+
+def _law(model):
+    """Everything that the law of a fitted model consists of, as one array."""
+    names = ("weight_concentration_", "mean_precision_", "means_", "degrees_of_freedom_", "covariances_", "weights_")
+    return np.concatenate([np.ravel(getattr(model, name)) for name in names])
+
+
+def _explicit(model):
+    return {
+        "weight_concentration_init": model.weight_concentration_,
+        "mean_precision_init": model.mean_precision_,
+        "means_init": model.means_,
+        "degrees_of_freedom_init": model.degrees_of_freedom_,
+        "covariances_init": model.covariances_,
+    }
+
+
+def _parameters(model):
+    return {name.removesuffix("_init"): value for name, value in _explicit(model).items()}
+
+
+@PRIOR_TYPE
+def test_attributes_and_the_bound_of_the_returned_law(family, prior_type, rows):
+    model = _fit(rows, family, prior_type=prior_type)
+    assert model.converged_
+    assert model.lower_bounds_[-1] == model.lower_bound_
+    assert len(model.lower_bounds_) == model.n_iter_
+    assert model.evidence_lower_bound(rows) == pytest.approx(model.lower_bound_, rel=1e-13)
+    assert model.component_mass_.sum() == pytest.approx(300, rel=1e-12)
+    assert model.weights_.sum() == pytest.approx(1, rel=1e-14)
+    assert model.n_effective_components_ == np.sum(model.component_mass_ >= 1)
+    shape = family.shape(4, 2)
+    assert model.covariances_.shape == model.precisions_.shape == model.precisions_cholesky_.shape == shape
+    assert np.shape(model.degrees_of_freedom_) == (() if family.name == "tied" else (4,))
+    assert np.shape(model.covariance_prior_) == family.block_shape(2)
+    assert isinstance(model.weight_concentration_, tuple) == (prior_type == "dirichlet_process")
+    assert "BayesianGaussianMixture" in repr(model)
+
+
+def test_default_priors(family, rows):
+    model = _fit(rows, family)
+    assert (model.weight_concentration_prior_, model.mean_precision_prior_) == (0.25, 1.0)
+    assert model.degrees_of_freedom_prior_ == (2 if family.has_matrices else 1)
+    np.testing.assert_allclose(model.mean_prior_, rows.mean(axis=0), rtol=1e-14)
+    covariance = np.cov(rows.T)
+    expected = {"diag": np.diag(covariance), "spherical": np.trace(covariance) / 2}.get(family.name, covariance)
+    np.testing.assert_allclose(model.covariance_prior_, expected, rtol=1e-13)
+
+
+def test_the_default_prior_of_a_feature_is_the_same_in_full_and_diag(rows):
+    """An inverse Wishart law of n degrees of freedom has marginals of n - D + 1 on its diagonal, same scale."""
+    full, diag = (_fit(rows, FAMILIES[name]) for name in ("full", "diag"))
+    assert full.degrees_of_freedom_prior_ - 2 + 1 == diag.degrees_of_freedom_prior_
+    np.testing.assert_allclose(np.diag(full.covariance_prior_), diag.covariance_prior_, rtol=1e-13)
+
+
+@PRIOR_TYPE
+def test_one_column_is_one_model_for_all_families(prior_type, rng):
+    X = np.concatenate([rng.normal(size=(60, 1)), rng.normal(size=(40, 1)) + 5])
+    full, diag, spherical = (_fit(X, FAMILIES[name], 3, prior_type) for name in ("full", "diag", "spherical"))
+    for other in (diag, spherical):
+        np.testing.assert_allclose(_law(other), _law(full), rtol=1e-9)
+        assert other.lower_bound_ == pytest.approx(full.lower_bound_, rel=1e-13)
+        np.testing.assert_allclose(
+            other.score_samples(X, predictive="student-t"), full.score_samples(X, predictive="student-t"), rtol=1e-10
+        )
+    # One component: tied is the same, too.
+    models = [_fit(X, f, 1, prior_type) for f in FAMILIES.values()]
+    assert np.ptp([model.lower_bound_ for model in models]) < 1e-9
+    assert np.ptp([model.score(X, predictive="student-t") for model in models]) < 1e-12
+
+
+@DID_NOT_CONVERGE
+@PRIOR_TYPE
+def test_many_rows_lead_to_maximum_likelihood(family, prior_type, rows):
+    """Each row counted 1e9 times: from the same start both take the same steps."""
+    labels = (rows[:, 0] > 3).astype(int)
+    params = {"covariance_type": family.name, "init_params": labels, "tol": 0, "max_iter": 7, "reg_covar": 0}
+    em = GaussianMixture(2, **params).fit(rows)
+    vb = BayesianGaussianMixture(2, **params, weight_concentration_prior_type=prior_type)
+    vb.fit(rows, sample_weight=np.full(300, 1e9))
+    for name in ("weights_", "means_", "covariances_"):
+        np.testing.assert_allclose(getattr(vb, name), getattr(em, name), rtol=1e-7, atol=1e-7)
+    for predictive in ("student-t", "plug-in", "expected-log"):
+        np.testing.assert_allclose(
+            vb.score_samples(rows, predictive=predictive), em.score_samples(rows), rtol=1e-6, atol=1e-6
+        )
+    # Per row of weight, the bound is the likelihood.
+    assert vb.lower_bound_ / 3e11 == pytest.approx(em.lower_bound_, rel=1e-7)
+
+
+def test_weights_are_copies_of_rows(family, rows, rng):
+    sample_weight = rng.integers(0, 4, 300).astype(float)
+    copies = np.repeat(rows, sample_weight.astype(int), axis=0)
+    model = _fit(rows, family, sample_weight=sample_weight, tol=1e-9, n_init=1)
+    other = _fit(copies, family, tol=1e-9)
+    np.testing.assert_allclose(_law(model), _law(other), rtol=1e-6, atol=1e-9)
+    assert model.lower_bound_ == pytest.approx(other.lower_bound_, rel=1e-11)
+    np.testing.assert_allclose(model.covariance_prior_, other.covariance_prior_, rtol=1e-12)
+    np.testing.assert_allclose(model.mean_prior_, other.mean_prior_, rtol=1e-12)
+    for predictive in ("student-t", "plug-in", "expected-log"):
+        assert model.score(rows, sample_weight=sample_weight, predictive=predictive) == pytest.approx(
+            other.score(copies, predictive=predictive), rel=1e-7
+        )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_same_bits_for_any_number_of_threads(family, rng, dtype):
+    X = np.concatenate([rng.normal(size=(4000, 3)), rng.normal(size=(4000, 3)) + 4]).astype(dtype)
+    first, *others = (_fit(X, family, n_threads=n_threads, max_iter=8, tol=1e9) for n_threads in (1, 2, 3))
+    for other in others:
+        np.testing.assert_array_equal(_law(first), _law(other))
+        assert first.lower_bounds_ == other.lower_bounds_
+        np.testing.assert_array_equal(
+            first.score_samples(X, predictive="student-t"), other.score_samples(X, predictive="student-t")
+        )
+
+
+@DID_NOT_CONVERGE
+@PRIOR_TYPE
+def test_a_start_from_a_given_law_begins_with_an_e_step(family, prior_type, rows):
+    params = {"tol": 0, "reg_covar": 0, "prior_type": prior_type, "sort_sticks": False}
+    whole = _fit(rows, family, **params, max_iter=7)
+    begun = _fit(rows, family, **params, max_iter=3)
+    explicit = _fit(rows, family, **params, **_explicit(begun), max_iter=4)
+    np.testing.assert_allclose(_law(explicit), _law(whole), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(explicit.lower_bounds_, whole.lower_bounds_[3:], rtol=1e-12)
+    stays = _fit(rows, family, **params, **_explicit(begun), max_iter=0)
+    np.testing.assert_allclose(_law(stays), _law(begun), rtol=1e-13, atol=0)
+    assert stays.lower_bound_ == pytest.approx(begun.lower_bound_, rel=1e-13)
+    # The same from one object, and by going on.
+    warm = BayesianGaussianMixture.from_parameters(
+        **_parameters(begun),
+        covariance_type=family.name,
+        weight_concentration_prior_type=prior_type,
+        warm_start=True,
+        tol=0,
+        reg_covar=0,
+        max_iter=4,
+    ).fit(rows)
+    np.testing.assert_allclose(_law(warm), _law(whole), rtol=1e-9, atol=1e-12)
+    again = begun.set_params(warm_start=True, max_iter=4).fit(rows)
+    np.testing.assert_allclose(_law(again), _law(whole), rtol=1e-9, atol=1e-12)
+
+
+@DID_NOT_CONVERGE
+def test_a_start_from_means_takes_the_rest_from_their_nearest_rows(family, rows):
+    means = np.array([[6.0, 1.0], [0.0, 0.0]])
+    start = _fit(rows, family, 2, means_init=means, max_iter=0)
+    np.testing.assert_array_equal(start.means_, means)
+    nearest = np.argmin(((rows[:, None] - means) ** 2).sum(axis=2), axis=1)
+    np.testing.assert_allclose(start.component_mass_, np.bincount(nearest), rtol=1e-12)
+    seeded = _fit(rows, family, 2, init_params=nearest, max_iter=0)
+    np.testing.assert_allclose(start.covariances_, seeded.covariances_, rtol=1e-10)
+    given = _fit(rows, family, 2, means_init=means, mean_precision_init=[3.0, 4.0], max_iter=0)
+    np.testing.assert_array_equal(given.mean_precision_, [3.0, 4.0])
+    np.testing.assert_allclose(given.covariances_, seeded.covariances_, rtol=1e-10)
+
+
+def test_one_number_stands_for_all_components(rows):
+    model = _fit(
+        rows,
+        FAMILIES["full"],
+        2,
+        "dirichlet_distribution",
+        means_init=[[0.0, 0.0], [6.0, 1.0]],
+        weight_concentration_init=7,
+        mean_precision_init=5,
+        degrees_of_freedom_init=9,
+        covariances_init=np.stack([np.eye(2)] * 2),
+        max_iter=0,
+    )
+    np.testing.assert_array_equal(model.weight_concentration_, [7, 7])
+    np.testing.assert_array_equal(model.mean_precision_, [5, 5])
+    np.testing.assert_array_equal(model.degrees_of_freedom_, [9, 9])
+
+
+@PRIOR_TYPE
+@pytest.mark.parametrize("n_features", [1, 2])
+def test_predictive_densities_integrate_to_one(family, prior_type, n_features, rows):
+    X = rows[::20, :n_features]
+    model = _fit(X, family, 3, prior_type)
+
+    def mass(predictive):
+        # tan maps the line to an interval: tails of Student laws reach far.
+        nodes, weights = np.polynomial.legendre.leggauss(400 if n_features == 1 else 240)
+        angle = 0.5 * np.pi * nodes
+        scale = 0.5 * np.pi * weights / np.cos(angle) ** 2
+        axes = [np.tan(angle) * 3 + model.mean_prior_[d] for d in range(n_features)]
+        grid = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
+        density = np.exp(model.score_samples(grid, predictive=predictive)).reshape([len(nodes)] * n_features)
+        for _ in range(n_features):
+            density = density @ (3 * scale)
+        return float(density)
+
+    assert mass("student-t") == pytest.approx(1, abs=2e-4)
+    assert mass("plug-in") == pytest.approx(1, abs=2e-4)
+    assert mass("expected-log") < 0.97
+    if n_features == 1:
+        total, error = integrate.quad(
+            lambda x: float(np.exp(model.score_samples([[x]], predictive="student-t")[0])), -np.inf, np.inf, limit=400
+        )
+        assert total == pytest.approx(1, abs=1e-6 + 10 * error)
+
+
+def test_kinds_of_prediction(family, rows, rng):
+    model = _fit(rows, family)
+    Z = np.concatenate([rows[:40], 30 * rng.normal(size=(10, 2))])
+    plug_in = GaussianMixture.from_parameters(model.weights_, model.means_, model.covariances_, family.name)
+    np.testing.assert_allclose(model.score_samples(Z, predictive="plug-in"), plug_in.score_samples(Z), rtol=1e-12)
+    np.testing.assert_allclose(
+        model.predict_proba(Z, predictive="plug-in"), plug_in.predict_proba(Z), rtol=1e-9, atol=1e-12
+    )
+    for predictive in ("expected-log", "plug-in", "student-t"):
+        proba = model.predict_proba(Z, predictive=predictive)
+        np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-13)
+        np.testing.assert_array_equal(model.predict(Z, predictive=predictive), proba.argmax(axis=1))
+        assert model.score(Z, predictive=predictive) == pytest.approx(
+            model.score_samples(Z, predictive=predictive).mean(), rel=1e-12
+        )
+    # Far away the parameters' uncertainty shows: the predictive has the heavier tails.
+    far = np.array([[500.0, 500.0]])
+    assert model.score_samples(far, predictive="student-t")[0] > model.score_samples(far, predictive="plug-in")[0] + 100
+    np.testing.assert_array_equal(model.predict(Z), model.predict(Z, predictive="expected-log"))
+    assert np.all(model.score_samples(Z) < model.score_samples(Z, predictive="plug-in"))
+    with pytest.raises(ValueError, match=r"predictive must be one of 'expected-log'.*got 'bayes'"):
+        model.predict(Z, predictive="bayes")
+    with pytest.raises(ValueError, match="predictive must be one of 'plug-in', 'student-t'"):
+        model.sample(3, predictive="expected-log")
+
+
+def test_old_faithful_ends_with_two_components():
+    """PRML figure 10.6: six components, of which two survive a Dirichlet prior of small concentration."""
+    X = read_columns("faithful")
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    for seed in range(3):
+        model = _fit(
+            X, FAMILIES["full"], 6, "dirichlet_distribution", weight_concentration_prior=1e-3, random_state=seed
+        )
+        assert model.n_effective_components_ == 2
+        assert np.sort(model.component_mass_)[:4].max() < 1e-3
+        pruned = model.prune()
+        assert pruned.n_components == len(pruned.weights_) == 2
+        np.testing.assert_array_equal(
+            pruned.predict(X), np.searchsorted(np.flatnonzero(_kept(model)), model.predict(X))
+        )
+        np.testing.assert_allclose(
+            pruned.score_samples(X, predictive="student-t"), model.score_samples(X, predictive="student-t"), atol=1e-3
+        )
+
+
+def _kept(model):
+    return model.component_mass_ >= 1
+
+
+@PRIOR_TYPE
+def test_pruning(family, prior_type, rows):
+    model = _fit(rows, family, 6, prior_type, weight_concentration_prior=0.01, tol=1e-8, max_iter=3000)
+    before = copy.deepcopy(vars(model))
+    pruned = model.prune()
+    kept = np.flatnonzero(_kept(model))
+    assert 1 <= len(kept) < 6
+    np.testing.assert_array_equal(pruned.means_, model.means_[kept])
+    np.testing.assert_array_equal(pruned.covariances_, family.select(model.covariances_, kept))
+    np.testing.assert_allclose(pruned.component_mass_, model.component_mass_[kept], rtol=1e-12)
+    np.testing.assert_allclose(pruned.weights_, model.weights_[kept] / model.weights_[kept].sum(), rtol=1e-3)
+    for name in ("mean_prior_", "covariance_prior_", "weight_concentration_prior_", "degrees_of_freedom_prior_"):
+        np.testing.assert_array_equal(getattr(pruned, name), getattr(model, name))
+    assert np.isnan(pruned.lower_bound_)
+    # What was cut off was hardly worth anything: fitting on changes next to nothing, and never lowers the bound.
+    bound = pruned.evidence_lower_bound(rows)
+    again = pruned.set_params(warm_start=True).fit(rows)
+    assert again.lower_bound_ >= bound - 1e-9
+    np.testing.assert_allclose(again.means_, model.means_[kept], rtol=0.02, atol=0.02)
+    heaviest = model.prune(min_weight=model.weights_.max())
+    np.testing.assert_array_equal(heaviest.means_[0], model.means_[np.argmax(model.weights_)])
+    with pytest.raises(ValueError, match=r"prune would leave no component: the largest of 6 holds .* Lower min_weight"):
+        model.prune(min_weight=1.1)
+    np.testing.assert_equal(vars(model), before)
+
+
+def test_pruning_keeps_names_and_types():
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(read_columns("faithful"), columns=["eruptions", "waiting"])
+    model = BayesianGaussianMixture(5, weight_concentration_prior=0.01, random_state=0, max_iter=500).fit(X)
+    pruned = model.prune()
+    np.testing.assert_array_equal(pruned.feature_names_in_, ["eruptions", "waiting"])
+    np.testing.assert_array_equal(
+        pruned.predict(X), np.argsort(np.argsort(np.flatnonzero(_kept(model))))[model.predict(X)]
+    )
+
+
+def test_sticks_are_sorted_unless_the_user_gave_an_order(family, rows):
+    sorted_ = _fit(rows, family, 5)
+    assert np.all(np.diff(sorted_.component_mass_) <= 1e-6)
+    kept = _fit(rows, family, 5, sort_sticks=False)
+    assert sorted_.lower_bound_ >= kept.lower_bound_ - 1e-3
+    labels = (rows[:, 0] > 3).astype(int)  # the first is the lighter one
+    given = _fit(rows, family, 2, init_params=labels)
+    assert given.component_mass_[0] < given.component_mass_[1]
+    assert given.means_[0, 0] < 3 < given.means_[1, 0]
+    turned = _fit(rows, family, 2, init_params=labels, sort_sticks=True)
+    assert turned.means_[1, 0] < 3 < turned.means_[0, 0]
+    assert turned.lower_bound_ > given.lower_bound_
+    # A Dirichlet law has no order.
+    law = _fit(rows, family, 2, "dirichlet_distribution", init_params=labels, sort_sticks=True)
+    assert law.means_[0, 0] < 3
+
+
+@PRIOR_TYPE
+def test_data_anywhere_and_of_any_scale(family, prior_type, rows):
+    X = np.round(rows * 1024) / 1024
+    base = _fit(X, family, prior_type=prior_type, reg_covar=0)
+    far = _fit(X + 1e8, family, prior_type=prior_type, reg_covar=0)
+    np.testing.assert_allclose(far.means_ - 1e8, base.means_, atol=1e-6)
+    np.testing.assert_allclose(far.covariances_, base.covariances_, rtol=1e-6, atol=1e-6)
+    assert far.lower_bound_ == pytest.approx(base.lower_bound_, rel=1e-9)
+    for scale in (1e-150, 1e-30, 1e30, 1e150):
+        model = _fit(X * scale, family, prior_type=prior_type, reg_covar=0)
+        np.testing.assert_allclose(model.means_ / scale, base.means_, rtol=1e-6, atol=1e-6)
+        assert model.lower_bound_ + 600 * np.log(scale) == pytest.approx(base.lower_bound_, rel=1e-9)
+        ours, theirs = (m.score_samples(x, predictive="student-t") for m, x in ((model, X * scale), (base, X)))
+        np.testing.assert_allclose(ours + 2 * np.log(scale), theirs, rtol=1e-8, atol=1e-8)
+    with pytest.raises(ValueError, match=r"overflows? float64: scale the data"):
+        _fit(X * 1e200, family)
+
+
+@DID_NOT_CONVERGE
+@PRIOR_TYPE
+def test_degenerate_data(family, prior_type, rows, rng):
+    def fit(X, n_components=4, **params):
+        model = _fit(X, family, n_components, prior_type, **params)
+        assert np.isfinite(_law(model)).all()
+        assert np.isfinite(model.lower_bound_)
+        assert np.isfinite(model.score_samples(X, predictive="student-t")).all()
+        return model
+
+    constant = np.column_stack([rows, np.full(300, 3.0)])
+    fit(constant)
+    np.testing.assert_allclose(fit(constant).means_[:, 2], 3.0, rtol=1e-12)
+    fit(np.column_stack([rows, rows]))
+    fit(np.column_stack([rows, np.full(300, 1e8 + 0.1)]))
+    fit(np.ones((20, 2)))
+    fit(np.repeat(rows[:5], 7, axis=0))
+    fit(rows[:2], 2)
+    fit(rows[:20], 20)
+    fit(rng.normal(size=(5, 12)), 2)
+    fit(rows[:, :1])
+    fit(np.concatenate([rows, [[1e10, 0.0]]]))
+    fit((rows * 100).astype(np.int32))
+    weightless = np.r_[np.ones(300), 0.0]
+    plain, with_far_row = (
+        fit(X, sample_weight=w) for X, w in ((rows, None), (np.concatenate([rows, [[1e160, 0.0]]])[:300], None))
+    )
+    np.testing.assert_array_equal(_law(plain), _law(with_far_row))
+    ignored = _fit(np.concatenate([rows, [[7.0, 7.0]]]), family, 4, prior_type, weightless)
+    np.testing.assert_allclose(_law(ignored), _law(plain), rtol=1e-6, atol=1e-9)
+    if family.name == "spherical":
+        fit(constant, reg_covar=0)
+    else:
+        with pytest.raises(ValueError, match=r"covariance of X.*not positive definite .constant or dependent columns."):
+            fit(constant, reg_covar=0)
+
+
+def test_float32(family, rows):
+    X = rows.astype(np.float32)
+    model, twin = _fit(X, family), _fit(X.astype(np.float64), family)
+    assert model.lower_bound_ == pytest.approx(twin.lower_bound_, rel=1e-12)
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        assert getattr(model, name).dtype == np.float32
+        np.testing.assert_allclose(getattr(model, name), getattr(twin, name), rtol=1e-5, atol=1e-6)
+    for name in ("mean_precision_", "degrees_of_freedom_", "weight_concentration_"):
+        np.testing.assert_allclose(getattr(model, name), getattr(twin, name), rtol=1e-12)
+    for predictive in ("student-t", "plug-in", "expected-log"):
+        scores = model.score_samples(X, predictive=predictive)
+        assert scores.dtype == np.float32
+        np.testing.assert_allclose(scores, twin.score_samples(X, predictive=predictive), rtol=1e-4, atol=1e-4)
+    assert model.evidence_lower_bound(X) == pytest.approx(twin.lower_bound_, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"weight_concentration_prior_type": "stick"}, r"weight_concentration_prior_type must be one of .*got 'stick'"),
+        ({"weight_concentration_prior": 0}, r"weight_concentration_prior must be a float in the range .*got 0"),
+        ({"weight_concentration_prior": 1e-310}, r"weight_concentration_prior must be a float in the range"),
+        ({"mean_precision_prior": -1.0}, r"mean_precision_prior must be a float in the range .*got -1.0"),
+        ({"mean_precision_prior": np.nan}, r"mean_precision_prior must be a float"),
+        ({"degrees_of_freedom_prior": 1}, r"'degrees_of_freedom_prior' should be greater than 1, but got 1.000"),
+        ({"degrees_of_freedom_prior": 0.0, "covariance_type": "diag"}, r"degrees_of_freedom_prior must be a float"),
+        ({"mean_prior": [0, 0, 0]}, r"'mean_prior' should have the shape of \(2,\), but got \(3,\)"),
+        ({"mean_prior": [0, np.inf]}, r"mean_prior contains infinity"),
+        ({"covariance_prior": np.eye(3)}, r"'full covariance_prior' should have the shape of \(2, 2\)"),
+        ({"covariance_prior": [[1, 2], [2, 1]]}, r"'full covariance_prior' should be symmetric, positive-definite"),
+        ({"covariance_prior": [1, -1], "covariance_type": "diag"}, r"'diag covariance_prior' should be positive"),
+        (
+            {"covariance_prior": [1, 1], "covariance_type": "spherical"},
+            r"should have the shape of \(\), but got \(2,\)",
+        ),
+        ({"sort_sticks": "yes"}, r"sort_sticks must be one of None, True, False, got 'yes'"),
+        ({"mean_precision_init": 2}, r"mean_precision_init needs means_init"),
+        ({"means_init": [[0, 0]] * 2, "mean_precision_init": [1, -2]}, r"mean_precision_init must be above 0, got -2"),
+        ({"means_init": [[0, 0]] * 2, "degrees_of_freedom_init": 1}, r"degrees_of_freedom_init must be above 1, got 1"),
+        (
+            {"means_init": [[0, 0]] * 2, "weight_concentration_init": [1, 2, 3]},
+            r"'weight_concentration_init' should have the shape of \(2, 2\), but got \(3,\)",
+        ),
+        ({"means_init": [[0, 0]] * 2, "covariances_init": np.eye(2)}, r"'full covariance' should have the shape of"),
+        ({"n_components": 400}, r"Expected n_samples >= n_components"),
+    ],
+)
+def test_bad_parameters(rows, params, message):
+    model = BayesianGaussianMixture(2).set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        model.fit(rows)
+    assert not hasattr(model, "means_")
+
+
+def test_weights_beyond_all_counting_are_refused(rows):
+    with pytest.raises(ValueError, match=r"sample_weight must sum to at most 1e\+100, got 3e\+302"):
+        BayesianGaussianMixture(2).fit(rows, sample_weight=np.full(300, 1e300))
+
+
+def test_methods_before_fit():
+    model = BayesianGaussianMixture(2)
+    for call in (
+        lambda: model.predict([[0.0]]),
+        lambda: model.score([[0.0]]),
+        lambda: model.sample(),
+        lambda: model.prune(),
+        lambda: model.n_effective_components_,
+        lambda: model.evidence_lower_bound([[0.0]]),
+        lambda: model.sample(predictive="student-t"),
+    ):
+        with pytest.raises((ValueError, AttributeError), match="This BayesianGaussianMixture instance is not fitted"):
+            call()
+
+
+def test_a_law_without_its_prior_scores_but_has_no_bound(rows):
+    fitted = _fit(rows, FAMILIES["diag"])
+    model = BayesianGaussianMixture.from_parameters(**_parameters(fitted), covariance_type="diag")
+    for predictive in ("student-t", "plug-in", "expected-log"):
+        np.testing.assert_array_equal(
+            model.score_samples(rows, predictive=predictive), fitted.score_samples(rows, predictive=predictive)
+        )
+    with pytest.raises(ValueError, match="the prior of this model is not known: give mean_prior and covariance_prior"):
+        model.evidence_lower_bound(rows)
+    known = BayesianGaussianMixture.from_parameters(
+        **_parameters(fitted),
+        covariance_type="diag",
+        mean_prior=fitted.mean_prior_,
+        covariance_prior=fitted.covariance_prior_,
+    )
+    assert known.evidence_lower_bound(rows) == pytest.approx(fitted.lower_bound_, rel=1e-13)
+
+
+def test_a_failing_fit_changes_nothing(rows):
+    model = _fit(rows, FAMILIES["full"])
+    before = copy.deepcopy(vars(model))
+    with pytest.raises(ValueError, match="contains NaN"):
+        model.fit(np.full((300, 2), np.nan))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(rows + 1, callback=stop)
+    np.testing.assert_equal(vars(model), before)
+
+
+def test_warm_start_needs_the_same_kind_of_weights(rows):
+    model = _fit(rows, FAMILIES["full"], 2).set_params(
+        warm_start=True, weight_concentration_prior_type="dirichlet_distribution"
+    )
+    with pytest.raises(ValueError, match="warm_start needs weights of the same kind"):
+        model.fit(rows)
+
+
+def test_restarts_keep_the_highest_bound(rows):
+    bounds = []
+    model = BayesianGaussianMixture(4, n_init=6, init_params="random", random_state=3, max_iter=300)
+    model.fit(rows, callback=lambda restart, iteration, bound, change: bounds.append((restart, bound)))
+    last = dict(bounds)
+    assert len(last) == 6
+    assert model.lower_bound_ >= max(last.values()) - 1e-9
+
+
+def test_pickle_and_copies_predict_the_same(family, rows):
+    model = _fit(rows, family)
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(
+            twin.score_samples(rows, predictive="student-t"), model.score_samples(rows, predictive="student-t")
+        )

@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 #: Where each side's GaussianMixture is imported from, by the name its package is installed under.
@@ -37,7 +38,7 @@ def memory(side, path):
     from common import Problem, fit
 
     problem = Problem.load(path)
-    few = Problem(problem.covariance_type, problem.X[:20_000], problem.weights, problem.means, problem.precisions)
+    few = replace(problem, X=problem.X[:20_000], labels=problem.labels[:20_000])
     fit(side, few, 2)
     _reset_peak()
     before = _peak_memory()
@@ -67,8 +68,8 @@ def _peak_memory():
 def serve(side):
     """Answer one request a line until the input ends.
 
-    {"load": path} loads a problem; {"max_iter": n} fits it and answers the seconds; {"score": n} fits it and answers
-    the mean log-likelihood of a row under the parameters it ended at.
+    {"load": path} loads a problem. {"max_iter": n, "method": "em" or "vb"} fits it and answers the seconds; with
+    "score" in place of "max_iter", the mean log-likelihood of a row under the parameters it ended at.
     """
     from common import Problem, fit
 
@@ -79,10 +80,10 @@ def serve(side):
             problem = Problem.load(request["load"])
             answer = None
         elif "score" in request:
-            model, _ = fit(side, problem, request["score"])
+            model, _ = fit(side, problem, request["score"], request["method"])
             answer = float(model.score(problem.X))
         else:
-            _, answer = fit(side, problem, request["max_iter"])
+            _, answer = fit(side, problem, request["max_iter"], request["method"])
         print(json.dumps(answer), flush=True)
 
 

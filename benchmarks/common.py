@@ -32,13 +32,14 @@ _LIBRARY_SETTINGS = ("BLIS_", "KMP_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_", "N
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Rows X (N, D), and explicit starting parameters in X's type and the shapes of ``*_init``."""
+    """Rows X (N, D), starting parameters in X's type and the shapes of ``*_init``, and starting labels (N,)."""
 
     covariance_type: str
     X: NDArray
     weights: NDArray
     means: NDArray
     precisions: NDArray
+    labels: NDArray
 
     def save(self, path: Path) -> None:
         """Write the problem to an ``.npz`` file, so that other processes work on the same bits."""
@@ -49,7 +50,8 @@ class Problem:
         """Read what ``save`` wrote."""
         with np.load(path) as arrays:
             return cls(
-                str(arrays["covariance_type"]), *(arrays[name] for name in ("X", "weights", "means", "precisions"))
+                str(arrays["covariance_type"]),
+                *(arrays[name] for name in ("X", "weights", "means", "precisions", "labels")),
             )
 
 
@@ -62,20 +64,27 @@ class Workload:
     n_features: int
     n_components: int
     dtype: str = "float64"
+    method: str = "em"
 
     @property
     def name(self) -> str:
         """The name in tables and for ``--only``, as in ``full (200k, 16, 16)``: rows, features, components."""
         rows = f"{self.n_samples:_}".replace("_000_000", "M").replace("_000", "k")
         suffix = "" if self.dtype == "float64" else f" {self.dtype}"
-        return f"{self.covariance_type} ({rows}, {self.n_features}, {self.n_components}){suffix}"
+        prefix = "" if self.method == "em" else f"{self.method} "
+        return f"{prefix}{self.covariance_type} ({rows}, {self.n_features}, {self.n_components}){suffix}"
+
+    @property
+    def same_model(self) -> bool:
+        """Whether scikit-learn's update is the same: its variational one is the conjugate one for full only."""
+        return self.method == "em" or self.covariance_type == "full"
 
     def build(self, n_samples: int | None = None) -> Problem:
         """Return the problem, with `n_samples` rows (default: the workload's own).
 
         Components overlap (neighbouring means are about three standard deviations apart), so that responsibilities
         are soft. The start is equal weights, means half a standard deviation off in total, and one broad isotropic
-        covariance.
+        covariance; or labels, the nearest of those means.
         """
         from fastgmm.families import FAMILIES
 
@@ -84,12 +93,14 @@ class Workload:
         shape = self.n_components, self.n_features
         means = rng.normal(scale=3.0 / np.sqrt(2 * self.n_features), size=shape)
         deviations = rng.uniform(0.7, 1.4, size=shape)
+        off = means + rng.normal(scale=0.5 / np.sqrt(self.n_features), size=shape)
         X = np.empty((n_samples, self.n_features), self.dtype)
+        labels = np.empty(n_samples, np.int64)
         for start in range(0, n_samples, 65_536):  # in pieces: no temporary as large as X
             piece = X[start : start + 65_536]
             label = rng.integers(self.n_components, size=len(piece))
             piece[...] = means[label] + deviations[label] * rng.normal(size=piece.shape)
-        off = means + rng.normal(scale=0.5 / np.sqrt(self.n_features), size=shape)
+            labels[start : start + 65_536] = np.argmin((off**2).sum(axis=1) - 2.0 * (piece @ off.T), axis=1)
         family = FAMILIES[self.covariance_type]
         precisions = family.precisions(family.isotropic_whitener(*shape, scale=0.5))
         return Problem(
@@ -98,6 +109,7 @@ class Workload:
             np.full(self.n_components, 1.0 / self.n_components, self.dtype),
             off.astype(self.dtype),
             precisions.astype(self.dtype),
+            labels,
         )
 
 
@@ -105,20 +117,33 @@ class Workload:
 MEMORY_WORKLOAD = Workload("full", 1_000_000, 16, 16)
 
 
-def fit(side: str, problem: Problem, max_iter: int) -> tuple[Any, float]:
-    """Return the estimator of `side` after exactly `max_iter` iterations from the problem's start, and the seconds."""
-    mixture = importlib.import_module(SIDES[side]).GaussianMixture
-    threads = {"n_threads": N_THREADS} if side == "fastgmm" else {}
-    model = mixture(
-        n_components=len(problem.weights),
-        covariance_type=problem.covariance_type,
-        tol=0.0,
-        max_iter=max_iter,
-        weights_init=problem.weights,
-        means_init=problem.means,
-        precisions_init=problem.precisions,
-        **threads,
+def estimator(side: str, problem: Problem, max_iter: int, method: str = "em") -> Any:
+    """Return the estimator of `side` that makes exactly `max_iter` iterations from the problem's start."""
+    module = importlib.import_module(SIDES[side])
+    params: dict[str, Any] = {"n_threads": N_THREADS} if side == "fastgmm" else {}
+    params |= {
+        "n_components": len(problem.weights),
+        "covariance_type": problem.covariance_type,
+        "tol": 0.0,
+        "max_iter": max_iter,
+    }
+    if method == "em":
+        return module.GaussianMixture(
+            weights_init=problem.weights, means_init=problem.means, precisions_init=problem.precisions, **params
+        )
+    if side == "fastgmm":
+        return module.BayesianGaussianMixture(init_params=problem.labels, **params)
+    model = module.BayesianGaussianMixture(**params)
+    # Its interface has no start from labels; this is what its own starts end with.
+    model._initialize_parameters = lambda X, *_, **__: model._initialize(
+        X, np.eye(len(problem.weights))[problem.labels]
     )
+    return model
+
+
+def fit(side: str, problem: Problem, max_iter: int, method: str = "em") -> tuple[Any, float]:
+    """Return the estimator of `side` after exactly `max_iter` iterations from the problem's start, and the seconds."""
+    model = estimator(side, problem, max_iter, method)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*did not converge")
         begin = time.perf_counter()

@@ -16,9 +16,13 @@ class Estimator:
         self.problem = Workload(family, 100_000, 16, 16).build()
         self.model, _ = fit("fastgmm", self.problem, 1)
         self.model.predict(self.problem.X)
+        fit("fastgmm", self.problem, 1, "vb")
 
     def time_fit(self, family):
         fit("fastgmm", self.problem, 10)
+
+    def time_fit_variational(self, family):
+        fit("fastgmm", self.problem, 10, "vb")
 
     def time_predict(self, family):
         self.model.predict(self.problem.X)

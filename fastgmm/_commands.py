@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
+import fastgmm
 from fastgmm import _report, datasets
 from fastgmm._files import check_writable, replacing
 from fastgmm._model_files import ModelDocument, check_model_path, read_document, restore, save_model
+from fastgmm._report import METHODS, method_of
 from fastgmm._tables import Table
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.io import read_table
@@ -29,16 +31,16 @@ PREDICT_BLOCK_ROWS = 1 << 18
 
 
 class Fit(NamedTuple):
-    """A fitted model and how well it describes its data; ``log_likelihood`` is the total."""
+    """A fitted model and how well it describes its data: in total log-likelihood, and by its method's criterion."""
 
     model: Any
     log_likelihood: float
-    bic: float
+    criterion: float
     seconds: float
 
 
 def fit(arguments: argparse.Namespace) -> None:
-    """Fit a mixture for each number of components; report, store and draw the one with the lowest BIC."""
+    """Fit a mixture for each number of components; report, store and draw the best by the method's criterion."""
     _check_outputs(arguments)
     table = _read(arguments)
     n_samples = len(table.values)
@@ -47,7 +49,7 @@ def fit(arguments: argparse.Namespace) -> None:
             f"{max(arguments.components)} components need at least as many rows, the data have {n_samples}"
         )
     fits = _fit_each(arguments, table)
-    best = min(fits, key=lambda candidate: candidate.bic)
+    best = METHODS[arguments.method].best(fits, key=lambda candidate: candidate.criterion)
     # The model first: it took the longest, and printing may fail.
     if arguments.output is not None:
         save_model(
@@ -71,6 +73,7 @@ def predict(arguments: argparse.Namespace) -> None:
     _check_output(arguments.output)
     document, model = _load(arguments)
     table = _read(arguments, document)
+    density = method_of(model).density
 
     def blocks() -> Iterator[dict[str, Any]]:
         for start in range(0, len(table.values), PREDICT_BLOCK_ROWS):
@@ -79,7 +82,7 @@ def predict(arguments: argparse.Namespace) -> None:
             if arguments.proba:
                 columns |= {f"p{index}": column for index, column in enumerate(model.predict_proba(rows).T)}
             if arguments.scores:
-                columns["log_density"] = model.score_samples(rows)
+                columns["log_density"] = model.score_samples(rows, **density)
             yield columns
 
     with _text_output(arguments.output) as stream:
@@ -87,20 +90,22 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Print the log-likelihood of the data and the information criteria."""
+    """Print the log-likelihood of the data and the criteria of the model's method."""
     document, model = _load(arguments)
     table = _read(arguments, document)
     data, sample_weight = table.values, table.sample_weight
-    mean = model.score(data, sample_weight=sample_weight)
+    method = method_of(model)
+    mean = model.score(data, sample_weight=sample_weight, **method.density)
     _report.print_pairs(
         [
             ("rows", str(len(data))),
             ("total weight", None if sample_weight is None else f"{_total_weight(table):.10g}"),
-            ("log-likelihood", f"{mean * _total_weight(table):.10g}"),
+            (method.likelihood, f"{mean * _total_weight(table):.10g}"),
             ("mean per row", f"{mean:.10g}"),
-            ("AIC", f"{model.aic(data, sample_weight=sample_weight):.10g}"),
-            ("BIC", f"{model.bic(data, sample_weight=sample_weight):.10g}"),
-            ("ICL", f"{model.icl(data, sample_weight=sample_weight):.10g}"),
+            *(
+                (name, f"{criterion(data, sample_weight=sample_weight):.10g}")
+                for name, criterion in method.criteria(model).items()
+            ),
         ]
     )
 
@@ -109,7 +114,8 @@ def sample(arguments: argparse.Namespace) -> None:
     """Write random rows as CSV."""
     _check_output(arguments.output)
     document = read_document(arguments.model)
-    values, labels = restore(document, arguments.model).sample(arguments.n, random_state=arguments.seed)
+    model = restore(document, arguments.model)
+    values, labels = model.sample(arguments.n, random_state=arguments.seed, **method_of(model).density)
     names = _report.feature_labels(document.feature_names, values.shape[1])
     # The estimator groups rows by component, which would bias whoever reads the first ones only.
     order = np.random.default_rng(arguments.seed).permutation(len(values))
@@ -125,6 +131,7 @@ def info(arguments: argparse.Namespace) -> None:
     document = read_document(arguments.model)
     model = restore(document, arguments.model)
     names = _report.feature_labels(document.feature_names, model.means_.shape[1])
+    method = method_of(model)
     record = document.fit
 
     def shown(name: str, form: Callable[[Any], str]) -> str | None:
@@ -135,7 +142,9 @@ def info(arguments: argparse.Namespace) -> None:
             ("file", f"{arguments.model}, version {document.version}, written by fastgmm {document.fastgmm_version}"),
             ("model", _described(model)),
             ("fitted on", shown("n_samples", lambda number: _report.counted(number, "row"))),
-            ("log-likelihood", shown("log_likelihood", lambda value: f"{value:.4f}")),
+            (method.likelihood, shown("log_likelihood", "{:.4f}".format)),
+            # A file holds the bound, which need not be what fits are compared by.
+            (method.criterion, shown("lower_bound", "{:.4f}".format) if method.criterion == method.bound else None),
             ("iterations", shown("n_iter", str)),
             ("converged", shown("converged", _report.yes_no)),
             ("parameters", ", ".join(f"{name}={value}" for name, value in record["params"].items())),
@@ -240,9 +249,8 @@ def _fit_each(arguments: argparse.Namespace, table: Table) -> list[Fit]:
 
 
 def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> Fit:
-    from fastgmm import GaussianMixture
-
-    model = GaussianMixture(
+    method = METHODS[arguments.method]
+    model = getattr(fastgmm, method.estimator)(
         n_components,
         covariance_type=arguments.covariance,
         tol=arguments.tol,
@@ -252,9 +260,10 @@ def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> 
         init_params=arguments.init,
         random_state=arguments.seed,
         n_threads=arguments.threads,
+        **method.options(arguments),
     )
     title = f"{_report.counted(n_components, 'component')}: "
-    progress = None if arguments.quiet else _report.Progress(title)
+    progress = None if arguments.quiet else _report.Progress(title, method.bound)
     started = time.monotonic()
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -272,38 +281,40 @@ def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> 
             f"fastgmm: warning: {title}not converged after {model.n_iter_} iterations (raise --max-iter or --tol)",
             file=sys.stderr,
         )
-    mean = model.score(table.values, sample_weight=table.sample_weight)
-    bic = model.bic(table.values, sample_weight=table.sample_weight)
-    return Fit(model, mean * _total_weight(table), bic, seconds)
+    mean = model.score(table.values, sample_weight=table.sample_weight, **method.density)
+    criterion = method.criteria(model)[method.criterion](table.values, sample_weight=table.sample_weight)
+    return Fit(model, mean * _total_weight(table), criterion, seconds)
 
 
 def _print_fits(table: Table, fits: list[Fit], best: Fit) -> None:
+    model = best.model
+    method = method_of(model)
     if len(fits) > 1:
         rows = [
             [
-                str(fit.model.n_components),
+                method.size(fit.model),
                 f"{fit.log_likelihood:.2f}",
-                f"{fit.bic:.2f}",
+                f"{fit.criterion:.2f}",
                 str(fit.model.n_iter_),
                 _report.yes_no(fit.model.converged_),
                 "best" if fit is best else "",
             ]
             for fit in fits
         ]
-        _report.print_table(["components", "log-likelihood", "BIC", "iterations", "converged", ""], rows)
+        header = ["components", method.likelihood, method.criterion, "iterations", "converged", ""]
+        _report.print_table(header, rows)
         print()
     n_samples, n_features = table.values.shape
-    model = best.model
     _report.print_pairs(
         [
             ("data", f"{_report.counted(n_samples, 'row')}, {_report.counted(n_features, 'column')}"),
             ("total weight", None if table.sample_weight is None else f"{_total_weight(table):.10g}"),
             ("model", _described(model)),
             (
-                "log-likelihood",
+                method.likelihood,
                 f"{best.log_likelihood:.4f} ({best.log_likelihood / _total_weight(table):.6g} per row)",
             ),
-            ("BIC", f"{best.bic:.4f}"),
+            (method.criterion, f"{best.criterion:.4f}"),
             ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s)"),
             ("converged", _report.yes_no(model.converged_)),
         ]
@@ -313,7 +324,7 @@ def _print_fits(table: Table, fits: list[Fit], best: Fit) -> None:
 
 
 def _described(model: Any) -> str:
-    return f"{_report.describe(model)}, {model._n_parameters()} free parameters"
+    return f"{_report.describe(model)}, {method_of(model).detail(model)}"
 
 
 def _plot(path: str, table: Table, best: Fit) -> None:

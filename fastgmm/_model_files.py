@@ -34,11 +34,30 @@ FORMAT = "fastgmm-model"
 VERSION = 1
 METADATA = "metadata"
 
-# For each estimator class the arrays to store.  Array `name` is the attribute `name_` of the fitted estimator and the
-# argument `name` of the class method `from_parameters`.
-STORED_ARRAYS: dict[str, tuple[str, ...]] = {
-    "GaussianMixture": ("weights", "means", "covariances"),
-}
+
+class Stored(NamedTuple):
+    """The arrays to store of an estimator class: `name` is its attribute `name_` and the argument of `from_parameters`.
+
+    ``rounded`` have the type of X, the others are float64.  ``prior`` is there as a whole or, where the model does not
+    know it, not at all.
+    """
+
+    rounded: tuple[str, ...]
+    exact: tuple[str, ...] = ()
+    prior: tuple[str, ...] = ()
+
+
+STORED_ARRAYS: dict[str, Stored] = {
+    "GaussianMixture": Stored(("weights", "means", "covariances")),
+    "BayesianGaussianMixture": Stored(
+        ("means", "covariances"),
+        ("weight_concentration", "mean_precision", "degrees_of_freedom"),
+        (
+            "weight_concentration_prior", "mean_precision_prior", "mean_prior", "degrees_of_freedom_prior",
+            "covariance_prior",
+        ),
+    ),
+}  # fmt: skip
 
 # The Cholesky factor follows from covariances in double precision.  In single precision it must be stored, for rounding
 # may have left covariances that are not positive definite.
@@ -48,8 +67,8 @@ PLAIN = (bool, int, float, str, type(None))
 
 # Given by the arrays, or of no meaning on another machine or for the next fit.
 PARAMETERS_NOT_STORED = {
-    "n_components", "covariance_type", "weights_init", "means_init", "precisions_init", "n_threads",
-    "verbose", "verbose_interval",
+    "n_components", "covariance_type", "weights_init", "means_init", "precisions_init", "weight_concentration_init",
+    "mean_precision_init", "degrees_of_freedom_init", "covariances_init", "n_threads", "verbose", "verbose_interval",
 }  # fmt: skip
 
 
@@ -60,8 +79,8 @@ class ModelFileError(ValueError):
 class ModelDocument(NamedTuple):
     """What a model file says.
 
-    ``arrays`` are all float64 or all float32; ``fit`` describes the fit: ``converged``, ``n_iter``, ``lower_bound``,
-    ``n_samples``, ``log_likelihood`` (total), each None where unknown, and the estimator's ``params``.
+    ``arrays`` are float64, or float32 as far as X was; ``fit`` describes the fit: ``converged``, ``n_iter``,
+    ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, and the estimator's ``params``.
     """
 
     version: int
@@ -91,9 +110,10 @@ def save_model(
 ) -> None:
     """Write a fitted estimator to a ``.json`` or ``.npz`` file from which `load_model` restores its parameters exactly.
 
-    `feature_names` (default: the estimator's), `n_samples` and `log_likelihood` (total) of the data it was fitted on
-    are noted in the file.  An existing file is replaced in one step.  Raises ModelFileError for another extension or
-    an estimator that is unknown or not fitted, OSError if the file cannot be written.
+    `feature_names` (default: the estimator's), `n_samples` and `log_likelihood` (total; of a BayesianGaussianMixture
+    that of its Student-t predictive) of the data it was fitted on are noted in the file.  An existing file is replaced
+    in one step.  Raises ModelFileError for another extension or an estimator that is unknown or not fitted, OSError if
+    the file cannot be written.
     """
     from fastgmm.families import FAMILIES
 
@@ -103,13 +123,22 @@ def save_model(
         raise ModelFileError(f"cannot store a {estimator} in a model file")
     if not hasattr(model, "weights_"):
         raise ModelFileError(f"this {estimator} is not fitted: there is nothing to store yet")
-    family = getattr(model.covariance_type, "name", model.covariance_type)
+    # What was fitted, whatever the parameters have been set to since.
+    fitted = getattr(model, "_fitted_family", model.covariance_type)
+    family = getattr(fitted, "name", fitted)
     if family not in FAMILIES:
         raise ModelFileError(f"cannot store the covariance type {family!r} in a model file")
     dtype = str(model.means_.dtype)
-    arrays = {name: getattr(model, f"{name}_") for name in _stored_arrays(estimator, dtype)}
+    stored = _stored_arrays(
+        estimator, dtype, all(hasattr(model, f"{name}_") for name in STORED_ARRAYS[estimator].prior)
+    )
+    arrays = {name: np.asarray(getattr(model, f"{name}_")) for name in stored}
     names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
-    params = {name: _plain(value) for name, value in model.get_params().items() if name not in PARAMETERS_NOT_STORED}
+    left_out = PARAMETERS_NOT_STORED | stored.keys()
+    params = {name: _plain(value) for name, value in model.get_params().items() if name not in left_out}
+    if "weight_concentration" in arrays:
+        sticks = arrays["weight_concentration"].ndim == 2
+        params["weight_concentration_prior_type"] = "dirichlet_process" if sticks else "dirichlet_distribution"
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -142,6 +171,8 @@ def save_model(
 def load_model(path: str | os.PathLike[str]) -> Any:
     """Restore the fitted estimator that `save_model` wrote.
 
+    The prior of a BayesianGaussianMixture is a parameter of the restored one, which another fit would use again.
+
     Raises ModelFileError for a file that is not a model file, that a newer fastgmm wrote, or whose content is not a
     mixture; OSError for a file that cannot be read.
     """
@@ -153,21 +184,30 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     import fastgmm  # lazily, for the estimators bring compiled code, which many a failure comes before
     from fastgmm.validation import check_family
 
-    given = dict(document.arrays)
+    given: dict[str, Any] = dict(document.arrays)
     factor = given.pop(FACTOR, None)
+    for name in STORED_ARRAYS[document.estimator].prior:
+        # Parameters of the constructor, of which some must be plain numbers.
+        if name in given and given[name].ndim == 0:
+            given[name] = given[name].item()
     try:
         family = check_family(document.covariance_type)
         if factor is not None:
             if given["covariances"].shape != factor.shape:
                 raise ValueError(f"{FACTOR!r} and 'covariances' differ in shape")
-            given["covariances"] = family.covariances_of_whitener(family.whitener(factor.astype(np.float64)))
+            whitener = family.whitener(factor.astype(np.float64))
+            scale = np.diagonal(whitener, axis1=-2, axis2=-1) if family.has_matrices else whitener
+            if not np.all(scale > 0.0) or not np.all(np.isfinite(given["covariances"])):
+                raise ValueError(f"{FACTOR!r} must have a positive diagonal, and 'covariances' be finite")
+            given["covariances"] = family.covariances_of_whitener(whitener)
         estimator = getattr(fastgmm, document.estimator)
         model = estimator.from_parameters(**given, covariance_type=document.covariance_type, **document.fit["params"])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, np.linalg.LinAlgError) as error:
         raise ModelFileError(f"{os.fspath(path)} does not describe a mixture: {error}") from error
-    for name, array in document.arrays.items():
+    for name in (*STORED_ARRAYS[document.estimator].rounded, *(() if factor is None else (FACTOR,))):
         # The estimator has checked them, and may have rounded.
-        setattr(model, f"{name}_", array)
+        setattr(model, f"{name}_", document.arrays[name])
+    model.weights_ = model.weights_.astype(model.means_.dtype)
     model.precisions_ = family.precisions(model.precisions_cholesky_)
     for name in ("converged", "n_iter", "lower_bound"):
         if document.fit[name] is not None:
@@ -225,7 +265,8 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
     dtype = _field(content, "dtype", str)
     if dtype not in ("float64", "float32"):
         raise ModelFileError(f"unknown dtype {dtype!r}")
-    arrays = {name: _array(content, name, dtype) for name in _stored_arrays(estimator, dtype)}
+    stored = _stored_arrays(estimator, dtype, any(name in content for name in STORED_ARRAYS[estimator].prior))
+    arrays = {name: _array(content, name, kind) for name, kind in stored.items()}
     n_features = np.shape(arrays["means"])[-1] if arrays["means"].ndim == 2 else 0
     if n_features == 0:
         raise ModelFileError(f"'means' has the shape {arrays['means'].shape}, which is not (n_components, n_features)")
@@ -254,8 +295,12 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
     )
 
 
-def _stored_arrays(estimator: str, dtype: str) -> tuple[str, ...]:
-    return STORED_ARRAYS[estimator] + ((FACTOR,) if dtype == "float32" else ())
+def _stored_arrays(estimator: str, dtype: str, with_prior: bool) -> dict[str, str]:
+    """Return the arrays to store of a model whose parameters have the type `dtype`, each with its own type."""
+    rounded, exact, prior = STORED_ARRAYS[estimator]
+    if dtype == "float32":
+        rounded += (FACTOR,)
+    return dict.fromkeys(rounded, dtype) | dict.fromkeys(exact + (prior if with_prior else ()), "float64")
 
 
 def _field(content: Mapping[str, Any], name: str, kind: type, *default: None) -> Any:
@@ -281,7 +326,8 @@ def _array(content: Mapping[str, Any], name: str, dtype: str) -> NDArray[np.floa
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
         raise ModelFileError(f"{name!r} is not an array of numbers")
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def _finite_or_none(value: Any) -> float | None:

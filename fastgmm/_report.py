@@ -1,22 +1,27 @@
-"""What the command line prints: tables for people, CSV for programs, progress."""
+"""What the command line prints: tables for people, CSV for programs, progress; and how it tells estimators apart."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "METHODS",
+    "Method",
     "Progress",
     "counted",
     "describe",
     "feature_labels",
+    "method_of",
     "print_pairs",
     "print_parameters",
     "print_table",
@@ -28,11 +33,129 @@ __all__ = [
 SHOWN_FEATURES = 40
 
 
+class Method(ABC):
+    """A way to fit mixtures: how its models are made, compared and described where that is not the same for all."""
+
+    #: The class in `fastgmm`.
+    estimator: ClassVar[str]
+    #: What `lower_bound_` is, which a fit tells its callback.
+    bound: ClassVar[str]
+    #: The name of what fits of several sizes are compared by, and the function that chooses among its values.
+    criterion: ClassVar[str]
+    best: ClassVar[Callable[..., Any]]
+    #: The name of the log-likelihood of rows, and the option of `score`, `score_samples` and `sample` that means it.
+    likelihood: ClassVar[str]
+    density: ClassVar[dict[str, str]]
+
+    @abstractmethod
+    def options(self, arguments: argparse.Namespace) -> dict[str, Any]:
+        """Return the estimator's own parameters."""
+
+    @abstractmethod
+    def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
+        """Return the functions of rows and their weights that measure a fitted model, by name."""
+
+    @abstractmethod
+    def effective(self, model: Any) -> NDArray[np.intp]:
+        """Return the components that are worth showing, in order."""
+
+    @abstractmethod
+    def size(self, model: Any) -> str:
+        """Return the number of components in words, without the noun."""
+
+    @abstractmethod
+    def detail(self, model: Any) -> str:
+        """Return what a description adds to size and shape."""
+
+
+class MaximumLikelihood(Method):
+    """EM, with the information criteria."""
+
+    estimator = "GaussianMixture"
+    bound = "mean log-likelihood"
+    criterion = "BIC"
+    best = staticmethod(min)
+    likelihood = "log-likelihood"
+    density: ClassVar[dict[str, str]] = {}
+
+    def options(self, arguments: argparse.Namespace) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
+        """Return AIC, BIC and ICL."""
+        return {"AIC": model.aic, "BIC": model.bic, "ICL": model.icl}
+
+    def effective(self, model: Any) -> NDArray[np.intp]:
+        """Return all components."""
+        return np.arange(len(model.weights_))
+
+    def size(self, model: Any) -> str:
+        """Return the number of components."""
+        return str(len(model.weights_))
+
+    def detail(self, model: Any) -> str:
+        """Return the number of free parameters."""
+        return f"{model._n_parameters()} free parameters"
+
+
+class VariationalBayes(Method):
+    """Variational Bayes, with the evidence lower bound; new rows are scored and drawn by the Student-t predictive."""
+
+    estimator = "BayesianGaussianMixture"
+    bound = "evidence bound"
+    criterion = "evidence bound"
+    best = staticmethod(max)
+    likelihood = "Student-t log-likelihood"
+    density: ClassVar[dict[str, str]] = {"predictive": "student-t"}
+
+    def options(self, arguments: argparse.Namespace) -> dict[str, Any]:
+        """Return the prior of the weights."""
+        return {
+            "weight_concentration_prior_type": f"dirichlet_{arguments.prior_type or 'process'}",
+            "weight_concentration_prior": arguments.concentration,
+        }
+
+    def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
+        """Return the evidence lower bound, nothing for a model that does not know its prior."""
+        return {self.criterion: model.evidence_lower_bound} if self._knows_prior(model) else {}
+
+    def effective(self, model: Any) -> NDArray[np.intp]:
+        """Return the components that hold at least one row; all where that takes a prior that is not known."""
+        if not self._knows_prior(model):
+            return np.arange(len(model.weights_))
+        # Those of the largest mass: what is enough is for the estimator to say.
+        return np.sort(np.argsort(-model.component_mass_, kind="stable")[: model.n_effective_components_])
+
+    def size(self, model: Any) -> str:
+        """Return the numbers of effective and of all components."""
+        return f"{len(self.effective(model))} of {len(model.weights_)} effective"
+
+    def detail(self, model: Any) -> str:
+        """Return the law of the weights."""
+        law = "Dirichlet process" if isinstance(model.weight_concentration_, tuple) else "Dirichlet distribution"
+        if not self._knows_prior(model):
+            return law
+        return f"{law} of concentration {model.weight_concentration_prior_:.6g}"
+
+    def _knows_prior(self, model: Any) -> bool:
+        return hasattr(model, "weight_concentration_prior_")
+
+
+METHODS: dict[str, Method] = {"em": MaximumLikelihood(), "vb": VariationalBayes()}
+
+
+def method_of(model: Any) -> Method:
+    """Return how a fitted model was fitted."""
+    return METHODS["vb" if hasattr(model, "evidence_lower_bound") else "em"]
+
+
 def print_pairs(pairs: Iterable[tuple[str, str | None]]) -> None:
     """Print names and values in two columns, but for values that are None."""
-    for name, value in pairs:
-        if value is not None:
-            print(f"{name:<18}{value}")
+    known = [(name, value) for name, value in pairs if value is not None]
+    width = max([18, *(len(name) + 2 for name, _ in known)])
+    for name, value in known:
+        print(f"{name:<{width}}{value}")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -43,12 +166,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_parameters(model: Any, names: Sequence[str]) -> None:
-    """Print the components' weights, means and standard deviations, in as many tables as the terminal's width needs."""
+    """Print the effective components' weights, means and standard deviations, in as many tables as the width needs."""
+    shown = method_of(model).effective(model)
     deviations = np.sqrt(_variances(model))
-    lead = [[str(index), f"{weight:.4f}"] for index, weight in enumerate(model.weights_)]
+    lead = [[str(index), f"{model.weights_[index]:.4f}"] for index in shown]
     columns = [
         [name, *(f"{mean:.5g} ({deviation:.4g})" for mean, deviation in zip(means, spreads, strict=True))]
-        for name, means, spreads in zip(names[:SHOWN_FEATURES], model.means_.T, deviations.T, strict=False)
+        for name, means, spreads in zip(
+            names[:SHOWN_FEATURES], model.means_[shown].T, deviations[shown].T, strict=False
+        )
     ]
     room = shutil.get_terminal_size((100, 24)).columns - len("component  weight")
     tables: list[list[list[str]]] = []
@@ -65,6 +191,9 @@ def print_parameters(model: Any, names: Sequence[str]) -> None:
         print_table(["component", "weight", *header], [[*front, *row] for front, row in zip(lead, rows, strict=True)])
         print()
     print("in each cell: mean (standard deviation)")
+    others = len(model.weights_) - len(shown)
+    if others > 0:
+        print(f"not shown: {counted(others, 'more component')} of less than one row")
     if len(names) > SHOWN_FEATURES:
         print(f"not shown: {counted(len(names) - SHOWN_FEATURES, 'more feature')}")
 
@@ -72,7 +201,8 @@ def print_parameters(model: Any, names: Sequence[str]) -> None:
 def describe(model: Any) -> str:
     """Return the size and the shape of a fitted mixture in words."""
     family = getattr(model.covariance_type, "name", model.covariance_type)
-    return f"{counted(len(model.weights_), 'component')}, {family} covariance"
+    noun = "component" if len(model.weights_) == 1 else "components"
+    return f"{method_of(model).size(model)} {noun}, {family} covariance"
 
 
 def counted(number: int, noun: str) -> str:
@@ -113,8 +243,16 @@ class Progress:
     An instance is a callback for `fit`.
     """
 
-    def __init__(self, title: str, stream: TextIO | None = None, patience: float = 2.0, interval: float = 10.0) -> None:
+    def __init__(
+        self,
+        title: str,
+        bound: str,
+        stream: TextIO | None = None,
+        patience: float = 2.0,
+        interval: float = 10.0,
+    ) -> None:
         self.title = title
+        self.bound = bound
         self.stream = sys.stderr if stream is None else stream
         self.rewrite = self.stream.isatty()
         self.interval = 0.1 if self.rewrite else interval
@@ -132,7 +270,7 @@ class Progress:
         if now < self.next:
             return
         line = (
-            f"{self.title}start {restart + 1}, iteration {iteration}, mean log-likelihood {bound:.6f}, "
+            f"{self.title}start {restart + 1}, iteration {iteration}, {self.bound} {bound:.6f}, "
             f"change {change:.1e}, {now - self.started:.0f} s"
         )
         if self.rewrite:

@@ -28,6 +28,7 @@ EXAMPLES = """\
 examples:
   fastgmm fit faithful -k 1-6
   fastgmm fit table.csv -k 3 --columns height,weight -o model.json --plot fit.png
+  fastgmm fit faithful -k 10 --method vb
   fastgmm predict model.json new.csv --proba -o labels.csv
 """
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     130: interrupted; 141: whoever read the output stopped reading.
     """
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parse(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
@@ -103,6 +104,15 @@ def _explain(error: Exception) -> str:
     return message if remedy is None else f"{message} ({hints[remedy]})"
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "fit" and arguments.method != "vb":
+        for option, value in (("--concentration", arguments.concentration), ("--prior-type", arguments.prior_type)):
+            if value is not None:
+                arguments.refuse(f"argument {option}: not allowed without --method vb")
+    return arguments
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastgmm",
@@ -143,7 +153,27 @@ def _add_fit(commands: Any) -> None:
         type=_counts,
         required=True,
         metavar="K",
-        help="number of components; of several, such as 1-6 or 2,3,5, the one with the lowest BIC is kept",
+        help="number of components; of several, such as 1-6 or 2,3,5, the one with the lowest BIC is kept, with "
+        "--method vb the one with the highest evidence bound",
+    )
+    model.add_argument(
+        "--method",
+        choices=["em", "vb"],
+        default="em",
+        metavar="HOW",
+        help="em, or vb: variational Bayes, which leaves superfluous components empty (default: em)",
+    )
+    model.add_argument(
+        "--concentration",
+        type=_above_zero,
+        metavar="C",
+        help="with --method vb: the smaller, the fewer components hold rows (default: 1 / K)",
+    )
+    model.add_argument(
+        "--prior-type",
+        choices=["process", "distribution"],
+        metavar="TYPE",
+        help="with --method vb: Dirichlet process or distribution as the prior of the weights (default: process)",
     )
     model.add_argument(
         "--covariance",
@@ -170,7 +200,8 @@ def _add_fit(commands: Any) -> None:
         type=_not_negative,
         default=1e-3,
         metavar="T",
-        help="stop when the mean log-likelihood grows by less than T (default: 0.001)",
+        help="stop when the mean log-likelihood of a row, with --method vb the evidence bound of all rows, changes by "
+        "less than T (default: 0.001)",
     )
     model.add_argument(
         "--reg-covar", type=_not_negative, default=1e-6, metavar="R", help="add R to every variance (default: 1e-06)"
@@ -182,6 +213,7 @@ def _add_fit(commands: Any) -> None:
     output.add_argument("--labels", metavar="CSV", help="write the component of each row to this file (-: print it)")
     output.add_argument("--plot", metavar="IMAGE", help="draw data and components (.png, .pdf, .svg; needs matplotlib)")
     output.add_argument("-q", "--quiet", action="store_true", help="print no report and no progress")
+    command.set_defaults(refuse=command.error)
 
 
 def _add_predict(commands: Any) -> None:
@@ -299,4 +331,5 @@ def _bounded(convert: Callable[[str], Any], accept: Callable[[Any], bool], kind:
 
 _positive = _bounded(int, lambda number: number >= 1, "a positive whole number")
 _seed = _bounded(int, lambda number: 0 <= number < 2**32, "a whole number from 0 to 4294967295")
+_above_zero = _bounded(float, lambda number: 0 < number < math.inf, "a number above 0")
 _not_negative = _bounded(float, lambda number: 0 <= number < math.inf, "a number of at least 0")

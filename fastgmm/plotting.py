@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm._extras import require
-from fastgmm._report import describe, feature_labels
+from fastgmm._report import describe, feature_labels, method_of
 from fastgmm.validation import check_family
 
 __all__ = ["check_image_path", "plot_mixture"]
@@ -19,6 +19,7 @@ __all__ = ["check_image_path", "plot_mixture"]
 # Okabe and Ito's colours, which the colour-blind can tell apart, without black; then the same with other markers.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#666666")
 MARKERS = "o^sDvP"
+OTHERS_COLOUR = "#AAAAAA"
 ELLIPSE_DEVIATIONS = (1.0, 2.0)
 CURVE_POINTS = 600
 LEGEND_ENTRIES = 20
@@ -39,9 +40,13 @@ def plot_mixture(
     component's ellipses at one and two standard deviations.  More: the same, projected on the first two principal
     axes of the data.
 
+    Of a BayesianGaussianMixture only the effective components are drawn, as Gaussians of `weights_`, `means_` and
+    `covariances_`; rows that belong to another one are grey, and the sum of densities is that of all.
+
     `X` has shape (n_samples, n_features); `sample_weight`, of shape (n_samples,), counts in the histogram, in the
-    principal axes and in the BIC of the title.  `feature_names` defaults to the model's.  Of more than `max_points`
-    rows a random part is drawn, always the same one.  Without `ax` a new figure is made, outside pyplot's state.
+    principal axes and in the BIC or evidence bound of the title.  `feature_names` defaults to the model's.  Of more
+    than `max_points` rows a random part is drawn, always the same one.  Without `ax` a new figure is made, outside
+    pyplot's state.
 
     Returns the matplotlib Axes; ``axes.figure.savefig`` stores the picture.  Raises ImportError without matplotlib,
     ValueError if `X` does not fit the model.
@@ -50,7 +55,13 @@ def plot_mixture(
     data = np.asarray(X, dtype=np.float64)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     # The model sees X itself, whose columns may have names to check.
-    bic = model.bic(X, sample_weight=weight)
+    labels = model.predict(X)
+    method = method_of(model)
+    effective = method.effective(model)
+    title = describe(model)
+    criterion = method.criteria(model).get(method.criterion)
+    if criterion is not None:
+        title += f", {method.criterion} {criterion(X, sample_weight=weight):.1f}"
     if feature_names is None:
         feature_names = getattr(model, "feature_names_in_", None)
     names = feature_labels(feature_names, data.shape[1])
@@ -58,17 +69,17 @@ def plot_mixture(
     if own_figure:
         ax = matplotlib.figure.Figure(figsize=(8.0, 5.2), dpi=150, layout="constrained").add_subplot()
     if data.shape[1] == 1:
-        _draw_densities(ax, model, data[:, 0], weight)
-        labels = (names[0], "density")
+        _draw_densities(ax, model, effective, data[:, 0], weight)
+        axis_labels = (names[0], "density")
     else:
         plane = _Plane.of_features(names) if data.shape[1] == 2 else _Plane.of_principal_axes(data, weight)
-        _draw_points(ax, plane.project(data), model.predict(X), model.weights_, max_points)
-        _draw_ellipses(matplotlib, ax, model, plane)
-        labels = plane.labels
+        _draw_points(ax, plane.project(data), labels, effective, model.weights_, max_points)
+        _draw_ellipses(matplotlib, ax, model, effective, plane)
+        axis_labels = plane.labels
     # A name may hold dollar signs, which would begin a formula.
-    ax.set_xlabel(labels[0], parse_math=False)
-    ax.set_ylabel(labels[1], parse_math=False)
-    ax.set_title(f"{describe(model)}, BIC {bic:.1f}", fontsize="medium")
+    ax.set_xlabel(axis_labels[0], parse_math=False)
+    ax.set_ylabel(axis_labels[1], parse_math=False)
+    ax.set_title(title, fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     _draw_legend(ax, outside=own_figure)
     return ax
@@ -113,7 +124,12 @@ class _Plane(NamedTuple):
 
 
 def _draw_points(
-    ax: Any, points: NDArray[np.float64], labels: NDArray[np.integer], weights: NDArray[np.float64], max_points: int
+    ax: Any,
+    points: NDArray[np.float64],
+    labels: NDArray[np.integer],
+    effective: NDArray[np.intp],
+    weights: NDArray[np.float64],
+    max_points: int,
 ) -> None:
     n_samples = len(points)
     if n_samples > max_points:
@@ -131,24 +147,20 @@ def _draw_points(
         )
     size = np.interp(np.log10(len(points)), [2, 3, 4], [26, 11, 3])
     opacity = np.interp(np.log10(len(points)), [2, 3, 4], [0.8, 0.55, 0.35])
-    for index, weight in enumerate(weights):
-        chosen = points[labels == index]
-        ax.scatter(
-            chosen[:, 0],
-            chosen[:, 1],
-            s=size,
-            alpha=opacity,
-            linewidths=0,
-            label=_legend_label(index, weight),
-            color=_colour(index),
-            marker=_marker(index),
-        )
+    style = {"s": size, "alpha": opacity, "linewidths": 0}
+    for index in effective:
+        label = _legend_label(index, weights[index])
+        ax.scatter(*points[labels == index].T, label=label, color=_colour(index), marker=_marker(index), **style)
+    others = points[~np.isin(labels, effective)]
+    if len(others) > 0:
+        ax.scatter(*others.T, color=OTHERS_COLOUR, **style)
 
 
-def _draw_ellipses(matplotlib: Any, ax: Any, model: Any, plane: _Plane) -> None:
+def _draw_ellipses(matplotlib: Any, ax: Any, model: Any, effective: NDArray[np.intp], plane: _Plane) -> None:
     centres = plane.project(model.means_)
-    for index, covariance in enumerate(plane.axes.T @ _matrices(model) @ plane.axes):
-        variances, axes = np.linalg.eigh(covariance)
+    covariances = plane.axes.T @ _matrices(model) @ plane.axes
+    for index in effective:
+        variances, axes = np.linalg.eigh(covariances[index])
         lengths = np.sqrt(np.maximum(variances, 0.0))
         angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
         for deviations in ELLIPSE_DEVIATIONS:
@@ -165,7 +177,13 @@ def _draw_ellipses(matplotlib: Any, ax: Any, model: Any, plane: _Plane) -> None:
     ax.autoscale_view()
 
 
-def _draw_densities(ax: Any, model: Any, values: NDArray[np.float64], weight: NDArray[np.float64] | None) -> None:
+def _draw_densities(
+    ax: Any,
+    model: Any,
+    effective: NDArray[np.intp],
+    values: NDArray[np.float64],
+    weight: NDArray[np.float64] | None,
+) -> None:
     # The rule of Freedman and Diaconis, kept from extremes: outliers make it choose few wide bins or very many.
     n_bins = int(np.clip(len(np.histogram_bin_edges(values, bins="fd")) - 1, min(30, 2 * len(values) ** 0.5), 120))
     ax.hist(values, bins=n_bins, weights=weight, density=True, color="#D0D0D0", edgecolor="white", linewidth=0.5)
@@ -174,15 +192,16 @@ def _draw_densities(ax: Any, model: Any, values: NDArray[np.float64], weight: ND
     low, high = values.min(), values.max()
     margin = 0.05 * (high - low)
     # A component may be narrower than the distance of evenly spaced points.
-    near = (means[:, np.newaxis] + deviations[:, np.newaxis] * np.linspace(-4, 4, 81)).ravel()
+    near = (means[effective, np.newaxis] + deviations[effective, np.newaxis] * np.linspace(-4, 4, 81)).ravel()
     points = np.union1d(np.linspace(low - margin, high + margin, CURVE_POINTS), near)
     total = np.zeros_like(points)
     for index, (share, mean, deviation) in enumerate(zip(model.weights_, means, deviations, strict=True)):
         standardised = (points - mean) / deviation
         density = share * np.exp(-0.5 * standardised**2) / (deviation * np.sqrt(2 * np.pi))
         total += density
-        ax.fill_between(points, density, color=_colour(index), alpha=0.2, linewidth=0)
-        ax.plot(points, density, color=_colour(index), linewidth=1.6, label=_legend_label(index, share))
+        if index in effective:
+            ax.fill_between(points, density, color=_colour(index), alpha=0.2, linewidth=0)
+            ax.plot(points, density, color=_colour(index), linewidth=1.6, label=_legend_label(index, share))
     ax.plot(points, total, color="black", linewidth=1.2, linestyle="--", label="mixture")
 
 

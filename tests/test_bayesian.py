@@ -301,6 +301,8 @@ def test_pruning(family, prior_type, rows):
     again = pruned.set_params(warm_start=True).fit(rows)
     assert again.lower_bound_ >= bound - 1e-9
     np.testing.assert_allclose(again.means_, model.means_[kept], rtol=0.02, atol=0.02)
+    assert model.set_params(n_init=3).prune().n_init == 3
+    model.set_params(n_init=1)
     heaviest = model.prune(min_weight=model.weights_.max())
     np.testing.assert_array_equal(heaviest.means_[0], model.means_[np.argmax(model.weights_)])
     with pytest.raises(ValueError, match=r"prune would leave no component: the largest of 6 holds .* Lower min_weight"):
@@ -405,6 +407,28 @@ def test_float32(family, rows):
         assert scores.dtype == np.float32
         np.testing.assert_allclose(scores, twin.score_samples(X, predictive=predictive), rtol=1e-4, atol=1e-4)
     assert model.evidence_lower_bound(X) == pytest.approx(twin.lower_bound_, rel=1e-5)
+    pruned = model.prune(min_weight=0.1)
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+        assert getattr(pruned, name).dtype == np.float32
+
+
+def test_a_component_of_exactly_one_row_is_effective():
+    """The mass is a difference of rounded numbers: (0.001 + 1) - 0.001 is below 1."""
+    X = np.concatenate([read_columns("faithful"), [[10.0, 130.0]]])
+    model = _fit(
+        X,
+        FAMILIES["full"],
+        8,
+        "dirichlet_distribution",
+        weight_concentration_prior=1e-3,
+        mean_precision_prior=1e-3,
+        covariance_prior=0.1 * np.eye(2),
+        max_iter=1000,
+        reg_covar=0,
+    )
+    k = model.predict(X)[-1]
+    assert model.component_mass_[k] == pytest.approx(1, abs=1e-12)
+    assert np.abs(model.prune().means_ - model.means_[k]).max(axis=1).min() == 0
 
 
 @pytest.mark.parametrize(
@@ -474,6 +498,9 @@ def test_a_law_without_its_prior_scores_but_has_no_bound(rows):
         )
     with pytest.raises(ValueError, match="the prior of this model is not known: give mean_prior and covariance_prior"):
         model.evidence_lower_bound(rows)
+    for call in (model.prune, lambda: model.n_effective_components_):
+        with pytest.raises(ValueError, match="the prior of this model is not known"):
+            call()
     known = BayesianGaussianMixture.from_parameters(
         **_parameters(fitted),
         covariance_type="diag",

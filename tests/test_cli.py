@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgmm import GaussianMixture, cli
+from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
 from fastgmm._report import Progress
 from fastgmm.datasets import load_faithful
 from fastgmm.io import load_model, save_model
@@ -230,6 +230,123 @@ def test_fit_draws(run):
     assert Path("fit.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+# --- fit by variational Bayes ------------------------------------------------------------------------------------
+
+OLD_FAITHFUL = {
+    "n_components": 6,
+    "weight_concentration_prior_type": "dirichlet_distribution",
+    "weight_concentration_prior": 1e-3,
+    "random_state": 0,
+}
+
+
+@pytest.fixture
+def bayesian(tmp_path):
+    model = BayesianGaussianMixture(**OLD_FAITHFUL).fit(FAITHFUL.data)
+    assert model.n_effective_components_ == 2
+    model.feature_names_in_ = np.array(FAITHFUL.feature_names, dtype=object)
+    save_model(model, tmp_path / "b.json")
+    del model.feature_names_in_
+    return model
+
+
+def test_variational_bayes_reports_the_bound_and_the_effective_components(run, bayesian):
+    command = ["fit", "faithful", "-k", 6, "--method", "vb", "--prior-type", "distribution", "--concentration", 0.001]
+    code, out, err = run(*command)
+    assert (code, err) == (0, "")
+    assert "2 of 6 effective components, full covariance, Dirichlet distribution of concentration 0.001\n" in out
+    predictive = bayesian.score_samples(FAITHFUL.data, predictive="student-t").sum()
+    assert value(out, "Student-t log-likelihood") == pytest.approx(predictive, abs=1e-3)
+    assert f"({predictive / 272:.6g} per row)" in out
+    assert value(out, "evidence bound") == pytest.approx(bayesian.lower_bound_, abs=1e-3)
+    assert value(out, "iterations") == bayesian.n_iter_
+    assert "BIC" not in out
+    assert "free parameters" not in out
+    rows = re.findall(r"^ +(\d) +(0\.\d{4}) +(\S+) \((\S+)\) +(\S+) \((\S+)\)$", out, re.MULTILINE)
+    effective = np.flatnonzero(bayesian.component_mass_ >= 1)
+    assert [int(row[0]) for row in rows] == effective.tolist()
+    for row, index in zip(rows, effective, strict=True):
+        deviations = np.sqrt(np.diag(bayesian.covariances_[index]))
+        expected = [bayesian.weights_[index], *np.column_stack([bayesian.means_[index], deviations]).ravel()]
+        np.testing.assert_allclose([float(number) for number in row[1:]], expected, rtol=1e-3)
+    assert out.endswith("not shown: 4 more components of less than one row\n")
+
+
+def test_variational_bayes_keeps_the_number_of_components_with_the_highest_bound(run):
+    options = ["--method", "vb", "--prior-type", "distribution", "--concentration", 1, "--seed", 4]
+    code, out, err = run("fit", "faithful", "-k", "1-3,5", *options, "-o", "m.json")
+    assert (code, err) == (0, "")
+    lines = [re.split("  +", line.strip()) for line in out.splitlines()[:5]]
+    assert lines[0] == ["components", "Student-t log-likelihood", "evidence bound", "iterations", "converged"]
+    expected = [
+        BayesianGaussianMixture(
+            n_components,
+            weight_concentration_prior_type="dirichlet_distribution",
+            weight_concentration_prior=1.0,
+            random_state=4,
+        ).fit(FAITHFUL.data)
+        for n_components in (1, 2, 3, 5)
+    ]
+    bounds = [model.lower_bound_ for model in expected]
+    assert [line[0] for line in lines[1:]] == [
+        f"{model.n_effective_components_} of {model.n_components} effective" for model in expected
+    ]
+    np.testing.assert_allclose([float(line[2]) for line in lines[1:]], bounds, atol=0.006)
+    best = int(np.argmax(bounds))
+    assert 0 < best < 3  # neither the smallest nor the largest model
+    assert [line[-1] for line in lines[1:]].index("best") == best
+    assert len(load_model("m.json").weights_) == expected[best].n_components
+    assert json.loads(Path("m.json").read_text())["fit"]["log_likelihood"] == pytest.approx(
+        expected[best].score_samples(FAITHFUL.data, predictive="student-t").sum()
+    )
+
+
+def test_all_components_are_listed_where_all_are_effective(run):
+    _, out, _ = run("fit", "faithful", "-k", 2, "--method", "vb")
+    assert "2 of 2 effective components" in out
+    assert "not shown" not in out
+
+
+def test_variational_bayes_gets_the_options(run):
+    options = ["--covariance", "tied", "--init", "random", "--n-init", 2, "--max-iter", 7, "--tol", 1e3,
+               "--reg-covar", 0.25, "--seed", 3]  # fmt: skip
+    assert run("fit", "faithful", "-k", 3, "--method", "vb", "-q", "-o", "m.json", *options) == (0, "", "")
+    model = load_model("m.json")
+    assert model.weight_concentration_prior_type == "dirichlet_process"
+    assert model.weight_concentration_prior_ == 1 / 3
+    expected = {"init_params": "random", "n_init": 2, "max_iter": 7, "tol": 1e3, "reg_covar": 0.25, "random_state": 3}
+    assert model.get_params().items() >= expected.items()
+    twin = BayesianGaussianMixture(3, covariance_type="tied", **expected).fit(FAITHFUL.data)
+    np.testing.assert_allclose(model.means_, twin.means_, rtol=1e-12)
+
+
+def test_variational_bayes_writes_labels_and_draws(run, bayesian):
+    pytest.importorskip("matplotlib")
+    options = ["--method", "vb", "--prior-type", "distribution", "--concentration", 0.001]
+    code, _, err = run("fit", "faithful", "-k", 6, *options, "-q", "--labels", "l.csv", "--plot", "fit.png")
+    assert (code, err) == (0, "")
+    assert Path("fit.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    labels = read_csv(Path("l.csv").read_text())[1]
+    np.testing.assert_array_equal(labels[:, 0], bayesian.predict(FAITHFUL.data))
+
+
+def test_weights_count_against_the_prior(run, table):
+    lines = [f"{a},2,{b}" for a, b in FAITHFUL.data.tolist()]
+    name = table("\n".join(["a,n,b", *lines]))
+    _, out, _ = run("fit", name, "-k", 3, "--method", "vb", "--weights", "n")
+    twin = BayesianGaussianMixture(3, random_state=0).fit(FAITHFUL.data, sample_weight=np.full(272, 2.0))
+    assert value(out, "evidence bound") == pytest.approx(twin.lower_bound_, abs=1e-3)
+    predictive = 2 * twin.score_samples(FAITHFUL.data, predictive="student-t").sum()
+    assert value(out, "Student-t log-likelihood") == pytest.approx(predictive, abs=1e-3)
+
+
+def test_help_says_what_the_tolerance_means(run):
+    _, out, _ = run("fit", "--help")
+    words = " ".join(out.split())
+    assert "mean log-likelihood of a row, with --method vb the evidence bound of all rows" in words
+    assert "with the lowest BIC is kept, with --method vb the one with the highest evidence bound" in words
+
+
 # --- fit: failures -----------------------------------------------------------------------------------------------
 
 
@@ -308,6 +425,18 @@ def test_parquet_without_pyarrow(run, monkeypatch):
         (["fit", "faithful", "-k", "2", "--columns", "a,,b"], "--columns: 'a,,b' is not a list such as a,b,c"),
         (["fit", "faithful", "-k", "2", "--delimiter", "::"], "--delimiter: '::' is not a single character"),
         (["fit", "faithful", "-k", "2", "--covariance", "round"], "--covariance: invalid choice: 'round'"),
+        (["fit", "faithful", "-k", "2", "--method", "mcmc"], "--method: invalid choice: 'mcmc'"),
+        (["fit", "faithful", "-k", "2", "--method", "vb", "--prior-type", "beta"], "--prior-type: invalid choice"),
+        (["fit", "faithful", "-k", "2", "--method", "vb", "--concentration", "0"], "'0' is not a number above 0"),
+        (["fit", "faithful", "-k", "2", "--method", "vb", "--concentration", "inf"], "'inf' is not a number above 0"),
+        (
+            ["fit", "faithful", "-k", "2", "--concentration", "1"],
+            "fastgmm fit: error: argument --concentration: not allowed without --method vb\n",
+        ),
+        (
+            ["fit", "faithful", "-k", "2", "--method", "em", "--prior-type", "process"],
+            "fastgmm fit: error: argument --prior-type: not allowed without --method vb\n",
+        ),
         (["fly"], "invalid choice: 'fly'"),
         ([], "the following arguments are required: COMMAND"),
     ],
@@ -453,6 +582,72 @@ def test_info_leaves_out_what_the_file_does_not_know(run, model):
     assert "log-likelihood" not in out
 
 
+def test_predict_with_a_model_of_variational_bayes(run, bayesian):
+    code, out, err = run("predict", "b.json", "faithful", "--proba", "--scores")
+    assert (code, err) == (0, "")
+    header, values = read_csv(out)
+    assert header == ["label", *(f"p{index}" for index in range(6)), "log_density"]
+    np.testing.assert_array_equal(values[:, 0], bayesian.predict(FAITHFUL.data))
+    np.testing.assert_array_equal(values[:, 1:7], bayesian.predict_proba(FAITHFUL.data))
+    np.testing.assert_array_equal(values[:, 7], bayesian.score_samples(FAITHFUL.data, predictive="student-t"))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_score_of_a_model_of_variational_bayes(run, bayesian, table, weighted):
+    weight = np.arange(272) % 3 + 1.0
+    lines = [f"{a},{b},{w}" for (a, b), w in zip(FAITHFUL.data.tolist(), weight.tolist(), strict=True)]
+    name = table("\n".join(["eruptions,waiting,w", *lines]))
+    code, out, err = run("score", "b.json", name, *(["--weights", "w"] if weighted else []))
+    assert (code, err) == (0, "")
+    used = weight if weighted else np.ones(272)
+    density = bayesian.score_samples(FAITHFUL.data, predictive="student-t")
+    assert value(out, "Student-t log-likelihood") == pytest.approx(used @ density, rel=1e-9)
+    assert value(out, "mean per row") == pytest.approx(used @ density / used.sum(), rel=1e-9)
+    bound = bayesian.evidence_lower_bound(FAITHFUL.data, sample_weight=used)
+    assert value(out, "evidence bound") == pytest.approx(bound, rel=1e-9)
+    assert not re.search("AIC|BIC|ICL", out)
+
+
+def test_sample_of_a_model_of_variational_bayes_is_of_its_predictive(run, bayesian):
+    _, out, _ = run("sample", "b.json", "-n", 50, "--seed", 3, "--labels")
+    values, labels = bayesian.sample(50, random_state=3, predictive="student-t")
+    found = read_csv(out)[1]
+    np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(np.column_stack([values, labels]), axis=0))
+
+
+def test_info_of_a_model_of_variational_bayes(run, bayesian):
+    options = ["--method", "vb", "--prior-type", "distribution", "--concentration", 0.001]
+    run("fit", "faithful", "-k", 6, "-q", "-o", "m.npz", *options)
+    code, out, err = run("info", "m.npz")
+    assert (code, err) == (0, "")
+    assert "2 of 6 effective components, full covariance, Dirichlet distribution of concentration 0.001\n" in out
+    predictive = bayesian.score_samples(FAITHFUL.data, predictive="student-t").sum()
+    assert value(out, "Student-t log-likelihood") == pytest.approx(predictive, abs=1e-3)
+    assert value(out, "evidence bound") == pytest.approx(bayesian.lower_bound_, abs=1e-3)
+    assert "weight_concentration_prior_type=dirichlet_distribution" in out
+    assert out.endswith("not shown: 4 more components of less than one row\n")
+    assert "Student-t" not in run("info", "b.json")[1]
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_a_model_without_its_prior_is_described_as_far_as_it_is_known(run, process):
+    concentration = [[5.0, 1.0], [2.0, 1.0]] if process else [5.0, 1.0]
+    kind = "process" if process else "distribution"
+    model = BayesianGaussianMixture.from_parameters(
+        concentration, [5.0, 1.0], [[0.0], [9.0]], [5.0, 1.0], [1.0, 2.0], "spherical",
+        weight_concentration_prior_type=f"dirichlet_{kind}",
+    )  # fmt: skip
+    save_model(model, "m.json")
+    np.savetxt("t.csv", [[0.5], [8.0]])
+    out = run("info", "m.json")[1]
+    assert f"2 of 2 effective components, spherical covariance, Dirichlet {kind}\n" in out
+    assert len(re.findall(r"^ +[01] +0\.\d{4} ", out, re.MULTILINE)) == 2
+    code, out, err = run("score", "m.json", "t.csv")
+    assert (code, err) == (0, "")
+    assert value(out, "mean per row") == pytest.approx(model.score([[0.5], [8.0]], predictive="student-t"))
+    assert "evidence bound" not in out
+
+
 @pytest.mark.parametrize(
     "command",
     [["predict", "m.csv", "faithful"], ["score", "m.csv", "faithful"], ["sample", "m.csv"], ["info", "m.csv"]],
@@ -482,7 +677,7 @@ def clock(monkeypatch):
 
 def test_progress_is_silent_for_two_seconds_then_speaks_now_and_then(clock):
     stream = io.StringIO()
-    progress = Progress("3 components: ", stream)
+    progress = Progress("3 components: ", "mean log-likelihood", stream)
     for second in range(25):
         clock.now = 100.0 + second
         progress(0, second + 1, -4.25, 0.5)
@@ -496,7 +691,7 @@ def test_progress_is_silent_for_two_seconds_then_speaks_now_and_then(clock):
 def test_progress_fits_on_a_line_of_the_terminal(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     stream = Terminal()
-    progress = Progress("12 components: ", stream)
+    progress = Progress("12 components: ", "mean log-likelihood", stream)
     progress(0, 0, -5.0, 0.75)
     clock.now += 5
     progress(0, 1, -4.25, 0.5)
@@ -505,7 +700,7 @@ def test_progress_fits_on_a_line_of_the_terminal(clock, monkeypatch):
 
 def test_progress_rewrites_one_line_of_a_terminal_and_clears_it(clock):
     stream = Terminal()
-    progress = Progress("", stream)
+    progress = Progress("", "mean log-likelihood", stream)
     for second in (0, 1, 2, 3):
         clock.now = 100.0 + second
         progress(1, second, -4.25, 0.5)
@@ -516,7 +711,11 @@ def test_progress_rewrites_one_line_of_a_terminal_and_clears_it(clock):
     assert written.endswith("\r\x1b[K")
 
 
-def test_long_fits_show_progress_unless_quiet(run, clock, monkeypatch):
+@pytest.mark.parametrize(
+    ("estimator", "method", "bound"),
+    [(GaussianMixture, "em", "mean log-likelihood"), (BayesianGaussianMixture, "vb", "evidence bound")],
+)
+def test_long_fits_show_progress_unless_quiet(run, clock, monkeypatch, estimator, method, bound):
     def fit(self, X, y=None, sample_weight=None, *, callback=None):
         if callback is not None:
             callback(0, 6, -1.6, 0.2)
@@ -524,10 +723,10 @@ def test_long_fits_show_progress_unless_quiet(run, clock, monkeypatch):
             callback(0, 7, -1.5, 0.1)
         raise ValueError("enough")
 
-    monkeypatch.setattr(GaussianMixture, "fit", fit)
-    expected = "2 components: start 1, iteration 7, mean log-likelihood -1.500000, change 1.0e-01, 5 s\n"
-    assert run("fit", "faithful", "-k", 2)[2] == f"{expected}fastgmm: error: enough\n"
-    assert run("fit", "faithful", "-k", 2, "-q")[2] == "fastgmm: error: enough\n"
+    monkeypatch.setattr(estimator, "fit", fit)
+    expected = f"2 components: start 1, iteration 7, {bound} -1.500000, change 1.0e-01, 5 s\n"
+    assert run("fit", "faithful", "-k", 2, "--method", method)[2] == f"{expected}fastgmm: error: enough\n"
+    assert run("fit", "faithful", "-k", 2, "--method", method, "-q")[2] == "fastgmm: error: enough\n"
 
 
 def test_progress_is_cleared_before_anything_else_is_said(clock, monkeypatch):

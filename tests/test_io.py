@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastgmm import GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.datasets import load_faithful, load_iris
 from fastgmm.io import ModelFileError, TableError, load_model, read_table, save_model
 
@@ -509,6 +509,207 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, change, message):
     path.write_text(json.dumps(document))
     with pytest.raises(ModelFileError, match=message):
         load_model(path)
+
+
+# --- model files of variational Bayes ----------------------------------------------------------------------------
+
+PRIOR_TYPES = ["dirichlet_process", "dirichlet_distribution"]
+PRIOR = {
+    "weight_concentration_prior", "mean_precision_prior", "mean_prior", "degrees_of_freedom_prior", "covariance_prior",
+}  # fmt: skip
+
+
+def bayesian(data=None, **params):
+    data = load_iris().data if data is None else data
+    return BayesianGaussianMixture(**{"n_components": 5, "random_state": 0, "tol": 0.05} | params).fit(data)
+
+
+def attributes(model):
+    """Return what a fit left, but for the course of the bound, which no file holds."""
+    return {name: value for name, value in vars(model).items() if name.endswith("_") and name != "lower_bounds_"}
+
+
+def assert_same_attributes(found, expected):
+    assert attributes(found).keys() == attributes(expected).keys()
+    for name, value in attributes(expected).items():
+        other = getattr(found, name)
+        assert type(other) is type(value), name
+        for one, two in zip(np.atleast_1d(other), np.atleast_1d(value), strict=True):
+            assert one.dtype == two.dtype, name
+            np.testing.assert_array_equal(one, two, err_msg=name)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("prior_type", PRIOR_TYPES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_file_of_variational_bayes_keeps_every_bit(tmp_path, family, prior_type, dtype, suffix):
+    data = load_iris().data.astype(dtype)
+    model = bayesian(data, covariance_type=family, weight_concentration_prior_type=prior_type)
+    assert model.means_.dtype == dtype
+    assert model.weight_concentration_[0].dtype == np.float64
+    save_model(model, tmp_path / f"m{suffix}")
+    loaded = load_model(tmp_path / f"m{suffix}")
+    assert type(loaded) is BayesianGaussianMixture
+    assert_same_attributes(loaded, model)
+    for predictive in ("expected-log", "plug-in", "student-t"):
+        np.testing.assert_array_equal(
+            loaded.score_samples(data, predictive=predictive), model.score_samples(data, predictive=predictive)
+        )
+        np.testing.assert_array_equal(
+            loaded.predict_proba(data, predictive=predictive), model.predict_proba(data, predictive=predictive)
+        )
+    assert loaded.evidence_lower_bound(data) == model.evidence_lower_bound(data)
+    np.testing.assert_array_equal(loaded.component_mass_, model.component_mass_)
+    np.testing.assert_array_equal(
+        loaded.sample(9, 1, predictive="student-t")[0], model.sample(9, 1, predictive="student-t")[0]
+    )
+    assert_same_attributes(loaded.prune(), model.prune())
+
+
+@pytest.mark.parametrize("prior_type", PRIOR_TYPES)
+def test_a_loaded_fit_of_variational_bayes_goes_on(tmp_path, prior_type):
+    data = load_iris().data
+    model = bayesian(data, weight_concentration_prior_type=prior_type, max_iter=15, tol=1e3)
+    save_model(model, tmp_path / "m.json")
+    on, on_twin = (
+        fitted.set_params(warm_start=True, tol=1e-6, max_iter=1000).fit(data)
+        for fitted in (load_model(tmp_path / "m.json"), model)
+    )
+    assert on.converged_
+    assert on.n_iter_ == on_twin.n_iter_
+    np.testing.assert_array_equal(on.lower_bounds_, on_twin.lower_bounds_)
+
+
+def test_the_prior_is_a_parameter_of_the_restored_model(tmp_path):
+    model = bayesian(n_init=2, sort_sticks=True, mean_precision_prior=0.5)
+    save_model(model, tmp_path / "m.json")
+    loaded = load_model(tmp_path / "m.json")
+    assert (loaded.n_components, loaded.n_init, loaded.sort_sticks, loaded.tol) == (5, 2, True, 0.05)
+    assert (loaded.weight_concentration_prior, loaded.mean_precision_prior) == (0.2, 0.5)
+    assert type(loaded.weight_concentration_prior) is float
+    np.testing.assert_array_equal(loaded.mean_prior, model.mean_prior_)
+    np.testing.assert_array_equal(loaded.covariance_prior, model.covariance_prior_)
+    # Data that would give another prior.
+    moved = loaded.fit(load_iris().data + 100)
+    np.testing.assert_array_equal(moved.mean_prior_, model.mean_prior_)
+    document = json.loads((tmp_path / "m.json").read_text())
+    assert document["version"] == 1
+    assert document.keys() >= PRIOR
+    assert not document["fit"]["params"].keys() & PRIOR
+    assert np.shape(document["weight_concentration"]) == (2, 5)
+
+
+def test_starting_laws_are_not_stored(tmp_path):
+    starts = {"means_init": load_iris().data[:5], "weight_concentration_init": 3.0, "mean_precision_init": 3.0,
+              "degrees_of_freedom_init": 9.0, "covariances_init": [np.eye(4)] * 5}  # fmt: skip
+    model = bayesian(weight_concentration_prior_type="dirichlet_distribution", **starts)
+    save_model(model, tmp_path / "m.json")
+    loaded = load_model(tmp_path / "m.json")
+    assert [getattr(loaded, name) for name in starts] == [None] * 5
+
+
+@pytest.mark.parametrize("prior_type", PRIOR_TYPES)
+def test_a_model_that_does_not_know_its_prior_is_stored_without(tmp_path, prior_type):
+    data, full = load_iris().data, bayesian(weight_concentration_prior_type=prior_type)
+    model = BayesianGaussianMixture.from_parameters(
+        full.weight_concentration_, full.mean_precision_, full.means_, full.degrees_of_freedom_, full.covariances_,
+        weight_concentration_prior_type=prior_type, weight_concentration_prior=0.25,
+    )  # fmt: skip
+    save_model(model, tmp_path / "m.json")
+    assert not json.loads((tmp_path / "m.json").read_text()).keys() & PRIOR
+    loaded = load_model(tmp_path / "m.json")
+    assert not any(hasattr(loaded, f"{name}_") for name in PRIOR)
+    assert loaded.weight_concentration_prior == 0.25
+    np.testing.assert_array_equal(
+        loaded.score_samples(data, predictive="student-t"), full.score_samples(data, predictive="student-t")
+    )
+    with pytest.raises(ValueError, match="prior"):
+        loaded.evidence_lower_bound(data)
+
+
+def test_parameters_set_after_the_fit_do_not_change_the_file(tmp_path):
+    data = load_iris().data
+    model = bayesian(covariance_type="diag")
+    density = model.score_samples(data)
+    model.set_params(
+        covariance_type="full", weight_concentration_prior_type="dirichlet_distribution", mean_precision_prior=7.0
+    )
+    save_model(model, tmp_path / "m.json")
+    loaded = load_model(tmp_path / "m.json")
+    assert (loaded.covariance_type, loaded.weight_concentration_prior_type) == ("diag", "dirichlet_process")
+    assert loaded.mean_precision_prior_ == 1.0
+    np.testing.assert_array_equal(loaded.score_samples(data), density)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_remove("weight_concentration"), "damaged model file: 'weight_concentration' is missing$"),
+        (_remove("mean_prior"), "damaged model file: 'mean_prior' is missing$"),
+        (_remove("weight_concentration_prior"), "damaged model file: 'weight_concentration_prior' is missing$"),
+        (_break("covariance_prior", None), "damaged model file: 'covariance_prior' is not an array of numbers$"),
+        (_break("mean_precision", ["1", "2"]), "'mean_precision' is not an array of numbers$"),
+        (_break("mean_precision", [1.0]), r"m.json does not describe a mixture: .*mean_precision.*\(2,\).*\(1,\)"),
+        (_break("mean_precision", [1.0, 0.0]), "m.json does not describe a mixture: mean_precision must be above 0"),
+        (_break("weight_concentration", [1.0, 1.0]), r"does not describe a mixture: .*weight_concentration.*\(2, 2\)"),
+        (_break("weight_concentration", [[1.0, -1.0]] * 2), "weight_concentration must be above 0, got -1"),
+        (_break("weight_concentration", [[1e999, 1.0]] * 2), "it holds the number Infinity$"),
+        (_break("degrees_of_freedom", [1.0, 3.0]), "degrees_of_freedom must be above 1, got 1"),
+        (_break("means", [[1.0], [2.0, 3.0]]), "'means' is not an array of numbers$"),
+        (_break("covariances", [[[1.0, 2.0], [2.0, 1.0]]] * 2), "m.json does not describe a mixture: .*positive"),
+        (_break("mean_prior", [1.0]), r"m.json does not describe a mixture: .*mean_prior.*\(2,\).*\(1,\)"),
+        (_break("mean_prior", 1.0), "m.json does not describe a mixture: .*mean_prior"),
+        (_break("weight_concentration_prior", [1.0, 1.0]), "m.json does not describe a mixture: weight_concentration_"),
+        (_break("weight_concentration_prior", -1.0), "m.json does not describe a mixture: weight_concentration_prior"),
+        (_break("degrees_of_freedom_prior", 1.0), "m.json does not describe a mixture: .*degrees_of_freedom_prior"),
+        (_break("degrees_of_freedom_prior", [[3.0]]), "m.json does not describe a mixture: degrees_of_freedom_prior"),
+        (_break("covariance_prior", [[1.0, 2.0], [2.0, 1.0]]), "m.json does not describe a mixture: .*positive"),
+        (_break("covariance_prior", 1.0), r"m.json does not describe a mixture: .*covariance_prior.*\(2, 2\)"),
+        (_break_fit("params", {"mean_prior": 1.0}), "m.json does not describe a mixture: .*'mean_prior'"),
+        (_break_fit("params", {"weight_concentration_prior_type": "x"}), "does not describe a mixture: .*got 'x'"),
+    ],
+)
+def test_a_file_that_is_no_model_of_variational_bayes_is_refused(tmp_path, change, message):
+    test_path = tmp_path / "m.json"
+    save_model(bayesian(load_faithful().data, n_components=2), test_path)
+    document = json.loads(test_path.read_text())
+    change(document)
+    test_path.write_text(json.dumps(document))
+    with pytest.raises(ModelFileError, match=message):
+        load_model(test_path)
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+@pytest.mark.parametrize(
+    ("name", "number"), [("precisions_cholesky", -1.0), ("precisions_cholesky", 0.0), ("covariances", 1e39)]
+)
+def test_a_damaged_factor_is_refused(tmp_path, estimator, name, number):
+    model = estimator(2, covariance_type="spherical", random_state=0).fit(load_faithful().data.astype(np.float32))
+    save_model(model, tmp_path / "m.json")
+    document = json.loads((tmp_path / "m.json").read_text())
+    document[name][1] = number
+    (tmp_path / "m.json").write_text(json.dumps(document))
+    with pytest.raises(ModelFileError, match="'precisions_cholesky' must have a positive diagonal, and 'covariances'"):
+        load_model(tmp_path / "m.json")
+
+
+def test_files_of_the_first_version_can_be_read(write):
+    params = '"init_params": "kmeans", "max_iter": 100, "n_init": 1, "random_state": 0, "reg_covar": 1e-06, "tol": 0.01'
+    content = """{
+ "format": "fastgmm-model", "version": 1, "fastgmm_version": "0.1.0.dev0", "estimator": "GaussianMixture",
+ "covariance_type": "diag", "dtype": "float64", "feature_names": ["a", "b"],
+ "fit": {"converged": true, "n_iter": 7, "lower_bound": -4.5, "n_samples": 9, "log_likelihood": -40.5,
+         "params": {PARAMS, "warm_start": false}},
+ "weights": [0.25, 0.75], "means": [[0.0, 1.0], [2.0, 3.0]], "covariances": [[1.0, 2.0], [0.5, 0.25]]
+}
+""".replace("PARAMS", params)
+    model = load_model(write(content, "m.json"))
+    assert (model.tol, model.n_iter_, model.lower_bound_, model.converged_) == (0.01, 7, -4.5, True)
+    np.testing.assert_array_equal(model.weights_, [0.25, 0.75])
+    np.testing.assert_array_equal(model.means_, [[0.0, 1.0], [2.0, 3.0]])
+    np.testing.assert_array_equal(model.covariances_, [[1.0, 2.0], [0.5, 0.25]])
+    np.testing.assert_allclose(model.precisions_, [[1.0, 0.5], [2.0, 4.0]])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgmm import GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.datasets import load_faithful, load_iris
 
 pytest.importorskip("matplotlib")
@@ -208,6 +208,106 @@ def test_nothing_lies_outside_the_picture(n_features):
         assert np.all(centre + reach <= [high, top])
 
 
+def some_of_six(data, **params):
+    """Return a fit of six components that leaves some of them ineffective, not the last ones, and those it keeps."""
+    model = BayesianGaussianMixture(
+        6,
+        weight_concentration_prior_type="dirichlet_distribution",
+        weight_concentration_prior=1e-3,
+        max_iter=1000,
+        random_state=0,
+        **params,
+    ).fit(data)
+    effective = np.flatnonzero(model.component_mass_ >= 1)
+    assert 2 <= len(effective) < 6
+    assert effective.tolist() != list(range(len(effective)))
+    return model, effective
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("n_features", [2, 3])
+def test_of_variational_bayes_only_effective_components_are_drawn(family, n_features):
+    data = np.random.default_rng(0).normal(size=(200, n_features)) * 2.0
+    data[:80] += 9.0
+    model, effective = some_of_six(data, covariance_type=family)
+    axes = plot_mixture(model, data)
+    bound = model.evidence_lower_bound(data)
+    assert axes.get_title() == (
+        f"{len(effective)} of 6 effective components, {family} covariance, evidence bound {bound:.1f}"
+    )
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == [f"{index}: {model.weights_[index]:.1%}" for index in effective]
+    plane = np.eye(2)
+    origin = np.zeros(2)
+    if n_features == 3:
+        origin = data.mean(axis=0)
+        plane = np.linalg.eigh(np.cov(data, rowvar=False))[1][:, [2, 1]]
+        plane = plane * np.sign(plane[abs(plane).argmax(axis=0), [0, 1]])
+    found = outlines(axes)
+    assert len(found) == 2 * len(effective)
+    labels = model.predict(data)
+    assert len(axes.collections) == len(effective)
+    for position, index in enumerate(effective):
+        centre, shape = found[2 * position]
+        np.testing.assert_allclose(centre, (model.means_[index] - origin) @ plane, atol=1e-9)
+        np.testing.assert_allclose(shape, plane.T @ matrices(model)[index] @ plane, atol=1e-9)
+        drawn = axes.collections[position]
+        np.testing.assert_allclose(drawn.get_offsets(), (data[labels == index] - origin) @ plane, atol=1e-9)
+        assert to_hex(drawn.get_facecolor()[0]).upper() == PALETTE[index]
+
+
+def test_of_variational_bayes_only_effective_densities_are_drawn():
+    values = load_faithful().data[:, 1:]
+    model, effective = some_of_six(values)
+    axes = plot_mixture(model, values)
+    assert axes.get_title().startswith("2 of 6 effective components, full covariance, evidence bound -")
+    *components, total = axes.lines
+    for line, index in zip(components, effective, strict=True):
+        points, density = line.get_data()
+        part = GaussianMixture.from_parameters([1.0], model.means_[[index]], model.covariances_[[index]])
+        expected = model.weights_[index] * np.exp(part.score_samples(points[:, np.newaxis]))
+        np.testing.assert_allclose(density, expected, rtol=1e-9, atol=1e-300)
+    points, density = total.get_data()
+    expected = model.score_samples(points[:, np.newaxis], predictive="plug-in")
+    np.testing.assert_allclose(np.log(density), expected, rtol=1e-6)
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == [*(f"{index}: {model.weights_[index]:.1%}" for index in effective), "mixture"]
+
+
+def bayesian(**params):
+    """Return a made model of a component of 99 rows, and one of half a row at (9, 9)."""
+    return BayesianGaussianMixture.from_parameters(
+        [100.0, 1.5], [100.0, 1.5], [[0.0, 0.0], [9.0, 9.0]], [100.0, 1.5], [1.0, 1.0], "spherical",
+        weight_concentration_prior_type="dirichlet_distribution", weight_concentration_prior=1.0, **params,
+    )  # fmt: skip
+
+
+def test_rows_of_other_components_are_grey():
+    rows = np.array([[0.0, 1.0], [9.0, 8.0], [1.0, 0.0]])
+    model = bayesian(mean_prior=[0.0, 0.0], covariance_prior=1.0)
+    axes = plot_mixture(model, rows)
+    first, others = axes.collections
+    np.testing.assert_array_equal(first.get_offsets(), rows[[0, 2]])
+    np.testing.assert_array_equal(others.get_offsets(), rows[[1]])
+    red, green, blue = others.get_facecolor()[0, :3]
+    assert red == green == blue
+    assert len(axes.get_legend().get_texts()) == 1
+    assert len(outlines(axes)) == 2
+
+
+def test_without_its_prior_a_model_is_drawn_whole():
+    axes = plot_mixture(bayesian(), [[0.0, 1.0], [9.0, 8.0]])
+    assert axes.get_title() == "2 of 2 effective components, spherical covariance"
+    assert len(outlines(axes)) == 4
+
+
+def test_weights_count_in_the_bound_of_the_title():
+    data, weight = load_faithful().data, np.arange(272) % 3 + 1.0
+    model, _ = some_of_six(data)
+    title = plot_mixture(model, data, sample_weight=weight).get_title()
+    assert title.endswith(f"evidence bound {model.evidence_lower_bound(data, sample_weight=weight):.1f}")
+
+
 def test_names_of_pictures():
     check_image_path("a.png")
     check_image_path("folder/a.SVG")
@@ -243,4 +343,19 @@ def test_iris_example(tmp_path):
     np.testing.assert_array_equal(counts.sum(axis=1), 50)
     np.testing.assert_array_equal(counts.sum(axis=0), np.bincount(model.predict(data)))
     assert counts[0].max() >= 48  # setosa stands apart
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_old_faithful_example(tmp_path):
+    script = Path(__file__).parent.parent / "examples" / "old_faithful.py"
+    picture = tmp_path / "old_faithful.png"
+    out = subprocess.run([sys.executable, script, picture], capture_output=True, text=True, check=True).stdout
+    lines = out.splitlines()
+    model, effective = some_of_six(load_faithful().data)
+    assert lines[0] == f"evidence lower bound {model.lower_bound_:.3f} after {model.n_iter_} iterations"
+    assert lines[1:3] == ["converged: yes", "effective components: 2 of 6"]
+    found = np.array([line.split() for line in lines[5:7]], dtype=float)
+    assert found[:, 0].tolist() == effective.tolist()
+    np.testing.assert_allclose(found[:, 1], model.weights_[effective], rtol=1e-3)
+    np.testing.assert_allclose(found[:, 2:], model.means_[effective], rtol=1e-3)
     assert picture.read_bytes()[:4] == b"\x89PNG"

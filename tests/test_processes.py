@@ -19,7 +19,7 @@ PACKAGE = Path(fastgmm.__file__).parent
 PROBLEM = """
 import hashlib, warnings
 import numpy as np
-from fastgmm import GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
 X = np.concatenate([rng.normal(size=(30000, 4)), 3 + rng.normal(size=(30011, 4))])
@@ -27,6 +27,10 @@ X = np.concatenate([rng.normal(size=(30000, 4)), 3 + rng.normal(size=(30011, 4))
 def digest(family, n_threads):
     model = GaussianMixture(5, covariance_type=family, max_iter=4, tol=0, random_state=0, n_threads=n_threads).fit(X)
     parts = [model.means_, model.covariances_, model.weights_, np.array(model.lower_bounds_), model.predict_proba(X)]
+    params = dict(covariance_type=family, max_iter=3, tol=0, random_state=0, n_threads=n_threads)
+    model = BayesianGaussianMixture(5, **params).fit(X)
+    parts += [model.means_, model.covariances_, model.weights_, np.array(model.lower_bounds_)]
+    parts.append(model.score_samples(X, predictive="student-t"))
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 """
 
@@ -229,7 +233,9 @@ def test_importing_the_package_imports_nothing_heavy():
         "assert not {'numba', 'numpy', 'sklearn', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
         "import fastgmm.estimators\n"
         "import numpy as np\n"
-        "fastgmm.GaussianMixture(2, random_state=0).fit(np.random.default_rng(0).normal(size=(50, 2)))\n"
+        "X = np.random.default_rng(0).normal(size=(50, 2))\n"
+        "fastgmm.GaussianMixture(2, random_state=0).fit(X)\n"
+        "fastgmm.BayesianGaussianMixture(2, random_state=0).fit(X).score(X, predictive='student-t')\n"
         "assert not {'sklearn', 'pandas', 'matplotlib', 'pyarrow', 'scipy.optimize'} & set(sys.modules); print('ok')"
     )
     assert _run(code) == ["ok"]

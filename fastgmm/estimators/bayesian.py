@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ from fastgmm.statistics import Array
 PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
 PREDICTIVES = ("expected-log", "plug-in", "student-t")
 
-#: A component explains something if it holds at least this many rows, in expectation.
-_ONE_ROW = 1.0
+# A component explains something if it holds at least this many rows, in expectation: one, to rounding.
+_ONE_ROW = 1.0 - 1e-6
 # A spread below this many units in the last place of the mean is rounding, not data.
 _RESOLUTION = 4.0 * np.finfo(np.float64).eps
 
@@ -429,10 +430,14 @@ class BayesianGaussianMixture(Mixture):
         totals = self._totals(X, sample_weight)
         return totals.scale * totals.evidence - self._state(self._fitted_rule()).divergence
 
-    def _fitted_rule(self) -> VariationalBayes:
-        """Return the rule with the prior of the fitted attributes."""
+    def _require_prior(self) -> None:
+        self._require_fitted()
         if not hasattr(self, "mean_prior_"):
             raise ValueError("the prior of this model is not known: give mean_prior and covariance_prior")
+
+    def _fitted_rule(self) -> VariationalBayes:
+        """Return the rule with the prior of the fitted attributes."""
+        self._require_prior()
         family = self._family()
         prior = make_prior(
             family,
@@ -472,7 +477,7 @@ class BayesianGaussianMixture(Mixture):
     @property
     def component_mass_(self) -> Array:
         """How many rows (or how much of their weight) each component holds, (K,), in expectation."""
-        self._require_fitted()
+        self._require_prior()
         first = self._posterior().concentration[0]
         return first - (1.0 if isinstance(self.weight_concentration_, tuple) else self.weight_concentration_prior_)
 
@@ -486,35 +491,33 @@ class BayesianGaussianMixture(Mixture):
 
         By default those that hold at least one row (`n_effective_components_`). The prior becomes explicit, so that
         ``fit`` with ``warm_start`` goes on from here; `lower_bound_` is NaN, since it needs the rows
-        (``evidence_lower_bound`` has it). ValueError where nothing would be left.
+        (``evidence_lower_bound`` has it). ValueError where nothing would be left, or the prior is not known.
         """
         mass = self.component_mass_
-        keep = mass >= _ONE_ROW if min_weight is None else self.weights_ >= min_weight
-        kept = np.flatnonzero(keep)
+        kept = np.flatnonzero(mass >= _ONE_ROW if min_weight is None else self.weights_ >= min_weight)
         if len(kept) == 0:
             largest = f"the largest of {len(mass)} holds {mass.max():.3g} rows, a weight of {self.weights_.max():.3g}"
             raise ValueError(f"prune would leave no component: {largest}. Lower min_weight.")
-        family = self._family()
+        rule = self._fitted_rule()
+        family = rule.family
         concentration, mean_precision, degrees_of_freedom = self._posterior()
         concentration = concentration[:, kept]
-        if len(concentration) == 2:
-            later = np.cumsum(mass[kept][::-1])[::-1] - mass[kept]
-            concentration[1] = self.weight_concentration_prior_ + later
-        params = self.get_params() | {
-            name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")
-        }
-        for name in ("n_components", "covariance_type", *(name for name in params if name.endswith("_init"))):
-            del params[name]
-        pruned = type(self).from_parameters(
-            concentration if len(concentration) == 2 else concentration[0],
+        if rule.sticks:
+            concentration[1] = self.weight_concentration_prior_ + np.cumsum(mass[kept][::-1])[::-1] - mass[kept]
+        posterior = Posterior(
+            concentration,
             mean_precision[kept],
-            self.means_[kept],
             degrees_of_freedom if family.uses_total else degrees_of_freedom[kept],
-            family.select(self.covariances_, kept),
-            self.covariance_type,
-            **params,
         )
-        for name in ("n_iter_", "converged_", "n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                setattr(pruned, name, getattr(self, name))
+        whitener = family.whitener(self.precisions_cholesky_)
+        state = replace(
+            rule.state(posterior, self.means_[kept], family.select(whitener, kept)),
+            covariances=family.select(self.covariances_, kept),
+        )
+        params = self.get_params() | {"n_components": len(kept)}
+        params |= {name: None for name in params if name.endswith("_init") and name != "n_init"}
+        params |= {name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")}
+        pruned = type(self)(**params)
+        result = FitResult(state, math.nan, [], -math.inf, self.n_iter_, self.converged_)
+        pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None))
         return pruned

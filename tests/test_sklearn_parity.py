@@ -9,6 +9,7 @@ sklearn = pytest.importorskip("sklearn")
 from sklearn.mixture import GaussianMixture as Theirs  # noqa: E402
 from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
+import fastgmm  # noqa: E402
 from fastgmm import GaussianMixture  # noqa: E402
 
 ATTRIBUTES = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
@@ -64,16 +65,21 @@ def test_constructor_is_theirs_and_one_more():
     assert ours == theirs
 
 
-def test_public_names_are_all_there():
+BOTH = pytest.mark.parametrize("name", ["GaussianMixture", "BayesianGaussianMixture"])
+
+
+@BOTH
+def test_public_names_are_all_there(name):
     X = np.random.default_rng(0).normal(size=(20, 2))
-    ours, theirs = GaussianMixture().fit(X), Theirs().fit(X)
+    ours, theirs = (getattr(package, name)().fit(X) for package in (fastgmm, sklearn.mixture))
     missing = {name for name in dir(theirs) if not name.startswith("_")} - set(dir(ours))
     assert not missing
 
 
+@BOTH
 @pytest.mark.filterwarnings("ignore")
-def test_check_estimator_in_full():
-    results = check_estimator(GaussianMixture(max_iter=300), on_fail=None)
+def test_check_estimator_in_full(name):
+    results = check_estimator(getattr(fastgmm, name)(max_iter=300), on_fail=None)
     failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
     assert not failed
     assert sum(result["status"] == "passed" for result in results) > 40

@@ -317,6 +317,21 @@ class Mixture(Interface, ABC):
         return X, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
 
+def checked_components(
+    means: ArrayLike, covariances: ArrayLike, covariance_type: str | Family
+) -> tuple[Family, Density, Array]:
+    """Return the family, a density of given components with a weight of 1 each, and their covariances, all checked."""
+    family = validation.check_family(covariance_type)
+    shape = np.shape(validation.as_array(means, "means"))
+    if len(shape) != 2:
+        raise ValueError(f"means must have the shape (n_components, n_features), got {shape}.")
+    checked = validation.check_covariances(covariances, family, *shape, "covariance")
+    density, failed = family.density(np.ones(shape[0]), validation.check_means(means, *shape), checked)
+    if failed >= 0:
+        raise CollapsedComponentError(failed)
+    return family, density, checked
+
+
 class _Totals(NamedTuple):
     """Weighted sums over rows, with the weights in units of 2**exponent."""
 

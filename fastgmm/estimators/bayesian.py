@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
-from fastgmm.estimators.base import Mixture
-from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.estimators.base import Mixture, checked_components
 from fastgmm.families import Family
 from fastgmm.kernels import DiagStudent, Posterior, Prior
 from fastgmm.loop import FitResult
@@ -199,24 +198,17 @@ class BayesianGaussianMixture(Mixture):
         `covariance_prior` among them the prior is known, too. ValueError where a shape is wrong or a value is out of
         its range.
         """
-        family = validation.check_family(covariance_type)
-        shape = np.shape(validation.as_array(means, "means"))
-        if len(shape) != 2:
-            raise ValueError(f"means must have the shape (n_components, n_features), got {shape}.")
-        model = cls(shape[0], covariance_type=covariance_type, **params)
+        family, density, checked = checked_components(means, covariances, covariance_type)
+        n_components, n_features = density.mean.shape
+        model = cls(n_components, covariance_type=covariance_type, **params)
         model._check_parameters()
         laws = {"weight_concentration": weight_concentration, "mean_precision": mean_precision}
         laws["degrees_of_freedom"] = degrees_of_freedom
-        posterior = Posterior(*(model._check_law(name, value, family, shape[1]) for name, value in laws.items()))
-        checked_means = validation.check_means(means, *shape)
-        checked = validation.check_covariances(covariances, family, *shape, "covariance")
-        density, failed = family.density(np.ones(shape[0]), checked_means, checked)
-        if failed >= 0:
-            raise CollapsedComponentError(failed)
+        posterior = Posterior(*(model._check_law(name, value, family, n_features) for name, value in laws.items()))
         kernels.set_expected_log_scale(density, posterior)
         state = VariationalPosterior(posterior, checked, density, math.nan)
         known = model.mean_prior is not None and model.covariance_prior is not None
-        prior = model._prior(family, shape[1], None) if known else None
+        prior = model._prior(family, n_features, None) if known else None
         rule = VariationalBayes(family, prior, model._sticks(), False, 0.0)
         model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None)
         return model

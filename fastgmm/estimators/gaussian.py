@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture
-from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.estimators.base import Mixture, checked_components
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.loop import FitResult
@@ -122,18 +121,10 @@ class GaussianMixture(Mixture):
         `weights` (K,) sum to 1, `means` (K, D), `covariances` in the family's shape; `params` go to the constructor.
         ValueError where a shape is wrong or a covariance is not positive definite.
         """
-        family = validation.check_family(covariance_type)
-        shape = np.shape(validation.as_array(means, "means"))
-        if len(shape) != 2:
-            raise ValueError(f"means must have the shape (n_components, n_features), got {shape}.")
-        n_components, n_features = shape
-        checked_weights = validation.check_weights(weights, n_components)
-        checked_means = validation.check_means(means, n_components, n_features)
-        checked = validation.check_covariances(covariances, family, n_components, n_features, "covariance")
-        density, failed = family.density(checked_weights, checked_means, checked)
-        if failed >= 0:
-            raise CollapsedComponentError(failed)
-        model = cls(n_components, covariance_type=covariance_type, **params)
+        family, density, checked = checked_components(means, covariances, covariance_type)
+        checked_weights = validation.check_weights(weights, len(density.mean))
+        model = cls(len(checked_weights), covariance_type=covariance_type, **params)
+        density = family.density_of_whitener(checked_weights, density.mean, density.whitener)
         state = GaussianParameters(checked_weights, checked, density)
         rule = MaximumLikelihood(family, 0.0)
         model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None)

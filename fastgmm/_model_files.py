@@ -123,9 +123,7 @@ def save_model(
         raise ModelFileError(f"cannot store a {estimator} in a model file")
     if not hasattr(model, "weights_"):
         raise ModelFileError(f"this {estimator} is not fitted: there is nothing to store yet")
-    # What was fitted, whatever the parameters have been set to since.
-    fitted = getattr(model, "_fitted_family", model.covariance_type)
-    family = getattr(fitted, "name", fitted)
+    family = model._family().name
     if family not in FAMILIES:
         raise ModelFileError(f"cannot store the covariance type {family!r} in a model file")
     dtype = str(model.means_.dtype)
@@ -139,6 +137,8 @@ def save_model(
     if "weight_concentration" in arrays:
         sticks = arrays["weight_concentration"].ndim == 2
         params["weight_concentration_prior_type"] = "dirichlet_process" if sticks else "dirichlet_distribution"
+        # What the fit did, for one that goes on.
+        params["sort_sticks"] = bool(getattr(model, "_sorted_sticks", model.sort_sticks))
     metadata = {
         "format": FORMAT,
         "version": VERSION,

@@ -113,7 +113,8 @@ class VariationalBayes(Method):
         """Return the prior of the weights."""
         return {
             "weight_concentration_prior_type": f"dirichlet_{arguments.prior_type or 'process'}",
-            "weight_concentration_prior": arguments.concentration,
+            # One prior for all numbers of components, so that their bounds compare the same thing.
+            "weight_concentration_prior": arguments.concentration or 1.0 / max(arguments.components),
         }
 
     def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
@@ -200,7 +201,7 @@ def print_parameters(model: Any, names: Sequence[str]) -> None:
 
 def describe(model: Any) -> str:
     """Return the size and the shape of a fitted mixture in words."""
-    family = getattr(model.covariance_type, "name", model.covariance_type)
+    family = model._family().name
     noun = "component" if len(model.weights_) == 1 else "components"
     return f"{method_of(model).size(model)} {noun}, {family} covariance"
 
@@ -222,10 +223,7 @@ def feature_labels(names: Sequence[str] | None, n_features: int) -> list[str]:
 
 def _variances(model: Any) -> NDArray[np.float64]:
     """Return the variance of each feature in each component, shape (n_components, n_features)."""
-    # Imported here because it brings compiled code, which a failure to read the data need not wait for.
-    from fastgmm.validation import check_family
-
-    return check_family(model.covariance_type).variances(model.covariances_, *model.means_.shape)
+    return model._family().variances(model.covariances_, *model.means_.shape)
 
 
 def write_csv(stream: TextIO, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:

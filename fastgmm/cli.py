@@ -165,9 +165,9 @@ def _add_fit(commands: Any) -> None:
     )
     model.add_argument(
         "--concentration",
-        type=_above_zero,
+        type=_concentration,
         metavar="C",
-        help="with --method vb: the smaller, the fewer components hold rows (default: 1 / K)",
+        help="with --method vb: the smaller, the fewer components hold rows (default: 1 / the largest K)",
     )
     model.add_argument(
         "--prior-type",
@@ -331,5 +331,5 @@ def _bounded(convert: Callable[[str], Any], accept: Callable[[Any], bool], kind:
 
 _positive = _bounded(int, lambda number: number >= 1, "a positive whole number")
 _seed = _bounded(int, lambda number: 0 <= number < 2**32, "a whole number from 0 to 4294967295")
-_above_zero = _bounded(float, lambda number: 0 < number < math.inf, "a number above 0")
+_concentration = _bounded(float, lambda number: 1e-300 <= number <= 1e10, "a number from 1e-300 to 1e10")
 _not_negative = _bounded(float, lambda number: 0 <= number < math.inf, "a number of at least 0")

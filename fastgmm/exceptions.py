@@ -23,6 +23,23 @@ class CollapsedComponentError(ValueError):
         return type(self), (self.component,)
 
 
+class OutOfRangeError(ValueError):
+    """A fit left the range of float64."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The fit left the range of float64: bring the columns of X nearer to a scale of 1, or sample_weight if its "
+            "values differ by more than rounding can hold."
+        )
+
+
+class UnknownPriorError(ValueError, AttributeError):
+    """A variational model that was made of a posterior alone was asked for something that needs its prior."""
+
+    def __init__(self) -> None:
+        super().__init__("the prior of this model is not known: give mean_prior and covariance_prior")
+
+
 if TYPE_CHECKING:
 
     class NotFittedError(ValueError, AttributeError):

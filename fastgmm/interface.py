@@ -6,8 +6,16 @@ of its classes imports it when scikit-learn asks.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
+
+
+class _Requests(dict[str, dict[str, Any]]):
+    """Metadata requests by method; in an attribute of scikit-learn's name, which its ``clone`` clones too."""
+
+    def __sklearn_clone__(self) -> _Requests:
+        return copy.deepcopy(self)
 
 
 class Interface:
@@ -58,7 +66,7 @@ class Interface:
         )
 
     def _requested(self, method: str) -> dict[str, Any]:
-        return self.__dict__.setdefault("_metadata_requests", {}).setdefault(method, {})
+        return self.__dict__.setdefault("_metadata_request", _Requests()).setdefault(method, {})
 
     def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Any:
         """Say whether a meta-estimator passes ``sample_weight`` on to ``fit`` (scikit-learn's metadata routing)."""
@@ -76,6 +84,6 @@ class Interface:
 
         request = MetadataRequest(owner=self)
         for method in ("fit", "score"):
-            wanted = self.__dict__.get("_metadata_requests", {}).get(method, {})
+            wanted = self.__dict__.get("_metadata_request", {}).get(method, {})
             getattr(request, method).add_request(param="sample_weight", alias=wanted.get("sample_weight"))
         return request

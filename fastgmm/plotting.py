@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm._extras import require
 from fastgmm._report import describe, feature_labels, method_of
-from fastgmm.validation import check_family
 
 __all__ = ["check_image_path", "plot_mixture"]
 
@@ -207,7 +206,7 @@ def _draw_densities(
 
 def _matrices(model: Any) -> NDArray[np.float64]:
     """Return the covariances of a fitted mixture as matrices, shape (n_components, n_features, n_features)."""
-    return check_family(model.covariance_type).matrices(model.covariances_, *model.means_.shape)
+    return model._family().matrices(model.covariances_, *model.means_.shape)
 
 
 def _draw_legend(ax: Any, outside: bool) -> None:

@@ -195,9 +195,13 @@ def check_random_state(random_state: Any) -> Any:
     )
 
 
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
 def _number(name: str, value: Any, kind: type, low: float) -> None:
     noun = "an int" if kind is numbers.Integral else "a float"
-    fine = isinstance(value, kind) and not isinstance(value, bool | np.bool_) and value >= low  # type: ignore[operator]
+    fine = isinstance(value, kind) and _is_real(value) and value >= low  # type: ignore[operator]
     if not fine or (kind is numbers.Real and not math.isfinite(value)):
         raise ValueError(f"{name} must be {noun} in the range [{low:g}, inf), got {value!r}.")
 
@@ -273,16 +277,19 @@ def check_covariances(value: ArrayLike, family: Family, n_components: int, n_fea
 
 def check_covariance_prior(value: ArrayLike, family: Family, n_features: int) -> Array:
     """Return the prior scale of one component's covariance: (D, D), (D,) for diag, () for spherical; positive."""
-    return _positive(value, family, family.block_shape(n_features), "covariance_prior")
+    shape = family.block_shape(n_features)
+    if shape == () and np.shape(value) == (1,):
+        value = np.reshape(value, ())
+    return _positive(value, family, shape, "covariance_prior")
 
 
 def _positive(value: ArrayLike, family: Family, shape: tuple[int, ...], what: str) -> Array:
     array = _shaped(value, shape, f"{family.name} {what}")
     if family.has_matrices:
         symmetric = np.allclose(array, np.swapaxes(array, -1, -2), rtol=1e-5, atol=0)
-        if not symmetric or not np.all(np.linalg.eigvalsh(array) > 0.0):
+        if not symmetric or not family.definiteness(array) > 0.0:
             raise ValueError(f"'{family.name} {what}' should be symmetric, positive-definite")
-    elif not np.all(array > 0.0):
+    elif not family.definiteness(array) > 0.0:
         raise ValueError(f"'{family.name} {what}' should be positive")
     return array
 
@@ -292,13 +299,15 @@ def check_mean_prior(value: ArrayLike, n_features: int) -> Array:
     return _shaped(value, (n_features,), "mean_prior")
 
 
-def check_above(value: ArrayLike, shape: tuple[int, ...], low: float, name: str) -> Array:
-    """Return finite numbers above `low`: an array of the shape, or one number for all of it."""
+def check_counts(value: ArrayLike, shape: tuple[int, ...], low: float, name: str) -> Array:
+    """Return numbers of rows, above `low`: an array of the shape, or one number for all of it."""
     array = as_array(value, name)
     array = np.full(shape, float(array)) if array.ndim == 0 else _shaped(array, shape, name)
     require_finite(array, name)
-    if not np.all(array > low):
+    if not (np.all(array > low) and np.all(array >= _LEAST_POSITIVE)):
         raise ValueError(f"{name} must be above {low:g}, got {array.min():g}.")
+    if array.max() > 2.0 * _MOST_ROWS:
+        raise ValueError(f"{name} must be at most {2.0 * _MOST_ROWS:g}, got {array.max():g}.")
     return array
 
 
@@ -319,11 +328,19 @@ def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-def check_optional_positive(params: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """ValueError where a parameter is neither None nor a finite number >= 1e-300, whose digamma is finite."""
-    for name in names:
-        if params[name] is not None:
-            _number(name, params[name], numbers.Real, _LEAST_POSITIVE)
+def check_prior_counts(params: Mapping[str, Any]) -> None:
+    """ValueError where a parameter of the prior is neither None nor in its range.
+
+    Below, digamma would overflow; above, the rows would be lost in the rounding of the prior.
+    """
+    for name, high in (
+        ("weight_concentration_prior", 1e10),
+        ("mean_precision_prior", 1e20),
+        ("degrees_of_freedom_prior", 1e10),
+    ):
+        value = params[name]
+        if value is not None and not (_is_real(value) and _LEAST_POSITIVE <= value <= high):
+            raise ValueError(f"{name} must be a float in the range [{_LEAST_POSITIVE:g}, {high:g}], got {value!r}.")
 
 
 def check_row_counts(weight: Array | None) -> Array | None:

@@ -150,6 +150,18 @@ def test_metadata_routing(rng):
         search.fit(X, sample_weight=sample_weight)
         assert search.best_estimator_.means_[0, 0] == pytest.approx(X[:40].mean(), abs=1e-10)
         assert search.best_score_ == pytest.approx(search.best_estimator_.score(X[:40]), rel=1e-10)
+        from sklearn.base import clone
+        from sklearn.pipeline import Pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        # A meta-estimator clones its steps, and their requests with them.
+        assert clone(model).get_metadata_routing().fit.requests == {"sample_weight": True}
+        scaler = StandardScaler().set_fit_request(sample_weight=True)
+        pipeline = Pipeline([("scale", scaler), ("mixture", model)])
+        search = GridSearchCV(pipeline, {"mixture__reg_covar": [1e-6]}, cv=[(np.arange(80), np.arange(80))])
+        search.fit(X, sample_weight=sample_weight)
+        scaled = search.best_estimator_["scale"].transform(X[:40])
+        assert search.best_estimator_["mixture"].means_[0, 0] == pytest.approx(scaled.mean(), abs=1e-10)
         with pytest.raises(ValueError, match="sample_weight"):
             GridSearchCV(GaussianMixture(), {"reg_covar": [1e-6]}).fit(X, sample_weight=sample_weight)
 

@@ -188,8 +188,8 @@ def test_sorted_sticks_raise_the_bound_and_keep_the_components_together(family, 
 def test_moments_that_lost_their_digits_are_collected_again_in_the_same_order(rng):
     """Components move far in one update, and their order changes in the same update."""
     family = FAMILIES["full"]
-    X = np.concatenate([rng.normal(size=(30, 2)) * 1e-6, 1 + rng.normal(size=(90, 2)) * 1e-6])
-    prior = (1.0, 1e-16, np.zeros(2), 2.0, 1e-14 * np.eye(2))
+    X = np.concatenate([rng.normal(size=(30, 2)) * 1e-8, 1 + rng.normal(size=(90, 2)) * 1e-8])
+    prior = (1.0, 1e-20, np.zeros(2), 2.0, 1e-20 * np.eye(2))
     source = MemorySource(family, X)
     labels = np.repeat([0, 1], [30, 90])
     rule = _rule(family, prior, True, True)
@@ -204,7 +204,9 @@ def test_moments_that_lost_their_digits_are_collected_again_in_the_same_order(rn
     law = reference.Law("full", X[::-1], np.ones(120), np.eye(2)[1 - labels[::-1]], *prior, True)
     np.testing.assert_allclose(state.means, law.m, rtol=1e-9, atol=1e-15)
     for k, rows in enumerate((X[30:], X[:30])):
-        np.testing.assert_allclose(state.covariances[k], np.cov(rows.T, bias=True), rtol=0.1)
+        centred = rows - rows.mean(axis=0)
+        expected = (prior[4] + centred.T @ centred) / (len(rows) + 2)
+        np.testing.assert_allclose(state.covariances[k], expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
 @pytest.mark.parametrize("function", ["digamma", "log_gamma"])
@@ -235,11 +237,12 @@ def test_multivariate_gamma_functions(rng):
 
 
 @settings(deadline=None, max_examples=200, derandomize=True)
-@given(st.floats(-3, 15), st.floats(0, 40))
+@given(st.floats(-3, 15), st.floats(-0.9, 40))
 def test_ratios_of_gamma_functions_do_not_cancel(exponent, a):
     import mpmath
 
     x = 10.0**exponent
+    a = a if a >= 0 else a * x
     with mpmath.workdps(50):
         expected = float(mpmath.loggamma(mpmath.mpf(x) + mpmath.mpf(a)) - mpmath.loggamma(mpmath.mpf(x)))
     assert kernels.log_gamma_ratio(x, a) == pytest.approx(expected, rel=1e-14, abs=1e-13)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
-from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import Scores, row_type
 from fastgmm.families import Family
 from fastgmm.interface import Interface
@@ -134,7 +134,7 @@ class Mixture(Interface, ABC):
         start = self._warm_state(rule, rows.shape[1]) if warm else None
         begin = self._starter(rule, source, rows, random_state)
         best: FitResult | None = None
-        collapsed: list[CollapsedComponentError] = []
+        failed: list[ValueError] = []
         n_init = 1 if warm else self.n_init
         for restart in range(n_init):
             report = _Report(restart, self.verbose, self.verbose_interval, callback)
@@ -149,21 +149,22 @@ class Mixture(Interface, ABC):
                     previous_bound=self._previous_bound if warm else -math.inf,
                     callback=report.iteration,
                 )
-            except CollapsedComponentError as error:
-                report.failed()
-                collapsed.append(error)
+                if not math.isfinite(result.bound):
+                    raise OutOfRangeError
+            except (CollapsedComponentError, OutOfRangeError) as error:
+                report.failed(error)
+                failed.append(error)
                 continue
             if self.max_iter > 0:
                 report.end(result)
             if best is None or result.bound > best.bound:
                 best = result
         if best is None:
-            raise collapsed[0]
+            raise failed[0]
         # Warnings first: where they are errors, nothing may have changed.
-        if collapsed:
+        if failed:
             warnings.warn(
-                f"{len(collapsed)} of {n_init} starts were left out, because a component collapsed: increase "
-                "reg_covar or decrease n_components.",
+                f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}",
                 exceptions.ConvergenceWarning,
                 stacklevel=3,
             )
@@ -214,6 +215,8 @@ class Mixture(Interface, ABC):
             rounded: dict[str, NDArray] = {name: array.astype(dtype) for name, array in arrays.items()}
             for kind in (arrays, rounded):
                 kind["precisions_"] = rule.family.precisions(kind["precisions_cholesky_"])
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise OutOfRangeError
         # Outside the range of float32 the attributes stay float64.
         if all(np.isfinite(array).all() for array in rounded.values()) and rounded["covariances_"].any():
             arrays = rounded
@@ -380,6 +383,6 @@ class _Report:
                 details = f" time lapse {time.perf_counter() - self._begin:.5f}s\t lower bound {result.bound:.5f}."
             print(f"Initialization {text}.{details}")
 
-    def failed(self) -> None:
+    def failed(self, error: ValueError) -> None:
         if self._verbose:
-            print("Initialization failed: a component collapsed.")
+            print(f"Initialization failed: {error}")

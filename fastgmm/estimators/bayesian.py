@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
 from fastgmm.estimators.base import Mixture, checked_components
-from fastgmm.families import Family
+from fastgmm.exceptions import UnknownPriorError
+from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels import DiagStudent, Posterior, Prior
+from fastgmm.kernels.closed_forms import RESOLUTION
 from fastgmm.loop import FitResult
 from fastgmm.rules import (
     VariationalBayes,
@@ -31,8 +34,8 @@ PREDICTIVES = ("expected-log", "plug-in", "student-t")
 
 # A component explains something if it holds at least this many rows, in expectation: one, to rounding.
 _ONE_ROW = 1.0 - 1e-6
-# A spread below this many units in the last place of the mean is rounding, not data.
-_RESOLUTION = 4.0 * np.finfo(np.float64).eps
+# The tail of a Student law with fewer degrees of freedom reaches beyond float64 with a probability of 1e-31 and more.
+_FEWEST_DEGREES = 0.1
 
 
 class BayesianGaussianMixture(Mixture):
@@ -215,9 +218,7 @@ class BayesianGaussianMixture(Mixture):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        validation.check_optional_positive(
-            self.get_params(), ("weight_concentration_prior", "mean_precision_prior", "degrees_of_freedom_prior")
-        )
+        validation.check_prior_counts(self.get_params())
         validation.check_choice(self.weight_concentration_prior_type, "weight_concentration_prior_type", PRIOR_TYPES)
         validation.check_choice(self.sort_sticks, "sort_sticks", (None, True, False))
 
@@ -231,10 +232,10 @@ class BayesianGaussianMixture(Mixture):
         shape: tuple[int, ...] = (n_components,)
         if name.startswith("weight_concentration"):
             shape = (2, n_components) if self._sticks() else shape
-            return np.atleast_2d(validation.check_above(value, shape, 0.0, name))
+            return np.atleast_2d(validation.check_counts(value, shape, 0.0, name))
         if name.startswith("mean_precision"):
-            return validation.check_above(value, shape, 0.0, name)
-        return validation.check_above(value, (1,) if family.uses_total else shape, dimension - 1.0, name)
+            return validation.check_counts(value, shape, 0.0, name)
+        return validation.check_counts(value, (1,) if family.uses_total else shape, dimension - 1.0, name)
 
     def _counted(self, weight: Array | None) -> Array | None:
         return validation.check_row_counts(weight)
@@ -242,7 +243,8 @@ class BayesianGaussianMixture(Mixture):
     def _rule(self, source: MemorySource) -> VariationalBayes:
         sort = self.sort_sticks
         if sort is None:
-            sort = isinstance(self.init_params, str) and self.means_init is None and not self._goes_on()
+            ordered = not isinstance(self.init_params, str) or self.means_init is not None
+            sort = self.__dict__.get("_sorted_sticks", False) if self._goes_on() else not ordered
         prior = self._prior(source.family, source.n_features, source)
         return VariationalBayes(source.family, prior, self._sticks(), bool(sort), self.reg_covar)
 
@@ -263,10 +265,12 @@ class BayesianGaussianMixture(Mixture):
                 # With divisor n - 1, for n rows; where weights sum to less than 2, with n / 2.
                 ratio = total.weight / max(total.weight - 1.0, 0.5 * total.weight)
                 scale = ratio * family.covariances(total).reshape(family.block_shape(n_features))
-                variances = family.variances(scale.reshape(family.shape(1, n_features)), 1, n_features)[0]
-                if np.all(variances > (_RESOLUTION * total.mean[0]) ** 2):
-                    scales.append(scale)
-                scales.append(scale + self.reg_covar * (np.eye(n_features) if family.has_matrices else 1.0))
+                floor = (RESOLUTION * total.mean[0]) ** 2
+                for added in (0.0, self.reg_covar):
+                    candidate = scale + added * (np.eye(n_features) if family.has_matrices else 1.0)
+                    block = candidate.reshape(family.shape(1, n_features))
+                    if np.all(family.variances(block, 1, n_features)[0] > floor):
+                        scales.append(candidate)
         for scale in scales:
             prior = make_prior(
                 family,
@@ -279,7 +283,7 @@ class BayesianGaussianMixture(Mixture):
             if prior is not None:
                 return prior
         if self.covariance_prior is not None:
-            raise ValueError("covariance_prior must be positive definite, and is not to rounding.")
+            raise ValueError(f"'{family.name} covariance_prior' should be symmetric, positive-definite (to rounding)")
         raise ValueError(
             "The covariance of X, which is the prior of the components' covariances, is not positive definite "
             "(constant or dependent columns): increase reg_covar, give covariance_prior, or leave columns out."
@@ -341,10 +345,11 @@ class BayesianGaussianMixture(Mixture):
         self, rule: VariationalBayes, state: VariationalPosterior
     ) -> tuple[dict[str, NDArray], dict[str, Any]]:
         concentration, mean_precision, degrees_of_freedom = state.posterior
-        others = {
+        others: dict[str, Any] = {
             "weight_concentration_": tuple(concentration) if rule.sticks else concentration[0],
             "mean_precision_": mean_precision,
             "degrees_of_freedom_": float(degrees_of_freedom[0]) if rule.family.uses_total else degrees_of_freedom,
+            "_sorted_sticks": rule.sort_sticks,
         }
         prior = rule.prior
         if prior is not None:
@@ -425,7 +430,7 @@ class BayesianGaussianMixture(Mixture):
     def _require_prior(self) -> None:
         self._require_fitted()
         if not hasattr(self, "mean_prior_"):
-            raise ValueError("the prior of this model is not known: give mean_prior and covariance_prior")
+            raise UnknownPriorError
 
     def _fitted_rule(self) -> VariationalBayes:
         """Return the rule with the prior of the fitted attributes."""
@@ -461,6 +466,11 @@ class BayesianGaussianMixture(Mixture):
         def spread(k: int, noise: Array, generator: Any) -> Array:
             # t = z / sqrt(chi2 / n) in units where the law's distance is shrink * n * |z|^2.
             freedom = law.power[k] - joined
+            if len(noise) and freedom < _FEWEST_DEGREES:
+                raise ValueError(
+                    f"a sample of the Student-t predictive needs at least {_FEWEST_DEGREES} degrees of freedom, "
+                    f"component {k} has {freedom:.3g}: increase degrees_of_freedom_prior."
+                )
             chi_square = 2.0 * generator.standard_gamma(0.5 * freedom, size=(len(noise), tails))
             return noise / np.sqrt(law.shrink[k] * chi_square)
 
@@ -470,8 +480,12 @@ class BayesianGaussianMixture(Mixture):
     def component_mass_(self) -> Array:
         """How many rows (or how much of their weight) each component holds, (K,), in expectation."""
         self._require_prior()
-        first = self._posterior().concentration[0]
-        return first - (1.0 if isinstance(self.weight_concentration_, tuple) else self.weight_concentration_prior_)
+        posterior = self._posterior()
+        before = 1.0 if len(posterior.concentration) == 2 else self.weight_concentration_prior_
+        # The difference from the smaller prior keeps more digits.
+        if self.mean_precision_prior_ < before:
+            return posterior.mean_precision - self.mean_precision_prior_
+        return posterior.concentration[0] - before
 
     @property
     def n_effective_components_(self) -> int:
@@ -495,7 +509,8 @@ class BayesianGaussianMixture(Mixture):
         concentration, mean_precision, degrees_of_freedom = self._posterior()
         concentration = concentration[:, kept]
         if rule.sticks:
-            concentration[1] = self.weight_concentration_prior_ + np.cumsum(mass[kept][::-1])[::-1] - mass[kept]
+            later = np.append(np.cumsum(mass[kept][:0:-1])[::-1], 0.0)
+            concentration[1] = self.weight_concentration_prior_ + later
         posterior = Posterior(
             concentration,
             mean_precision[kept],
@@ -506,10 +521,17 @@ class BayesianGaussianMixture(Mixture):
             rule.state(posterior, self.means_[kept], family.select(whitener, kept)),
             covariances=family.select(self.covariances_, kept),
         )
-        params = self.get_params() | {"n_components": len(kept)}
+        params = self.get_params() | {
+            "n_components": len(kept),
+            "covariance_type": family.name if FAMILIES.get(family.name) == family else family,
+            "weight_concentration_prior_type": PRIOR_TYPES[0 if rule.sticks else 1],
+        }
         params |= {name: None for name in params if name.endswith("_init") and name != "n_init"}
         params |= {name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")}
         pruned = type(self)(**params)
         result = FitResult(state, math.nan, [], -math.inf, self.n_iter_, self.converged_)
         pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None))
+        for name in ("_sorted_sticks", "_metadata_request"):
+            if name in vars(self):
+                setattr(pruned, name, copy.deepcopy(vars(self)[name]))
         return pruned

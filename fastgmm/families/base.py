@@ -119,6 +119,10 @@ class Family(ABC):
             scatter=self.select(statistics.scatter, components),
         )
 
+    def definiteness(self, covariances: Array) -> float:
+        """Return the smallest eigenvalue of any covariance scaled to unit variances; 0 where one is not positive."""
+        return 1.0 if np.all(covariances > 0.0) else 0.0
+
     def mirror(self, scatter: Array) -> Array:
         """Return the scatter with its upper triangle filled from the lower; scatters without one as they are."""
         return scatter
@@ -232,6 +236,14 @@ class MatrixFamily(Family):
         """Return (A^T A)^-1."""
         inverse = np.linalg.inv(np.asarray(whitener, np.float64))
         return inverse @ np.swapaxes(inverse, -1, -2)
+
+    def definiteness(self, covariances: Array) -> float:
+        """Return the smallest eigenvalue of the correlation matrices."""
+        variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+        if not np.all(variances > 0.0):
+            return 0.0
+        inverse = 1.0 / np.sqrt(variances)
+        return float(np.linalg.eigvalsh(inverse[..., :, None] * covariances * inverse[..., None, :]).min())
 
     def isotropic_whitener(self, n_components: int, n_features: int, scale: float) -> Array:
         """Return scale times the identity."""

@@ -31,6 +31,7 @@ from fastgmm.kernels.conjugate import (
     condition,
     divergence,
     expected_log_joint,
+    log_determinant_of_blocks,
     set_expected_log_scale,
 )
 from fastgmm.kernels.contract import (
@@ -90,6 +91,7 @@ __all__ = [
     "invert_lower",
     "lane_count",
     "log_determinant",
+    "log_determinant_of_blocks",
     "log_evidence_tile",
     "log_gamma",
     "log_gamma_ratio",

@@ -20,8 +20,8 @@ LOST_DIGITS = 2
 
 # Largest share of a scatter that may cancel: 1e-16 / 1e-8 leaves a variance eight digits.
 _CANCELLED = 1e-8
-# A spread below this many units in the last place of the mean is rounding, not data.
-_RESOLUTION = 4.0 * 2.220446049250313e-16
+#: A deviation below this share of the mean is rounding, not data: four units in the last place.
+RESOLUTION = 4.0 * 2.220446049250313e-16
 # A variance below this has lost digits to gradual underflow.
 _SMALLEST = 1e-303
 
@@ -103,7 +103,7 @@ def _floor(density, k):
     """Return the squared length of what rounding may move the mean of component k by."""
     floor = 0.0
     for d in range(density.mean.shape[1]):
-        resolution = _RESOLUTION * density.mean[k, d]
+        resolution = RESOLUTION * density.mean[k, d]
         floor += resolution * resolution
     return floor
 

@@ -33,7 +33,7 @@ from fastgmm.kernels.closed_forms import (
     divide_by_pool,
     move_origin,
 )
-from fastgmm.kernels.special import digamma, log_gamma, log_multi_gamma, multi_digamma
+from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, multi_digamma
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,9 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
             for d in range(n_features):
                 mean = origin[k, d] + deviation[k, d] / mass[k]
                 gap[d] = prior.mean[d] - mean
-                density.mean[k, d] = mean + share * gap[d]
+                # From the nearer end: a step nearly as long as the gap would cancel.
+                near = share < 0.5
+                density.mean[k, d] = mean + share * gap[d] if near else prior.mean[d] - mass[k] / precision * gap[d]
             contract.project(density, k, share * mass[k], gap, gap, covariance)
         else:
             for d in range(n_features):
@@ -203,20 +205,22 @@ def divergence(density, prior, posterior):
         ratio = prior.mean_precision / posterior.mean_precision[k]
         total += 0.5 * n_features * (ratio - 1.0 - math.log(ratio))
     total += 0.5 * contract.inner(density, moments)
-    at_prior = log_multi_gamma(0.5 * prior.degrees_of_freedom, dimension)
     for block in range(freedom.size):
         nu = freedom[block]
-        log_determinant = (
-            dimension * count * (math.log(nu) - 2.0 / n_features * contract.log_determinant(density, block))
-        )
+        gain = nu - prior.degrees_of_freedom
+        log_determinant = dimension * count * math.log(nu) + log_determinant_of_blocks(density, block)
         total += 0.5 * prior.degrees_of_freedom * (log_determinant - prior.log_determinant)
-        total += count * (
-            at_prior
-            - log_multi_gamma(0.5 * nu, dimension)
-            + 0.5 * (nu - prior.degrees_of_freedom) * multi_digamma(0.5 * nu, dimension)
-            - 0.5 * nu * dimension
-        )
+        total += count * (0.5 * gain * multi_digamma(0.5 * nu, dimension) - 0.5 * nu * dimension)
+        for i in range(dimension):
+            total -= count * log_gamma_ratio(0.5 * (prior.degrees_of_freedom - i), 0.5 * gain)
     return total
+
+
+@entry
+def log_determinant_of_blocks(density, block):
+    """Return the sum of log|covariance| over the Wishart blocks that share an entry of the pool."""
+    dimension, count = contract.wishart(density)
+    return -2.0 * dimension * count / density.mean.shape[1] * contract.log_determinant(density, block)
 
 
 @kernel
@@ -228,18 +232,19 @@ def _weights_divergence(prior, posterior):
         whole = 0.0
         for k in range(n_components):
             whole += posterior.concentration[0, k]
-        total += log_gamma(whole) - log_gamma(n_components * before)
         mean = digamma(whole)
-        at_prior = log_gamma(before)
+        gained = 0.0
         for k in range(n_components):
             a = posterior.concentration[0, k]
-            total += at_prior - log_gamma(a) + (a - before) * (digamma(a) - mean)
+            gained += a - before
+            total += (a - before) * (digamma(a) - mean) - log_gamma_ratio(before, a - before)
+        total += log_gamma_ratio(n_components * before, gained)
     else:
         # The prior of a stick is Beta(1, concentration), whose normaliser is 1 / concentration.
         for k in range(n_components):
             a = posterior.concentration[0, k]
             b = posterior.concentration[1, k]
             mean = digamma(a + b)
-            total += log_gamma(a + b) - log_gamma(a) - log_gamma(b) - math.log(before)
+            total += log_gamma_ratio(b, a) - log_gamma(a) - math.log(before)
             total += (a - 1.0) * (digamma(a) - mean) + (b - before) * (digamma(b) - mean)
     return total

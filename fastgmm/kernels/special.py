@@ -39,8 +39,8 @@ def log_gamma(x):
 
 @kernel
 def log_gamma_ratio(x, a):
-    """Return log(Gamma(x + a) / Gamma(x)) for x > 0 and 0 <= a, to 1e-14 as above even where both cancel."""
-    if x < _FAR:
+    """Return log(Gamma(x + a) / Gamma(x)) for x > 0 and x + a > 0, to 1e-14 as above even where both cancel."""
+    if x < _FAR or x + a < _FAR:
         return log_gamma(x + a) - log_gamma(x)
     # The difference of two Stirling series.
     return (x + a - 0.5) * math.log1p(a / x) + a * (math.log(x) - 1.0) + _stirling_rest(x + a) - _stirling_rest(x)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.exceptions import CollapsedComponentError
@@ -18,6 +19,9 @@ from fastgmm.families import Family
 from fastgmm.kernels import Density, Posterior, Prior, Student
 from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
 from fastgmm.statistics import Array, SufficientStatistics
+
+# An eigenvalue of a correlation matrix, relative to its dimension, that may be rounding.
+_LEAST_DEFINITE = 64.0 * np.finfo(np.float64).eps
 
 
 def make_prior(
@@ -28,21 +32,25 @@ def make_prior(
     degrees_of_freedom: float,
     scale: Array | float,
 ) -> Prior | None:
-    """Return the prior law, with `scale` in the shape of one component's covariance; None if it is not positive."""
+    """Return the prior law, with `scale` in the shape of one component's covariance.
+
+    None if that is not positive definite to rounding: not by a margin of which some digits are left, whichever way it
+    is factored.
+    """
     n_features = len(mean)
     whole = np.array(scale, np.float64, order="C").reshape(family.shape(1, n_features))
+    if not family.definiteness(whole) > _LEAST_DEFINITE * n_features:
+        return None
     density, failed = family.density(np.ones(1), np.zeros((1, n_features)), whole)
     if failed >= 0:
         return None
-    dimension, count = kernels.wishart(density)
-    log_determinant = -2.0 * dimension * count / n_features * float(kernels.log_determinant(density, 0))
     return Prior(
         float(concentration),
         np.array(mean, np.float64),
         float(mean_precision),
         float(degrees_of_freedom),
         whole,
-        log_determinant,
+        float(kernels.log_determinant_of_blocks(density, 0)),
     )
 
 
@@ -75,8 +83,8 @@ def expected_weights(concentration: Array) -> Array:
     """Return the expected mixing weights of a Dirichlet law (1, K), or of sticks (2, K), divided by their sum."""
     first, *second = concentration
     if second:
-        broken = first / (first + second[0])
-        first = broken * np.concatenate([[1.0], np.cumprod(1.0 - broken[:-1])])
+        whole = first + second[0]
+        first = first / whole * np.concatenate([[1.0], np.cumprod(second[0] / whole)[:-1]])
     return first / first.sum()
 
 
@@ -137,7 +145,7 @@ class VariationalBayes:
 
         `final` accepts covariances with few digits left (the statistics are about the means already).
         """
-        order = np.argsort(-statistics.mass, kind="stable") if self.sort_sticks else None
+        order = self._order(statistics)
         if order is not None:
             statistics = self.family.reordered(statistics, order)
         shape = statistics.origin.shape
@@ -174,10 +182,14 @@ class VariationalBayes:
         It lies between the bounds of both states, and differs by a constant from what scikit-learn watches. The
         entropy of the responsibilities is the log evidence minus the expected log joint.
         """
-        order = np.argsort(-statistics.mass, kind="stable") if self.sort_sticks else np.arange(len(statistics.mass))
-        change = _expected_log_joint(successor.density, self.family.reordered(statistics, order))
-        change -= _expected_log_joint(state.density, statistics)
+        order = self._order(statistics)
+        ordered = statistics if order is None else self.family.reordered(statistics, order)
+        change = _expected_log_joint(successor.density, ordered) - _expected_log_joint(state.density, statistics)
         return statistics.log_evidence + change - successor.divergence
+
+    def _order(self, statistics: SufficientStatistics) -> NDArray[np.int64] | None:
+        """Return the components' order in the next state, None where it stays."""
+        return np.argsort(-statistics.mass, kind="stable") if self.sort_sticks else None
 
 
 def _expected_log_joint(density: Density, statistics: SufficientStatistics) -> float:

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite
+import llvmlite.binding
 import numba
 import numpy as np
 from numba.core import caching, cgutils, types
@@ -168,6 +168,34 @@ def dispatched(stub: Callable[..., Any]) -> Any:
 
     function.register = register  # type: ignore[attr-defined]
     return function
+
+
+def vector_code(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None]:
+    """Decorate what compiled code runs in place of `stub`, which runs with compilation switched off."""
+
+    def keep(body: Callable[..., Any]) -> None:
+        overload(stub, jit_options={"fastmath": _FAST, **_COMMON}, strict=False)(lambda *arguments: body)
+
+    return keep
+
+
+def _vector_features() -> tuple[int, bool]:
+    """Return how many float64 a vector register of the target holds, and whether there are 32 of them."""
+    named = numba.config.CPU_FEATURES
+    features = llvmlite.binding.get_host_cpu_features() if named is None else _parsed(named)
+    if features.get("avx512f"):
+        return 8, True
+    if features.get("avx"):
+        return 4, False
+    return 2, bool(features.get("neon"))
+
+
+def _parsed(features: str) -> dict[str, bool]:
+    return {name[1:]: name.startswith("+") for name in features.split(",") if name}
+
+
+#: float64 numbers of a vector register, and whether the target has 32 such registers rather than 16.
+LANES, HAS_32_REGISTERS = _vector_features()
 
 
 _workqueue_lock = threading.Lock()

@@ -13,6 +13,7 @@ from numba import prange
 
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import Driver, call_at, kernel
+from fastgmm.kernels.simd import tile_buffer
 from fastgmm.kernels.vector_math import vector_exp, vector_log
 
 #: Where the responsibilities of a pass come from.
@@ -37,7 +38,7 @@ _BLOCK_FLOATS = 2**21
 
 def tile_rows(n_components: int, n_features: int) -> int:
     """Return how many rows a tile holds: what keeps its buffers in cache."""
-    return 256 if (3 * n_features + n_components) * 8 * 256 <= _TILE_BYTES else 128
+    return 256 if (n_features + 2 * n_components) * 8 * 256 <= _TILE_BYTES else 128
 
 
 def block_rows(n_components: int, n_features: int, tile: int) -> int:
@@ -126,8 +127,8 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
     time. Returns the sum of w log sum_k exp(log joint) (SOFT), of w max_k log joint (HARD), or 0.
     """
     n_components, n_features = density.mean.shape
-    x = np.empty((n_features, tile))
-    r = np.empty((n_components, tile))
+    x = tile_buffer(n_features, tile)
+    r = tile_buffer(n_components, tile)
     peak = np.empty(tile)
     total = np.empty(tile)
     evidence = np.empty(tile)
@@ -135,7 +136,7 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
     scratch = contract.workspace(density, tile)
     table = contract.prepare(density)
     keep = mode in (SOFT, HARD)
-    distance = np.empty((n_components if keep else 0, tile))
+    distance = tile_buffer(n_components if keep else 0, tile)
     # Distances serve as squared deviations only where both are about the same points.
     usable = distance
     for k in range(n_components):
@@ -263,8 +264,8 @@ def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsi
     distances all overflow has evidence -inf, and label and responsibilities that mean nothing. Serial, thread-safe.
     """
     n_components, n_features = density.mean.shape
-    x = np.empty((n_features, tile))
-    distance = np.empty((n_components, tile))
+    x = tile_buffer(n_features, tile)
+    distance = tile_buffer(n_components, tile)
     peak = np.empty(tile)
     total = np.empty(tile)
     row_evidence = np.empty(tile)

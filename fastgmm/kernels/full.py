@@ -6,12 +6,13 @@ import numpy as np
 
 from fastgmm.kernels import contract, matrix
 from fastgmm.kernels.densities import FullDensity
+from fastgmm.kernels.simd import add_moments, tile_buffer
 from fastgmm.kernels.triangular import whiten_matrix, whitened_trace
 
 
 @contract.workspace.register(FullDensity)
 def _workspace(density, tile_rows):
-    return np.empty((2 * density.mean.shape[1] + 4, tile_rows))
+    return tile_buffer(8, tile_rows)
 
 
 @contract.prepare.register(FullDensity)
@@ -21,25 +22,15 @@ def _prepare(density):
 
 @contract.distance_tile.register(FullDensity)
 def _distance_tile(density, table, x, n, scratch, distance):
-    n_components, n_features = density.mean.shape
-    u = scratch[:n_features]
-    z = scratch[2 * n_features :]
-    for k in range(n_components):
-        matrix.centre_tile(x, density.mean[k], n, u)
-        matrix.whitened_square(density.whitener[k], u, n, z, distance[k])
+    for k in range(density.mean.shape[0]):
+        matrix.whitened_square(density.whitener[k], density.mean[k], x, n, distance[k])
 
 
 @contract.accumulate_tile.register(FullDensity)
 def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
-    n_components, n_features = density.mean.shape
-    u = scratch[:n_features]
-    v = scratch[n_features : 2 * n_features]
-    for k in range(n_components):
-        if tile_mass[k] == 0.0:
-            continue
-        r = responsibility[k]
-        matrix.weighted_moments(x, origin[k], r, n, u, v, deviation[k])
-        matrix.add_outer(u, v, n, scatter[k])
+    for k in range(density.mean.shape[0]):
+        if tile_mass[k] > 0.0:
+            add_moments(x, origin[k], responsibility[k], n, scratch, deviation[k], scatter[k])
 
 
 @contract.project.register(FullDensity)

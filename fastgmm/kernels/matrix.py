@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels._compile import kernel
+from fastgmm.kernels.simd import CHUNK, whiten_chunk
 
 
 @kernel
@@ -95,133 +96,26 @@ def whiten_row(w, i, u, n, z0):
 
 
 @kernel
-def whitened_square(w, u, n, z, distance):
-    """Overwrite distance[:n] with the squared norms of the columns of w u; `z` is scratch of 4 rows.
+def whitened_square(w, mean, x, n, distance):
+    """Overwrite distance[:n] with the squared norms of w (x - mean) for the columns of the tile; `w` lower triangular.
 
-    The blocks on the diagonal are two in five at D = 16: their rows are squared without being stored.
+    Columns n and on, as far as a chunk reaches and both arrays go, are scratch.
     """
-    n_features = w.shape[0]
-    whole = n_features - n_features % 4
-    z0 = z[0]
-    z1 = z[1]
-    z2 = z[2]
-    z3 = z[3]
-    for b in range(n):
-        distance[b] = 0.0
-    for i in range(0, whole, 4):
-        a00, a10, a11 = w[i, i], w[i + 1, i], w[i + 1, i + 1]
-        a20, a21, a22 = w[i + 2, i], w[i + 2, i + 1], w[i + 2, i + 2]
-        a30, a31, a32, a33 = w[i + 3, i], w[i + 3, i + 1], w[i + 3, i + 2], w[i + 3, i + 3]
-        u0 = u[i]
-        u1 = u[i + 1]
-        u2 = u[i + 2]
-        u3 = u[i + 3]
-        if i == 0:
-            for b in range(n):
-                x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
-                y0 = a00 * x0
-                y1 = a10 * x0 + a11 * x1
-                y2 = a20 * x0 + a21 * x1 + a22 * x2
-                y3 = a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
-                distance[b] += y0 * y0 + y1 * y1 + y2 * y2 + y3 * y3
-        else:
-            left_rows(w, i, u, n, z)
-            for b in range(n):
-                x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
-                y0 = z0[b] + a00 * x0
-                y1 = z1[b] + a10 * x0 + a11 * x1
-                y2 = z2[b] + a20 * x0 + a21 * x1 + a22 * x2
-                y3 = z3[b] + a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
-                distance[b] += y0 * y0 + y1 * y1 + y2 * y2 + y3 * y3
-    for i in range(whole, n_features):
-        whiten_row(w, i, u, n, z0)
-        for b in range(n):
-            distance[b] += z0[b] * z0[b]
-
-
-@kernel
-def weighted_moments(x, mean, r, n, u, v, deviation):
-    """Overwrite `u` with the tile centred on `mean` and `v` with r times it; add the row sums of `v` to `deviation`."""
-    for d in range(mean.shape[0]):
-        m = mean[d]
-        row = x[d]
-        ud = u[d]
-        vd = v[d]
-        s = 0.0
-        for b in range(n):
-            y = row[b] - m
-            q = r[b] * y
-            ud[b] = y
-            vd[b] = q
-            s += q
-        deviation[d] += s
-
-
-@kernel
-def add_outer(u, v, n, scatter):
-    """Add the lower triangle of v u^T, over the tile's n rows, to the (D, D) `scatter`."""
-    n_features = scatter.shape[0]
-    whole = n_features - n_features % 4
-    for i in range(0, whole, 4):
-        v0 = v[i]
-        v1 = v[i + 1]
-        v2 = v[i + 2]
-        v3 = v[i + 3]
-        for j in range(0, i + 4, 4):
-            u0 = u[j]
-            u1 = u[j + 1]
-            u2 = u[j + 2]
-            u3 = u[j + 3]
-            s00 = s01 = s02 = s03 = 0.0
-            s10 = s11 = s12 = s13 = 0.0
-            s20 = s21 = s22 = s23 = 0.0
-            s30 = s31 = s32 = s33 = 0.0
-            for b in range(n):
-                x0, x1, x2, x3 = u0[b], u1[b], u2[b], u3[b]
-                y = v0[b]
-                s00 += y * x0
-                s01 += y * x1
-                s02 += y * x2
-                s03 += y * x3
-                y = v1[b]
-                s10 += y * x0
-                s11 += y * x1
-                s12 += y * x2
-                s13 += y * x3
-                y = v2[b]
-                s20 += y * x0
-                s21 += y * x1
-                s22 += y * x2
-                s23 += y * x3
-                y = v3[b]
-                s30 += y * x0
-                s31 += y * x1
-                s32 += y * x2
-                s33 += y * x3
-            scatter[i, j] += s00
-            scatter[i, j + 1] += s01
-            scatter[i, j + 2] += s02
-            scatter[i, j + 3] += s03
-            scatter[i + 1, j] += s10
-            scatter[i + 1, j + 1] += s11
-            scatter[i + 1, j + 2] += s12
-            scatter[i + 1, j + 3] += s13
-            scatter[i + 2, j] += s20
-            scatter[i + 2, j + 1] += s21
-            scatter[i + 2, j + 2] += s22
-            scatter[i + 2, j + 3] += s23
-            scatter[i + 3, j] += s30
-            scatter[i + 3, j + 1] += s31
-            scatter[i + 3, j + 2] += s32
-            scatter[i + 3, j + 3] += s33
-    for i in range(whole, n_features):
-        vi = v[i]
-        for j in range(i + 1):
-            uj = u[j]
-            s = 0.0
-            for b in range(n):
-                s += vi[b] * uj[b]
-            scatter[i, j] += s
+    n_features = mean.shape[0]
+    end = min(x.shape[1], distance.shape[0])
+    first = 0
+    while first < n and first + CHUNK <= end:
+        whiten_chunk(w, mean, x, first, distance)
+        first += CHUNK
+    # In a buffer that ends with its rows.
+    for b in range(first, n):
+        square = 0.0
+        for i in range(n_features):
+            y = 0.0
+            for j in range(i + 1):
+                y += w[i, j] * (x[j, b] - mean[j])
+            square += y * y
+        distance[b] = square
 
 
 @kernel

@@ -10,12 +10,13 @@ import numpy as np
 
 from fastgmm.kernels import contract, matrix
 from fastgmm.kernels.densities import TiedDensity
+from fastgmm.kernels.simd import add_moments, tile_buffer
 from fastgmm.kernels.triangular import whiten_matrix, whitened_trace
 
 
 @contract.workspace.register(TiedDensity)
 def _workspace(density, tile_rows):
-    return np.empty((2 * density.mean.shape[1] + 4, tile_rows))
+    return tile_buffer(max(2 * density.mean.shape[1], 8), tile_rows)
 
 
 @contract.prepare.register(TiedDensity)
@@ -55,18 +56,13 @@ def _distance_tile(density, table, x, n, scratch, distance):
 
 @contract.accumulate_tile.register(TiedDensity)
 def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
-    n_components, n_features = density.mean.shape
-    u = scratch[:n_features]
-    v = scratch[n_features : 2 * n_features]
-    for k in range(n_components):
+    for k in range(density.mean.shape[0]):
         if tile_mass[k] == 0.0:
             continue
-        r = responsibility[k]
         if scatter.size > 0:
-            matrix.weighted_moments(x, origin[k], r, n, u, v, deviation[k])
-            matrix.add_outer(u, v, n, scatter)
+            add_moments(x, origin[k], responsibility[k], n, scratch, deviation[k], scatter)
         else:
-            matrix.add_deviation(x, origin[k], r, n, deviation[k])
+            matrix.add_deviation(x, origin[k], responsibility[k], n, deviation[k])
 
 
 @contract.project.register(TiedDensity)

@@ -140,3 +140,25 @@ def test_processors_with_narrower_vectors_get_the_same_answers(tmp_path, monkeyp
     first, *there = run()
     assert int(first) == lanes
     np.testing.assert_allclose(np.array(there, float), np.array(here, float), rtol=1e-9)
+
+
+@entry
+def _pack(X, start, n, x):
+    simd.pack_tile(X, start, n, x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [*range(1, 18), 24, 33])
+def test_packing_of_every_remainder_type_and_layout(rng, n_features, dtype):
+    X = rng.normal(size=(60, n_features)).astype(dtype)
+    for rows in (X, np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
+        for n in (1, 7, 8, 9, 50):
+            store = np.full(n_features * 50 + 64, SENTINEL)
+            x = store[: n_features * 50].reshape(n_features, 50)
+            _pack(rows, 3, n, x)
+            np.testing.assert_array_equal(x[:, :n], X[3 : 3 + n].T)
+            assert np.all(x[:, n:] == SENTINEL)
+            assert np.all(store[n_features * 50 :] == SENTINEL)
+            plain = np.zeros((n_features, n))
+            simd.pack_tile(rows, 3, n, plain)
+            np.testing.assert_array_equal(plain, x[:, :n])

@@ -13,7 +13,7 @@ from numba import prange
 
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import Driver, call_at, kernel
-from fastgmm.kernels.simd import tile_buffer
+from fastgmm.kernels.simd import pack_tile, tile_buffer
 from fastgmm.kernels.vector_math import vector_exp, vector_log
 
 #: Where the responsibilities of a pass come from.
@@ -54,15 +54,6 @@ def lane_count(n_rows: int, n_components: int, n_features: int, tile: int, lane_
     work = float(n_rows) * n_components * (6.0 * n_features + 30.0)
     by_memory = max(_LANE_BYTES // (8 * max(lane_floats, 1)), _FEWEST_LANES_BY_MEMORY)
     return int(max(1, min(n_tiles, n_rows // _LANE_ROWS, work // _LANE_FLOPS, by_memory, _MOST_LANES)))
-
-
-@kernel
-def pack_tile(X, start, n, x):
-    """Copy rows start .. start+n of the row-major X into the feature-major float64 tile `x`."""
-    for d in range(X.shape[1]):
-        row = x[d]
-        for b in range(n):
-            row[b] = X[start + b, d]
 
 
 @kernel

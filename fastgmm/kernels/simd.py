@@ -347,3 +347,87 @@ def _add_moments_compiled(x, mean, r, n, v, deviation, scatter):
         for j in range(0, i, 2):
             _block_1_2(v, stride, i - whole, x, width, mean, i, j, n_vectors, scatter, n_features)
         _triangle_1(v, stride, i - whole, x, width, mean, i, i, n_vectors, scatter, n_features)
+
+
+def _transpose(n_columns):
+    """Return an intrinsic that copies n_columns features of LANES rows to n_columns vectors of a tile."""
+
+    @intrinsic
+    def transpose(typing_context, rows, row, n_features, feature, x, width, column):
+        single = rows.dtype == types.float32
+        signature = types.void(rows, row, n_features, feature, x, width, column)
+
+        def generate(context, builder, signature, arguments):
+            rows, x = (_data(context, builder, signature, arguments, k) for k in (0, 4))
+            row, n_features, feature, width, column = (arguments[k] for k in (1, 2, 3, 5, 6))
+            source = builder.gep(rows, [builder.add(builder.mul(row, n_features), feature)])
+            number = ir.FloatType() if single else _DOUBLE
+
+            def piece(i):
+                """Return row i's features."""
+                pointer = builder.gep(source, [builder.mul(_index(i), n_features)])
+                pointer = builder.bitcast(pointer, ir.VectorType(number, n_columns).as_pointer())
+                vector = builder.load(pointer, align=4 if single else 8)
+                return builder.fpext(vector, ir.VectorType(_DOUBLE, n_columns)) if single else vector
+
+            def joined(pieces):
+                while len(pieces) > 1:
+                    lanes = list(range(2 * pieces[0].type.count))
+                    pieces = [_shuffle(builder, a, b, lanes) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
+                return pieces[0]
+
+            # Rows i, i + n_columns, ... side by side; then the square blocks are transposed, all at once.
+            vectors = [joined([piece(k) for k in range(i, LANES, n_columns)]) for i in range(n_columns)]
+            bit = 1
+            while bit < n_columns:
+                low = [i + LANES - bit if i & bit else i for i in range(LANES)]
+                high = [i + LANES if i & bit else i + bit for i in range(LANES)]
+                for i in range(n_columns):
+                    if not i & bit:
+                        a, b = vectors[i], vectors[i | bit]
+                        vectors[i], vectors[i | bit] = _shuffle(builder, a, b, low), _shuffle(builder, a, b, high)
+                bit *= 2
+            target = builder.gep(x, [builder.add(builder.mul(feature, width), column)])
+            for i, vector in enumerate(vectors):
+                _store(builder, vector, target, builder.mul(_index(i), width))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return transpose
+
+
+_transpose_all = _transpose(LANES)
+_transpose_4 = _transpose(min(4, LANES))
+_transpose_2 = _transpose(2)
+
+
+def pack_tile(X, start, n, x):
+    """Copy rows start .. start+n of X (N, D), float32 or float64 of any layout, into the feature-major float64 `x`."""
+    x[:, :n] = X[start : start + n].T
+
+
+@vector_code(pack_tile)
+def _pack_tile_compiled(X, start, n, x):
+    n_features = X.shape[1]
+    width = x.shape[1]
+    # Vectors are of neighbours in memory.
+    whole = n - n % LANES if X.flags.c_contiguous else 0
+    done = n_features - n_features % LANES
+    for b in range(0, whole, LANES):
+        for d in range(0, done, LANES):
+            _transpose_all(X, start + b, n_features, d, x, width, b)
+    if n_features - done >= 4:
+        for b in range(0, whole, LANES):
+            _transpose_4(X, start + b, n_features, done, x, width, b)
+        done += 4
+    if n_features - done >= 2:
+        for b in range(0, whole, LANES):
+            _transpose_2(X, start + b, n_features, done, x, width, b)
+        done += 2
+    for d in range(done, n_features):
+        for b in range(whole):
+            x[d, b] = X[start + b, d]
+    for b in range(whole, n):
+        for d in range(n_features):
+            x[d, b] = X[start + b, d]

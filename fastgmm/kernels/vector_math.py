@@ -6,8 +6,6 @@ over them becomes vector code. They are compiled without re-association, which w
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fastgmm.kernels._compile import exact_kernel
@@ -25,21 +23,19 @@ def vector_exp(x):
     Taylor polynomial of degree 13 on |r| <= ln(2)/2 (remainder 4e-18).
     """
     y = -709.0 if x < -709.0 else x
-    k = math.floor(y * _LOG2_E + 0.5)
+    k = np.floor(y * _LOG2_E + 0.5)
     r = (y - k * _LN2_HIGH) - k * _LN2_LOW
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r * r + r + 1.0
+    # Estrin's scheme: Horner's would be one chain, each step of which waits for the one before.
+    s = r * r
+    p0 = 0.5 + r * (1.0 / 6.0)
+    p1 = 1.0 / 24.0 + r * (1.0 / 120.0)
+    p2 = 1.0 / 720.0 + r * (1.0 / 5040.0)
+    p3 = 1.0 / 40320.0 + r * (1.0 / 362880.0)
+    p4 = 1.0 / 3628800.0 + r * (1.0 / 39916800.0)
+    p5 = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0)
+    t = s * s
+    p = (p0 + s * p1) + t * ((p2 + s * p3) + t * (p4 + s * p5))
+    p = p * s + r + 1.0
     power = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
     return 0.0 if x < -708.0 else p * power
 

@@ -1,8 +1,9 @@
 """What a covariance family must provide in compiled code: one function each, chosen by the class of the density.
 
 Shapes: K components, D features, T rows of a tile. A tile `x` is feature-major, (D, T), float64, of which the first
-`n` columns hold rows; so are the buffers that go with it, so that vector lanes run over rows. A family's `scatter`,
-`covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.densities`).
+`n` columns hold rows; so are the buffers that go with it, so that vector lanes run over rows. Columns from n on, as far
+as a chunk of vectors reaches and the arrays go, are read (they must be finite) and, in `distance`, overwritten. A
+family's `scatter`, `covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.densities`).
 """
 
 from __future__ import annotations

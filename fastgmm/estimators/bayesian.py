@@ -228,7 +228,7 @@ class BayesianGaussianMixture(Mixture):
     def _check_law(self, name: str, value: ArrayLike, family: Family, n_features: int) -> Array:
         """Return one field of a Posterior from the parameter `name`, an attribute's name or that plus ``_init``."""
         n_components = self.n_components
-        dimension = n_features if family.has_matrices else 1
+        dimension = family.wishart_dimension(n_features)
         shape: tuple[int, ...] = (n_components,)
         if name.startswith("weight_concentration"):
             shape = (2, n_components) if self._sticks() else shape
@@ -251,7 +251,7 @@ class BayesianGaussianMixture(Mixture):
     def _prior(self, family: Family, n_features: int, source: MemorySource | None) -> Prior:
         """Return the prior; what is not given comes from the rows of the source."""
         concentration, mean_precision = self.weight_concentration_prior, self.mean_precision_prior
-        dimension = n_features if family.has_matrices else 1
+        dimension = family.wishart_dimension(n_features)
         degrees_of_freedom = validation.check_degrees_of_freedom_prior(self.degrees_of_freedom_prior, dimension)
         mean = None if self.mean_prior is None else validation.check_mean_prior(self.mean_prior, n_features)
         scale = None

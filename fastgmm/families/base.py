@@ -105,6 +105,10 @@ class Family(ABC):
         """Return the shape of the covariance of one component."""
         return self.shape(1, n_features)[1:]
 
+    def wishart_dimension(self, n_features: int) -> int:
+        """Return the dimension of a Wishart block, of which a precision is made: 1, or D where it is a matrix."""
+        return 1
+
     def select(self, array: Array, components: NDArray[np.int64]) -> Array:
         """Return what belongs to the given components, in that order, of a scatter, covariance or whitener."""
         return np.ascontiguousarray(array[components])
@@ -236,6 +240,10 @@ class MatrixFamily(Family):
         """Return (A^T A)^-1."""
         inverse = np.linalg.inv(np.asarray(whitener, np.float64))
         return inverse @ np.swapaxes(inverse, -1, -2)
+
+    def wishart_dimension(self, n_features: int) -> int:
+        """Return D."""
+        return n_features
 
     def definiteness(self, covariances: Array) -> float:
         """Return the smallest eigenvalue of the correlation matrices."""

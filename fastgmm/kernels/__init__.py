@@ -49,7 +49,7 @@ from fastgmm.kernels.contract import (
     workspace,
 )
 from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity, TiedDensity
-from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma, multi_digamma
+from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
 from fastgmm.kernels.student import DiagStudent, FullStudent, SphericalStudent, Student, TiedStudent, set_predictive
 from fastgmm.kernels.triangular import cholesky, invert_lower, whiten_matrix, whitened_trace
 from fastgmm.kernels.vector_math import vector_exp, vector_log, vector_log1p
@@ -95,7 +95,7 @@ __all__ = [
     "log_evidence_tile",
     "log_gamma",
     "log_gamma_ratio",
-    "log_multi_gamma",
+    "log_multi_gamma_ratio",
     "maximise",
     "move_origin",
     "multi_digamma",

@@ -33,7 +33,7 @@ from fastgmm.kernels.closed_forms import (
     divide_by_pool,
     move_origin,
 )
-from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, multi_digamma
+from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
 
 Array = NDArray[np.float64]
 
@@ -211,8 +211,7 @@ def divergence(density, prior, posterior):
         log_determinant = dimension * count * math.log(nu) + log_determinant_of_blocks(density, block)
         total += 0.5 * prior.degrees_of_freedom * (log_determinant - prior.log_determinant)
         total += count * (0.5 * gain * multi_digamma(0.5 * nu, dimension) - 0.5 * nu * dimension)
-        for i in range(dimension):
-            total -= count * log_gamma_ratio(0.5 * (prior.degrees_of_freedom - i), 0.5 * gain)
+        total -= count * log_multi_gamma_ratio(0.5 * prior.degrees_of_freedom, 0.5 * gain, dimension)
     return total
 
 

@@ -1,7 +1,7 @@
-"""Blocks of a triangular product with a tile, and of a weighted scatter: shared by the families with a matrix.
+"""What families share of the work on a tile: whitening it, distances, deviations, and products of single vectors.
 
-The 4 x 4 block is what a core's 32 vector registers hold: 16 scalars of the whitener broadcast (or 16 accumulators of
-the scatter), with the loop over the tile's rows inside.
+The tied family needs whitened rows themselves, not only their norms, which :mod:`fastgmm.kernels.simd` gives: blocks of
+4 x 4 scalars of the whitener, with the loop over the tile's rows inside.
 """
 
 from __future__ import annotations

@@ -89,17 +89,20 @@ def _shuffle(builder, first, second, lanes):
     return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(_SHORT, len(lanes)), lanes))
 
 
+def _exchanged(builder, first, second, bit):
+    """Return both vectors with the lanes of `first` that have `bit` and those of `second` that have not exchanged."""
+    low = [i + LANES - bit if i & bit else i for i in range(LANES)]
+    high = [i + LANES if i & bit else i + bit for i in range(LANES)]
+    return _shuffle(builder, first, second, low), _shuffle(builder, first, second, high)
+
+
 def _sums(builder, vectors):
     """Return one vector of the sums of at most LANES vectors: in log2(LANES) stages, each halving their number."""
     vectors = vectors + [ir.Constant(_VECTOR, None)] * (LANES - len(vectors))
     bit = 1
     while bit < LANES:
-        low = [i + LANES - bit if i & bit else i for i in range(LANES)]
-        high = [i + LANES if i & bit else i + bit for i in range(LANES)]
-        vectors = [
-            builder.fadd(_shuffle(builder, x, y, low), _shuffle(builder, x, y, high))
-            for x, y in zip(vectors[::2], vectors[1::2], strict=True)
-        ]
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [builder.fadd(*_exchanged(builder, x, y, bit)) for x, y in pairs]
         bit *= 2
     return vectors[0]
 
@@ -380,12 +383,9 @@ def _transpose(n_columns):
             vectors = [joined([piece(k) for k in range(i, LANES, n_columns)]) for i in range(n_columns)]
             bit = 1
             while bit < n_columns:
-                low = [i + LANES - bit if i & bit else i for i in range(LANES)]
-                high = [i + LANES if i & bit else i + bit for i in range(LANES)]
                 for i in range(n_columns):
                     if not i & bit:
-                        a, b = vectors[i], vectors[i | bit]
-                        vectors[i], vectors[i | bit] = _shuffle(builder, a, b, low), _shuffle(builder, a, b, high)
+                        vectors[i], vectors[i | bit] = _exchanged(builder, vectors[i], vectors[i | bit], bit)
                 bit *= 2
             target = builder.gep(x, [builder.add(builder.mul(feature, width), column)])
             for i, vector in enumerate(vectors):

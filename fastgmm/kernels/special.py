@@ -54,7 +54,7 @@ def _stirling_rest(x):
 
 @kernel
 def multi_digamma(x, dimension):
-    """Return the sum of digamma(x - i / 2) over i = 0 .. dimension - 1, the derivative of :func:`log_multi_gamma`."""
+    """Return the sum of digamma(x - i / 2) over i = 0 .. dimension - 1, the derivative of log Gamma_p."""
     s = 0.0
     for i in range(dimension):
         s += digamma(x - 0.5 * i)
@@ -62,9 +62,9 @@ def multi_digamma(x, dimension):
 
 
 @kernel
-def log_multi_gamma(x, dimension):
-    """Return the log of the multivariate gamma function at x > (dimension - 1) / 2, without its power of pi."""
+def log_multi_gamma_ratio(x, a, dimension):
+    """Return log(Gamma_p(x + a) / Gamma_p(x)) of the multivariate gamma function, p = `dimension`, x > (p - 1) / 2."""
     s = 0.0
     for i in range(dimension):
-        s += log_gamma(x - 0.5 * i)
+        s += log_gamma_ratio(x - 0.5 * i, a)
     return s

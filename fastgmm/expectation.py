@@ -18,18 +18,29 @@ from fastgmm.statistics import Array, SufficientStatistics
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
 
+# Sums over fewer rows times components times features are not worth the compilation of float32 arithmetic.
+_SINGLE_WORK = 2**22
+# float32 arithmetic is for densities that multiply its rounding errors (6e-8) by no more than this, and for weights
+# that neither lose squares of small numbers nor overflow with large ones.
+_MOST_AMPLIFIED = 300.0
+_SINGLE_WEIGHTS = 1e-10, 1e10
+
 # The total scatter of the data may be so many times that about the means before its digits are too few.
 _MOST_CANCELLED = 1e6
 
+_NO_WEIGHTS = np.empty(0)
 _NO_LABELS = np.empty(0, np.int64)
+_NO_CENTRE = np.empty(0, np.float32)
 _NO_TABLE = np.empty((0, 0))
 
 
 class Blocks:
     """How a problem is cut: tiles, blocks of rows, lanes. Depends on its shape alone, never on threads or layout."""
 
-    def __init__(self, n_rows: int, n_components: int, n_features: int, lane_floats: int) -> None:
-        self.tile = kernels.tile_rows(n_components, n_features)
+    def __init__(
+        self, n_rows: int, n_components: int, n_features: int, lane_floats: int, dtype: type = np.float64
+    ) -> None:
+        self.tile = kernels.tile_rows(n_components, n_features, np.dtype(dtype).itemsize)
         self.rows = kernels.block_rows(n_components, n_features, self.tile)
         self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
         self.n_rows = n_rows
@@ -54,6 +65,12 @@ def _kernel_array(array: NDArray, dtype: type) -> NDArray:
     return array if array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
 
 
+def _moderate(weight: Array | None) -> bool:
+    """Return whether weights are fit for float32 arithmetic."""
+    low, high = _SINGLE_WEIGHTS
+    return weight is None or bool(np.all((weight == 0.0) | ((weight >= low) & (weight <= high))))
+
+
 def row_type(X: NDArray) -> type[np.floating]:
     """Return the type that kernels read the rows in, and results are given in: float32 for float32, else float64."""
     return np.float32 if X.dtype == np.float32 else np.float64
@@ -75,6 +92,10 @@ class Expectation:
     n_threads : int or None
         None takes Numba's current number.
 
+    Large float32 problems are computed in float32 arithmetic, with sums over rows in float64, as long as that is good
+    to four digits or so: where the density is too narrow for its place, or a row too far out, the arithmetic is
+    float64, from then on. Everything else is computed in float64.
+
     Concurrent calls on one object are not safe; use one object a thread.
     """
 
@@ -87,6 +108,7 @@ class Expectation:
         self._n_threads = n_threads
         self._total: SufficientStatistics | None = None
         self._lanes: dict[tuple[int, ...], tuple[NDArray, ...]] = {}
+        self._may_be_single = X.dtype == np.float32 and _moderate(sample_weight)
 
     def __call__(
         self,
@@ -102,7 +124,23 @@ class Expectation:
         (`labels`, (N,) in 0..K-1) or ``GIVEN`` (`responsibilities`, (N, K)). Raises ValueError, naming the row,
         where a squared distance overflows.
         """
+        own_origin = origin is None
         origin = density.mean if origin is None else _kernel_array(origin, np.float64)
+        if own_origin and mode == kernels.SOFT and self._may_be_single and self._X.size >= _SINGLE_WORK / len(origin):
+            statistics = self._in_single(density)
+            if statistics is not None:
+                return statistics
+            self._may_be_single = False
+        return self._in_double(density, origin, mode, labels, responsibilities)
+
+    def _in_double(
+        self,
+        density: Density,
+        origin: Array,
+        mode: int,
+        labels: NDArray[np.int64] | None,
+        responsibilities: Array | None,
+    ) -> SufficientStatistics:
         total = self.total() if self._family.uses_total and mode == kernels.SOFT else None
         statistics = self._sweep(density, origin, mode, labels, responsibilities, total is None)
         if total is not None:
@@ -115,6 +153,25 @@ class Expectation:
         self._require_finite(density, statistics)
         return statistics
 
+    def _in_single(self, density: Density) -> SufficientStatistics | None:
+        """Return the statistics by float32 arithmetic; None where that is not good enough."""
+        centre = density.mean.mean(axis=0).astype(np.float32)
+        rounded = type(density)(*(np.empty(array.shape, np.float32) for array in density))
+        highest, amplified = kernels.round_density(density, centre, rounded)
+        if not amplified <= _MOST_AMPLIFIED:
+            return None
+        total = self.total() if self._family.uses_total else None
+        statistics = self._sweep(rounded, rounded.mean, kernels.SOFT, None, None, total is None, centre)
+        if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
+            return None
+        origin = np.add(centre, rounded.mean, dtype=np.float64)
+        statistics = replace(
+            statistics, origin=origin, log_evidence=statistics.log_evidence + highest * statistics.weight
+        )
+        if total is not None:
+            return _complete(self._family, statistics, total)
+        return self._family.recentre(statistics, density.mean)
+
     def _sweep(
         self,
         density: Density,
@@ -123,16 +180,18 @@ class Expectation:
         labels: NDArray[np.int64] | None,
         responsibilities: Array | None,
         with_scatter: bool,
+        centre: NDArray[np.float32] = _NO_CENTRE,
     ) -> SufficientStatistics:
         n_components, n_features = density.mean.shape
         shape = self._family.shape(n_components, n_features) if with_scatter else (0, 0)
-        blocks = Blocks(len(self._X), n_components, n_features, n_components * (n_features + 1) + int(np.prod(shape)))
-        mass, deviation, scatter, log_evidence, ones = self._accumulators(blocks, n_components, n_features, shape)
+        lane_floats = n_components * (n_features + 1) + int(np.prod(shape))
+        blocks = Blocks(len(self._X), n_components, n_features, lane_floats, density.mean.dtype)
+        mass, deviation, scatter, log_evidence = self._accumulators(blocks, n_components, n_features, shape)
         weight = 0.0
         for rows in blocks:
             block = contiguous(self._X, rows)
             if self._sample_weight is None:
-                block_weight = ones[: len(block)]
+                block_weight = _NO_WEIGHTS
                 weight += len(block)
             else:
                 block_weight = _kernel_array(self._sample_weight[rows], np.float64)
@@ -142,6 +201,7 @@ class Expectation:
                 self._n_threads,
                 density,
                 origin,
+                centre,
                 block,
                 block_weight,
                 mode,
@@ -167,18 +227,15 @@ class Expectation:
     ) -> tuple[NDArray, ...]:
         key = (blocks.n_lanes, n_components, *shape)
         if key not in self._lanes:
-            n_ones = min(blocks.n_rows, blocks.rows) if self._sample_weight is None else 0
             self._lanes[key] = (
                 np.empty((blocks.n_lanes, n_components)),
                 np.empty((blocks.n_lanes, n_components, n_features)),
                 np.empty((blocks.n_lanes, *shape)),
                 np.empty(blocks.n_lanes),
-                np.ones(n_ones),
             )
-        *accumulators, ones = self._lanes[key]
-        for array in accumulators:
+        for array in self._lanes[key]:
             array[...] = 0.0
-        return *accumulators, ones
+        return self._lanes[key]
 
     def total(self) -> SufficientStatistics:
         """Return the statistics of all rows as one component of the family, about their mean; computed once."""

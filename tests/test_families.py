@@ -88,10 +88,10 @@ def test_isotropic_density_measures_scaled_distance(family, rng):
     centres = rng.normal(size=(K, D))
     density = family.isotropic(centres, 3.0)
     X = rng.normal(size=(20, D))
-    distance = np.empty((K, 32))
-    x = np.zeros((D, 32))
-    kernels.pack_tile(X, 0, 20, x)
-    kernels.distance_tile(density, kernels.prepare(density), x, 20, kernels.workspace(density, 32), distance)
+    distance = np.empty((K, 48))
+    x = np.zeros((D, 48))
+    kernels.pack_tile(X, 0, 20, np.zeros(D, np.float32), x)
+    kernels.distance_tile(density, kernels.prepare(density), x, 20, kernels.workspace(density, 48), distance)
     np.testing.assert_allclose(
         distance[:, :20], 9 * ((X[None] - centres[:, None]) ** 2).sum(axis=2), rtol=1e-12, atol=1e-12
     )

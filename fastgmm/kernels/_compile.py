@@ -39,7 +39,8 @@ from numba.np.ufunc import parallel as _pool
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Compensated arithmetic must not be re-associated.
 _EXACT = {"contract"}
-_COMMON = {"error_model": "numpy", "nogil": True, "forceinline": True}
+_COMMON = {"error_model": "numpy", "nogil": True}
+_INSIDE = {**_COMMON, "forceinline": True}
 
 
 def _source_hash() -> str:
@@ -104,17 +105,26 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Copy arrays by loops in it: an assignment to a slice takes Numba over a second to compile, each.
     """
-    return numba.njit(fastmath=_FAST, **_COMMON)(function)
+    return numba.njit(fastmath=_FAST, **_INSIDE)(function)
+
+
+def spliced_kernel(function: Callable[..., Any]) -> Any:
+    """Compile like :func:`kernel`, but splice the source into callers: a large function is not compiled twice."""
+    return numba.njit(fastmath=_FAST, inline="always", **_INSIDE)(function)
 
 
 def exact_kernel(function: Callable[..., Any]) -> Any:
     """Compile like :func:`kernel`, keeping the written order of floating-point operations."""
-    return numba.njit(fastmath=_EXACT, **_COMMON)(function)
+    return numba.njit(fastmath=_EXACT, **_INSIDE)(function)
 
 
-def entry(function: Callable[..., Any], *, parallel: bool = False) -> Any:
-    """Compile a function that Python calls, and cache its machine code on disk where some folder is writable."""
-    compiled: Any = numba.njit(fastmath=_FAST, parallel=parallel, **_COMMON)(function)
+def entry(function: Callable[..., Any], *, parallel: bool = False, inside: bool = True) -> Any:
+    """Compile a function that Python calls, and cache its machine code on disk where some folder is writable.
+
+    `inside` says whether other compiled code calls it, too. Where not, it is compiled once rather than twice: Numba's
+    wrapper for Python calls the function, by the same machine code that :func:`call_at` runs.
+    """
+    compiled: Any = numba.njit(fastmath=_FAST, parallel=parallel, **(_INSIDE if inside else _COMMON))(function)
     if not numba.config.DISABLE_JIT:
         # RuntimeError: no writable folder for a cache.
         with contextlib.suppress(RuntimeError):
@@ -162,7 +172,7 @@ def dispatched(stub: Callable[..., Any]) -> Any:
 
         return keep
 
-    @overload(function, jit_options={"fastmath": _FAST, **_COMMON}, strict=False)
+    @overload(function, jit_options={"fastmath": _FAST, **_INSIDE}, strict=False)
     def choose(record: Any, *arguments: Any) -> Any:
         return bodies.get(getattr(record, "instance_class", type(None)))
 
@@ -171,10 +181,13 @@ def dispatched(stub: Callable[..., Any]) -> Any:
 
 
 def vector_code(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None]:
-    """Decorate what compiled code runs in place of `stub`, which runs with compilation switched off."""
+    """Decorate what compiled code runs in place of `stub`, which runs with compilation switched off.
+
+    Its arithmetic is as exact as that of :func:`exact_kernel`: Numba lays its options on instructions written by hand.
+    """
 
     def keep(body: Callable[..., Any]) -> None:
-        overload(stub, jit_options={"fastmath": _FAST, **_COMMON}, strict=False)(lambda *arguments: body)
+        overload(stub, jit_options={"fastmath": _EXACT, **_INSIDE}, strict=False)(lambda *arguments: body)
 
     return keep
 
@@ -245,8 +258,8 @@ class Driver:
     """
 
     def __init__(self, lanes: Callable[..., None], fan_out: Callable[..., None]) -> None:
-        self.serial = entry(lanes)
-        self.parallel = entry(fan_out, parallel=True)
+        self.serial = entry(lanes, inside=False)
+        self.parallel = entry(fan_out, parallel=True, inside=False)
         self._addresses: dict[tuple[Any, ...], int] = {}
         self.__doc__ = lanes.__doc__
 

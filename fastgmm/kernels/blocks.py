@@ -12,9 +12,9 @@ import numpy as np
 from numba import prange
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, call_at, kernel
-from fastgmm.kernels.simd import pack_tile, tile_buffer
-from fastgmm.kernels.vector_math import vector_exp, vector_log
+from fastgmm.kernels._compile import Driver, call_at, kernel, spliced_kernel
+from fastgmm.kernels.simd import pack_tile, prefetch_rows, softmax_tile, tile_buffer
+from fastgmm.kernels.vector_math import vector_log
 
 #: Where the responsibilities of a pass come from.
 SOFT = 0  #: the density: posterior probabilities
@@ -22,23 +22,35 @@ HARD = 1  #: the density: all to the component of highest log joint (the first o
 LABELLED = 2  #: given labels
 GIVEN = 3  #: a given table of responsibilities
 
-# Bytes of tile buffers that should stay in a core's L2 cache together with a component's constants.
+# Rows of a tile are a multiple of 48, whole chunks of vectors, and an odd one, for the reason given in simd.py.
+_TILE_STEP = 48
+_MOST_STEPS = 15
+# Bytes of tile buffers: more than a long tile should hold (L1), more than a short one may (L2, beside the constants).
+_NEAR_BYTES = 48 * 1024
 _TILE_BYTES = 480 * 1024
 # A block of rows should take no longer than a second or so on one slow core, so that Ctrl-C is heard.
 _BLOCK_FLOPS = 3e10
-# Below this much work a lane costs more to hand out than to run, below so many rows more to clear and fold.
+# Below this much work a lane costs more to hand out than to run.
 _LANE_FLOPS = 4e5
-_LANE_ROWS = 512
-_MOST_LANES = 48
+_MOST_LANES = 128
 _LANE_BYTES = 24 * 2**20
-_FEWEST_LANES_BY_MEMORY = 4
+_FEWEST_LANES = 4
+# Rows below which a lane's accumulators cost over 3 % of its work to clear and fold, at least and at most.
+_LANE_ROWS = 512, 2048
 # A block of rows that has to be converted (another layout or type) is copied: 16 MB at a time.
 _BLOCK_FLOATS = 2**21
 
 
-def tile_rows(n_components: int, n_features: int) -> int:
-    """Return how many rows a tile holds: what keeps its buffers in cache."""
-    return 256 if (n_features + 2 * n_components) * 8 * 256 <= _TILE_BYTES else 128
+def tile_rows(n_components: int, n_features: int, n_bytes: int = 8) -> int:
+    """Return how many rows a tile of numbers of `n_bytes` holds: what keeps its buffers in cache.
+
+    Twice as many in float32 as in float64. Sums over a tile have a fixed price, so few columns make long tiles.
+    """
+    steps = _NEAR_BYTES // (8 * (n_features + n_components) * _TILE_STEP)
+    steps = min(max(steps, 5), _MOST_STEPS) - 1 | 1
+    if (n_features + 2 * n_components) * 8 * steps * _TILE_STEP > _TILE_BYTES:
+        steps = 3
+    return steps * _TILE_STEP * 8 // n_bytes
 
 
 def block_rows(n_components: int, n_features: int, tile: int) -> int:
@@ -52,43 +64,28 @@ def lane_count(n_rows: int, n_components: int, n_features: int, tile: int, lane_
     """Return the number of lanes for a block of `n_rows`, whose accumulators hold `lane_floats` numbers a lane."""
     n_tiles = -(-n_rows // tile)
     work = float(n_rows) * n_components * (6.0 * n_features + 30.0)
-    by_memory = max(_LANE_BYTES // (8 * max(lane_floats, 1)), _FEWEST_LANES_BY_MEMORY)
-    return int(max(1, min(n_tiles, n_rows // _LANE_ROWS, work // _LANE_FLOPS, by_memory, _MOST_LANES)))
+    by_memory = _LANE_BYTES // (8 * max(lane_floats, 1))
+    rows = min(max(6000.0 * lane_floats / (3.0 * lane_floats + 40.0 * n_components), _LANE_ROWS[0]), _LANE_ROWS[1])
+    by_price = max(min(int(n_rows / rows), by_memory), _FEWEST_LANES)
+    return int(max(1, min(n_tiles, work // _LANE_FLOPS, by_price, _MOST_LANES)))
 
 
 @kernel
-def peak_tile(log_scale, distance, n, log_joint, peak):
-    """Overwrite `log_joint` (K, T) from the distances, and `peak` (T,) with its maximum over components.
+def label_tile(log_scale, distance, n, peak, label):
+    """Overwrite label[:n] with the component of highest log joint (the first of equals), peak[:n] with that log joint.
 
-    `log_joint` and `distance` may be one array.
+    log joint = log_scale - distance / 2, `log_scale` (K,), `distance` (K, T). Where all distances overflow or are NaN,
+    the peak is -inf and the label 0. `label` (T,) is of the type of `distance` or integer.
     """
-    for k in range(log_scale.shape[0]):
-        scale = log_scale[k]
-        row = distance[k]
-        out = log_joint[k]
-        if k == 0:
-            for b in range(n):
-                value = scale - 0.5 * row[b]
-                out[b] = value
-                peak[b] = value
-        else:
-            for b in range(n):
-                value = scale - 0.5 * row[b]
-                out[b] = value
-                peak[b] = value if value > peak[b] else peak[b]
-
-
-@kernel
-def exponentiate_tile(log_joint, peak, n, total):
-    """Replace log_joint[k, b] by its exponential relative to peak[b], in place; overwrite `total` with the sums."""
     for b in range(n):
-        total[b] = 0.0
-    for k in range(log_joint.shape[0]):
-        row = log_joint[k]
+        peak[b] = -np.inf
+        label[b] = 0
+    for k in range(log_scale.shape[0]):
         for b in range(n):
-            e = vector_exp(row[b] - peak[b])
-            row[b] = e
-            total[b] += e
+            joint = log_scale[k] - distance[k, b] * 0.5
+            higher = joint > peak[b]
+            label[b] = k if higher else label[b]
+            peak[b] = joint if higher else peak[b]
 
 
 @kernel
@@ -98,14 +95,116 @@ def log_evidence_tile(peak, total, n, evidence):
         evidence[b] = peak[b] + vector_log(total[b])
 
 
+# Sums of exponentials lie in [1, K]: so many of them can be multiplied before a logarithm is taken.
+_FACTORS = 40
+# In float32, log joints beyond this are known to 1e-3 at best.
+_LOWEST_SINGLE = -1e4
+
+
 @kernel
-def first_maximum_tile(log_joint, peak, n, label):
-    """Overwrite label[b] with the first component that attains peak[b]; `label` is a float64 or integer array."""
-    for k in range(log_joint.shape[0] - 1, -1, -1):
-        row = log_joint[k]
-        for b in range(n):
-            if row[b] >= peak[b]:
-                label[b] = k
+def sum_log_evidence(peak, total, n):
+    """Return the sum of peak[:n] + log(total[:n]), for totals in [1, 1e7]."""
+    result = 0.0
+    for b in range(n):
+        result += np.float64(peak[b])
+    for first in range(0, n, _FACTORS):
+        product = 1.0
+        for b in range(first, min(first + _FACTORS, n)):
+            product *= np.float64(total[b])
+        result += vector_log(product)
+    return result
+
+
+@spliced_kernel
+def _accumulate_rows(
+    density, origin, centre, X, weight, start, stop, mode, labels, given, tile, mass, deviation, scatter
+):
+    """Do what :func:`accumulate_rows` does, for a density and an `origin` that may be relative to `centre`.
+
+    `centre` (D,) float32 matters where the density is float32: it is subtracted from rows, and has been from the means
+    and the origin. The log evidence is NaN then, if a row's highest log joint is below -1e4, where float32 is too
+    short.
+    """
+    n_components, n_features = density.mean.shape
+    x = tile_buffer(n_features, tile, density.mean)
+    distance = tile_buffer(n_components, tile, density.mean)
+    r = tile_buffer(n_components, tile, density.mean) if contract.reads_distances(density) else distance
+    rows = tile_buffer(3, tile, density.mean)
+    tile_weight, peak, total = rows[0], rows[1], rows[2]
+    tile_mass = np.empty(n_components)
+    scratch = contract.workspace(density, tile)
+    table = contract.prepare(density)
+    # Distances serve as squared deviations only where both are about the same points.
+    usable = distance
+    if mode in (LABELLED, GIVEN) or not contract.reads_distances(density):
+        usable = distance[:0]
+    for k in range(n_components):
+        for d in range(n_features):
+            if origin[k, d] != density.mean[k, d]:
+                usable = distance[:0]
+    # What stands beyond the rows of a tile must be near, so that no distance overflows.
+    for d in range(n_features):
+        for b in range(x.shape[1]):
+            x[d, b] = density.mean[0, d]
+    for b in range(tile):
+        tile_weight[b] = 1.0
+    log_evidence = 0.0
+    for first in range(start, stop, tile):
+        n = min(tile, stop - first)
+        pack_tile(X, first, n, centre, x)
+        # The next tile comes from memory meanwhile, a third at a time: a core can only wait for so many lines.
+        ahead = min(n, stop - first - n)
+        prefetch_rows(X, first + n, first + n + ahead // 3)
+        for b in range(n, tile):
+            tile_weight[b] = 0.0
+        if weight.size > 0:
+            for b in range(n):
+                tile_weight[b] = weight[first + b]
+                # A row without weight must do nothing at all: where its distance overflows, 0 * inf would.
+                if weight[first + b] == 0.0:
+                    for d in range(n_features):
+                        x[d, b] = density.mean[0, d]
+        if mode in (SOFT, HARD):
+            contract.distance_tile(density, table, x, n, scratch, distance)
+        prefetch_rows(X, first + n + ahead // 3, first + n + 2 * ahead // 3)
+        if mode == SOFT:
+            softmax_tile(density.log_scale, distance, n, tile_weight, r, peak, total, tile_mass)
+            if peak.itemsize == 4:
+                lowest = 0.0
+                for b in range(n):
+                    lowest = min(lowest, np.float64(peak[b]))
+                if lowest < _LOWEST_SINGLE:
+                    log_evidence = np.nan
+            if weight.size > 0:
+                log_evidence_tile(peak, total, n, total)
+                for b in range(n):
+                    log_evidence += weight[first + b] * total[b]
+            else:
+                log_evidence += sum_log_evidence(peak, total, n)
+        else:
+            if mode == HARD:
+                label_tile(density.log_scale, distance, n, peak, total)
+                for b in range(n):
+                    log_evidence += np.float64(tile_weight[b]) * peak[b]
+            elif mode == LABELLED:
+                for b in range(n):
+                    total[b] = labels[first + b]
+            for k in range(n_components):
+                s = 0.0
+                for b in range(n):
+                    if mode == GIVEN:
+                        r[k, b] = tile_weight[b] * given[first + b, k]
+                    else:
+                        r[k, b] = tile_weight[b] if total[b] == k else 0.0
+                    s += r[k, b]
+                for b in range(n, tile):
+                    r[k, b] = 0.0
+                tile_mass[k] = s
+        prefetch_rows(X, first + n + 2 * ahead // 3, first + n + ahead)
+        for k in range(n_components):
+            mass[k] += tile_mass[k]
+        contract.accumulate_tile(density, origin, x, n, r, tile_mass, usable, scratch, deviation, scatter)
+    return log_evidence
 
 
 @kernel
@@ -113,78 +212,18 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
     """Add the statistics of rows start .. stop about `origin` to `mass`, `deviation`, `scatter`; return log evidence.
 
     The fused pass over one lane, serial and thread-safe as long as the accumulators are its own. `density` is one of
-    the classes of :mod:`fastgmm.kernels.densities`; X (N, D) float32 or float64, C-contiguous; `weight` (N,) float64;
-    `mode` SOFT, HARD, LABELLED (reads `labels` (N,) int64) or GIVEN (reads `given` (N, K) float64); `tile` rows at a
-    time. Returns the sum of w log sum_k exp(log joint) (SOFT), of w max_k log joint (HARD), or 0.
+    the classes of :mod:`fastgmm.kernels.densities`; X (N, D) float32 or float64, C-contiguous; `weight` (N,) float64,
+    or size 0 for weight 1; `mode` SOFT, HARD, LABELLED (reads `labels` (N,) int64) or GIVEN (reads `given` (N, K)
+    float64); `tile` rows at a time. Returns the sum of w log sum_k exp(log joint) (SOFT), of w max_k log joint (HARD),
+    or 0.
+
+    The type of the density is that of the arithmetic (float32 only with X and `origin` float32); sums over tiles are
+    float64.
     """
-    n_components, n_features = density.mean.shape
-    x = tile_buffer(n_features, tile)
-    r = tile_buffer(n_components, tile)
-    peak = np.empty(tile)
-    total = np.empty(tile)
-    evidence = np.empty(tile)
-    tile_mass = np.empty(n_components)
-    scratch = contract.workspace(density, tile)
-    table = contract.prepare(density)
-    keep = mode in (SOFT, HARD)
-    distance = tile_buffer(n_components if keep else 0, tile)
-    # Distances serve as squared deviations only where both are about the same points.
-    usable = distance
-    for k in range(n_components):
-        for d in range(n_features):
-            if origin[k, d] != density.mean[k, d]:
-                usable = distance[:0]
-    log_evidence = 0.0
-    for first in range(start, stop, tile):
-        n = min(tile, stop - first)
-        w = weight[first : first + n]
-        pack_tile(X, first, n, x)
-        # A row without weight must do nothing at all: where its distance overflows, 0 * inf would.
-        for b in range(n):
-            if w[b] == 0.0:
-                for d in range(n_features):
-                    x[d, b] = density.mean[0, d]
-        if keep:
-            contract.distance_tile(density, table, x, n, scratch, distance)
-            peak_tile(density.log_scale, distance, n, r, peak)
-        if mode == SOFT:
-            exponentiate_tile(r, peak, n, total)
-            log_evidence_tile(peak, total, n, evidence)
-            for b in range(n):
-                log_evidence += w[b] * evidence[b]
-                total[b] = w[b] / total[b]
-            for k in range(n_components):
-                row = r[k]
-                s = 0.0
-                for b in range(n):
-                    q = row[b] * total[b]
-                    row[b] = q
-                    s += q
-                tile_mass[k] = s
-        else:
-            if mode == HARD:
-                first_maximum_tile(r, peak, n, total)
-                for b in range(n):
-                    log_evidence += w[b] * peak[b]
-            elif mode == LABELLED:
-                for b in range(n):
-                    total[b] = labels[first + b]
-            for k in range(n_components):
-                row = r[k]
-                if mode == GIVEN:
-                    for b in range(n):
-                        row[b] = w[b] * given[first + b, k]
-                else:
-                    for b in range(n):
-                        row[b] = w[b] if total[b] == k else 0.0
-                s = 0.0
-                for b in range(n):
-                    s += row[b]
-                tile_mass[k] = s
-        for k in range(n_components):
-            mass[k] += tile_mass[k]
-        contract.accumulate_tile(density, origin, x, n, r, tile_mass, usable, scratch, deviation, scatter)
-    return log_evidence
+    centre = np.zeros(density.mean.shape[1], np.float32)
+    return _accumulate_rows(
+        density, origin, centre, X, weight, start, stop, mode, labels, given, tile, mass, deviation, scatter
+    )
 
 
 @kernel
@@ -195,14 +234,29 @@ def lane_rows(lane, n_lanes, tile, n_rows):
 
 
 def _collect_lanes(
-    first_lane, last_lane, density, origin, X, weight, mode, labels, given, tile, mass, deviation, scatter, log_evidence
+    first_lane,
+    last_lane,
+    density,
+    origin,
+    centre,
+    X,
+    weight,
+    mode,
+    labels,
+    given,
+    tile,
+    mass,
+    deviation,
+    scatter,
+    log_evidence,
 ):
     """Add the statistics of a block of rows, lane by lane, to accumulators with a leading axis of lanes."""
     for lane in range(first_lane, last_lane):
         start, stop = lane_rows(lane, mass.shape[0], tile, X.shape[0])
-        log_evidence[lane] += accumulate_rows(
+        log_evidence[lane] += _accumulate_rows(
             density,
             origin,
+            centre,
             X,
             weight,
             start,
@@ -218,7 +272,7 @@ def _collect_lanes(
 
 
 def _collect_fan_out(
-    address, density, origin, X, weight, mode, labels, given, tile, mass, deviation, scatter, log_evidence
+    address, density, origin, centre, X, weight, mode, labels, given, tile, mass, deviation, scatter, log_evidence
 ):
     for i in prange(mass.shape[0]):
         lane = np.int64(i)
@@ -229,6 +283,7 @@ def _collect_fan_out(
                 lane + 1,
                 density,
                 origin,
+                centre,
                 X,
                 weight,
                 mode,
@@ -246,6 +301,54 @@ def _collect_fan_out(
 collect = Driver(_collect_lanes, _collect_fan_out)
 
 
+@spliced_kernel
+def _score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums):
+    """Do what :func:`score_rows` does."""
+    n_components, n_features = density.mean.shape
+    x = tile_buffer(n_features, tile, density.mean)
+    distance = tile_buffer(n_components, tile, density.mean)
+    rows = tile_buffer(3, tile, density.mean)
+    tile_weight, peak, total = rows[0], rows[1], rows[2]
+    tile_mass = np.empty(n_components)
+    scratch = contract.workspace(density, tile)
+    table = contract.prepare(density)
+    for b in range(tile):
+        tile_weight[b] = 1.0
+    for first in range(start, stop, tile):
+        n = min(tile, stop - first)
+        pack_tile(X, first, n, density.mean[0], x)
+        prefetch_rows(X, first + n, min(first + 2 * n, stop))
+        contract.distance_tile(density, table, x, n, scratch, distance)
+        if labels.size > 0:
+            label_tile(density.log_scale, distance, n, peak, labels[first : first + n])
+            for b in range(n):
+                sums[2] += 0.0 if peak[b] > -np.inf else 1.0
+        if weight.size == 0 and evidence.size == 0 and responsibility.size == 0:
+            continue
+        softmax_tile(density.log_scale, distance, n, tile_weight, distance, peak, total, tile_mass)
+        log_evidence_tile(peak, total, n, total)
+        for b in range(n):
+            if not peak[b] > -np.inf:
+                total[b] = -np.inf
+                sums[2] += 1.0 if labels.size == 0 else 0.0
+        if evidence.size > 0:
+            for b in range(n):
+                evidence[first + b] = total[b]
+        if responsibility.size > 0:
+            for b in range(n):
+                for k in range(n_components):
+                    responsibility[first + b, k] = distance[k, b]
+        if weight.size > 0:
+            sum_evidence = 0.0
+            sum_peak = 0.0
+            for b in range(n):
+                counted = weight[first + b] > 0.0
+                sum_evidence += weight[first + b] * total[b] if counted else 0.0
+                sum_peak += weight[first + b] * peak[b] if counted else 0.0
+            sums[0] += sum_evidence
+            sums[1] += sum_peak
+
+
 @kernel
 def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums):
     """Score rows start .. stop, and add to `sums` (3,): w * log evidence, w * highest log joint, rows that overflow.
@@ -254,57 +357,14 @@ def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsi
     where it has size 0. `weight` (N,) float64, or size 0 where the first two sums are not wanted. A row whose squared
     distances all overflow has evidence -inf, and label and responsibilities that mean nothing. Serial, thread-safe.
     """
-    n_components, n_features = density.mean.shape
-    x = tile_buffer(n_features, tile)
-    distance = tile_buffer(n_components, tile)
-    peak = np.empty(tile)
-    total = np.empty(tile)
-    row_evidence = np.empty(tile)
-    scratch = contract.workspace(density, tile)
-    table = contract.prepare(density)
-    for first in range(start, stop, tile):
-        n = min(tile, stop - first)
-        pack_tile(X, first, n, x)
-        contract.distance_tile(density, table, x, n, scratch, distance)
-        peak_tile(density.log_scale, distance, n, distance, peak)
-        overflown = 0.0
-        for b in range(n):
-            overflown += 0.0 if peak[b] > -np.inf else 1.0
-        sums[2] += overflown
-        if labels.size > 0:
-            first_maximum_tile(distance, peak, n, labels[first : first + n])
-        if weight.size == 0 and evidence.size == 0 and responsibility.size == 0:
-            continue
-        exponentiate_tile(distance, peak, n, total)
-        log_evidence_tile(peak, total, n, row_evidence)
-        if overflown > 0.0:
-            for b in range(n):
-                if not peak[b] > -np.inf:
-                    row_evidence[b] = -np.inf
-        if evidence.size > 0:
-            for b in range(n):
-                evidence[first + b] = row_evidence[b]
-        if responsibility.size > 0:
-            for b in range(n):
-                total[b] = 1.0 / total[b]
-                for k in range(n_components):
-                    responsibility[first + b, k] = distance[k, b] * total[b]
-        if weight.size > 0:
-            sum_evidence = 0.0
-            sum_peak = 0.0
-            for b in range(n):
-                counted = weight[first + b] > 0.0
-                sum_evidence += weight[first + b] * row_evidence[b] if counted else 0.0
-                sum_peak += weight[first + b] * peak[b] if counted else 0.0
-            sums[0] += sum_evidence
-            sums[1] += sum_peak
+    _score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums)
 
 
 def _score_lanes(first_lane, last_lane, density, X, tile, weight, labels, evidence, responsibility, sums):
     """Score a block of rows, lane by lane; `sums` (L, 3) is added to."""
     for lane in range(first_lane, last_lane):
         start, stop = lane_rows(lane, sums.shape[0], tile, X.shape[0])
-        score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums[lane])
+        _score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums[lane])
 
 
 def _score_fan_out(address, density, X, tile, weight, labels, evidence, responsibility, sums):

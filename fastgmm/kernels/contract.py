@@ -1,9 +1,10 @@
 """What a covariance family must provide in compiled code: one function each, chosen by the class of the density.
 
-Shapes: K components, D features, T rows of a tile. A tile `x` is feature-major, (D, T), float64, of which the first
-`n` columns hold rows; so are the buffers that go with it, so that vector lanes run over rows. Columns from n on, as far
-as a chunk of vectors reaches and the arrays go, are read (they must be finite) and, in `distance`, overwritten. A
-family's `scatter`, `covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.densities`).
+Shapes: K components, D features, T columns of a tile. A tile `x` is feature-major, (D, T), and its first `n` columns
+hold rows; so are the buffers that go with it, so that vector lanes run over rows. All come from
+:func:`fastgmm.kernels.simd.tile_buffer` and have the type of the density, float64 or float32. Columns from n on, as far
+as a chunk of vectors reaches, are read (they must be finite) and overwritten. Statistics are float64. A family's
+`scatter`, `covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.densities`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from fastgmm.kernels._compile import dispatched
 
 @dispatched
 def workspace(density, tile_rows):
-    """Return a scratch array (rows, tile_rows) that the tile functions of this family need."""
+    """Return a scratch tile buffer that the tile functions of this family need."""
+
+
+@dispatched
+def reads_distances(density):
+    """Return whether :func:`accumulate_tile` reads distances: only then are they kept."""
 
 
 @dispatched
@@ -30,7 +36,8 @@ def distance_tile(density, table, x, n, scratch, distance):
 def accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
     """Add the tile's weighted moments about `origin` to `deviation` (K, D) and `scatter`.
 
-    `responsibility` (K, T) holds w * r, and `tile_mass` (K,) its sums over rows; components of sum 0 are passed over.
+    `responsibility` (K, T) holds w * r, 0 from column n on, and `tile_mass` (K,) its sums over rows; components of sum
+    0 are passed over.
     `distance` holds what :func:`distance_tile` wrote, or is an empty array where
     the responsibilities did not come from the density or `origin` is not ``density.mean``. Of a matrix scatter only
     the lower triangle is defined. A `scatter` of size 0 is left alone.
@@ -75,3 +82,12 @@ def wishart(density):
 @dispatched
 def inner(density, scatter):
     """Return the sum over all blocks of the inner products of the precisions (whitener squared) with `scatter`."""
+
+
+@dispatched
+def amplification(density, centre):
+    """Return by how much, at most, rounding rows about `centre` (D,) and the density grows in whitened features.
+
+    The largest, over components and whitened features, of the sum of |whitener| times (standard deviation + distance
+    of the mean from the centre).
+    """

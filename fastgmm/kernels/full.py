@@ -6,13 +6,18 @@ import numpy as np
 
 from fastgmm.kernels import contract, matrix
 from fastgmm.kernels.densities import FullDensity
-from fastgmm.kernels.simd import add_moments, tile_buffer
-from fastgmm.kernels.triangular import whiten_matrix, whitened_trace
+from fastgmm.kernels.simd import add_moments, moments_rows, tile_buffer, whitened_distances
+from fastgmm.kernels.triangular import whiten_matrix, whitened_spread, whitened_trace
 
 
 @contract.workspace.register(FullDensity)
 def _workspace(density, tile_rows):
-    return tile_buffer(8, tile_rows)
+    return tile_buffer(moments_rows(), tile_rows, density.mean)
+
+
+@contract.reads_distances.register(FullDensity)
+def _reads_distances(density):
+    return False
 
 
 @contract.prepare.register(FullDensity)
@@ -22,15 +27,12 @@ def _prepare(density):
 
 @contract.distance_tile.register(FullDensity)
 def _distance_tile(density, table, x, n, scratch, distance):
-    for k in range(density.mean.shape[0]):
-        matrix.whitened_square(density.whitener[k], density.mean[k], x, n, distance[k])
+    whitened_distances(density.whitener, density.mean, x, n, distance)
 
 
 @contract.accumulate_tile.register(FullDensity)
 def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
-    for k in range(density.mean.shape[0]):
-        if tile_mass[k] > 0.0:
-            add_moments(x, origin[k], responsibility[k], n, scratch, deviation[k], scatter[k])
+    add_moments(x, origin, responsibility, n, tile_mass, scratch, deviation, scatter)
 
 
 @contract.project.register(FullDensity)
@@ -79,3 +81,11 @@ def _inner(density, scatter):
     for k in range(scatter.shape[0]):
         total += whitened_trace(density.whitener[k], scatter[k])
     return total
+
+
+@contract.amplification.register(FullDensity)
+def _amplification(density, centre):
+    largest = 0.0
+    for k in range(density.mean.shape[0]):
+        largest = max(largest, whitened_spread(density.whitener[k], density.mean[k], centre))
+    return largest

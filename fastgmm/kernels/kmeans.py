@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels._compile import entry, kernel
-from fastgmm.kernels.blocks import pack_tile
-from fastgmm.kernels.matrix import square_distances
+from fastgmm.kernels.simd import pack_tile, square_distances, tile_buffer
 
-_TILE = 256
+_TILE = 240
 
 
 @kernel
@@ -36,8 +35,8 @@ def kmeans_plus_plus(points, weight, uniform, chosen):
     """
     n_rows, n_features = points.shape
     n_centres, n_candidates = uniform.shape
-    x = np.empty((n_features, _TILE))
-    distance = np.empty((n_candidates, _TILE))
+    x = tile_buffer(n_features, _TILE, points)
+    distance = tile_buffer(n_candidates, _TILE, points)
     closest = np.full(n_rows, np.inf)
     trial = np.empty((n_candidates, n_rows))
     cumulative = np.empty(n_rows)
@@ -62,8 +61,8 @@ def kmeans_plus_plus(points, weight, uniform, chosen):
             potential[c] = 0.0
         for start in range(0, n_rows, _TILE):
             n = min(_TILE, n_rows - start)
-            pack_tile(points, start, n, x)
-            square_distances(x, centre, n, distance)
+            pack_tile(points, start, n, points[0], x)
+            square_distances(centre, x, n, distance)
             for c in range(n_candidates):
                 s = 0.0
                 for b in range(n):

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels import contract, matrix
+from fastgmm.kernels import contract
 from fastgmm.kernels.densities import SphericalDensity
+from fastgmm.kernels.simd import add_deviations, add_weighted_sums, scaled_distances, square_distances, tile_buffer
 
 
 @contract.workspace.register(SphericalDensity)
 def _workspace(density, tile_rows):
-    return np.empty((1, tile_rows))
+    return tile_buffer(density.mean.shape[0], tile_rows, density.mean)
+
+
+@contract.reads_distances.register(SphericalDensity)
+def _reads_distances(density):
+    return True
 
 
 @contract.prepare.register(SphericalDensity)
@@ -20,35 +26,21 @@ def _prepare(density):
 
 @contract.distance_tile.register(SphericalDensity)
 def _distance_tile(density, table, x, n, scratch, distance):
-    matrix.square_distances(x, density.mean, n, distance)
-    for k in range(density.mean.shape[0]):
-        a = density.whitener[k] * density.whitener[k]
-        out = distance[k]
-        for b in range(n):
-            out[b] *= a
+    scaled_distances(density.mean, density.whitener, x, n, distance)
 
 
 @contract.accumulate_tile.register(SphericalDensity)
 def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
     n_components = density.mean.shape[0]
-    square = scratch[:1]
+    add_deviations(x, origin, responsibility, n, tile_mass, deviation)
+    square = distance if distance.size > 0 else scratch
+    if distance.size == 0:
+        square_distances(origin, x, n, square)
+    sums = np.zeros(n_components)
+    add_weighted_sums(responsibility, square, n, tile_mass, sums)
     for k in range(n_components):
-        if tile_mass[k] == 0.0:
-            continue
-        r = responsibility[k]
-        matrix.add_deviation(x, origin[k], r, n, deviation[k])
-        t = 0.0
-        if distance.size > 0:
-            row = distance[k]
-            for b in range(n):
-                t += r[b] * row[b]
-            t /= density.whitener[k] * density.whitener[k]
-        else:
-            matrix.square_distances(x, origin[k : k + 1], n, square)
-            row = square[0]
-            for b in range(n):
-                t += r[b] * row[b]
-        scatter[k] += t
+        scale = density.whitener[k] if distance.size > 0 else 1.0
+        scatter[k] += sums[k] / (np.float64(scale) * scale)
 
 
 @contract.project.register(SphericalDensity)
@@ -98,3 +90,12 @@ def _inner(density, scatter):
     for k in range(scatter.shape[0]):
         total += density.whitener[k] * scatter[k] * density.whitener[k]
     return total
+
+
+@contract.amplification.register(SphericalDensity)
+def _amplification(density, centre):
+    largest = 0.0
+    for k in range(density.mean.shape[0]):
+        for j in range(density.mean.shape[1]):
+            largest = max(largest, 1.0 + density.whitener[k] * abs(density.mean[k, j] - centre[j]))
+    return largest

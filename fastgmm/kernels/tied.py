@@ -10,13 +10,18 @@ import numpy as np
 
 from fastgmm.kernels import contract, matrix
 from fastgmm.kernels.densities import TiedDensity
-from fastgmm.kernels.simd import add_moments, tile_buffer
-from fastgmm.kernels.triangular import whiten_matrix, whitened_trace
+from fastgmm.kernels.simd import add_deviations, add_moments, moments_rows, square_distances, tile_buffer, whiten_tile
+from fastgmm.kernels.triangular import whiten_matrix, whitened_spread, whitened_trace
 
 
 @contract.workspace.register(TiedDensity)
 def _workspace(density, tile_rows):
-    return tile_buffer(max(2 * density.mean.shape[1], 8), tile_rows)
+    return tile_buffer(max(density.mean.shape[1], moments_rows()), tile_rows, density.mean)
+
+
+@contract.reads_distances.register(TiedDensity)
+def _reads_distances(density):
+    return False
 
 
 @contract.prepare.register(TiedDensity)
@@ -27,7 +32,7 @@ def _prepare(density):
     for k in range(1, n_components):
         if density.log_scale[k] > density.log_scale[heaviest]:
             heaviest = k
-    table = np.zeros((n_components + 1, n_features))
+    table = np.zeros((n_components + 1, n_features), density.mean.dtype)
     centre = density.mean[heaviest]
     for j in range(n_features):
         table[0, j] = centre[j]
@@ -42,27 +47,16 @@ def _prepare(density):
 
 @contract.distance_tile.register(TiedDensity)
 def _distance_tile(density, table, x, n, scratch, distance):
-    n_features = density.mean.shape[1]
-    whole = n_features - n_features % 4
-    u = scratch[:n_features]
-    y = scratch[n_features : 2 * n_features]
-    matrix.centre_tile(x, table[0], n, u)
-    for i in range(0, whole, 4):
-        matrix.whiten_rows(density.whitener, i, u, n, y[i : i + 4])
-    for i in range(whole, n_features):
-        matrix.whiten_row(density.whitener, i, u, n, y[i])
-    matrix.square_distances(y, table[1:], n, distance)
+    whiten_tile(density.whitener, table[0], x, n, scratch)
+    square_distances(table[1:], scratch, n, distance)
 
 
 @contract.accumulate_tile.register(TiedDensity)
 def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance, scratch, deviation, scatter):
-    for k in range(density.mean.shape[0]):
-        if tile_mass[k] == 0.0:
-            continue
-        if scatter.size > 0:
-            add_moments(x, origin[k], responsibility[k], n, scratch, deviation[k], scatter)
-        else:
-            matrix.add_deviation(x, origin[k], responsibility[k], n, deviation[k])
+    if scatter.size == 0:
+        add_deviations(x, origin, responsibility, n, tile_mass, deviation)
+    else:
+        add_moments(x, origin, responsibility, n, tile_mass, scratch, deviation, scatter)
 
 
 @contract.project.register(TiedDensity)
@@ -107,3 +101,11 @@ def _wishart(density):
 @contract.inner.register(TiedDensity)
 def _inner(density, scatter):
     return whitened_trace(density.whitener, scatter)
+
+
+@contract.amplification.register(TiedDensity)
+def _amplification(density, centre):
+    largest = 0.0
+    for k in range(density.mean.shape[0]):
+        largest = max(largest, whitened_spread(density.whitener, density.mean[k], centre))
+    return largest

@@ -74,3 +74,27 @@ def whitened_trace(whitener, scatter):
                 s += scatter[j, m] * whitener[i, m]
             total += whitener[i, j] * s
     return total
+
+
+@kernel
+def whitened_spread(whitener, mean, centre):
+    """Return the largest entry of |A| (s + |mean - centre|), for s the standard deviations that A whitens.
+
+    `whitener` A (D, D) is an inverse Cholesky factor. D**3/3 flops.
+    """
+    n = mean.shape[0]
+    factor = np.empty((n, n))
+    invert_lower(whitener, factor)
+    spread = np.empty(n)
+    for j in range(n):
+        s = 0.0
+        for m in range(j + 1):
+            s += factor[j, m] * factor[j, m]
+        spread[j] = math.sqrt(s) + abs(mean[j] - centre[j])
+    largest = 0.0
+    for i in range(n):
+        s = 0.0
+        for j in range(i + 1):
+            s += abs(whitener[i, j]) * spread[j]
+        largest = max(largest, s)
+    return largest

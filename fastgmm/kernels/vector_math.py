@@ -6,36 +6,75 @@ over them becomes vector code. They are compiled without re-association, which w
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastgmm.kernels._compile import exact_kernel
 
-_LN2_HIGH = 6.93147180369123816490e-01  # its last 32 bits are zero: k * _LN2_HIGH is exact for |k| < 2^20
+
+class Exponential(NamedTuple):
+    """What e**x is made of: e**x = 2**(k / n) * (1 + r + r**2 q(r)) with |r| <= ln(2) / 2n, for n = `table_size`."""
+
+    lowest: float  #: below it e**x counts as 0
+    magic: float  #: 1.5 times the power of two above which there are no fractions: adding it rounds
+    mantissa_bits: int
+    ln2_high: float  #: its last bits are zero: k * ln2_high is exact
+    ln2_low: float
+    polynomial: tuple[float, ...]  #: of q: a Chebyshev fit, off by less than a quarter ulp of e**x
+    table_size: int = 1
+
+
+LOG2_E = 1.44269504088896338700
+_LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
-_LOG2_E = 1.44269504088896338700
+EXP_DOUBLE = Exponential(
+    -708.0,
+    1.5 * 2.0**52,
+    52,
+    _LN2_HIGH,
+    _LN2_LOW,
+    (
+        0.5,
+        0.16666666666666669,
+        0.04166666666662413,
+        0.008333333333330062,
+        0.0013888888917213717,
+        0.00019841269863053618,
+        2.4801521295954376e-05,
+        2.7557268459997064e-06,
+        2.7620088445409746e-07,
+        2.510038549551032e-08,
+    ),
+)
+EXP_DOUBLE_OF_16 = EXP_DOUBLE._replace(
+    polynomial=(0.5, 0.16666666665296223, 0.04166666666495362, 0.008333449934107185, 0.0013889034639665864),
+    table_size=16,
+)
+EXP_SINGLE = Exponential(
+    -87.0,
+    1.5 * 2.0**23,
+    23,
+    0.693359375,
+    -2.12194440054690583e-4,
+    (0.5, 0.16666576989698775, 0.041666554617204574, 0.008363179052722578, 0.0013926183587713494),
+)
 _SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
+_C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9 = EXP_DOUBLE.polynomial
 
 
 @exact_kernel
 def vector_exp(x):
-    """Return e**x for a float64 x <= 709, within 1 ulp; exactly 0 below -708; NaN for NaN.
-
-    Taylor polynomial of degree 13 on |r| <= ln(2)/2 (remainder 4e-18).
-    """
-    y = -709.0 if x < -709.0 else x
-    k = np.floor(y * _LOG2_E + 0.5)
+    """Return e**x for a float64 x <= 709, within 1 ulp; exactly 0 below -708; NaN for NaN."""
+    y = -708.0 if x < -708.0 else x
+    k = np.floor(y * LOG2_E + 0.5)
     r = (y - k * _LN2_HIGH) - k * _LN2_LOW
     # Estrin's scheme: Horner's would be one chain, each step of which waits for the one before.
     s = r * r
-    p0 = 0.5 + r * (1.0 / 6.0)
-    p1 = 1.0 / 24.0 + r * (1.0 / 120.0)
-    p2 = 1.0 / 720.0 + r * (1.0 / 5040.0)
-    p3 = 1.0 / 40320.0 + r * (1.0 / 362880.0)
-    p4 = 1.0 / 3628800.0 + r * (1.0 / 39916800.0)
-    p5 = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0)
     t = s * s
-    p = (p0 + s * p1) + t * ((p2 + s * p3) + t * (p4 + s * p5))
-    p = p * s + r + 1.0
+    low = (_C0 + r * _C1) + s * (_C2 + r * _C3)
+    high = (_C4 + r * _C5) + s * (_C6 + r * _C7)
+    p = ((low + t * high) + t * t * (_C8 + r * _C9)) * s + r + 1.0
     power = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
     return 0.0 if x < -708.0 else p * power
 

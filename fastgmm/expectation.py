@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.families import Family
 from fastgmm.kernels import Density
+from fastgmm.kernels.closed_forms import round_density
 from fastgmm.statistics import Array, SufficientStatistics
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
@@ -38,7 +40,7 @@ class Blocks:
     """How a problem is cut: tiles, blocks of rows, lanes. Depends on its shape alone, never on threads or layout."""
 
     def __init__(
-        self, n_rows: int, n_components: int, n_features: int, lane_floats: int, dtype: type = np.float64
+        self, n_rows: int, n_components: int, n_features: int, lane_floats: int, dtype: Any = np.float64
     ) -> None:
         self.tile = kernels.tile_rows(n_components, n_features, np.dtype(dtype).itemsize)
         self.rows = kernels.block_rows(n_components, n_features, self.tile)
@@ -156,8 +158,8 @@ class Expectation:
     def _in_single(self, density: Density) -> SufficientStatistics | None:
         """Return the statistics by float32 arithmetic; None where that is not good enough."""
         centre = density.mean.mean(axis=0).astype(np.float32)
-        rounded = type(density)(*(np.empty(array.shape, np.float32) for array in density))
-        highest, amplified = kernels.round_density(density, centre, rounded)
+        rounded: Any = type(density)(*(np.empty(array.shape, np.float32) for array in density))  # type: ignore[arg-type]
+        highest, amplified = round_density(density, centre, rounded)
         if not amplified <= _MOST_AMPLIFIED:
             return None
         total = self.total() if self._family.uses_total else None

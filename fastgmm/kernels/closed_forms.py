@@ -32,7 +32,8 @@ _SINGLE_WHITENER = 1e15
 def centre(density, mass, deviation, scatter):
     """Move the moments in `scatter` from their origin to the components' own means, in place (mass 0: left as it is).
 
-    scatter -= outer(deviation, deviation / mass), in the family's projection.
+    scatter -= outer(deviation, deviation / mass), in the family's projection, for `mass` (K,) and `deviation` (K, D).
+    Of `density` only the class and the shape of the mean count.
     """
     for k in range(mass.shape[0]):
         if mass[k] > 0.0:
@@ -41,7 +42,10 @@ def centre(density, mass, deviation, scatter):
 
 @entry
 def divide_by_pool(density, mass, scatter):
-    """Divide each block of `scatter` by the weight behind it, in place; a block without weight becomes 0."""
+    """Divide each block of `scatter` by the weight behind it, in place; a block without weight becomes 0.
+
+    That weight follows from `mass` (K,). Of `density` only the class and the shape of the mean count. Allocates (K,).
+    """
     pool = contract.pool(density, mass)
     flat = scatter.reshape((pool.size, scatter.size // pool.size))
     for block in range(pool.size):
@@ -52,7 +56,10 @@ def divide_by_pool(density, mass, scatter):
 
 @entry
 def set_log_scale(density, weights):
-    """Overwrite ``density.log_scale`` with log(weight) + log|whitener| - D/2 log(2 pi)."""
+    """Overwrite ``density.log_scale`` with log(weight) + log|whitener| - D/2 log(2 pi); -inf for a weight of 0.
+
+    `weights` (K,) float64 of any layout, not negative, need not sum to 1.
+    """
     n_components, n_features = density.mean.shape
     for k in range(n_components):
         log_weight = math.log(weights[k]) if weights[k] > 0.0 else -np.inf
@@ -65,7 +72,8 @@ def set_log_scale(density, weights):
 def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg_covar, final):
     """Overwrite `weights`, `covariance` and `density` with the maximum-likelihood parameters of the statistics.
 
-    A component without mass keeps its origin as its mean, and gets `reg_covar` as its variance. Returns (status,
+    Reads `origin` (K, D), `mass` (K,), `deviation` (K, D) and `scatter`, of a matrix its lower triangle. A component
+    without mass keeps its origin as its mean, and gets `reg_covar` as its variance. Returns (status,
     component): OK; COLLAPSED, with the first component whose covariance is not positive definite (or, with
     `reg_covar` 0, narrower than the resolution of its mean); or, unless `final`, LOST_DIGITS.
     """
@@ -129,7 +137,12 @@ def component_of_lost_digits(density, pool, scatter, centred):
 
 @entry
 def set_density(density, weights, covariance):
-    """Overwrite the whitener and log scale of `density` from `weights` and `covariance`; return (status, component)."""
+    """Overwrite the whitener and log scale of `density` from `weights` and `covariance`; return (status, component).
+
+    (OK, -1), or (COLLAPSED, the first component whose covariance is not positive definite) with a density that is
+    unfinished. `weights` (K,) as in :func:`set_log_scale`; `covariance` in the shape of the whitener, float64 of any
+    layout, of a matrix the lower triangle. Allocates a matrix for families of matrices.
+    """
     component = contract.whiten(density, covariance)
     if component >= 0:
         return COLLAPSED, component
@@ -139,7 +152,11 @@ def set_density(density, weights, covariance):
 
 @entry
 def move_origin(density, origin, target, mass, deviation, scatter):
-    """Re-express the moments about `origin` as moments about `target` (K, D), in place: exact, for every family."""
+    """Re-express the moments about `origin` as moments about `target` (K, D), in place: exact, for every family.
+
+    Overwrites `deviation` (K, D) and `scatter`; `mass` (K,) stays. A matrix `scatter` may be
+    a lower triangle: either triangle is moved by itself. Of `density` only the class counts. Allocates (D,).
+    """
     n_components, n_features = origin.shape
     gap = np.empty(n_features)
     for k in range(n_components):

@@ -70,8 +70,9 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
     """Overwrite `posterior`, `covariance` and `density` with the law given the statistics: the update of every family.
 
     scale = prior scale + centred scatter + outer(gap, gap) with gap_k = sqrt(b n_k / (b + n_k)) (mean_k - prior mean),
-    for b the prior's mean precision; `reg_covar` is added to the variances of the statistics. Returns (status,
-    component) as ``maximise`` does.
+    for b the prior's mean precision; `reg_covar` is added to the variances of the statistics. Reads `origin` (K, D),
+    `mass` (K,), `deviation` (K, D) and `scatter`, of a matrix the lower triangle. Returns (status, component) as
+    ``maximise`` does, LOST_DIGITS unless `final`. Allocates scratch of the size of a component.
     """
     n_components, n_features = density.mean.shape
     copy = covariance.reshape(covariance.size)
@@ -217,7 +218,7 @@ def divergence(density, prior, posterior):
 
 @entry
 def log_determinant_of_blocks(density, block):
-    """Return the sum of log|covariance| over the Wishart blocks that share an entry of the pool."""
+    """Return the sum of log|covariance| over the Wishart blocks that share entry `block` of the pool."""
     dimension, count = contract.wishart(density)
     return -2.0 * dimension * count / density.mean.shape[1] * contract.log_determinant(density, block)
 

@@ -386,9 +386,9 @@ def _whiten(keep):
                     for v in range(_VECTORS):
                         code.store(builder.load(squares[v]), code.at(at_out, v * code.lanes))
 
-            def general(*component):
+            def general(whitener, mean, out):
                 with code.loop(n_chunks) as chunks:
-                    many(*component, builder.mul(chunks.index, _index(_VECTORS * code.lanes)))
+                    many(whitener, mean, out, builder.mul(chunks.index, _index(_VECTORS * code.lanes)))
 
             with code.loop(n_components) as components:
                 k = components.index

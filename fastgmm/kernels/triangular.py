@@ -14,10 +14,10 @@ _PIVOT = 32.0 * 2.220446049250313e-16
 
 @kernel
 def cholesky(matrix, factor):
-    """Write the lower Cholesky factor of the symmetric (D, D) `matrix` over the lower triangle of `factor`.
+    """Write the lower Cholesky factor of the symmetric (D, D) `matrix` over the lower triangle of `factor` (D, D).
 
-    Reads the lower triangle only. Returns False, with `factor` unfinished, where a pivot is not above rounding error
-    relative to its own diagonal entry (or is NaN). D**3/3 flops; thread-safe.
+    Reads the lower triangle only. Returns True, or False, with `factor` unfinished, where a pivot is not above rounding
+    error relative to its own diagonal entry (or is NaN). D**3/3 flops; allocates nothing; thread-safe.
     """
     n = matrix.shape[0]
     for i in range(n):
@@ -37,7 +37,11 @@ def cholesky(matrix, factor):
 
 @kernel
 def invert_lower(factor, inverse):
-    """Overwrite the (D, D) `inverse` with the inverse of the lower triangular `factor`; zeros above. Thread-safe."""
+    """Overwrite the (D, D) `inverse` with the inverse of the lower triangular (D, D) `factor`; zeros above.
+
+    Another array than `factor`, of which the upper triangle is not read. A zero on its diagonal gives infinities or
+    NaN. D**3/3 flops; allocates nothing; thread-safe.
+    """
     n = factor.shape[0]
     for i in range(n):
         for j in range(n):
@@ -54,7 +58,11 @@ def invert_lower(factor, inverse):
 
 @kernel
 def whiten_matrix(covariance, whitener):
-    """Overwrite `whitener` with the inverse Cholesky factor of (D, D) `covariance`; False if not positive definite."""
+    """Overwrite `whitener` (D, D) with the inverse Cholesky factor of `covariance` (D, D), and return True.
+
+    Reads the lower triangle of `covariance` only. Returns False, with `whitener` as it was, where :func:`cholesky`
+    does. Allocates a matrix; thread-safe.
+    """
     factor = np.empty(covariance.shape)
     if not cholesky(covariance, factor):
         return False
@@ -64,7 +72,10 @@ def whiten_matrix(covariance, whitener):
 
 @kernel
 def whitened_trace(whitener, scatter):
-    """Return the trace of A S A^T, the inner product of A^T A with S, for lower triangular A. Thread-safe."""
+    """Return the trace of A S A^T, the inner product of A^T A with S, for A the `whitener` and S the `scatter`.
+
+    Both (D, D), the whitener lower triangular, the scatter symmetric. Allocates nothing; thread-safe.
+    """
     n = scatter.shape[0]
     total = 0.0
     for i in range(n):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
-from fastgmm.kernels import Density, Posterior, Prior, Student
+from fastgmm.kernels import Density, Posterior, Prior, Student, contract
 from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -121,7 +121,7 @@ class VariationalBayes:
     def blank(self, n_components: int, n_features: int) -> tuple[Posterior, Density]:
         """Return a posterior and a density filled with zeros, to be written by kernels."""
         density = self.family.blank(n_components, n_features)
-        n_blocks = len(kernels.pool(density, np.zeros(n_components)))
+        n_blocks = len(contract.pool(density, np.zeros(n_components)))
         return Posterior(
             np.zeros((2 if self.sticks else 1, n_components)), np.zeros(n_components), np.zeros(n_blocks)
         ), density

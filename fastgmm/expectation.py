@@ -5,8 +5,9 @@ The accumulators of the lanes live as long as the object, so that the passes of 
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,10 @@ class Blocks:
             yield slice(start, min(start + self.rows, self.n_rows))
 
 
+# Only numbers come in, and what comes out never changes: the last ones are kept.
+_cut = functools.lru_cache(maxsize=64)(Blocks)
+
+
 class _Unlocked:
     """A read-only array that says it may be written: Numba compiles every kernel again for read-only arrays."""
 
@@ -50,6 +55,8 @@ class _Unlocked:
 
 def _kernel_array(array: NDArray, dtype: type) -> NDArray:
     """Return the array as kernels take it, C-contiguous and aligned: itself where it is, else a copy."""
+    if array.flags.carray and array.dtype == dtype:
+        return array
     array = np.require(array, dtype, ["C", "A"])
     return array if array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
 
@@ -86,7 +93,7 @@ class Expectation:
         self._sample_weight = sample_weight
         self._n_threads = n_threads
         self._total: SufficientStatistics | None = None
-        self._lanes: dict[tuple[int, ...], tuple[NDArray, ...]] = {}
+        self._lanes: dict[tuple[int, ...], tuple[Blocks, list[NDArray], Array]] = {}
 
     def __call__(
         self,
@@ -126,8 +133,7 @@ class Expectation:
     ) -> SufficientStatistics:
         n_components, n_features = density.mean.shape
         shape = self._family.shape(n_components, n_features) if with_scatter else (0, 0)
-        blocks = Blocks(len(self._X), n_components, n_features, n_components * (n_features + 1) + int(np.prod(shape)))
-        mass, deviation, scatter, log_evidence, ones = self._accumulators(blocks, n_components, n_features, shape)
+        blocks, (mass, deviation, scatter, log_evidence), ones = self._cleared(n_components, n_features, shape)
         weight = 0.0
         for rows in blocks:
             block = contiguous(self._X, rows)
@@ -155,37 +161,35 @@ class Expectation:
             )
         return SufficientStatistics(
             origin,
-            mass.sum(axis=0),
-            deviation.sum(axis=0),
-            self._family.mirror(scatter.sum(axis=0)),
-            float(log_evidence.sum()),
+            _folded(mass),
+            _folded(deviation),
+            self._family.mirror(_folded(scatter)),
+            float(_folded(log_evidence)),
             weight,
         )
 
-    def _accumulators(
-        self, blocks: Blocks, n_components: int, n_features: int, shape: tuple[int, ...]
-    ) -> tuple[NDArray, ...]:
-        key = (blocks.n_lanes, n_components, *shape)
+    def _cleared(
+        self, n_components: int, n_features: int, shape: tuple[int, ...]
+    ) -> tuple[Blocks, list[NDArray], Array]:
+        """Return how the rows are cut, the accumulators of the lanes filled with zeros, and weights of 1."""
+        key = (n_components, *shape)
         if key not in self._lanes:
+            lane_floats = n_components * (n_features + 1) + math.prod(shape)
+            blocks = _cut(len(self._X), n_components, n_features, lane_floats)
             n_ones = min(blocks.n_rows, blocks.rows) if self._sample_weight is None else 0
-            self._lanes[key] = (
-                np.empty((blocks.n_lanes, n_components)),
-                np.empty((blocks.n_lanes, n_components, n_features)),
-                np.empty((blocks.n_lanes, *shape)),
-                np.empty(blocks.n_lanes),
-                np.ones(n_ones),
-            )
-        *accumulators, ones = self._lanes[key]
+            shapes = (n_components,), (n_components, n_features), shape, ()
+            self._lanes[key] = blocks, [np.empty((blocks.n_lanes, *each)) for each in shapes], np.ones(n_ones)
+        blocks, accumulators, ones = self._lanes[key]
         for array in accumulators:
-            array[...] = 0.0
-        return *accumulators, ones
+            array.fill(0.0)
+        return blocks, accumulators, ones
 
     def total(self) -> SufficientStatistics:
         """Return the statistics of all rows as one component of the family, about their mean; computed once."""
         total = self._total
         if total is None:
             start = 0 if self._sample_weight is None else int(np.argmax(self._sample_weight > 0))
-            origin = np.asarray(self._X[start : start + 1], np.float64)
+            origin = np.array(self._X[start : start + 1], np.float64, order="C")
             for _ in range(2):
                 density = self._family.isotropic(origin, 0.0)
                 zeros = np.broadcast_to(np.int64(0), len(self._X))
@@ -196,15 +200,20 @@ class Expectation:
         return total  # type: ignore[return-value]
 
     def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
-        if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
+        if not (math.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
             refuse_far_rows(density, self._X, self._n_threads, self._sample_weight)
             raise ValueError(OVERFLOW)
+
+
+def _folded(lanes: NDArray) -> NDArray:
+    """Return the sum over lanes, of which there often is one."""
+    return lanes[0].copy() if len(lanes) == 1 else lanes.sum(axis=0)
 
 
 def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None, sample_weight: Array | None = None) -> None:
     """Raise ValueError naming the first row of weight whose squared distances from all components overflow, if any."""
     n_components, n_features = density.mean.shape
-    for rows in Blocks(len(X), n_components, n_features, 1):
+    for rows in _cut(len(X), n_components, n_features, 1):
         far = ~np.isfinite(Scores(density, contiguous(X, rows), n_threads, evidence=True).evidence)
         if sample_weight is not None:
             far &= sample_weight[rows] > 0
@@ -224,17 +233,25 @@ def _complete(
     sum_k sum_n w r (x - o_k)(x - o_k)^T = T - sum_k (d_k a_k^T + a_k d_k^T) - sum_k n_k a_k a_k^T with a_k = o_k - c,
     for T the total scatter about c, and mass n_k and deviation d_k about the origin o_k.
     """
-    shifted = replace(statistics, mass=-statistics.mass, deviation=-statistics.deviation, scatter=total.scatter)
-    scatter = family.recentre(shifted, np.broadcast_to(total.mean, statistics.origin.shape)).scatter
+    shifted = SufficientStatistics(
+        statistics.origin, -statistics.mass, -statistics.deviation, total.scatter, statistics.log_evidence, total.weight
+    )
+    scatter = family.recentre(shifted, np.repeat(total.mean, len(statistics.mass), axis=0)).scatter
     # In the metric of the result, so that no direction hides: how many times larger is what was subtracted from?
     try:
-        factor = np.linalg.cholesky(scatter)
+        inverse = np.linalg.inv(np.linalg.cholesky(scatter))
     except np.linalg.LinAlgError:
         return None
-    ratio = np.linalg.solve(factor, np.linalg.solve(factor, total.scatter).T)
-    if not np.diag(ratio).max() < _MOST_CANCELLED:
+    if not ((inverse @ total.scatter) * inverse).sum(axis=1).max() < _MOST_CANCELLED:
         return None
-    return replace(statistics, scatter=scatter)
+    return SufficientStatistics(
+        statistics.origin,
+        statistics.mass,
+        statistics.deviation,
+        scatter,
+        statistics.log_evidence,
+        statistics.weight,
+    )
 
 
 class Scores:
@@ -267,7 +284,7 @@ class Scores:
         n_rows = len(X)
         n_components, n_features = density.mean.shape
         dtype = row_type(X)
-        blocks = Blocks(n_rows, n_components, n_features, 2)
+        blocks = _cut(n_rows, n_components, n_features, 2)
         self.labels = np.empty(n_rows if labels else 0, np.int64)
         self.evidence = np.empty(n_rows if evidence else 0, dtype)
         self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), dtype)
@@ -292,7 +309,7 @@ class Scores:
                 self.responsibilities[rows],
                 lanes,
             )
-        self.sum_evidence, self.sum_peak, overflown = (float(total) for total in lanes.sum(axis=0))
+        self.sum_evidence, self.sum_peak, overflown = _folded(lanes).tolist()
         if overflown and (labels or responsibilities):
             refuse_far_rows(density, X, n_threads)
 

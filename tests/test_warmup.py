@@ -10,6 +10,7 @@ import pytest
 
 import fastgmm
 from fastgmm.families import FAMILIES
+from fastgmm.kernels import _compile
 
 # As `fastgmm warmup` is called in an image, for the selection that compiles fastest.
 COMMAND = ["warmup", "--covariance", "spherical", "--dtype", "float64", "--method", "em"]
@@ -175,4 +176,10 @@ def test_unknown_names(arguments, message):
 def test_compilation_switched_off(monkeypatch):
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     with pytest.raises(ValueError, match="NUMBA_DISABLE_JIT is set"):
+        fastgmm.warmup()
+
+
+def test_numba_told_to_keep_nothing(monkeypatch):
+    monkeypatch.setattr(_compile._Implementation, "_locator_classes", ())
+    with pytest.raises(OSError, match="no locator available"):
         fastgmm.warmup()

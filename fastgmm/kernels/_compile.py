@@ -243,9 +243,15 @@ def is_switched_off() -> bool:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder that machine code is written to, or None where none is writable."""
+    """Return the folder that machine code is written to, or None where none is writable.
+
+    OSError where Numba's settings leave it no place to look for.
+    """
     # The functions all stand in one folder of sources, so their machine code does in one folder, too.
-    return _Cache(_source_hash, "serial").folder
+    try:
+        return _Cache(_source_hash, "serial").folder
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def kernel(function: Callable[..., Any]) -> Any:

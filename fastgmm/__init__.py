@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastgmm._version import __version__
 
 if TYPE_CHECKING:
+    from fastgmm._warmup import warmup
     from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from fastgmm.statistics import SufficientStatistics
 
@@ -18,9 +19,10 @@ _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators",
     "GaussianMixture": "fastgmm.estimators",
     "SufficientStatistics": "fastgmm.statistics",
+    "warmup": "fastgmm._warmup",
 }
 
-__all__ = ["BayesianGaussianMixture", "GaussianMixture", "SufficientStatistics", "__version__"]
+__all__ = ["BayesianGaussianMixture", "GaussianMixture", "SufficientStatistics", "__version__", "warmup"]
 
 
 def __getattr__(name: str) -> Any:

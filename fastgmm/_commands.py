@@ -24,7 +24,7 @@ from fastgmm._tables import Table
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.io import read_table
 
-__all__ = ["fit", "info", "predict", "sample", "score"]
+__all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
 SHIPPED = {"faithful": datasets.load_faithful, "iris": datasets.load_iris}
 PREDICT_BLOCK_ROWS = 1 << 18
@@ -152,6 +152,21 @@ def info(arguments: argparse.Namespace) -> None:
     )
     print()
     _report.print_parameters(model, names)
+
+
+def warmup(arguments: argparse.Namespace) -> None:
+    """Compile ahead, and print a table of what was compiled and what was there."""
+    from fastgmm import _warmup
+
+    print(_warmup.HEADER, flush=True)
+    done = _warmup.warmup(
+        arguments.covariance,
+        arguments.dtype,
+        arguments.method,
+        callback=lambda step: print(*step.lines(), sep="\n", flush=True),
+    )
+    print()
+    _report.print_pairs(done.totals())
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

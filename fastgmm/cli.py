@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_sample(commands)
     _add_info(commands)
+    _add_warmup(commands)
     return parser
 
 
@@ -248,6 +249,30 @@ def _add_sample(commands: Any) -> None:
 def _add_info(commands: Any) -> None:
     command = _add_command(commands, "info", "MODEL", "describe a model file")
     command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
+
+
+def _add_warmup(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "warmup",
+        "[options]",
+        "compile ahead what fits and predictions need",
+        "Later processes on machines with such a processor load it.  It is kept in NUMBA_CACHE_DIR where that is set, "
+        "else with the\npackage, else in the user's cache folder.",
+    )
+    for option, choices in (
+        ("--covariance", ("full", "tied", "diag", "spherical")),
+        ("--dtype", ("float64", "float32")),
+        ("--method", ("em", "vb")),
+    ):
+        names = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        command.add_argument(
+            option,
+            nargs="+",
+            choices=choices,
+            metavar=("NAME", "NAME"),
+            help=f"one or several of {names} (default: all)",
+        )
 
 
 def _add_data(command: argparse.ArgumentParser) -> Any:

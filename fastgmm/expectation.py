@@ -5,8 +5,9 @@ The accumulators of the lanes live as long as the object, so that the passes of 
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,8 @@ _NO_TABLE = np.empty((0, 0))
 class Blocks:
     """How a problem is cut: tiles, blocks of rows, lanes. Depends on its shape alone, never on threads or layout."""
 
-    def __init__(
-        self, n_rows: int, n_components: int, n_features: int, lane_floats: int, dtype: Any = np.float64
-    ) -> None:
-        self.tile = kernels.tile_rows(n_components, n_features, np.dtype(dtype).itemsize)
+    def __init__(self, n_rows: int, n_components: int, n_features: int, lane_floats: int, n_bytes: int = 8) -> None:
+        self.tile = kernels.tile_rows(n_components, n_features, n_bytes)
         self.rows = kernels.block_rows(n_components, n_features, self.tile)
         self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
         self.n_rows = n_rows
@@ -51,6 +50,10 @@ class Blocks:
         """Yield the slices of rows, in order."""
         for start in range(0, self.n_rows, self.rows):
             yield slice(start, min(start + self.rows, self.n_rows))
+
+
+# Only numbers come in, and what comes out never changes: the last ones are kept.
+_cut = functools.lru_cache(maxsize=64)(Blocks)
 
 
 class _Unlocked:
@@ -63,6 +66,8 @@ class _Unlocked:
 
 def _kernel_array(array: NDArray, dtype: type) -> NDArray:
     """Return the array as kernels take it, C-contiguous and aligned: itself where it is, else a copy."""
+    if array.flags.carray and array.dtype == dtype:
+        return array
     array = np.require(array, dtype, ["C", "A"])
     return array if array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
 
@@ -109,7 +114,7 @@ class Expectation:
         self._sample_weight = sample_weight
         self._n_threads = n_threads
         self._total: SufficientStatistics | None = None
-        self._lanes: dict[tuple[int, ...], tuple[NDArray, ...]] = {}
+        self._lanes: dict[tuple[Any, ...], tuple[Blocks, list[NDArray]]] = {}
         self._may_be_single = X.dtype == np.float32 and _moderate(sample_weight)
 
     def __call__(
@@ -166,13 +171,16 @@ class Expectation:
         statistics = self._sweep(rounded, rounded.mean, kernels.SOFT, None, None, total is None, centre)
         if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
             return None
-        origin = np.add(centre, rounded.mean, dtype=np.float64)
-        statistics = replace(
-            statistics, origin=origin, log_evidence=statistics.log_evidence + highest * statistics.weight
+        statistics = SufficientStatistics(
+            np.add(centre, rounded.mean, dtype=np.float64),
+            statistics.mass,
+            statistics.deviation,
+            statistics.scatter,
+            statistics.log_evidence + highest * statistics.weight,
+            statistics.weight,
         )
-        if total is not None:
-            return _complete(self._family, statistics, total)
-        return self._family.recentre(statistics, density.mean)
+        completed = statistics if total is None else _complete(self._family, statistics, total)
+        return None if completed is None else self._family.recentre(completed, density.mean)
 
     def _sweep(
         self,
@@ -186,9 +194,7 @@ class Expectation:
     ) -> SufficientStatistics:
         n_components, n_features = density.mean.shape
         shape = self._family.shape(n_components, n_features) if with_scatter else (0, 0)
-        lane_floats = n_components * (n_features + 1) + int(np.prod(shape))
-        blocks = Blocks(len(self._X), n_components, n_features, lane_floats, density.mean.dtype)
-        mass, deviation, scatter, log_evidence = self._accumulators(blocks, n_components, n_features, shape)
+        blocks, (mass, deviation, scatter, log_evidence) = self._cleared(density, shape)
         weight = 0.0
         for rows in blocks:
             block = contiguous(self._X, rows)
@@ -217,34 +223,33 @@ class Expectation:
             )
         return SufficientStatistics(
             origin,
-            mass.sum(axis=0),
-            deviation.sum(axis=0),
-            self._family.mirror(scatter.sum(axis=0)),
-            float(log_evidence.sum()),
+            _folded(mass),
+            _folded(deviation),
+            self._family.mirror(_folded(scatter)),
+            float(_folded(log_evidence)),
             weight,
         )
 
-    def _accumulators(
-        self, blocks: Blocks, n_components: int, n_features: int, shape: tuple[int, ...]
-    ) -> tuple[NDArray, ...]:
-        key = (blocks.n_lanes, n_components, *shape)
+    def _cleared(self, density: Density, shape: tuple[int, ...]) -> tuple[Blocks, list[NDArray]]:
+        """Return how the rows are cut, and the accumulators of the lanes filled with zeros."""
+        (n_components, n_features), dtype = density.mean.shape, density.mean.dtype
+        key = (n_components, *shape, dtype)
         if key not in self._lanes:
-            self._lanes[key] = (
-                np.empty((blocks.n_lanes, n_components)),
-                np.empty((blocks.n_lanes, n_components, n_features)),
-                np.empty((blocks.n_lanes, *shape)),
-                np.empty(blocks.n_lanes),
-            )
-        for array in self._lanes[key]:
-            array[...] = 0.0
-        return self._lanes[key]
+            lane_floats = n_components * (n_features + 1) + math.prod(shape)
+            blocks = _cut(len(self._X), n_components, n_features, lane_floats, dtype.itemsize)
+            shapes = (n_components,), (n_components, n_features), shape, ()
+            self._lanes[key] = blocks, [np.empty((blocks.n_lanes, *each)) for each in shapes]
+        blocks, accumulators = self._lanes[key]
+        for array in accumulators:
+            array.fill(0.0)
+        return blocks, accumulators
 
     def total(self) -> SufficientStatistics:
         """Return the statistics of all rows as one component of the family, about their mean; computed once."""
         total = self._total
         if total is None:
             start = 0 if self._sample_weight is None else int(np.argmax(self._sample_weight > 0))
-            origin = np.asarray(self._X[start : start + 1], np.float64)
+            origin = np.array(self._X[start : start + 1], np.float64, order="C")
             for _ in range(2):
                 density = self._family.isotropic(origin, 0.0)
                 zeros = np.broadcast_to(np.int64(0), len(self._X))
@@ -255,15 +260,20 @@ class Expectation:
         return total  # type: ignore[return-value]
 
     def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
-        if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
+        if not (math.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
             refuse_far_rows(density, self._X, self._n_threads, self._sample_weight)
             raise ValueError(OVERFLOW)
+
+
+def _folded(lanes: NDArray) -> NDArray:
+    """Return the sum over lanes, of which there often is one."""
+    return lanes[0].copy() if len(lanes) == 1 else lanes.sum(axis=0)
 
 
 def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None, sample_weight: Array | None = None) -> None:
     """Raise ValueError naming the first row of weight whose squared distances from all components overflow, if any."""
     n_components, n_features = density.mean.shape
-    for rows in Blocks(len(X), n_components, n_features, 1):
+    for rows in _cut(len(X), n_components, n_features, 1):
         far = ~np.isfinite(Scores(density, contiguous(X, rows), n_threads, evidence=True).evidence)
         if sample_weight is not None:
             far &= sample_weight[rows] > 0
@@ -283,17 +293,25 @@ def _complete(
     sum_k sum_n w r (x - o_k)(x - o_k)^T = T - sum_k (d_k a_k^T + a_k d_k^T) - sum_k n_k a_k a_k^T with a_k = o_k - c,
     for T the total scatter about c, and mass n_k and deviation d_k about the origin o_k.
     """
-    shifted = replace(statistics, mass=-statistics.mass, deviation=-statistics.deviation, scatter=total.scatter)
-    scatter = family.recentre(shifted, np.broadcast_to(total.mean, statistics.origin.shape)).scatter
+    shifted = SufficientStatistics(
+        statistics.origin, -statistics.mass, -statistics.deviation, total.scatter, statistics.log_evidence, total.weight
+    )
+    scatter = family.recentre(shifted, np.repeat(total.mean, len(statistics.mass), axis=0)).scatter
     # In the metric of the result, so that no direction hides: how many times larger is what was subtracted from?
     try:
-        factor = np.linalg.cholesky(scatter)
+        inverse = np.linalg.inv(np.linalg.cholesky(scatter))
     except np.linalg.LinAlgError:
         return None
-    ratio = np.linalg.solve(factor, np.linalg.solve(factor, total.scatter).T)
-    if not np.diag(ratio).max() < _MOST_CANCELLED:
+    if not ((inverse @ total.scatter) * inverse).sum(axis=1).max() < _MOST_CANCELLED:
         return None
-    return replace(statistics, scatter=scatter)
+    return SufficientStatistics(
+        statistics.origin,
+        statistics.mass,
+        statistics.deviation,
+        scatter,
+        statistics.log_evidence,
+        statistics.weight,
+    )
 
 
 class Scores:
@@ -326,7 +344,7 @@ class Scores:
         n_rows = len(X)
         n_components, n_features = density.mean.shape
         dtype = row_type(X)
-        blocks = Blocks(n_rows, n_components, n_features, 2)
+        blocks = _cut(n_rows, n_components, n_features, 2)
         self.labels = np.empty(n_rows if labels else 0, np.int64)
         self.evidence = np.empty(n_rows if evidence else 0, dtype)
         self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), dtype)
@@ -351,7 +369,7 @@ class Scores:
                 self.responsibilities[rows],
                 lanes,
             )
-        self.sum_evidence, self.sum_peak, overflown = (float(total) for total in lanes.sum(axis=0))
+        self.sum_evidence, self.sum_peak, overflown = _folded(lanes).tolist()
         if overflown and (labels or responsibilities):
             refuse_far_rows(density, X, n_threads)
 

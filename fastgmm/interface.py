@@ -7,6 +7,7 @@ of its classes imports it when scikit-learn asks.
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from typing import Any
 
@@ -18,6 +19,13 @@ class _Requests(dict[str, dict[str, Any]]):
         return copy.deepcopy(self)
 
 
+@functools.cache
+def _parameters(constructor: Any) -> dict[str, Any]:
+    """Return the defaults of a constructor's parameters, by name."""
+    signature = inspect.signature(constructor)
+    return {name: value.default for name, value in signature.parameters.items() if name != "self"}
+
+
 class Interface:
     """Parameters by introspection of ``__init__``, and scikit-learn's protocols."""
 
@@ -25,8 +33,7 @@ class Interface:
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
-        signature = inspect.signature(cls.__init__)
-        return {name: value.default for name, value in signature.parameters.items() if name != "self"}
+        return _parameters(cls.__init__)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor parameters by name; `deep` is part of scikit-learn's protocol and changes nothing."""

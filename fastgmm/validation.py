@@ -18,7 +18,8 @@ from fastgmm import exceptions
 from fastgmm.families import FAMILIES, Family
 from fastgmm.statistics import Array
 
-_FINITE_BLOCK = 2**20
+# Checked at a time: what is fine and what is not fits in cache.
+_FINITE_BLOCK = 2**18
 _LEAST_POSITIVE = 1e-300
 # Squares of sums over rows must stay in the range of float64.
 _MOST_ROWS = 1e100
@@ -31,7 +32,9 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
             f"Sparse data was passed for {name}, but dense data is required. Use '.toarray()' to convert to a dense "
             "numpy array."
         )
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+    # In this order, because the first mention of np.ma imports it.
+    subclass = isinstance(value, np.ndarray) and type(value) is not np.ndarray
+    if subclass and isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} is a masked array with masked values: fill or drop them first")
     array = np.asarray(value)
     if array.dtype.kind == "c":
@@ -61,9 +64,7 @@ def require_finite(array: NDArray, name: str) -> None:
     step = max(1, _FINITE_BLOCK // max(1, array[0].size)) if array.ndim > 1 else _FINITE_BLOCK
     for start in range(0, len(array), step):
         block = array[start : start + step]
-        with np.errstate(over="ignore", invalid="ignore"):
-            fine = math.isfinite(block.sum(dtype=np.float64))
-        if not fine and not np.isfinite(block).all():
+        if not np.isfinite(block).all():
             place = np.argwhere(~np.isfinite(block))[0]
             where = f"row {start + place[0]}" + (f", column {place[1]}" if array.ndim == 2 else "")
             kind = "NaN" if np.isnan(block[tuple(place)]) else "infinity"
@@ -183,16 +184,20 @@ def check_n_features(X: NDArray, expected: int, estimator: str) -> None:
 
 def check_random_state(random_state: Any) -> Any:
     """Return a NumPy random number generator from None, an integer, a RandomState or a Generator."""
+    _require_random_state(random_state)
     if random_state is None or random_state is np.random:
         return np.random.mtrand._rand  # the generator behind np.random.seed, as in scikit-learn
-    if isinstance(random_state, numbers.Integral) and 0 <= int(random_state) < 2**32:
-        return np.random.RandomState(int(random_state))
-    if isinstance(random_state, np.random.RandomState | np.random.Generator):
-        return random_state
-    raise ValueError(
-        "random_state must be None, an integer in [0, 2**32), a numpy.random.RandomState or a Generator, got "
-        f"{random_state!r}."
-    )
+    return np.random.RandomState(int(random_state)) if isinstance(random_state, numbers.Integral) else random_state
+
+
+def _require_random_state(random_state: Any) -> None:
+    seed = isinstance(random_state, numbers.Integral) and 0 <= int(random_state) < 2**32
+    generator = isinstance(random_state, np.random.RandomState | np.random.Generator)
+    if not (seed or generator or random_state is None or random_state is np.random):
+        raise ValueError(
+            "random_state must be None, an integer in [0, 2**32), a numpy.random.RandomState or a Generator, got "
+            f"{random_state!r}."
+        )
 
 
 def _is_real(value: Any) -> bool:
@@ -229,7 +234,7 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
             f"init_params must be one of {', '.join(map(repr, methods))}, an array of labels (n_samples,) or "
             f"responsibilities (n_samples, n_components), or a callable; got {init!r}."
         )
-    check_random_state(params["random_state"])
+    _require_random_state(params["random_state"])
     check_family(params["covariance_type"])
 
 

@@ -32,7 +32,7 @@ class Estimator:
 
 
 class SmallFit:
-    """(200, D=2, K=3), 20 iterations: what a fit costs beside its arithmetic."""
+    """(200, D=2, K=3), 20 iterations, and prediction of one row: what calls cost beside their arithmetic."""
 
     params = tuple(FAMILIES)
     param_names = ("family",)
@@ -40,7 +40,12 @@ class SmallFit:
 
     def setup(self, family):
         self.problem = Workload(family, 200, 2, 3).build()
-        fit("fastgmm", self.problem, 20)
+        self.model, _ = fit("fastgmm", self.problem, 20)
+        self.row = self.problem.X[:1]
+        self.model.predict(self.row)
 
     def time_fit(self, family):
         fit("fastgmm", self.problem, 20)
+
+    def time_predict_one_row(self, family):
+        self.model.predict(self.row)

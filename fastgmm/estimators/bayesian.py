@@ -246,7 +246,7 @@ class BayesianGaussianMixture(Mixture):
             ordered = not isinstance(self.init_params, str) or self.means_init is not None
             sort = self.__dict__.get("_sorted_sticks", False) if self._goes_on() else not ordered
         prior = self._prior(source.family, source.n_features, source)
-        return VariationalBayes(source.family, prior, self._sticks(), bool(sort), self.reg_covar)
+        return VariationalBayes(source.family, prior, self._sticks(), bool(sort), float(self.reg_covar))
 
     def _prior(self, family: Family, n_features: int, source: MemorySource | None) -> Prior:
         """Return the prior; what is not given comes from the rows of the source."""
@@ -507,7 +507,7 @@ class BayesianGaussianMixture(Mixture):
         rule = self._fitted_rule()
         family = rule.family
         concentration, mean_precision, degrees_of_freedom = self._posterior()
-        concentration = concentration[:, kept]
+        concentration = np.ascontiguousarray(concentration[:, kept])
         if rule.sticks:
             later = np.append(np.cumsum(mass[kept][:0:-1])[::-1], 0.0)
             concentration[1] = self.weight_concentration_prior_ + later

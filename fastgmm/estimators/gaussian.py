@@ -134,7 +134,7 @@ class GaussianMixture(Mixture):
         return validation.scaled_weight(weight)[0]
 
     def _rule(self, source: MemorySource) -> MaximumLikelihood:
-        return MaximumLikelihood(source.family, self.reg_covar)
+        return MaximumLikelihood(source.family, float(self.reg_covar))
 
     def _starter(
         self, rule: MaximumLikelihood, source: MemorySource, rows: NDArray, random_state: Any

@@ -6,8 +6,8 @@ adds its name, its shape, its parameter count, and how its whitener is shown to 
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -115,12 +115,13 @@ class Family(ABC):
 
     def reordered(self, statistics: SufficientStatistics, components: NDArray[np.int64]) -> SufficientStatistics:
         """Return the statistics with the components in the given order."""
-        return replace(
-            statistics,
-            origin=statistics.origin[components],
-            mass=statistics.mass[components],
-            deviation=statistics.deviation[components],
-            scatter=self.select(statistics.scatter, components),
+        return SufficientStatistics(
+            statistics.origin[components],
+            statistics.mass[components],
+            statistics.deviation[components],
+            self.select(statistics.scatter, components),
+            statistics.log_evidence,
+            statistics.weight,
         )
 
     def definiteness(self, covariances: Array) -> float:
@@ -180,7 +181,9 @@ class Family(ABC):
         closed_forms.move_origin(
             self.blank(*origin.shape), statistics.origin, origin, statistics.mass, deviation, scatter
         )
-        return replace(statistics, origin=origin, deviation=deviation, scatter=scatter)
+        return SufficientStatistics(
+            origin, statistics.mass, deviation, scatter, statistics.log_evidence, statistics.weight
+        )
 
     def centred(self, statistics: SufficientStatistics) -> Array:
         """Return the scatter about the components' own means."""
@@ -212,6 +215,12 @@ class Family(ABC):
             final,
         )
         return Maximum(status, component, weights, covariances, density)
+
+
+@functools.lru_cache(maxsize=8)
+def _lower_triangles(n_features: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the masks of a lower triangle with and without its diagonal."""
+    return np.tri(n_features, dtype=bool), np.tri(n_features, k=-1, dtype=bool)
 
 
 class MatrixFamily(Family):
@@ -261,8 +270,8 @@ class MatrixFamily(Family):
 
     def mirror(self, scatter: Array) -> Array:
         """Return the scatter with its upper triangle filled from the lower."""
-        lower = np.tril(scatter)
-        return lower + np.swapaxes(np.tril(lower, -1), -1, -2)
+        below, strictly_below = _lower_triangles(scatter.shape[-1])
+        return np.where(below, scatter, 0.0) + np.swapaxes(np.where(strictly_below, scatter, 0.0), -1, -2)
 
 
 class VarianceFamily(Family):

@@ -4,7 +4,8 @@ Four things here are not Numba's defaults, each for a measured reason.
 
 * **Cache.** Numba stamps a cached function with the source file of that function alone, so an edit in a callee
   elsewhere runs old machine code; and two processes that fill one index can swap entries. Here every cached file's
-  name holds a hash of *all* kernel sources and of the signature, and there is no index to race for.
+  name holds a hash of *all* kernel sources and of the signature, and there is no index to race for. Before it loads
+  machine code, Numba also gets ready to compile, which takes longer than a small fit; here it does so when it compiles.
 * **One machine code.** The same source, compiled into a serial and into a parallel caller, or in one process and from
   another's cache, is optimised differently and rounds differently. So all kernels are inlined into the function that
   Python calls (no second copy of a symbol exists that could be linked instead), and the parallel form of a
@@ -23,15 +24,17 @@ import hashlib
 import os
 import pickle
 import threading
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding
 import numba
 import numpy as np
 from numba.core import caching, cgutils, types
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic, overload
 from numba.np.ufunc import parallel as _pool
 
@@ -55,27 +58,36 @@ SOURCE_HASH = _source_hash()
 
 
 class _EntryFiles:
-    """One file an overload, named by what it holds, so that processes cannot mix entries up."""
+    """One file an overload, named by what it holds, so that processes cannot mix entries up.
 
-    def __init__(self, folder: str, stem: str) -> None:
-        self._folder = Path(folder)
+    Files are written to the first folder and looked for in all.
+    """
+
+    def __init__(self, folders: list[Path], stem: str) -> None:
+        self._folders = folders
         self._module, self._name = stem.split(".", 1)
 
-    def _path(self, key: Any) -> Path:
+    def _file_name(self, key: Any) -> str:
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
-        return self._folder / f"{self._module}.{SOURCE_HASH}.{self._name}.{digest}.nbc"
+        return f"{self._module}.{SOURCE_HASH}.{self._name}.{digest}.nbc"
+
+    def find(self, key: Any) -> Path | None:
+        """Return the file of an overload, None where there is none."""
+        paths = (folder / self._file_name(key) for folder in self._folders)
+        return next((path for path in paths if path.is_file()), None)
 
     def load(self, key: Any) -> Any:
-        try:
-            content = self._path(key).read_bytes()
-        except OSError:
-            return None
-        # Damaged machine code would be run.
-        digest, data = content[:32], content[32:]
-        return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
+        for folder in self._folders:
+            with contextlib.suppress(OSError):
+                content = (folder / self._file_name(key)).read_bytes()
+                # Damaged machine code would be run.
+                digest, data = content[:32], content[32:]
+                if hashlib.sha256(data).digest() == digest:
+                    return pickle.loads(data)
+        return None
 
     def save(self, key: Any, data: Any) -> None:
-        path = self._path(key)
+        path = self._folders[0] / self._file_name(key)
         scratch = path.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
         # A cache that cannot be written (full disk, read-only folder) costs time, never a result.
         with contextlib.suppress(OSError):
@@ -85,19 +97,162 @@ class _EntryFiles:
                 os.replace(scratch, path)
             finally:
                 scratch.unlink(missing_ok=True)
-            for old in self._folder.glob(f"{self._module}.*.nbc"):
+            for old in path.parent.glob(f"{self._module}.*.nbc"):
                 if not old.name.startswith(f"{self._module}.{SOURCE_HASH}."):
                     old.unlink(missing_ok=True)
 
     def flush(self) -> None:
-        for path in self._folder.glob(f"{self._module}.{SOURCE_HASH}.{self._name}.*.nbc"):
+        for path in self._folders[0].glob(f"{self._module}.{SOURCE_HASH}.{self._name}.*.nbc"):
             path.unlink(missing_ok=True)
 
 
+class _NoFolder:
+    """One of Numba's locators of caches, for where the others find no folder to write to: there, one can still read."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._line = function.__code__.co_firstlineno
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], path: str) -> _NoFolder:
+        return cls(function)
+
+    def get_cache_path(self) -> str:
+        return str(_preferred_folders()[0])
+
+    def ensure_cache_path(self) -> None:
+        pass
+
+    def get_source_stamp(self) -> str:
+        return SOURCE_HASH
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes = (*caching.CompileResultCacheImpl._locator_classes, _NoFolder)
+
+
+def _preferred_folders() -> list[Path]:
+    """Return where Numba would keep machine code before it takes to a user's own folder, in its order."""
+    folders = [Path(__file__).with_name("__pycache__")]
+    if numba.config.CACHE_DIR:
+        subfolder = caching._CacheLocator.get_suitable_cache_subpath(__file__)
+        folders.insert(0, Path(numba.config.CACHE_DIR, subfolder))
+    return folders
+
+
+class Build(NamedTuple):
+    """How a cached function became ready for arguments of some types.
+
+    `density` is the class of the first NamedTuple among the arguments, or None; `seconds` leave out other builds that
+    it had to wait for; `path` is the file in the cache, None where it could not be written.
+    """
+
+    function: str
+    density: type | None
+    parallel: bool
+    compiled: bool
+    seconds: float
+    path: Path | None
+
+
+class _Log:
+    def __init__(self, callback: Callable[[Build], Any]) -> None:
+        self._callback = callback
+        self._started: dict[Any, tuple[float, float]] = {}
+        self._logged = 0.0
+
+    def start(self, key: Any) -> None:
+        self._started[key] = time.perf_counter(), self._logged
+
+    def end(self, key: Any, **build: Any) -> None:
+        begin, logged_before = self._started.pop(key, (time.perf_counter(), self._logged))
+        seconds = time.perf_counter() - begin - (self._logged - logged_before)
+        self._logged += seconds
+        self._callback(Build(seconds=seconds, **build))
+
+
+_log: _Log | None = None
+
+
+@contextlib.contextmanager
+def logged_builds(callback: Callable[[Build], Any]) -> Iterator[None]:
+    """Call ``callback(build)`` for all that is compiled or loaded in the block; one block at a time in a process.
+
+    In the block a :class:`Driver` also builds the form that it does not run, so that both are in the cache.
+    """
+    global _log
+    _log = _Log(callback)
+    try:
+        yield
+    finally:
+        _log = None
+
+
 class _Cache(caching.FunctionCache):
+    _impl_class = _Implementation
+
     def __init__(self, function: Callable[..., Any], variant: str) -> None:
         super().__init__(function)
-        self._cache_file = _EntryFiles(self._cache_path, f"{self._impl.filename_base}-{variant}")
+        self._parallel = variant == "parallel"
+        written, folders = Path(self._cache_path), _preferred_folders()
+        # A preferred folder that is not written to, in an image say, may have been filled by who could write there.
+        if self.folder is not None:
+            folders = [written, *folders[: folders.index(written) if written in folders else None]]
+        self._cache_file = _EntryFiles(folders, f"{self._impl.filename_base}-{variant}")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that is written to, or None where none can be."""
+        return None if isinstance(self._impl.locator, _NoFolder) else Path(self._cache_path)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        log = _log
+        if log is not None:
+            log.start((self, sig))
+        # Numba's own method refreshes the context, which imports and registers all that can be compiled. Machine code
+        # needs the symbols of the runtime alone; the compiler refreshes the context itself.
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            found = self._load_overload(sig, target_context)
+            if log is not None and found is not None:
+                self._log_end(log, sig, target_context.codegen(), compiled=False)
+            return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        if self.folder is not None:
+            super().save_overload(sig, data)
+        if _log is not None:
+            self._log_end(_log, sig, data.codegen, compiled=True)
+
+    def _log_end(self, log: _Log, sig: Any, codegen: Any, compiled: bool) -> None:
+        records = [kind.instance_class for kind in sig if hasattr(kind, "instance_class")]
+        log.end(
+            (self, sig),
+            function=self._py_func.__name__,
+            density=records[0] if records else None,
+            parallel=self._parallel,
+            compiled=compiled,
+            path=self._cache_file.find(self._index_key(sig, codegen)),
+        )
+
+
+def is_switched_off() -> bool:
+    """Return whether functions run as plain Python (``NUMBA_DISABLE_JIT``)."""
+    return bool(numba.config.DISABLE_JIT)
+
+
+def cache_folder() -> Path | None:
+    """Return the folder that machine code is written to, or None where none is writable.
+
+    OSError where Numba's settings leave it no place to look for.
+    """
+    # The functions all stand in one folder of sources, so their machine code does in one folder, too.
+    try:
+        return _Cache(_source_hash, "serial").folder
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -264,6 +419,8 @@ class Driver:
         self.__doc__ = lanes.__doc__
 
     def __call__(self, n_lanes: int, n_threads: int | None, *arguments: Any) -> None:
+        if _log is not None and not numba.config.DISABLE_JIT:
+            self._build(arguments)
         alone = 1 in (n_lanes, n_threads, numba.config.NUMBA_NUM_THREADS)
         if alone or _forked_with_threads or numba.config.DISABLE_JIT:
             self.serial(0, n_lanes, *arguments)
@@ -271,6 +428,11 @@ class Driver:
             address = self._address(arguments)
             with _threads(n_threads):
                 self.parallel(address, *arguments)
+
+    def _build(self, arguments: tuple[Any, ...]) -> None:
+        """Make both forms ready for arguments of these types."""
+        address = self._address(arguments)
+        self.parallel.compile(tuple(numba.typeof(argument) for argument in (address, *arguments)))
 
     def _address(self, arguments: tuple[Any, ...]) -> int:
         key = tuple(_kind(argument) for argument in arguments)

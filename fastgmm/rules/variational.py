@@ -117,6 +117,7 @@ class VariationalBayes:
         self.sticks = sticks
         self.sort_sticks = sticks and sort_sticks
         self.reg_covar = reg_covar
+        self._last_ordered: tuple[SufficientStatistics, NDArray[np.int64], SufficientStatistics] | None = None
 
     def blank(self, n_components: int, n_features: int) -> tuple[Posterior, Density]:
         """Return a posterior and a density filled with zeros, to be written by kernels."""
@@ -145,9 +146,7 @@ class VariationalBayes:
 
         `final` accepts covariances with few digits left (the statistics are about the means already).
         """
-        order = self._order(statistics)
-        if order is not None:
-            statistics = self.family.reordered(statistics, order)
+        order, statistics = self._ordered(statistics)
         shape = statistics.origin.shape
         posterior, density = self.blank(*shape)
         covariances = np.empty(self.family.shape(*shape))
@@ -182,14 +181,19 @@ class VariationalBayes:
         It lies between the bounds of both states, and differs by a constant from what scikit-learn watches. The
         entropy of the responsibilities is the log evidence minus the expected log joint.
         """
-        order = self._order(statistics)
-        ordered = statistics if order is None else self.family.reordered(statistics, order)
+        _, ordered = self._ordered(statistics)
         change = _expected_log_joint(successor.density, ordered) - _expected_log_joint(state.density, statistics)
         return statistics.log_evidence + change - successor.divergence
 
-    def _order(self, statistics: SufficientStatistics) -> NDArray[np.int64] | None:
-        """Return the components' order in the next state, None where it stays."""
-        return np.argsort(-statistics.mass, kind="stable") if self.sort_sticks else None
+    def _ordered(self, statistics: SufficientStatistics) -> tuple[NDArray[np.int64] | None, SufficientStatistics]:
+        """Return the components' order in the next state, None where it stays, and the statistics in that order."""
+        if not self.sort_sticks:
+            return None, statistics
+        # An update and its progress ask for the same.
+        if self._last_ordered is None or self._last_ordered[0] is not statistics:
+            order = np.argsort(-statistics.mass, kind="stable")
+            self._last_ordered = statistics, order, self.family.reordered(statistics, order)
+        return self._last_ordered[1:]
 
 
 def _expected_log_joint(density: Density, statistics: SufficientStatistics) -> float:

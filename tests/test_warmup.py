@@ -1,0 +1,185 @@
+"""Compiling ahead: what it finds to compile, what later processes need, and how it fails."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numba
+import pytest
+
+import fastgmm
+from fastgmm.families import FAMILIES
+from fastgmm.kernels import _compile
+
+# As `fastgmm warmup` is called in an image, for the selection that compiles fastest.
+COMMAND = ["warmup", "--covariance", "spherical", "--dtype", "float64", "--method", "em"]
+MAIN = f"import sys\nfrom fastgmm.cli import main\nsys.exit(main({COMMAND}))"
+
+# What users do that needs compiled code: with one lane of rows and with several, and by the ways that are seldom taken.
+USE = """
+import sys, warnings
+import numpy as np
+import fastgmm
+from fastgmm import BayesianGaussianMixture, GaussianMixture
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+few = np.r_[rng.normal(size=(30, 2)), 9 + rng.normal(size=(30, 2))]
+many = rng.normal(size=(6000, 2))
+
+def use(method, family):
+    estimator = {"em": GaussianMixture, "vb": BayesianGaussianMixture}[method]
+    params = dict(covariance_type=family, random_state=0, max_iter=3)
+    estimator(n_components=4, **params).fit(np.repeat(few[:2], 5, axis=0))
+    for init in ("k-means++", "random", "random_from_data", np.arange(60) % 2):
+        estimator(n_components=2, init_params=init, reg_covar=0, **params).fit(few[:, ::-1])
+    estimator(n_components=2, means_init=few[[0, -1]], **params).fit(few.astype(int) * 1000)
+    model = estimator(n_components=16, warm_start=True, **params).fit(many).fit(many, sample_weight=np.ones(6000))
+    if method == "em":
+        extra = [{}]
+        model.bic(many)
+        again = estimator.from_parameters(model.weights_, model.means_, model.covariances_, family)
+    else:
+        extra = [{"predictive": name} for name in ("expected-log", "plug-in", "student-t")]
+        model.evidence_lower_bound(many)
+        model.prune(0.0).sample(3, predictive="student-t")
+        again = estimator.from_parameters(model.weight_concentration_, model.mean_precision_, model.means_,
+                                          model.degrees_of_freedom_, model.covariances_, family)
+    for fitted in (model, again):
+        for options in extra:
+            for rows in (few[:1], many):
+                fitted.predict(rows, **options), fitted.predict_proba(rows, **options)
+                fitted.score_samples(rows, **options), fitted.score(rows, **options)
+    model.sample(5)
+"""
+
+
+def _run(code, status=0, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=600
+    )
+    assert result.returncode == status, result.stderr
+    return result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache folder that the command has filled, and what it printed."""
+    folder = tmp_path_factory.mktemp("cache")
+    return str(folder), _run(MAIN, NUMBA_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="1")[0]
+
+
+def test_the_command_says_what_it_did(cache):
+    folder, out = cache
+    files = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names]
+    rows = re.findall(
+        r"^spherical +float64 +em +(\S+) +(?:SphericalDensity +)?\d+\.\d\d +compiled( \(threaded\))?$", out, re.M
+    )
+    names = [name for name, _ in rows]
+    assert len(rows) == len(files) == len(set(rows))
+    assert {"kmeans_plus_plus", "collect_lanes", "score_lanes", "maximise", "set_density"} <= set(names)
+    assert {name for name, threaded in rows if threaded} == {"collect_fan_out", "score_fan_out"}
+    assert re.search(rf"^functions +{len(rows)} compiled, 0 were there$", out, re.M)
+    assert re.search(rf"^cache +{re.escape(os.path.dirname(files[0]))}$", out, re.M)
+    size = sum(map(os.path.getsize, files)) / 1e6
+    assert re.search(rf"^size +{size:.1f} MB in {len(files)} files$", out, re.M)
+
+
+COUNT = """
+from numba.core import event
+class Count(event.Listener):
+    number = 0
+    def on_start(self, event): self.number += 1
+    def on_end(self, event): pass
+count = Count()
+event.register("numba:compile", count)
+"""
+
+
+def test_a_later_process_compiles_nothing(cache):
+    """Neither runs the compiler nor gets it ready, which is most of what a first fit would wait for."""
+    code = (
+        USE
+        + COUNT
+        + (
+            "use('em', 'spherical')\n"
+            "from numba.np.ufunc import parallel\n"
+            "print(count.number, parallel._is_initialized, 'numba.np.linalg' in sys.modules)\n"
+            "from fastgmm import kernels\n"
+            "print(kernels.cholesky(np.eye(2), np.empty((2, 2))), count.number, 'numba.np.linalg' in sys.modules)"
+        )
+    )
+    out, _ = _run(code, NUMBA_CACHE_DIR=cache[0], NUMBA_NUM_THREADS="2")
+    # Last, that the count counts, and that the compiler still works.
+    assert out.split() == ["0", "True", "False", "True", "1", "True"]
+
+
+NO_FOLDER = "import tempfile\ndef refuse(*_, **__):\n    raise PermissionError\ntempfile.TemporaryFile = refuse\n"
+
+
+def test_a_cache_that_cannot_be_written_is_read(cache):
+    """An image's, filled by who built it and used by somebody else."""
+    code = NO_FOLDER + (
+        "import fastgmm\ndone = fastgmm.warmup('spherical', 'float64', 'em')\n"
+        "print(done.folder, len(done.builds), sum(build.compiled for build in done.builds))\nprint(done)"
+    )
+    out, _ = _run(code, NUMBA_CACHE_DIR=cache[0])
+    first, *table = out.splitlines()
+    n_builds = cache[1].count(" compiled\n") + cache[1].count(" compiled (threaded)\n")
+    assert first.split() == ["None", str(n_builds), "0"]
+    assert sum("was there" in line for line in table) == n_builds
+    assert "cache      no folder is writable" in table
+
+
+def test_no_folder_to_write_to(tmp_path):
+    out, err = _run(NO_FOLDER + MAIN, status=1, NUMBA_CACHE_DIR=str(tmp_path))
+    assert "error: compiled code cannot be kept" in err
+    assert "Set NUMBA_CACHE_DIR" in err
+    assert "compiled\n" not in out
+
+
+def test_a_cache_that_fails_to_be_written(tmp_path):
+    code = "import os\ndef refuse(*_):\n    raise OSError(28, 'No space left')\nos.replace = refuse\n" + MAIN
+    _, err = _run(code, status=1, NUMBA_CACHE_DIR=str(tmp_path))
+    assert re.search(f"writing to {re.escape(str(tmp_path))}.* failed .is the disk full", err)
+
+
+def test_everything_that_users_do_is_covered():
+    """For all families and methods, once a process has warmed up, nothing else has to be compiled or loaded."""
+    code = USE + (
+        "from fastgmm.kernels._compile import logged_builds\n"
+        "builds = []\n"
+        f"for family in {list(FAMILIES)}:\n"
+        "    for method in ('em', 'vb'):\n"
+        "        done = fastgmm.warmup(family, 'float64', method)\n"
+        "        print(len(done.builds) > 0)\n"
+        "        with logged_builds(builds.append):\n"
+        "            use(method, family)\n"
+        "print(builds)"
+    )
+    assert _run(code)[0].splitlines() == ["True"] * 2 * len(FAMILIES) + ["[]"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"covariance_type": "round"}, r"covariance_type must be one or several of 'full', .*, got 'round'"),
+        ({"dtype": ["float64", "int64"]}, r"dtype must be one or several of 'float64', 'float32', got 'int64'"),
+        ({"method": "em vb"}, r"method must be one or several of 'em', 'vb', got 'em vb'"),
+    ],
+)
+def test_unknown_names(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fastgmm.warmup(**arguments)
+
+
+def test_compilation_switched_off(monkeypatch):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    with pytest.raises(ValueError, match="NUMBA_DISABLE_JIT is set"):
+        fastgmm.warmup()
+
+
+def test_numba_told_to_keep_nothing(monkeypatch):
+    monkeypatch.setattr(_compile._Implementation, "_locator_classes", ())
+    with pytest.raises(OSError, match="no locator available"):
+        fastgmm.warmup()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHILD = Path(__file__).with_name("child.py")
 PEERS = Path(__file__).with_name("peers")
+SERVING = PEERS / "serving.py"
 
 # A short fit is repeated until about so long has passed.
 _LEAST_SECONDS = 0.2
@@ -233,7 +234,7 @@ class Worker:
         environment = child_environment()
         for variable in ("PYTHONHOME", "PYTHONPATH"):  # of this environment, not of the other
             environment.pop(variable, None)
-        return cls([python, str(PEERS / f"{name}.py")], environment)
+        return cls([python, str(SERVING), str(PEERS / f"{name}.py")], environment)
 
     def __enter__(self) -> Worker:
         return self
@@ -268,7 +269,9 @@ class Worker:
         return 1e3 * (many - few) / (MANY - FEW)
 
     def sensible_repeats(self, method: str) -> int:
-        """Return how often a fit is to be repeated for its time to be more than the clock's and the system's noise."""
+        """Return how often a fit is to be repeated for its time to be more than noise; warms both fits up, too."""
+        self.ask(fit=FEW, method=method, repeats=1)
+        self.ask(fit=MANY, method=method, repeats=1)
         (seconds,) = self.ask(fit=MANY, method=method, repeats=1)
         return min(max(round(_LEAST_SECONDS / seconds), 1), _MOST_REPEATS)
 

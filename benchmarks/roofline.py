@@ -34,7 +34,6 @@ def measure(worker: Worker, workload: Workload, rates: Rates, repeats: int) -> d
         path = Path(folder) / "problem.npz"
         workload.build().save(path)
         worker.ask(load=str(path))
-    worker.ask(fit=1, method=workload.method, repeats=1)  # compiles and warms up
     again = worker.sensible_repeats(workload.method)
     milliseconds = [worker.milliseconds(workload.method, again) for _ in range(repeats)]
     seconds = 1e-3 * statistics.median(milliseconds)

@@ -126,7 +126,6 @@ def compare(workload: Workload, sides: list[Side], repeats: int) -> dict[str, An
         problem.save(path)
         for *_, worker in workers:
             worker.ask(load=str(path))
-    # This also compiles and warms up.
     scores = {
         " ".join(filter(None, (side.name, variant))): mean_log_likelihood(
             problem, *worker.parameters(MANY, workload.method)

@@ -70,15 +70,11 @@ def test_a_different_likelihood_stops_the_comparison(load, other):
 
 
 PEER = """
-import sys
-sys.path.insert(0, {folder!r})
-from serving import serve
+ABOUT = dict(name="start", version="1.0", families=("spherical",), same_start={same_start})
 
 def fit(problem, n_iterations, method):
     print("libraries print what they like")
     return 1e-3 * n_iterations, (problem.weights, problem.means, problem.covariances)
-
-serve(fit, name="start", version="1.0", families=("spherical",), same_start={same_start})
 """
 
 
@@ -87,8 +83,7 @@ def start_as_peer(small_versus, tmp_path, monkeypatch):
     """Make a peer that takes a millisecond for an iteration and returns its start."""
 
     def make(same_start):
-        text = PEER.format(folder=str(BENCHMARKS / "peers"), same_start=same_start)
-        (tmp_path / "start.py").write_text(text)
+        (tmp_path / "start.py").write_text(PEER.format(same_start=same_start))
         for module in (small_versus, importlib.import_module("common")):
             monkeypatch.setattr(module, "PEERS", tmp_path)
         return ["--peer", f"start={sys.executable}", "--repeats", "1"]

@@ -10,7 +10,13 @@ import time
 
 import daal4py
 import numpy as np
-from serving import serve
+
+ABOUT = {
+    "name": "oneDAL",
+    "version": importlib.metadata.version("daal"),
+    "families": ("full", "diag"),
+    "dtypes": ("float64", "float32"),
+}
 
 
 def fit(problem, n_iterations, method):
@@ -30,13 +36,3 @@ def fit(problem, n_iterations, method):
         raise RuntimeError(f"oneDAL stopped after {result.nIterations.item()} of {n_iterations} iterations")
     covariances = np.array(result.covariances)
     return seconds, (result.weights[0], result.means, covariances[:, 0] if diagonal else covariances)
-
-
-if __name__ == "__main__":
-    serve(
-        fit,
-        name="oneDAL",
-        version=importlib.metadata.version("daal"),
-        families=("full", "diag"),
-        dtypes=("float64", "float32"),
-    )

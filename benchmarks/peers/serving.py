@@ -1,5 +1,8 @@
 """What every side of a comparison shares, whatever environment it runs in: needs Python and NumPy alone.
 
+``python serving.py PEER.py`` serves what that file defines: the function `fit`, and ``ABOUT``, the other arguments of
+:func:`serve`.
+
 A side is a process that answers one JSON request a line, in JSON, until its input ends:
 
 * ``{"describe": true}``: what ``describe`` of :func:`serve` holds.
@@ -10,6 +13,7 @@ A side is a process that answers one JSON request a line, in JSON, until its inp
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -96,3 +100,18 @@ def serve(
                 weights, means, covariances = parameters
                 np.savez(request["save"], weights=weights, means=means, covariances=covariances)
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _module(path: str) -> object:
+    """Return the module in this file, under a name that is no library's."""
+    specification = importlib.util.spec_from_file_location("peer", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    # This folder, whose files have the names of the libraries that they import.
+    del sys.path[0]
+    peer = _module(sys.argv[1])
+    serve(peer.fit, **peer.ABOUT)

@@ -185,14 +185,18 @@ def test_roofline_measures_and_draws(load, monkeypatch, tmp_path, capsys):
     workloads = [workload("spherical", 2000, 16, 8), workload("spherical", 20_000, 16, 8)]
     monkeypatch.setattr(roofline, "WORKLOADS", workloads)
     monkeypatch.setattr(roofline, "run_child", lambda task: LIMITS)
+    # The difference of two fits as short as these may be anything.
+    monkeypatch.setattr(roofline.Worker, "milliseconds", lambda worker, method, repeats: 1.536)
     json_path, picture = tmp_path / "out.json", tmp_path / "out.png"
     roofline.main(["--repeats", "1", "--json", str(json_path), "--plot", str(picture)])
     printed = capsys.readouterr().out
     assert "| multiply-adds, float64, GFLOP/s | 200 | 200 |" in printed
-    assert "| spherical (20k, 16, 8) | 6.0 | " in printed
+    assert "| spherical (20k, 16, 8) | 6.0 | 1.54 | 10 | 5% | 0.12 | 8% |" in printed
     (_, result) = json.loads(json_path.read_text())["results"]
-    seconds = 1e-3 * result["milliseconds"][0]
-    assert result["share_of_peak"] == pytest.approx(6 * 20_000 * 16 * 8 / seconds / 200e9)
+    # 6 N K D operations; an exponential for each row and component.
+    assert result["per_second"] == pytest.approx(10e9)
+    assert result["share_of_peak"] == pytest.approx(10 / 200)
+    assert result["share_of_limit"] == pytest.approx((15.36e6 / 200e9 + 160_000 * 0.25e-9) / 1.536e-3)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,9 +1,10 @@
 """What the benchmarks run in processes of their own; answers in JSON on standard output. Not called by hand.
 
-``child.py start SIDE``, ``child.py memory SIDE PROBLEM.npz`` or ``child.py serve SIDE``.
+``child.py start SIDE``, ``child.py memory SIDE PROBLEM.npz``, ``child.py limits`` or ``child.py serve SIDE``.
 """
 
 import importlib
+import importlib.metadata
 import json
 import sys
 import time
@@ -66,25 +67,31 @@ def _peak_memory():
 
 
 def serve(side):
-    """Answer one request a line until the input ends.
+    """Answer requests for fits of `side` (see ``peers/serving.py``) until the input ends."""
+    import common
+    from peers.serving import serve as answer
 
-    {"load": path} loads a problem. {"max_iter": n, "method": "em" or "vb"} fits it and answers the seconds; with
-    "score" in place of "max_iter", the mean log-likelihood of a row under the parameters it ended at.
-    """
-    from common import Problem, fit
+    from fastgmm.families import FAMILIES
 
-    problem = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "load" in request:
-            problem = Problem.load(request["load"])
-            answer = None
-        elif "score" in request:
-            model, _ = fit(side, problem, request["score"], request["method"])
-            answer = float(model.score(problem.X))
-        else:
-            _, answer = fit(side, problem, request["max_iter"], request["method"])
-        print(json.dumps(answer), flush=True)
+    def fit(problem, n_iterations, method):
+        model, seconds = common.fit(side, problem, n_iterations, method)
+        return seconds, (model.weights_, model.means_, model.covariances_)
+
+    answer(
+        fit,
+        name=side,
+        version=importlib.metadata.version(side),
+        families=tuple(FAMILIES),
+        dtypes=("float64", "float32"),
+        methods=("em", "vb"),
+    )
+
+
+def limits():
+    """Return ``limits.measure()``."""
+    from limits import measure
+
+    return measure()
 
 
 if __name__ == "__main__":
@@ -92,4 +99,4 @@ if __name__ == "__main__":
     if task == "serve":
         serve(*arguments)
     else:
-        print(json.dumps({"start": start, "memory": memory}[task](*arguments)))
+        print(json.dumps({"start": start, "memory": memory, "limits": limits}[task](*arguments)))

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,44 +16,32 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from child import SIDES
 from numpy.typing import NDArray
+from peers.serving import Problem
+
+if TYPE_CHECKING:
+    from limits import Work
 
 CHILD = Path(__file__).with_name("child.py")
+PEERS = Path(__file__).with_name("peers")
+SERVING = PEERS / "serving.py"
+
+# A short fit is repeated until about so long has passed.
+_LEAST_SECONDS = 0.2
+_MOST_REPEATS = 20
+
+#: An iteration's time is that of a fit of MANY iterations minus that of a fit of FEW, over the difference.
+FEW, MANY = 1, 5
 
 #: The estimator's default, passed on in every benchmark: all threads Numba starts, one for each usable CPU.
 N_THREADS = None
 
 # Variables that change how many threads a numerical library starts, or which kernels it picks.
 _LIBRARY_SETTINGS = ("BLIS_", "KMP_", "MKL_", "OMP_", "OPENBLAS_", "VECLIB_", "NUMBA_NUM_THREADS", "NUMBA_THREADING_")
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """Rows X (N, D), starting parameters in X's type and the shapes of ``*_init``, and starting labels (N,)."""
-
-    covariance_type: str
-    X: NDArray
-    weights: NDArray
-    means: NDArray
-    precisions: NDArray
-    labels: NDArray
-
-    def save(self, path: Path) -> None:
-        """Write the problem to an ``.npz`` file, so that other processes work on the same bits."""
-        np.savez(path, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Problem:
-        """Read what ``save`` wrote."""
-        with np.load(path) as arrays:
-            return cls(
-                str(arrays["covariance_type"]),
-                *(arrays[name] for name in ("X", "weights", "means", "precisions", "labels")),
-            )
 
 
 @dataclass(frozen=True)
@@ -78,6 +67,13 @@ class Workload:
     def same_model(self) -> bool:
         """Whether scikit-learn's update is the same: its variational one is the conjugate one for full only."""
         return self.method == "em" or self.covariance_type == "full"
+
+    @property
+    def work(self) -> Work:
+        """What one iteration must do."""
+        from limits import work  # imports Numba, which a process that measures scikit-learn's memory must not
+
+        return work(self.covariance_type, self.n_samples, self.n_features, self.n_components, self.dtype)
 
     def build(self, n_samples: int | None = None) -> Problem:
         """Return the problem, with `n_samples` rows (default: the workload's own).
@@ -125,6 +121,7 @@ def estimator(side: str, problem: Problem, max_iter: int, method: str = "em") ->
         "n_components": len(problem.weights),
         "covariance_type": problem.covariance_type,
         "tol": 0.0,
+        "reg_covar": 0.0,  # not every peer adds something to the variances
         "max_iter": max_iter,
     }
     if method == "em":
@@ -150,6 +147,16 @@ def fit(side: str, problem: Problem, max_iter: int, method: str = "em") -> tuple
         model.fit(problem.X)
         seconds = time.perf_counter() - begin
     return model, seconds
+
+
+def mean_log_likelihood(problem: Problem, weights: NDArray, means: NDArray, covariances: NDArray) -> float:
+    """Return the mean log-likelihood of the problem's rows under any side's parameters, in float64."""
+    from fastgmm import GaussianMixture
+
+    if problem.covariance_type in ("full", "tied"):
+        covariances = 0.5 * (covariances + np.swapaxes(covariances, -1, -2))  # rounded differently in each triangle
+    mixture = GaussianMixture.from_parameters(weights, means, covariances, problem.covariance_type)
+    return float(mixture.score(np.asarray(problem.X, np.float64)))
 
 
 def usable_cpus() -> int:
@@ -206,13 +213,28 @@ def run_child(*arguments: str, **extra: str) -> Any:
 
 
 class Worker:
-    """A process that stays, and does one thing at a time: ``ask`` waits for the answer. Use it in a ``with``."""
+    """A process that stays, and does one thing at a time: ``ask`` waits for the answer. Use it in a ``with``.
 
-    def __init__(self, side: str, **extra: str) -> None:
-        command = [sys.executable, str(CHILD), "serve", side]
+    `command` speaks as ``peers/serving.py`` says; `environment` is all of its environment.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
-            command, env=child_environment(**extra), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+
+    @classmethod
+    def of_side(cls, side: str, **extra: str) -> Worker:
+        """Start one of ``child.SIDES`` with this interpreter; `extra` is environment."""
+        return cls([sys.executable, str(CHILD), "serve", side], child_environment(**extra))
+
+    @classmethod
+    def of_peer(cls, name: str, python: str) -> Worker:
+        """Start ``peers/NAME.py`` with the interpreter of an environment that has what it needs."""
+        environment = child_environment()
+        for variable in ("PYTHONHOME", "PYTHONPATH"):  # of this environment, not of the other
+            environment.pop(variable, None)
+        return cls([python, str(SERVING), str(PEERS / f"{name}.py")], environment)
 
     def __enter__(self) -> Worker:
         return self
@@ -224,7 +246,7 @@ class Worker:
         self._process.stdout.close()
 
     def ask(self, **request: Any) -> Any:
-        """Return the answer to a request (see ``child.serve``); RuntimeError where the process has died."""
+        """Return the answer to a request; RuntimeError where the process has died."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -232,6 +254,26 @@ class Worker:
         if not answer:
             raise RuntimeError(f"{self._process.args} died: its error is above")
         return json.loads(answer)
+
+    def parameters(self, n_iterations: int, method: str) -> tuple[NDArray, NDArray, NDArray]:
+        """Return the weights, means and covariances of the loaded problem after so many iterations."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "parameters.npz"
+            self.ask(fit=n_iterations, method=method, repeats=1, save=str(path))
+            with np.load(path) as arrays:
+                return arrays["weights"], arrays["means"], arrays["covariances"]
+
+    def milliseconds(self, method: str, repeats: int) -> float:
+        """Return the milliseconds of one iteration, each of the two fits being the median of so many."""
+        few, many = (statistics.median(self.ask(fit=n, method=method, repeats=repeats)) for n in (FEW, MANY))
+        return 1e3 * (many - few) / (MANY - FEW)
+
+    def sensible_repeats(self, method: str) -> int:
+        """Return how often a fit is to be repeated for its time to be more than noise; warms both fits up, too."""
+        self.ask(fit=FEW, method=method, repeats=1)
+        self.ask(fit=MANY, method=method, repeats=1)
+        (seconds,) = self.ask(fit=MANY, method=method, repeats=1)
+        return min(max(round(_LEAST_SECONDS / seconds), 1), _MOST_REPEATS)
 
 
 def fit_memory(side: str, problem: Problem) -> dict[str, float]:

@@ -1,11 +1,17 @@
 """The benchmarks run, and both sides of a comparison do the same work: at a scale that measures nothing."""
 
+import ast
 import importlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose
+
+from fastgmm.families import FAMILIES
 
 pytest.importorskip("sklearn")
 
@@ -19,43 +25,232 @@ def load(monkeypatch):
     return importlib.import_module
 
 
+@pytest.fixture
+def small_versus(load, monkeypatch):
+    """The comparison with one small workload, and without the seconds that measuring the machine takes."""
+    versus = load("versus")
+    monkeypatch.setattr(versus, "WORKLOADS", [load("common").Workload("spherical", 20_000, 16, 8)])
+    monkeypatch.setattr(versus, "run_child", lambda task: LIMITS)
+    return versus
+
+
+RATES = {
+    "threads": 2,
+    "peak": {"float64": 200e9, "float32": 400e9},
+    "exponential": {"float64": 0.25e-9, "float32": 0.125e-9},
+    "read": 50e9,
+    "triad": 40e9,
+}
+LIMITS = {"one": RATES, "all": RATES}
+
+
 def test_both_sides_of_every_workload_end_at_the_same_likelihood(load):
-    common, versus = load("common"), load("versus_sklearn")
+    common, versus = load("common"), load("versus")
     for workload in versus.WORKLOADS:
         # Few components: each must keep more rows than features.
         problem = replace(workload, n_components=4).build(n_samples=2000)
         assert problem.X.shape == (2000, workload.n_features)
         assert problem.X.dtype == workload.dtype
-        models = {side: common.fit(side, problem, versus.MANY, workload.method)[0] for side in common.SIDES}
-        assert {model.n_iter_ for model in models.values()} == {versus.MANY}
+        models = {side: common.fit(side, problem, common.MANY, workload.method)[0] for side in common.SIDES}
+        assert {model.n_iter_ for model in models.values()} == {common.MANY}
         if not workload.same_model:
             continue
-        versus.check_agreement(workload, {side: model.score(problem.X) for side, model in models.items()})
+        scores = {
+            side: common.mean_log_likelihood(problem, model.weights_, model.means_, model.covariances_)
+            for side, model in models.items()
+        }
+        versus.check_agreement(workload, scores)
 
 
 @pytest.mark.parametrize("other", [-2.0 * (1 + 1e-8), float("nan")])
 def test_a_different_likelihood_stops_the_comparison(load, other):
-    versus = load("versus_sklearn")
-    with pytest.raises(RuntimeError, match=r"full \(100k, 64, 32\): mean log-likelihoods"):
+    versus = load("versus")
+    with pytest.raises(RuntimeError, match=r"full \(200k, 16, 16\): mean log-likelihoods"):
         versus.check_agreement(versus.WORKLOADS[0], {"fastgmm": -2.0, "1 BLAS thread": other})
 
 
-def test_comparison_with_scikit_learn_prints_a_row_and_writes_json(load, tmp_path, capsys):
+PEER = """
+ABOUT = dict(name="start", version="1.0", families=("spherical",), same_start={same_start})
+
+def fit(problem, n_iterations, method):
+    print("libraries print what they like")
+    return 1e-3 * n_iterations, (problem.weights, problem.means, problem.covariances)
+"""
+
+
+@pytest.fixture
+def start_as_peer(small_versus, tmp_path, monkeypatch):
+    """Make a peer that takes a millisecond for an iteration and returns its start."""
+
+    def make(same_start):
+        (tmp_path / "start.py").write_text(PEER.format(same_start=same_start))
+        for module in (small_versus, importlib.import_module("common")):
+            monkeypatch.setattr(module, "PEERS", tmp_path)
+        return ["--peer", f"start={sys.executable}", "--repeats", "1"]
+
+    return make
+
+
+def test_comparison_prints_a_row_and_writes_json(small_versus, start_as_peer, tmp_path, capsys):
     path = tmp_path / "out.json"
-    load("versus_sklearn").main(["--quick", "--repeats", "1", "--only", "spherical", "--json", str(path)])
-    assert "| spherical (200k, 16, 32) | " in capsys.readouterr().out
+    small_versus.main([*start_as_peer(same_start=False), "--only", "spherical", "--json", str(path)])
+    printed = capsys.readouterr().out
+    assert "| workload (N, D, K) | fastgmm | scikit-learn | start |" in printed
+    assert "| spherical (20k, 16, 8) | " in printed
     written = json.loads(path.read_text())
     assert written["machine"]["usable CPUs"] >= 1
+    assert written["machine"]["start"] == "1.0"
+    assert written["limits"] == LIMITS
     (result,) = written["results"]
-    assert {len(rounds) for rounds in result["milliseconds"].values()} == {1}
-    assert "fastgmm" in result["milliseconds"]
-    assert result["best_variant"] in set(result["milliseconds"]) - {"fastgmm"}
+    assert {len(times) for variants in result["milliseconds"].values() for times in variants.values()} == {1}
+    assert result["milliseconds"]["start"] == {"": [pytest.approx(1.0)]}
+    assert result["operations"] == 6 * 20_000 * 16 * 8
+    assert "start" not in result["mean_log_likelihood"]
 
 
-def test_unknown_workload_is_refused(load, capsys):
+def test_a_peer_that_ends_elsewhere_stops_the_comparison(small_versus, start_as_peer):
+    with pytest.raises(RuntimeError, match=r"spherical .* differ: .*'start': "):
+        small_versus.main(start_as_peer(same_start=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "circular"], "no workload's name contains 'circular'"),
+        (["--peer", "nobody=python"], "expected NAME=PYTHON with a NAME of"),
+        (["--peer", "onedal"], "got 'onedal'"),
+    ],
+)
+def test_unknown_workloads_and_peers_are_refused(load, capsys, arguments, message):
     with pytest.raises(SystemExit):
-        load("versus_sklearn").main(["--only", "circular"])
-    assert "no workload's name contains 'circular'" in capsys.readouterr().err
+        load("versus").main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted((BENCHMARKS / "peers").glob("*.py")), ids=lambda path: path.stem)
+def test_peers_need_nothing_of_ours(path):
+    """They run in environments where fastgmm is not installed."""
+    tree = ast.parse(path.read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported
+    assert not imported & {"fastgmm", "common", "child", "limits"}
+
+
+def test_starting_covariances_are_the_inverse_precisions(load):
+    common = load("common")
+    for family in FAMILIES:
+        problem = common.Workload(family, 10, 3, 2).build()
+        assert_allclose(FAMILIES[family].matrices(problem.covariances, 2, 3), [4.0 * np.eye(3)] * 2)
+
+
+def test_work_is_counted_by_family_and_bounded_by_the_slower_of_memory_and_arithmetic(load):
+    limits = load("limits")
+    assert set(limits.OPERATIONS) == set(FAMILIES)
+    counted = {family: limits.work(family, 10, 3, 2, "float64").operations for family in FAMILIES}
+    assert counted == {"full": 480, "tied": 480, "diag": 480, "spherical": 360}
+    work = limits.work("full", 1000, 3, 2, "float32")
+    assert (work.exponentials, work.n_bytes, work.intensity) == (2000, 12_000, 4.0)
+    rates = limits.Rates(**RATES)
+    assert rates.least_seconds(work) == pytest.approx(48_000 / 400e9 + 2000 * 0.125e-9)
+    # One row of very many features and one component: nothing but reading.
+    assert rates.least_seconds(limits.work("diag", 1, 10**6, 1, "float64")) == pytest.approx(8e6 / 50e9)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_peak_is_that_of_as_many_multiply_adds_as_it_counts(load, dtype):
+    limits = load("limits")
+    # Chain c starts at c, and a step makes it (c + 1) / 2.
+    starts = np.arange(limits._CHAINS)
+    assert limits._run_chains(1, dtype(0.5), dtype(0.5)) == ((starts + 1) / 2).sum()
+    assert limits._run_chains(2, dtype(0.5), dtype(0.5)) == ((starts + 3) / 4).sum()
+
+
+def test_limits_of_one_thread_and_of_all_are_measured(load, monkeypatch):
+    limits = load("limits")
+    for name, value in (("_ARRAY_BYTES", 1 << 16), ("_CHAIN_STEPS", 100), ("_EXPONENTIAL_ROUNDS", 2)):
+        monkeypatch.setattr(limits, name, value)
+    measured = limits.measure()
+    assert measured["one"]["threads"] == 1
+    for rates in (limits.Rates(**measured[name]) for name in ("one", "all")):
+        assert rates.bandwidth >= rates.read > 0
+        assert set(rates.peak) == set(rates.exponential) == {"float64", "float32"}
+        assert min(rates.peak.values()) > 0
+        assert min(rates.exponential.values()) > 0
+
+
+def test_roofline_measures_and_draws(load, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    roofline, workload = load("roofline"), load("common").Workload
+    workloads = [workload("spherical", 2000, 16, 8), workload("spherical", 20_000, 16, 8)]
+    monkeypatch.setattr(roofline, "WORKLOADS", workloads)
+    monkeypatch.setattr(roofline, "run_child", lambda task: LIMITS)
+    # The difference of two fits as short as these may be anything.
+    monkeypatch.setattr(roofline.Worker, "milliseconds", lambda worker, method, repeats: 1.536)
+    json_path, picture = tmp_path / "out.json", tmp_path / "out.png"
+    roofline.main(["--repeats", "1", "--json", str(json_path), "--plot", str(picture)])
+    printed = capsys.readouterr().out
+    assert "| multiply-adds, float64, GFLOP/s | 200 | 200 |" in printed
+    assert "| spherical (20k, 16, 8) | 6.0 | 1.54 | 10 | 5% | 0.12 | 8% |" in printed
+    (_, result) = json.loads(json_path.read_text())["results"]
+    # 6 N K D operations; an exponential for each row and component.
+    assert result["per_second"] == pytest.approx(10e9)
+    assert result["share_of_peak"] == pytest.approx(10 / 200)
+    assert result["share_of_limit"] == pytest.approx((15.36e6 / 200e9 + 160_000 * 0.25e-9) / 1.536e-3)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_of_the_readme_comes_from_a_run(load, tmp_path):
+    readme = load("readme")
+    run = {
+        "machine": {"cpu": "Abacus", "usable CPUs": 2, "numba": "0.68"},
+        "limits": LIMITS,
+        "repeats": 3,
+        "results": [
+            {
+                "name": "full (1k, 2, 3)",
+                "dtype": "float64",
+                "operations": 100_000_000,
+                "milliseconds": {
+                    "fastgmm": {"": [9.0, 1.0, 2.0]},
+                    "scikit-learn": {"1 BLAS thread": [30.0, 20.0, 25.0], "2 BLAS threads": [26.0, 26.0, 26.0]},
+                    "oneDAL": {"": [3.0, 3.0, 3.0]},
+                },
+            },
+            {
+                "name": "tied (1k, 2, 3) float32",
+                "dtype": "float32",
+                "operations": 1_000_000_000,
+                "milliseconds": {"fastgmm": {"": [10.0, 10.0, 10.0]}, "scikit-learn": {"1 BLAS thread": [1234.5]}},
+            },
+        ],
+    }
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- fit -->\n<!-- end -->\n<!-- speed -->\nold\n<!-- end -->\nafter\n")
+    readme.main([str(tmp_path / "run.json"), "--readme", str(page)])
+    assert page.read_text() == (
+        "before\n<!-- fit -->\n<!-- end -->\n<!-- speed -->\n"
+        "| workload (N, D, K) | fastgmm, ms | GFLOP/s | of peak | scikit-learn, ms | ratio | oneDAL, ms | ratio |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| full (1k, 2, 3) | 2.00 | 50 | 25 % | 25.0 | 12.5 | 3.00 | 1.5 |\n"
+        "| tied (1k, 2, 3) float32 | 10.0 | 100 | 25 % | 1234 | 123.5 |  |  |\n"
+        "\n"
+        "Milliseconds per iteration, medians of 3 rounds on 2 CPUs (Abacus). Measured in the same run: 200 (float64) "
+        "and 400 (float32) GFLOP/s of multiply-adds, 50 GB/s from memory. numba 0.68.\n"
+        "<!-- end -->\nafter\n"
+    )
+    page.write_text("no table\n")
+    with pytest.raises(ValueError, match="speed"):
+        readme.main([str(tmp_path / "run.json"), "--readme", str(page)])
+
+
+def test_the_readme_has_a_place_for_the_table(load):
+    text = (BENCHMARKS.parent / "README.md").read_text()
+    new = load("readme").rewritten(text, "| new |\n")
+    assert "## Speed" in new
+    assert "## Learn more" in new
+    assert new.count("| workload (N, D, K) |") == text.count("| workload (N, D, K) |") - 1
 
 
 def test_library_settings_do_not_reach_measured_processes(load, monkeypatch):
@@ -91,7 +286,8 @@ def test_asv_suite_finds_its_modules(load):
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [("passes", "Pass"), ("passes", "PassFloat32"), ("fits", "Estimator"), ("fits", "SmallFit")]
+    ("module", "name"),
+    [("passes", "Pass"), ("passes", "PassFloat32"), ("fits", "Fit"), ("fits", "SmallFit"), ("fits", "Predict")],
 )
 def test_asv_timings_run(load, module, name):
     suite_class = getattr(load(f"suite.{module}"), name)
@@ -104,3 +300,15 @@ def test_asv_timings_run(load, module, name):
     assert timings
     for method in timings:
         getattr(benchmark, method)(*first)
+
+
+def test_asv_tracks_the_share_of_the_limit(load):
+    share = load("suite.passes").Limit().track_share_of_limit(RATES, "spherical", (20_000, 16, 8), "float64")
+    assert share > 0
+
+
+def test_asv_tracks_the_bytes_of_a_row(load, monkeypatch):
+    memory = load("suite.memory")
+    # A fit that keeps five numbers for each row, and a megabyte whatever their number.
+    monkeypatch.setattr(memory, "fit_memory", lambda side, problem: {"extra": 1.0 + 40e-6 * len(problem.X)})
+    assert memory.BytesPerRow().track_bytes_per_row("spherical") == pytest.approx(40.0)

@@ -1,6 +1,9 @@
 """One fused E-step and accumulation over all rows, the inner part of an iteration, family by family."""
 
-from common import N_THREADS, Workload
+import time
+
+from common import N_THREADS, Workload, run_child
+from limits import Rates
 
 from fastgmm.expectation import Expectation
 from fastgmm.families import FAMILIES
@@ -15,7 +18,8 @@ class Pass:
     timeout = 300
 
     def setup(self, family, shape):
-        problem = Workload(family, *shape, self.dtype).build()
+        self.workload = Workload(family, *shape, self.dtype)
+        problem = self.workload.build()
         family = FAMILIES[family]
         whitener = family.whitener_of_precisions(problem.precisions)
         self.density = family.density_of_whitener(problem.weights, problem.means, whitener)
@@ -31,3 +35,29 @@ class PassFloat32(Pass):
 
     params = (tuple(FAMILIES), [(200_000, 16, 16)])
     dtype = "float32"
+
+
+class Limit:
+    """How much of a pass the machine's limits, measured in the same run, account for: the best of 20 passes."""
+
+    params = (tuple(FAMILIES), [(200_000, 16, 16)], ["float64", "float32"])
+    param_names = ("family", "shape", "dtype")
+    timeout = 300
+
+    def setup_cache(self):
+        return run_child("limits")["all"]
+
+    setup_cache.timeout = 300
+
+    def track_share_of_limit(self, limits, family, shape, dtype):
+        one = Pass()
+        one.dtype = dtype
+        one.setup(family, shape)
+        seconds = []
+        for _ in range(20):
+            begin = time.perf_counter()
+            one.time_pass(family, shape)
+            seconds.append(time.perf_counter() - begin)
+        return 100.0 * Rates(**limits).least_seconds(one.workload.work) / min(seconds)
+
+    track_share_of_limit.unit = "%"

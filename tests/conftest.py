@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fastgmm
 from fastgmm.families import FAMILIES
 
 DATA = Path(__file__).parent / "data"
@@ -35,6 +37,13 @@ def read_columns(name):
 
 def read_json(name):
     return json.loads((DATA / name).read_text())
+
+
+def copy_of_the_package(folder):
+    """Copy the package, without compiled code, into a folder and return where it stands."""
+    target = folder / "fastgmm"
+    shutil.copytree(Path(fastgmm.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
 
 
 def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0):

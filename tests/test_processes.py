@@ -1,7 +1,6 @@
 """What happens around a fit: threads, forks, thread layers, the disk cache, Ctrl-C, and environments without extras."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -9,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import copy_of_the_package
 
-import fastgmm
 from fastgmm import GaussianMixture
 from fastgmm.families import FAMILIES
-
-PACKAGE = Path(fastgmm.__file__).parent
 
 PROBLEM = """
 import hashlib, warnings
@@ -129,12 +126,6 @@ def test_without_compilation_the_answer_is_the_same():
     np.testing.assert_allclose(np.array(plain, float), np.array(_run(code), float), rtol=1e-9, atol=1e-12)
 
 
-def _copy_of_the_package(folder):
-    target = folder / "fastgmm"
-    shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__"))
-    return target
-
-
 TINY = (
     "import numpy as np\nfrom fastgmm.kernels import vector_exp\nfrom fastgmm.families import FAMILIES\n"
     "from fastgmm.expectation import Scores\n"
@@ -147,15 +138,15 @@ TINY = (
 
 def test_editing_a_kernel_file_never_runs_stale_code(tmp_path):
     """Numba stamps only the file of the entry function; ``score`` reaches the edited one through two others."""
-    package = _copy_of_the_package(tmp_path)
+    package = copy_of_the_package(tmp_path)
     environment = {"folder": tmp_path, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     first = _run(TINY, **environment)
     assert first[:2] == ["-2.0", "0"]
     assert _run(TINY, **environment)[:2] == ["-2.0", "1"]  # unchanged: from the cache
-    kernel = package / "kernels" / "matrix.py"
+    kernel = package / "kernels" / "simd.py"
     source = kernel.read_text()
-    assert source.count("out[b] += y0 * y0\n") == 1
-    kernel.write_text(source.replace("out[b] += y0 * y0\n", "out[b] += 3 * y0 * y0\n"))
+    assert source.count("minus_half = code.constant(-0.5)\n") == 1
+    kernel.write_text(source.replace("minus_half = code.constant(-0.5)\n", "minus_half = code.constant(-1.5)\n"))
     assert _run(TINY, **environment)[:2] == ["-6.0", "0"]
     kernel.write_text(source)
     assert _run(TINY, **environment)[0] == "-2.0"

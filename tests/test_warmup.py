@@ -7,6 +7,7 @@ import sys
 
 import numba
 import pytest
+from conftest import copy_of_the_package
 
 import fastgmm
 from fastgmm.families import FAMILIES
@@ -132,7 +133,9 @@ def test_a_cache_that_cannot_be_written_is_read(cache):
 
 
 def test_no_folder_to_write_to(tmp_path):
-    out, err = _run(NO_FOLDER + MAIN, status=1, NUMBA_CACHE_DIR=str(tmp_path))
+    # A copy: what earlier processes have left beside the package could be read.
+    copy_of_the_package(tmp_path)
+    out, err = _run(NO_FOLDER + MAIN, status=1, NUMBA_CACHE_DIR=str(tmp_path), PYTHONPATH=str(tmp_path))
     assert "error: compiled code cannot be kept" in err
     assert "Set NUMBA_CACHE_DIR" in err
     assert "compiled\n" not in out

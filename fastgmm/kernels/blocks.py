@@ -95,23 +95,26 @@ def log_evidence_tile(peak, total, n, evidence):
         evidence[b] = peak[b] + vector_log(total[b])
 
 
-# Sums of exponentials lie in [1, K]: so many of them can be multiplied before a logarithm is taken.
-_FACTORS = 40
 # In float32, log joints beyond this are known to 1e-3 at best.
 _LOWEST_SINGLE = -1e4
 
 
 @kernel
-def sum_log_evidence(peak, total, n):
-    """Return the sum of peak[:n] + log(total[:n]), for totals in [1, 1e7]."""
+def sum_log_evidence(peak, total, n, factors):
+    """Return the sum of peak[:n] + log(total[:n]), for totals in [1, 1e9]; `factors` (48,) float64 is scratch.
+
+    One logarithm is taken of the product of every 48th total: a tile has too few for that to overflow.
+    """
     result = 0.0
     for b in range(n):
         result += np.float64(peak[b])
-    for first in range(0, n, _FACTORS):
-        product = 1.0
-        for b in range(first, min(first + _FACTORS, n)):
-            product *= np.float64(total[b])
-        result += vector_log(product)
+    for b in range(_TILE_STEP):
+        factors[b] = 1.0
+    for first in range(0, n, _TILE_STEP):
+        for b in range(min(_TILE_STEP, n - first)):
+            factors[b] *= np.float64(total[first + b])
+    for b in range(_TILE_STEP):
+        result += vector_log(factors[b])
     return result
 
 
@@ -132,6 +135,7 @@ def _accumulate_rows(
     rows = tile_buffer(3, tile, density.mean)
     tile_weight, peak, total = rows[0], rows[1], rows[2]
     tile_mass = np.empty(n_components)
+    factors = np.empty(_TILE_STEP)
     scratch = contract.workspace(density, tile)
     table = contract.prepare(density)
     # Distances serve as squared deviations only where both are about the same points.
@@ -180,7 +184,7 @@ def _accumulate_rows(
                 for b in range(n):
                     log_evidence += weight[first + b] * total[b]
             else:
-                log_evidence += sum_log_evidence(peak, total, n)
+                log_evidence += sum_log_evidence(peak, total, n, factors)
         else:
             if mode == HARD:
                 label_tile(density.log_scale, distance, n, peak, total)

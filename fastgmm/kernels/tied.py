@@ -48,7 +48,7 @@ def _prepare(density):
 @contract.distance_tile.register(TiedDensity)
 def _distance_tile(density, table, x, n, scratch, distance):
     whiten_tile(density.whitener, table[0], x, n, scratch)
-    square_distances(table[1:], scratch, n, distance)
+    square_distances(table[1:], scratch[: density.mean.shape[1]], n, distance)
 
 
 @contract.accumulate_tile.register(TiedDensity)

@@ -14,6 +14,8 @@ Each function exists twice: as vector code in compiled code, and as NumPy with c
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -160,9 +162,15 @@ class _Code:
         zero = ir.Constant(_DOUBLE, 0.0)
         return self.builder.if_then(self.builder.fcmp_unordered("!=", self.builder.load(pointer), zero))
 
-    def place(self, vector):
-        """Return where a row's vector of this number begins."""
-        return self.builder.mul(vector, _index(self.lanes))
+    @contextlib.contextmanager
+    def columns(self, n_chunks, together=_VECTORS):
+        """Return a context that runs over the columns of a tile; its value: where so many vectors begin in each row.
+
+        Those of a whole chunk, or one by one: of large blocks LLVM would load too much ahead, more than registers hold.
+        """
+        with self.loop(self.builder.mul(n_chunks, _index(_VECTORS // together))) as loop:
+            first = self.builder.mul(loop.index, _index(together * self.lanes))
+            yield [self.builder.add(first, _index(v * self.lanes)) for v in range(together)]
 
     def by_sizes(self, count, block, sizes):
         """Make code that calls ``block(size, begin)`` for runs of the first size, then at most once of each other."""
@@ -325,10 +333,8 @@ def _whiten(keep):
                 entries = [(i, j) for i in range(size) for j in range(i + 1)]
                 weights = {(i, j): code.splat(code.at(whitener, i * size + j)) for i, j in entries}
                 centres = [code.splat(code.at(mean, i)) for i in range(size)]
-                with code.loop(n_chunks) as chunks:
-                    first = builder.mul(chunks.index, _index(_VECTORS * code.lanes))
-                    for v in range(_VECTORS):
-                        place = builder.add(first, _index(v * code.lanes))
+                with code.columns(n_chunks) as places:
+                    for place in places:
                         centred = [
                             builder.fsub(code.load(code.at(x, (_index(i), width), place)), centre)
                             for i, centre in enumerate(centres)
@@ -532,9 +538,7 @@ def _softmax(typing_context, log_scale, distance, width, n_components, n_chunks,
         with code.loop(n_components) as components:
             code.store(ir.Constant(wide, None), code.at(sums, (components.index, LANES)))
         peaks, totals = code.accumulators(_VECTORS), code.accumulators(_VECTORS)
-        with code.loop(n_chunks) as chunks:
-            first = builder.mul(chunks.index, _index(_VECTORS * code.lanes))
-            places = [builder.add(first, _index(v * code.lanes)) for v in range(_VECTORS)]
+        with code.columns(n_chunks) as places:
             code.clear(totals)
             for variable in peaks:
                 builder.store(code.constant(float("-inf")), variable)
@@ -615,10 +619,8 @@ def _feature_moments(squares):
     """Return an intrinsic for moments of single features: first moments, and second ones if `squares`."""
 
     @intrinsic
-    def moments(
-        typing_context, x, width, origin, n_features, r, tile_mass, n_components, n_vectors, deviation, scatter
-    ):
-        def generate(code, x, width, origin, n_features, r, tile_mass, n_components, n_vectors, deviation, scatter):
+    def moments(typing_context, x, width, origin, n_features, r, tile_mass, n_components, n_chunks, deviation, scatter):
+        def generate(code, x, width, origin, n_features, r, tile_mass, n_components, n_chunks, deviation, scatter):
             builder = code.builder
 
             # Features outside, so that their part of the tile stays in L1 while the responsibilities pass by.
@@ -631,17 +633,17 @@ def _feature_moments(squares):
                         centres = [code.splat(code.at(origin, *entry, i)) for i in range(size)]
                         first = code.accumulators(size)
                         second = code.accumulators(size if squares else 0)
-                        with code.loop(n_vectors) as vectors:
-                            place = code.place(vectors.index)
-                            weight = code.load(code.at(r, (k, width), place))
-                            for i in range(size):
-                                centred = builder.fsub(code.load(code.at(rows[i], place)), centres[i])
-                                if squares:
-                                    weighted = builder.fmul(weight, centred)
-                                    code.add(first[i], weighted)
-                                    code.add_product(second[i], weighted, centred)
-                                else:
-                                    code.add_product(first[i], weight, centred)
+                        with code.columns(n_chunks) as places:
+                            for place in places:
+                                weight = code.load(code.at(r, (k, width), place))
+                                for i in range(size):
+                                    centred = builder.fsub(code.load(code.at(rows[i], place)), centres[i])
+                                    if squares:
+                                        weighted = builder.fmul(weight, centred)
+                                        code.add(first[i], weighted)
+                                        code.add_product(second[i], weighted, centred)
+                                    else:
+                                        code.add_product(first[i], weight, centred)
                         code.add_sums([(code.at(deviation, *entry), first)])
                         if squares:
                             code.add_sums([(code.at(scatter, *entry), second)])
@@ -649,7 +651,7 @@ def _feature_moments(squares):
             code.by_sizes(n_features, block, _HALVES)
 
         return _made(
-            generate, x, x, width, origin, n_features, r, tile_mass, n_components, n_vectors, deviation, scatter
+            generate, x, x, width, origin, n_features, r, tile_mass, n_components, n_chunks, deviation, scatter
         )
 
     return moments
@@ -659,17 +661,11 @@ _first_moments = _feature_moments(squares=False)
 _first_and_second_moments = _feature_moments(squares=True)
 
 
-@kernel
-def _vectors(x, n):
-    lanes = _VECTOR_BYTES // x.itemsize
-    return (n + lanes - 1) // lanes
-
-
 def add_deviations(x, origin, r, n, tile_mass, deviation):
     """Add the first moments of the columns of the tile about `origin` (K, D), weighted by r (K, T), to `deviation`.
 
     `deviation` (K, D) float64. Components whose `tile_mass` (K,) is 0 are passed over; r is 0 from column n to the end
-    of its vector. Thread-safe.
+    of its chunk. Thread-safe.
     """
     for k in np.flatnonzero(tile_mass):
         deviation[k] += (x[:, :n] - origin[k][:, None]) @ r[k, :n]
@@ -678,7 +674,7 @@ def add_deviations(x, origin, r, n, tile_mass, deviation):
 @vector_code(add_deviations)
 def _add_deviations(x, origin, r, n, tile_mass, deviation):
     n_components, n_features = origin.shape
-    _first_moments(x, x.shape[1], origin, n_features, r, tile_mass, n_components, _vectors(x, n), deviation, deviation)
+    _first_moments(x, x.shape[1], origin, n_features, r, tile_mass, n_components, _chunks(x, n), deviation, deviation)
 
 
 def add_variances(x, origin, r, n, tile_mass, deviation, scatter):
@@ -692,7 +688,7 @@ def add_variances(x, origin, r, n, tile_mass, deviation, scatter):
 def _add_variances(x, origin, r, n, tile_mass, deviation, scatter):
     n_components, n_features = origin.shape
     _first_and_second_moments(
-        x, x.shape[1], origin, n_features, r, tile_mass, n_components, _vectors(x, n), deviation, scatter
+        x, x.shape[1], origin, n_features, r, tile_mass, n_components, _chunks(x, n), deviation, scatter
     )
 
 
@@ -708,23 +704,22 @@ def _groups(size):
 
 
 @intrinsic
-def _weighted_sums(typing_context, r, values, width, tile_mass, n_components, n_vectors, sums):
-    def generate(code, r, values, width, tile_mass, n_components, n_vectors, sums):
+def _weighted_sums(typing_context, r, values, width, tile_mass, n_components, n_chunks, sums):
+    def generate(code, r, values, width, tile_mass, n_components, n_chunks, sums):
         with code.loop(n_components) as components:
             k = components.index
             with code.unless_zero(code.at(tile_mass, k)):
                 # Several in turn: each addition waits for the one before.
                 totals = code.accumulators(_VECTORS)
-                with code.loop(code.builder.udiv(n_vectors, _index(_VECTORS))) as chunks:
-                    first = code.builder.mul(chunks.index, _index(_VECTORS * code.lanes))
-                    for v, total in enumerate(totals):
-                        weight, value = (code.load(code.at(a, (k, width), first, v * code.lanes)) for a in (r, values))
+                with code.columns(n_chunks) as places:
+                    for place, total in zip(places, totals, strict=True):
+                        weight, value = (code.load(code.at(a, (k, width), place)) for a in (r, values))
                         code.add_product(total, weight, value)
                 for total in totals[1:]:
                     code.add(totals[0], code.builder.load(total))
                 code.add_sums([(code.at(sums, k), totals[:1])])
 
-    return _made(generate, r, r, values, width, tile_mass, n_components, n_vectors, sums)
+    return _made(generate, r, r, values, width, tile_mass, n_components, n_chunks, sums)
 
 
 def add_weighted_sums(r, values, n, tile_mass, sums):
@@ -738,12 +733,12 @@ def add_weighted_sums(r, values, n, tile_mass, sums):
 
 @vector_code(add_weighted_sums)
 def _add_weighted_sums(r, values, n, tile_mass, sums):
-    _weighted_sums(r, values, r.shape[1], tile_mass, r.shape[0], _VECTORS * _chunks(r, n), sums)
+    _weighted_sums(r, values, r.shape[1], tile_mass, r.shape[0], _chunks(r, n), sums)
 
 
 @intrinsic
 def _moments(
-    typing_context, x, width, origin, n_features, r, tile_mass, n_components, n_vectors, v, deviation, scatter, stride
+    typing_context, x, width, origin, n_features, r, tile_mass, n_components, n_chunks, v, deviation, scatter, stride
 ):
     def generate(
         code,
@@ -754,7 +749,7 @@ def _moments(
         rs,
         tile_mass,
         n_components,
-        n_vectors,
+        n_chunks,
         v,
         deviations,
         scatters,
@@ -774,10 +769,9 @@ def _moments(
                 entries = [(i, j) for i in range(low, high) for j in range(i + 1)]
                 firsts = [{i: code.accumulators(1)[0] for i in range(low, high)} for _ in range(copies)]
                 seconds = [{entry: code.accumulators(1)[0] for entry in entries} for _ in range(copies)]
-                steps = builder.udiv(builder.add(n_vectors, _index(copies - 1)), _index(copies))
-                with code.loop(steps) as vectors:
-                    for first, second, copy in zip(firsts, seconds, range(copies), strict=True):
-                        place = code.place(builder.add(builder.mul(vectors.index, _index(copies)), _index(copy)))
+                with code.columns(n_chunks, copies) as places:
+                    for column, place in enumerate(places):
+                        first, second = firsts[column % copies], seconds[column % copies]
                         weight = code.load(code.at(r, place))
 
                         def centred(i, place=place):
@@ -790,9 +784,9 @@ def _moments(
                                 code.store(value, code.at(v, (_index(i), width), place))
                             code.add(first[i], value)
                         for j in range(high):
-                            column = centred(j)
+                            other = centred(j)
                             for i in range(max(low, j), high):
-                                code.add_product(second[i, j], weighted[i], column)
+                                code.add_product(second[i, j], weighted[i], other)
                 for first, second in zip(firsts[1:], seconds[1:], strict=True):
                     for i, accumulator in first.items():
                         code.add(firsts[0][i], builder.load(accumulator))
@@ -813,13 +807,13 @@ def _moments(
             right = [code.at(x, (feature, width)) for feature in features]
             centres = [code.splat(code.at(origin, feature)) for feature in features]
             sums = [code.accumulators(_ROWS) for _ in features]
-            with code.loop(n_vectors) as vectors:
-                place = code.place(vectors.index)
-                weighted = [code.load(code.at(row, place)) for row in left]
-                for c, accumulators in enumerate(sums):
-                    centred = builder.fsub(code.load(code.at(right[c], place)), centres[c])
-                    for accumulator, row in zip(accumulators, weighted, strict=True):
-                        code.add_product(accumulator, row, centred)
+            with code.columns(n_chunks, 1) as places:
+                for place in places:
+                    weighted = [code.load(code.at(row, place)) for row in left]
+                    for c, accumulators in enumerate(sums):
+                        centred = builder.fsub(code.load(code.at(right[c], place)), centres[c])
+                        for accumulator, row in zip(accumulators, weighted, strict=True):
+                            code.add_product(accumulator, row, centred)
             code.add_sums(
                 [
                     (code.at(scatter, (feature, n_features), begin), accumulators)
@@ -854,7 +848,7 @@ def _moments(
                 )
 
     return _made(
-        generate, x, x, width, origin, n_features, r, tile_mass, n_components, n_vectors, v, deviation, scatter, stride
+        generate, x, x, width, origin, n_features, r, tile_mass, n_components, n_chunks, v, deviation, scatter, stride
     )
 
 
@@ -889,7 +883,7 @@ def _add_moments(x, origin, r, n, tile_mass, v, deviation, scatter):
         r,
         tile_mass,
         n_components,
-        _vectors(x, n),
+        _chunks(x, n),
         v,
         deviation,
         scatter,

@@ -19,8 +19,11 @@ from typing import Any
 
 from common import Workload, estimator, machine_facts, print_facts, print_header, print_row
 
+from fastgmm.families import FAMILIES
+
 METHODS = "predict", "predict_proba", "score_samples"
-FAMILIES = "full", "tied", "diag", "spherical"
+#: Features and components.
+SHAPES = {"predictions": ((2, 3), (16, 16)), "fits": ((2, 3), (8, 5))}
 _ROUND = 5e-3
 
 
@@ -45,7 +48,7 @@ def seconds(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
 def predictions(repeats: int, sizes: list[int]) -> None:
     """Print the table of predictions: microseconds of fastgmm, and the ratio."""
     print_header("microseconds (D, K), method", *(f"{n} rows" for n in sizes), "least ratio")
-    for shape in ((2, 3), (16, 16)):
+    for shape in SHAPES["predictions"]:
         for family in FAMILIES:
             problem = Workload(family, max(sizes), *shape).build()
             small = Workload(family, 2000, *shape).build()
@@ -66,7 +69,7 @@ def fits(repeats: int) -> None:
     print_header("milliseconds (D, K), start", *(f"{n} rows" for n in sizes), "least ratio")
     for method in ("em", "vb"):
         for family in FAMILIES:
-            for shape in ((2, 3), (8, 5)):
+            for shape in SHAPES["fits"]:
                 for start in ("given", "k-means"):
                     cells, ratios = [], []
                     for n in sizes:

@@ -21,8 +21,8 @@ from fastgmm.statistics import Array, SufficientStatistics
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
 
-# Sums over fewer rows times components times features are not worth the compilation of float32 arithmetic.
-_SINGLE_WORK = 2**22
+#: Fewer rows times components times features are not worth the compilation of float32 arithmetic.
+SINGLE_WORK = 2**22
 # float32 arithmetic is for densities that multiply its rounding errors (6e-8) by no more than this, and for weights
 # that neither lose squares of small numbers nor overflow with large ones.
 _MOST_AMPLIFIED = 300.0
@@ -133,7 +133,7 @@ class Expectation:
         """
         own_origin = origin is None
         origin = density.mean if origin is None else _kernel_array(origin, np.float64)
-        if own_origin and mode == kernels.SOFT and self._may_be_single and self._X.size >= _SINGLE_WORK / len(origin):
+        if own_origin and mode == kernels.SOFT and self._may_be_single and self._X.size >= SINGLE_WORK / len(origin):
             statistics = self._in_single(density)
             if statistics is not None:
                 return statistics

@@ -312,3 +312,19 @@ def test_asv_tracks_the_bytes_of_a_row(load, monkeypatch):
     # A fit that keeps five numbers for each row, and a megabyte whatever their number.
     monkeypatch.setattr(memory, "fit_memory", lambda side, problem: {"extra": 1.0 + 40e-6 * len(problem.X)})
     assert memory.BytesPerRow().track_bytes_per_row("spherical") == pytest.approx(40.0)
+
+
+def test_small_fits_and_predictions_of_both_sides(load, monkeypatch, capsys):
+    latency = load("latency")
+    monkeypatch.setattr(latency, "FAMILIES", ["spherical"])
+    monkeypatch.setattr(latency, "SHAPES", {"predictions": ((2, 3),), "fits": ((2, 3),)})
+    monkeypatch.setattr(latency, "_ROUND", 0.0)
+    latency.main(["--quick"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "spherical" in line]
+    assert [row[0].strip("| ") for row in rows] == [
+        *(f"spherical (2, 3) {method}" for method in latency.METHODS),
+        *(f"{method} spherical (2, 3) {start}" for method in ("em", "vb") for start in ("given", "k-means")),
+    ]
+    for row in rows:
+        ratios = [float(cell.split("(")[1].strip(") ")) for cell in row[1:-1]]
+        assert float(row[-1].strip(" |")) == min(ratios) > 0

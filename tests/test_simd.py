@@ -236,6 +236,12 @@ def test_processors_with_narrower_vectors_get_the_same_answers(tmp_path, monkeyp
     first, *there = run()
     assert int(first) == lanes
     np.testing.assert_allclose(np.array(there, float), np.array(here, float), rtol=1e-9)
+    # The other tests of this file, on that processor.
+    options = ["-q", "-p", "no:cacheprovider", "-k", "every_remainder or responsibilities or exponentials"]
+    command = [sys.executable, "-m", "pytest", *options, __file__]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
 
 
 @entry

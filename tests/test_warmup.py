@@ -186,3 +186,18 @@ def test_numba_told_to_keep_nothing(monkeypatch):
     monkeypatch.setattr(_compile._Implementation, "_locator_classes", ())
     with pytest.raises(OSError, match="no locator available"):
         fastgmm.warmup()
+
+
+def test_float32_arithmetic_is_covered():
+    """Large float32 problems run other code than small ones."""
+    code = (
+        "import numpy as np\nimport fastgmm\nfrom fastgmm.kernels._compile import logged_builds\n"
+        "print(len(fastgmm.warmup('spherical', 'float32', 'em').builds) > 0)\n"
+        "labels = np.arange(70_000) % 8\n"
+        "X = (labels[:, None] + np.random.default_rng(0).normal(size=(70_000, 8))).astype(np.float32)\n"
+        "builds = []\n"
+        "with logged_builds(builds.append):\n"
+        "    fastgmm.GaussianMixture(8, covariance_type='spherical', init_params=labels, tol=1e9).fit(X)\n"
+        "print(builds)"
+    )
+    assert _run(code)[0].splitlines() == ["True", "[]"]

@@ -261,13 +261,13 @@ class _Code:
         builder = self.builder
         constants = vector_math.EXP_SINGLE if self.single else _EXP_TABLE or vector_math.EXP_DOUBLE
         parts = constants.table_size
-        lowest, magic = self.constant(constants.lowest), self.constant(constants.magic)
-        under = builder.fcmp_ordered("<", x, lowest)
-        y = builder.select(under, lowest, x)
+        magic = self.constant(constants.magic)
+        # What becomes of such numbers up to the end does not matter.
+        under = builder.fcmp_ordered("<", x, self.constant(constants.lowest))
         # Adding the magic number rounds to an integer, which stands in the low bits of the sum.
-        shifted = self.multiply_add(y, self.constant(parts * vector_math.LOG2_E), magic)
+        shifted = self.multiply_add(x, self.constant(parts * vector_math.LOG2_E), magic)
         k = builder.fsub(shifted, magic)
-        r = self.subtract_product(y, k, self.constant(constants.ln2_high / parts))
+        r = self.subtract_product(x, k, self.constant(constants.ln2_high / parts))
         r = self.subtract_product(r, k, self.constant(constants.ln2_low / parts))
         square = builder.fmul(r, r)
         # Estrin's scheme: neighbours in pairs, then the pairs, so that little waits for what comes before.

@@ -30,8 +30,8 @@ _NEAR_BYTES = 48 * 1024
 _TILE_BYTES = 480 * 1024
 # A block of rows should take no longer than a second or so on one slow core, so that Ctrl-C is heard.
 _BLOCK_FLOPS = 3e10
-# Below this much work a lane costs more to hand out than to run.
-_LANE_FLOPS = 4e5
+# Work below which a lane costs more to hand out than to run, and below which setting it up costs over 3 %.
+_LANE_FLOPS = 4e5, 2e6
 _MOST_LANES = 128
 _LANE_BYTES = 24 * 2**20
 _FEWEST_LANES = 4
@@ -66,8 +66,9 @@ def lane_count(n_rows: int, n_components: int, n_features: int, tile: int, lane_
     work = float(n_rows) * n_components * (6.0 * n_features + 30.0)
     by_memory = _LANE_BYTES // (8 * max(lane_floats, 1))
     rows = min(max(6000.0 * lane_floats / (3.0 * lane_floats + 40.0 * n_components), _LANE_ROWS[0]), _LANE_ROWS[1])
-    by_price = max(min(int(n_rows / rows), by_memory), _FEWEST_LANES)
-    return int(max(1, min(n_tiles, work // _LANE_FLOPS, by_price, _MOST_LANES)))
+    few = min(work // _LANE_FLOPS[0], _FEWEST_LANES)
+    many = min(work // _LANE_FLOPS[1], n_rows // rows, by_memory, _MOST_LANES)
+    return int(max(1, min(n_tiles, max(few, many))))
 
 
 @kernel

@@ -55,10 +55,10 @@ def use(method, family):
 """
 
 
-def _run(code, status=0, **environment):
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=600
-    )
+def _run(code, status=0, folder=None, **environment):
+    command = [sys.executable, "-c", code]
+    environment = os.environ | environment
+    result = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=600)
     assert result.returncode == status, result.stderr
     return result.stdout, result.stderr
 
@@ -135,7 +135,7 @@ def test_a_cache_that_cannot_be_written_is_read(cache):
 def test_no_folder_to_write_to(tmp_path):
     # A copy: what earlier processes have left beside the package could be read.
     copy_of_the_package(tmp_path)
-    out, err = _run(NO_FOLDER + MAIN, status=1, NUMBA_CACHE_DIR=str(tmp_path), PYTHONPATH=str(tmp_path))
+    out, err = _run(NO_FOLDER + MAIN, status=1, folder=tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert "error: compiled code cannot be kept" in err
     assert "Set NUMBA_CACHE_DIR" in err
     assert "compiled\n" not in out

@@ -158,13 +158,13 @@ def warmup(arguments: argparse.Namespace) -> None:
     """Compile ahead, and print a table of what was compiled and what was there."""
     from fastgmm import _warmup
 
-    print(_warmup.HEADER, flush=True)
-    done = _warmup.warmup(
-        arguments.covariance,
-        arguments.dtype,
-        arguments.method,
-        callback=lambda step: print(*step.lines(), sep="\n", flush=True),
-    )
+    header = [_warmup.HEADER]
+
+    def show(step: _warmup.Step) -> None:
+        print(*header, *step.lines(), sep="\n", flush=True)
+        header.clear()
+
+    done = _warmup.warmup(arguments.covariance, arguments.dtype, arguments.method, callback=show)
     print()
     _report.print_pairs(done.totals())
 

@@ -27,9 +27,12 @@ SINGLE_WORK = 2**22
 # that neither lose squares of small numbers nor overflow with large ones.
 _MOST_AMPLIFIED = 300.0
 _SINGLE_WEIGHTS = 1e-10, 1e10
+# Relative noise of a log evidence in float32 arithmetic: a fit that moves by less goes on in float64.
+_SINGLE_NOISE = 2.0**-21
 
 # The total scatter of the data may be so many times that about the means before its digits are too few.
 _MOST_CANCELLED = 1e6
+_MOST_CANCELLED_SINGLE = 30.0
 
 _NO_WEIGHTS = np.empty(0)
 _NO_LABELS = np.empty(0, np.int64)
@@ -100,8 +103,9 @@ class Expectation:
         None takes Numba's current number.
 
     Large float32 problems are computed in float32 arithmetic, with sums over rows in float64, as long as that is good
-    to four digits or so: where the density is too narrow for its place, or a row too far out, the arithmetic is
-    float64, from then on. Everything else is computed in float64.
+    to three digits in every row: where the density is too narrow for its place, or a row too far out, or the log
+    evidence moves by less than its rounding, the arithmetic is float64, from then on. Everything else is computed in
+    float64.
 
     Concurrent calls on one object are not safe; use one object a thread.
     """
@@ -116,6 +120,7 @@ class Expectation:
         self._total: SufficientStatistics | None = None
         self._lanes: dict[tuple[Any, ...], tuple[Blocks, list[NDArray]]] = {}
         self._may_be_single = X.dtype == np.float32 and _moderate(sample_weight)
+        self._last_single = -math.inf
 
     def __call__(
         self,
@@ -171,6 +176,10 @@ class Expectation:
         statistics = self._sweep(rounded, rounded.mean, kernels.SOFT, None, None, total is None, centre)
         if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
             return None
+        # A change of exactly 0 is that of a density that is asked for again.
+        change, self._last_single = abs(statistics.log_evidence - self._last_single), statistics.log_evidence
+        if 0.0 < change < _SINGLE_NOISE * abs(statistics.log_evidence):
+            return None
         statistics = SufficientStatistics(
             np.add(centre, rounded.mean, dtype=np.float64),
             statistics.mass,
@@ -179,7 +188,10 @@ class Expectation:
             statistics.log_evidence + highest * statistics.weight,
             statistics.weight,
         )
-        completed = statistics if total is None else _complete(self._family, statistics, total)
+        if total is None:
+            completed: SufficientStatistics | None = statistics
+        else:
+            completed = _complete(self._family, statistics, total, _MOST_CANCELLED_SINGLE)
         return None if completed is None else self._family.recentre(completed, density.mean)
 
     def _sweep(
@@ -286,9 +298,11 @@ def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None, sample_
 
 
 def _complete(
-    family: Family, statistics: SufficientStatistics, total: SufficientStatistics
+    family: Family, statistics: SufficientStatistics, total: SufficientStatistics, most: float = _MOST_CANCELLED
 ) -> SufficientStatistics | None:
     """Return statistics without a scatter with the one that follows from the data's `total`; None where it cancels.
+
+    That is, where the total scatter is more than `most` times as large in some direction.
 
     sum_k sum_n w r (x - o_k)(x - o_k)^T = T - sum_k (d_k a_k^T + a_k d_k^T) - sum_k n_k a_k a_k^T with a_k = o_k - c,
     for T the total scatter about c, and mass n_k and deviation d_k about the origin o_k.
@@ -302,7 +316,7 @@ def _complete(
         inverse = np.linalg.inv(np.linalg.cholesky(scatter))
     except np.linalg.LinAlgError:
         return None
-    if not ((inverse @ total.scatter) * inverse).sum(axis=1).max() < _MOST_CANCELLED:
+    if not ((inverse @ total.scatter) * inverse).sum(axis=1).max() < most:
         return None
     return SufficientStatistics(
         statistics.origin,

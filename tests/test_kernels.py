@@ -8,6 +8,7 @@ from conftest import draw, random_mixture
 
 from fastgmm import kernels
 from fastgmm.expectation import Expectation, Scores, e_step
+from fastgmm.kernels import blocks
 from fastgmm.kernels._compile import entry
 from fastgmm.kernels.closed_forms import OK
 
@@ -308,3 +309,15 @@ def test_parallel_passes_mind_the_layout_of_their_arguments(family, rng):
             results.append(evidence)
     for evidence in results[1:]:
         np.testing.assert_allclose(evidence, results[0], rtol=1e-12)
+
+
+@entry
+def _sum_log_evidence(peak, total, factors):
+    return blocks.sum_log_evidence(peak, total, len(peak), factors)
+
+
+@pytest.mark.parametrize("n", [1, 47, 48, 1439, 1441, 60_000])
+def test_the_log_evidence_of_a_tile_of_any_length(n, rng):
+    peak, total = rng.normal(size=n), rng.uniform(1, 1e9, size=n)
+    expected = peak.sum() + np.log(total).sum()
+    assert _sum_log_evidence(peak, total, np.empty(48)) == pytest.approx(expected, rel=1e-13)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import draw, random_mixture
 
-from fastgmm import GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.expectation import Expectation, e_step
 
 K, D, N = 8, 8, 70_000
@@ -99,3 +99,27 @@ def test_a_fit_ends_where_that_of_float64_does(problem, family):
     np.testing.assert_allclose(single.means_, double.means_, atol=2e-3)
     # To the rounding of float32 over N rows, the bound does not fall.
     assert np.all(np.diff(single.lower_bounds_) > -1e-7 * abs(single.lower_bound_))
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_a_strict_tolerance_is_met_in_float64(estimator, family, rng):
+    """The changes of a fit that is nearly there are noise in float32."""
+    means = rng.normal(size=(3, 4)) * 3
+    labels = rng.integers(3, size=400_000)
+    X = (means[labels] + rng.normal(size=(400_000, 4))).astype(np.float32)
+    params = {"covariance_type": family.name, "init_params": labels, "max_iter": 200}
+    params["tol"] = 1e-9 if estimator is GaussianMixture else 1e-3
+    single, double = (estimator(3, **params).fit(rows) for rows in (X, X.astype(np.float64)))
+    assert single.converged_
+    assert single.n_iter_ <= double.n_iter_ + 5
+    assert single.lower_bounds_[-1] >= single.lower_bounds_[-2] - 1e-13 * abs(single.lower_bound_)
+    np.testing.assert_allclose(single.means_, double.means_, atol=1e-5)
+
+
+def test_tied_covariances_of_components_far_apart(rng):
+    means = np.array([[0, 0, 0], [100, -250, 30], [-70, 200, 260]]) + 10.3
+    labels = rng.integers(3, size=500_000)
+    X = (means[labels] + rng.normal(size=(500_000, 3))).astype(np.float32)
+    params = {"covariance_type": "tied", "init_params": labels}
+    single, double = (GaussianMixture(3, **params).fit(rows) for rows in (X, X.astype(np.float64)))
+    np.testing.assert_allclose(single.covariances_, double.covariances_, atol=1e-6)

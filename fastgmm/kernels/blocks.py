@@ -25,6 +25,8 @@ GIVEN = 3  #: a given table of responsibilities
 # Rows of a tile are a multiple of 48, whole chunks of vectors, and an odd one, for the reason given in simd.py.
 _TILE_STEP = 48
 _MOST_STEPS = 15
+# Totals that are multiplied before a logarithm is taken: those of the longest tile, of float32.
+_MOST_FACTORS = 2 * _MOST_STEPS
 # Bytes of tile buffers: more than a long tile should hold (L1), more than a short one may (L2, beside the constants).
 _NEAR_BYTES = 48 * 1024
 _TILE_BYTES = 480 * 1024
@@ -104,18 +106,19 @@ _LOWEST_SINGLE = -1e4
 def sum_log_evidence(peak, total, n, factors):
     """Return the sum of peak[:n] + log(total[:n]), for totals in [1, 1e9]; `factors` (48,) float64 is scratch.
 
-    One logarithm is taken of the product of every 48th total: a tile has too few for that to overflow.
+    One logarithm is taken of the product of every 48th total, of 30 at most, so that no product overflows.
     """
     result = 0.0
     for b in range(n):
         result += np.float64(peak[b])
-    for b in range(_TILE_STEP):
-        factors[b] = 1.0
-    for first in range(0, n, _TILE_STEP):
-        for b in range(min(_TILE_STEP, n - first)):
-            factors[b] *= np.float64(total[first + b])
-    for b in range(_TILE_STEP):
-        result += vector_log(factors[b])
+    for begin in range(0, n, _MOST_FACTORS * _TILE_STEP):
+        for b in range(_TILE_STEP):
+            factors[b] = 1.0
+        for first in range(begin, min(begin + _MOST_FACTORS * _TILE_STEP, n), _TILE_STEP):
+            for b in range(min(_TILE_STEP, n - first)):
+                factors[b] *= np.float64(total[first + b])
+        for b in range(_TILE_STEP):
+            result += vector_log(factors[b])
     return result
 
 

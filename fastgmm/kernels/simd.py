@@ -136,16 +136,15 @@ class _Code:
         flags = ("contract",)
         return self.builder.fsub(c, self.builder.fmul(a, b, flags=flags), flags=flags)
 
-    def accumulators(self, number, kind=None):
+    def accumulators(self, number):
         """Return variables, zeroed here, that LLVM turns into registers."""
-        kind = self.type if kind is None else kind
-        variables = [cgutils.alloca_once(self.builder, kind) for _ in range(number)]
-        self.clear(variables)
+        variables = [cgutils.alloca_once(self.builder, self.type) for _ in range(number)]
+        self.fill(variables, self.zero)
         return variables
 
-    def clear(self, variables):
+    def fill(self, variables, value):
         for variable in variables:
-            self.builder.store(ir.Constant(variable.type.pointee, None), variable)
+            self.builder.store(value, variable)
 
     def add(self, variable, value):
         self.builder.store(self.builder.fadd(self.builder.load(variable), value), variable)
@@ -218,17 +217,13 @@ class _Code:
             bit *= 2
         return self.folded(vectors[0])
 
-    def halves(self, vector):
-        """Return one or two float64 vectors (LANES) of the numbers of a vector."""
-        if not self.single:
-            return [vector]
-        wide = ir.VectorType(_DOUBLE, LANES)
-        return [self.builder.fpext(_part(self.builder, vector, i, LANES), wide) for i in (0, LANES)]
-
     def folded(self, vector):
         """Return a float64 vector (LANES) of the same sum."""
-        halves = self.halves(vector)
-        return self.builder.fadd(*halves) if self.single else halves[0]
+        if not self.single:
+            return vector
+        wide = ir.VectorType(_DOUBLE, LANES)
+        halves = [self.builder.fpext(_part(self.builder, vector, i, LANES), wide) for i in (0, LANES)]
+        return self.builder.fadd(*halves)
 
     def add_sums(self, columns):
         """Add to float64 numbers in memory: `columns` are pairs (pointer to neighbours, their accumulators or None).
@@ -539,9 +534,8 @@ def _softmax(typing_context, log_scale, distance, width, n_components, n_chunks,
             code.store(ir.Constant(wide, None), code.at(sums, (components.index, LANES)))
         peaks, totals = code.accumulators(_VECTORS), code.accumulators(_VECTORS)
         with code.columns(n_chunks) as places:
-            code.clear(totals)
-            for variable in peaks:
-                builder.store(code.constant(float("-inf")), variable)
+            code.fill(totals, code.zero)
+            code.fill(peaks, code.constant(float("-inf")))
             with code.loop(n_components) as components:
                 scale = code.splat(code.at(log_scale, components.index))
                 for v, place in enumerate(places):
@@ -799,11 +793,11 @@ def _moments(
                 ]
                 code.add_sums(sums)
 
-        def outer(component, begin, n_features_here, feature):
+        def outer(component, begin, n_others, feature):
             """Add centred features `feature` .. times the rows of v, which are features `begin` .. weighted."""
             origin, _, _, scatter = component
             left = [code.at(v, (_index(i), width)) for i in range(_ROWS)]
-            features = [builder.add(feature, _index(c)) for c in range(n_features_here)]
+            features = [builder.add(feature, _index(c)) for c in range(n_others)]
             right = [code.at(x, (feature, width)) for feature in features]
             centres = [code.splat(code.at(origin, feature)) for feature in features]
             sums = [code.accumulators(_ROWS) for _ in features]

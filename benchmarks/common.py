@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import importlib.metadata
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,21 @@ class Workload:
             precisions.astype(self.dtype),
             labels,
         )
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """Add the options that scripts with a list of workloads share; :func:`chosen` heeds them."""
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows: a check, not a measurement")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds that medians are taken of (default 5)")
+    parser.add_argument("--only", default="", metavar="NAME", help="only the workloads whose name contains this")
+
+
+def chosen(workloads: list[Workload], parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[Workload]:
+    """Return the workloads that ``--only`` and ``--quick`` leave; none at all is an error of the command line."""
+    kept = [workload for workload in workloads if options.only in workload.name]
+    if not kept:
+        parser.error(f"no workload's name contains {options.only!r}: {', '.join(work.name for work in workloads)}")
+    return [replace(work, n_samples=work.n_samples // 10) for work in kept] if options.quick else kept
 
 
 #: The fit whose memory is measured.

@@ -13,12 +13,12 @@ import itertools
 import json
 import statistics
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Worker, Workload, machine_facts, print_facts, print_header, print_row, run_child
+from common import Worker, Workload, add_choices, chosen, machine_facts, print_facts, print_header, print_row, run_child
 from limits import DTYPES, OPERATIONS, Rates
 
 SHAPES = [(1_000_000, 2, 3), (1_000_000, 4, 8), (200_000, 16, 16), (100_000, 64, 32), (50_000, 128, 10)]
@@ -159,17 +159,11 @@ def _draw_points(axes: Any, points: list[dict[str, Any]]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows: a check, not a measurement")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds that medians are taken of (default 5)")
-    parser.add_argument("--only", default="", metavar="NAME", help="only the workloads whose name contains this")
+    add_choices(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the roofline (needs matplotlib)")
     options = parser.parse_args(arguments)
-    workloads = [workload for workload in WORKLOADS if options.only in workload.name]
-    if not workloads:
-        parser.error(f"no workload's name contains {options.only!r}: {', '.join(work.name for work in WORKLOADS)}")
-    if options.quick:
-        workloads = [replace(workload, n_samples=workload.n_samples // 10) for workload in workloads]
+    workloads = chosen(WORKLOADS, parser, options)
     facts, limits = machine_facts(), run_child("limits")
     print_facts(facts)
     print_limits(limits)

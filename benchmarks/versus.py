@@ -20,7 +20,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from common import (
     PEERS,
     Worker,
     Workload,
+    add_choices,
+    chosen,
     machine_facts,
     mean_log_likelihood,
     print_facts,
@@ -184,9 +186,7 @@ def _peer(text: str) -> tuple[str, str]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows: a check, not a measurement")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds that medians are taken of (default 5)")
-    parser.add_argument("--only", default="", metavar="NAME", help="only the workloads whose name contains this")
+    add_choices(parser)
     parser.add_argument(
         "--peer",
         action="append",
@@ -198,11 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--onedal-python", metavar="PYTHON", help="short for --peer onedal=PYTHON")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file, too")
     options = parser.parse_args(arguments)
-    workloads = [workload for workload in WORKLOADS if options.only in workload.name]
-    if not workloads:
-        parser.error(f"no workload's name contains {options.only!r}: {', '.join(work.name for work in WORKLOADS)}")
-    if options.quick:
-        workloads = [replace(workload, n_samples=workload.n_samples // 10) for workload in workloads]
+    workloads = chosen(WORKLOADS, parser, options)
     peers = dict(options.peer) | ({"onedal": options.onedal_python} if options.onedal_python else {})
     limits = run_child("limits")
     results = []

@@ -174,10 +174,11 @@ class Expectation:
             return None
         total = self.total() if self._family.uses_total else None
         statistics = self._sweep(rounded, rounded.mean, kernels.SOFT, None, None, total is None, centre)
-        if not (np.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
+        if not _is_finite(statistics):
             return None
+        log_evidence = statistics.log_evidence + highest * statistics.weight
         # A change of exactly 0 is that of a density that is asked for again.
-        change, self._last_single = abs(statistics.log_evidence - self._last_single), statistics.log_evidence
+        change, self._last_single = abs(log_evidence - self._last_single), log_evidence
         if 0.0 < change < _SINGLE_NOISE * abs(statistics.log_evidence):
             return None
         statistics = SufficientStatistics(
@@ -185,7 +186,7 @@ class Expectation:
             statistics.mass,
             statistics.deviation,
             statistics.scatter,
-            statistics.log_evidence + highest * statistics.weight,
+            log_evidence,
             statistics.weight,
         )
         if total is None:
@@ -272,9 +273,13 @@ class Expectation:
         return total  # type: ignore[return-value]
 
     def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
-        if not (math.isfinite(statistics.log_evidence) and np.isfinite(statistics.scatter).all()):
+        if not _is_finite(statistics):
             refuse_far_rows(density, self._X, self._n_threads, self._sample_weight)
             raise ValueError(OVERFLOW)
+
+
+def _is_finite(statistics: SufficientStatistics) -> bool:
+    return math.isfinite(statistics.log_evidence) and bool(np.isfinite(statistics.scatter).all())
 
 
 def _folded(lanes: NDArray) -> NDArray:

@@ -160,9 +160,9 @@ def _accumulate_rows(
     for first in range(start, stop, tile):
         n = min(tile, stop - first)
         pack_tile(X, first, n, centre, x)
-        # The next tile comes from memory meanwhile, a third at a time: a core can only wait for so many lines.
-        ahead = min(n, stop - first - n)
-        prefetch_rows(X, first + n, first + n + ahead // 3)
+        # The next tile comes from memory meanwhile, a little at a time: a core can only wait for so many lines.
+        wanted = first + n
+        ahead = min(wanted + n, stop)
         for b in range(n, tile):
             tile_weight[b] = 0.0
         if weight.size > 0:
@@ -174,9 +174,10 @@ def _accumulate_rows(
                         x[d, b] = density.mean[0, d]
         if mode in (SOFT, HARD):
             contract.distance_tile(density, table, x, n, scratch, distance)
-        prefetch_rows(X, first + n + ahead // 3, first + n + 2 * ahead // 3)
         if mode == SOFT:
-            softmax_tile(density.log_scale, distance, n, tile_weight, r, peak, total, tile_mass)
+            wanted = softmax_tile(
+                density.log_scale, distance, n, tile_weight, r, peak, total, tile_mass, X, wanted, ahead
+            )
             if peak.itemsize == 4:
                 lowest = 0.0
                 for b in range(n):
@@ -208,7 +209,7 @@ def _accumulate_rows(
                 for b in range(n, tile):
                     r[k, b] = 0.0
                 tile_mass[k] = s
-        prefetch_rows(X, first + n + 2 * ahead // 3, first + n + ahead)
+        prefetch_rows(X, wanted, ahead)
         for k in range(n_components):
             mass[k] += tile_mass[k]
         contract.accumulate_tile(density, origin, x, n, r, tile_mass, usable, scratch, deviation, scatter)
@@ -325,15 +326,20 @@ def _score_rows(density, X, start, stop, tile, weight, labels, evidence, respons
     for first in range(start, stop, tile):
         n = min(tile, stop - first)
         pack_tile(X, first, n, density.mean[0], x)
-        prefetch_rows(X, first + n, min(first + 2 * n, stop))
+        wanted = first + n
+        ahead = min(wanted + n, stop)
         contract.distance_tile(density, table, x, n, scratch, distance)
         if labels.size > 0:
             label_tile(density.log_scale, distance, n, peak, labels[first : first + n])
             for b in range(n):
                 sums[2] += 0.0 if peak[b] > -np.inf else 1.0
         if weight.size == 0 and evidence.size == 0 and responsibility.size == 0:
+            prefetch_rows(X, wanted, ahead)
             continue
-        softmax_tile(density.log_scale, distance, n, tile_weight, distance, peak, total, tile_mass)
+        wanted = softmax_tile(
+            density.log_scale, distance, n, tile_weight, distance, peak, total, tile_mass, X, wanted, ahead
+        )
+        prefetch_rows(X, wanted, ahead)
         log_evidence_tile(peak, total, n, total)
         for b in range(n):
             if not peak[b] > -np.inf:

@@ -37,6 +37,8 @@ _MOST_SUMS = 24 if HAS_32_REGISTERS else 10
 # would put the rows of a tile in the same few places of a cache.
 _WIDTH = 48
 _ALIGNMENT = 64
+# Lines of cache that can come from memory while three vectors of one component are exponentiated, without waiting.
+_MOST_LINES = 2
 # A float32 vector holds twice as many numbers as a float64 one.
 _VECTOR_BYTES = 8 * LANES
 
@@ -298,6 +300,16 @@ class _Code:
     def larger(self, a, b):
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
+    def prefetch(self, pointer, n_lines):
+        """Ask for so many cache lines from a pointer on: to be read, into the first level of cache."""
+        byte = ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [byte, _SHORT, _SHORT, _SHORT])
+        prefetch = cgutils.get_or_insert_function(self.builder.module, function, "llvm.prefetch.p0")
+        hints = [ir.Constant(_SHORT, value) for value in (0, 3, 1)]
+        begin = self.builder.bitcast(pointer, byte)
+        with self.loop(n_lines) as lines:
+            self.builder.call(prefetch, [self.at(begin, (lines.index, _ALIGNMENT)), *hints])
+
 
 def _made(generate, like, *kinds):
     """Return what an intrinsic returns: ``generate(code, ...)`` gets pointers for arrays, values for integers."""
@@ -521,9 +533,44 @@ def _scaled_distances(mean, scale, x, n, distance):
 
 
 @intrinsic
-def _softmax(typing_context, log_scale, distance, width, n_components, n_chunks, weight, r, peak, total, mass, sums):
-    def generate(code, log_scale, distance, width, n_components, n_chunks, weight, r, peak, total, mass, sums):
+def _softmax(
+    typing_context,
+    log_scale,
+    distance,
+    width,
+    n_components,
+    n_chunks,
+    weight,
+    r,
+    peak,
+    total,
+    mass,
+    sums,
+    ahead,
+    start,
+    n_lines,
+):
+    line_floats = _ALIGNMENT * 8 // ahead.dtype.bitwidth
+
+    def generate(
+        code,
+        log_scale,
+        distance,
+        width,
+        n_components,
+        n_chunks,
+        weight,
+        r,
+        peak,
+        total,
+        mass,
+        sums,
+        ahead,
+        start,
+        n_lines,
+    ):
         builder = code.builder
+        wanted = cgutils.alloca_once_value(builder, code.at(ahead, start))
         minus_half = code.constant(-0.5)
         wide = ir.VectorType(_DOUBLE, LANES)
 
@@ -548,6 +595,8 @@ def _softmax(typing_context, log_scale, distance, width, n_components, n_chunks,
                     value = code.exponential(builder.fsub(joint, builder.load(peaks[v])))
                     code.store(value, code.at(r, (components.index, width), place))
                     code.add(totals[v], value)
+                code.prefetch(builder.load(wanted), n_lines)
+                builder.store(code.at(builder.load(wanted), (n_lines, line_floats)), wanted)
             shares = []
             for v, place in enumerate(places):
                 code.store(builder.load(peaks[v]), code.at(peak, place))
@@ -570,17 +619,35 @@ def _softmax(typing_context, log_scale, distance, width, n_components, n_chunks,
             builder.store(builder.extract_element(lanes, ir.Constant(_SHORT, 0)), code.at(mass, components.index))
 
     return _made(
-        generate, distance, log_scale, distance, width, n_components, n_chunks, weight, r, peak, total, mass, sums
+        generate,
+        distance,
+        log_scale,
+        distance,
+        width,
+        n_components,
+        n_chunks,
+        weight,
+        r,
+        peak,
+        total,
+        mass,
+        sums,
+        ahead,
+        start,
+        n_lines,
     )
 
 
-def softmax_tile(log_scale, distance, n, weight, r, peak, total, mass):
+def softmax_tile(log_scale, distance, n, weight, r, peak, total, mass, X, start, stop):
     """Turn squared distances into weighted responsibilities: log joint = log_scale - distance / 2.
 
     `log_scale` (K,), `distance` (K, T). Overwrites, for the first n columns, r (K, T), which may be `distance` itself,
     with weight (T,) times the softmax over components; `peak` (T,) with the maximum of the log joint; `total` (T,) with
     the sum of its exponentials relative to the peak; and `mass` (K,) float64 with the sums of r over all columns. A
     column whose distances all overflow becomes NaN. Thread-safe.
+
+    Meanwhile the processor is asked to have rows start .. stop of X (N, D) in cache soon, as many as it can fetch in
+    that time; returns the first row that was not asked for.
     """
     joint = log_scale[:, None] - 0.5 * distance[:, :n]
     peak[:n] = joint.max(axis=0)
@@ -588,25 +655,36 @@ def softmax_tile(log_scale, distance, n, weight, r, peak, total, mass):
     total[:n] = share.sum(axis=0)
     r[:, :n] = share * (weight[:n] / total[:n])
     mass[:] = r[:, :n].sum(axis=1)
+    return start
 
 
 @vector_code(softmax_tile)
-def _softmax_tile(log_scale, distance, n, weight, r, peak, total, mass):
+def _softmax_tile(log_scale, distance, n, weight, r, peak, total, mass, X, start, stop):
     n_components = log_scale.shape[0]
+    n_chunks = _chunks(r, n)
     sums = np.empty((n_components, LANES))
+    steps = n_components * n_chunks
+    row_bytes = X.shape[1] * X.itemsize
+    n_lines = 0
+    if stop > start and X.flags.c_contiguous:
+        n_lines = min(((stop - start) * row_bytes + _ALIGNMENT * steps - 1) // (_ALIGNMENT * steps), _MOST_LINES)
     _softmax(
         log_scale,
         distance,
         distance.shape[1],
         n_components,
-        _chunks(r, n),
+        n_chunks,
         weight,
         r,
         peak,
         total,
         mass,
         sums,
+        X,
+        start * X.shape[1],
+        n_lines,
     )
+    return min(start + n_lines * _ALIGNMENT * steps // row_bytes, stop)
 
 
 def _feature_moments(squares):
@@ -983,15 +1061,9 @@ def _prefetch(typing_context, X, n_features, start, stop):
 
     def generate(code, X, n_features, start, stop):
         builder = code.builder
-        byte = ir.IntType(8).as_pointer()
-        begin = builder.bitcast(code.at(X, (start, n_features)), byte)
         size = builder.mul(builder.mul(builder.sub(stop, start), n_features), _index(number))
-        function = ir.FunctionType(ir.VoidType(), [byte, _SHORT, _SHORT, _SHORT])
-        prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-        # To be read, into the second level of cache, as data.
-        hints = [ir.Constant(_SHORT, value) for value in (0, 2, 1)]
-        with code.loop(builder.udiv(builder.add(size, _index(_ALIGNMENT - 1)), _index(_ALIGNMENT))) as lines:
-            builder.call(prefetch, [code.at(begin, (lines.index, _ALIGNMENT)), *hints])
+        n_lines = builder.udiv(builder.add(size, _index(_ALIGNMENT - 1)), _index(_ALIGNMENT))
+        code.prefetch(code.at(X, (start, n_features)), n_lines)
 
     return _made(generate, X, X, n_features, start, stop)
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kernels.blocks import shortened_tile
 from fastgmm.kernels.closed_forms import round_density
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -48,8 +47,7 @@ class Blocks:
     """How a problem is cut: tiles, blocks of rows, lanes. Depends on its shape alone, never on threads or layout."""
 
     def __init__(self, n_rows: int, n_components: int, n_features: int, lane_floats: int, n_bytes: int = 8) -> None:
-        tile = kernels.tile_rows(n_components, n_features, n_bytes)
-        self.tile = shortened_tile(tile, n_rows, n_components, n_features)
+        self.tile = kernels.tile_rows(n_components, n_features, n_bytes)
         self.rows = kernels.block_rows(n_components, n_features, self.tile)
         self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
         self.n_rows = n_rows

@@ -37,8 +37,6 @@ _LANE_FLOPS = 4e5, 2e6
 _MOST_LANES = 128
 _LANE_BYTES = 24 * 2**20
 _FEWEST_LANES = 4
-# Tiles that few rows are cut into, if there is work for so many lanes.
-_FEW_TILES = 8
 # Rows below which a lane's accumulators cost over 3 % of its work to clear and fold, at least and at most.
 _LANE_ROWS = 512, 2048
 # A block of rows that has to be converted (another layout or type) is copied: 16 MB at a time.
@@ -57,17 +55,6 @@ def tile_rows(n_components: int, n_features: int, n_bytes: int = 8) -> int:
     return steps * _TILE_STEP * 8 // n_bytes
 
 
-def _work(n_rows: int, n_components: int, n_features: int) -> float:
-    return float(n_rows) * n_components * (6.0 * n_features + 30.0)
-
-
-def shortened_tile(tile: int, n_rows: int, n_components: int, n_features: int) -> int:
-    """Return the tile for `n_rows`: shorter where they would make too few tiles for their work."""
-    n_tiles = max(min(_work(n_rows, n_components, n_features) // _LANE_FLOPS[1], _FEW_TILES), 1)
-    steps = -(-n_rows // (n_tiles * _TILE_STEP))
-    return min(tile, int(steps) * _TILE_STEP)
-
-
 def block_rows(n_components: int, n_features: int, tile: int) -> int:
     """Return how many rows one call of a driver takes; a multiple of the tile."""
     row_flops = 2.0 * n_components * n_features * (n_features + 4.0) + 40.0 * n_components
@@ -78,7 +65,7 @@ def block_rows(n_components: int, n_features: int, tile: int) -> int:
 def lane_count(n_rows: int, n_components: int, n_features: int, tile: int, lane_floats: int) -> int:
     """Return the number of lanes for a block of `n_rows`, whose accumulators hold `lane_floats` numbers a lane."""
     n_tiles = -(-n_rows // tile)
-    work = _work(n_rows, n_components, n_features)
+    work = float(n_rows) * n_components * (6.0 * n_features + 30.0)
     by_memory = _LANE_BYTES // (8 * max(lane_floats, 1))
     rows = min(max(6000.0 * lane_floats / (3.0 * lane_floats + 40.0 * n_components), _LANE_ROWS[0]), _LANE_ROWS[1])
     few = min(work // _LANE_FLOPS[0], _FEWEST_LANES)

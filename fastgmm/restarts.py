@@ -23,7 +23,7 @@ from fastgmm.sources import MemorySource
 #: Iterations of a round.
 ROUND = 10
 #: Iterations at its last pace in which a start must be able to catch up.
-PATIENCE = 100
+PATIENCE = 300
 
 Fit = Generator[Step, None, FitResult]
 

@@ -34,7 +34,8 @@ ALLOWED = {
     "loop": {"statistics"},
     "sources": {"expectation", "families", "kernels", "statistics"},
     "validation": {"families", "statistics", "exceptions"},
-    "seeding": {"kernels", "families", "expectation", "loop", "sources", "statistics"},
+    "kmeans": {"kernels", "expectation", "statistics"},
+    "seeding": {"kernels", "families", "expectation", "kmeans", "loop", "sources", "statistics"},
     "estimators": {
         "exceptions",
         "expectation",

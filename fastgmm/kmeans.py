@@ -27,9 +27,8 @@ _FRAME_ROWS = 4096
 _MOST_EXPONENT = 1000
 # Rows are copied, where they must be, so many numbers at a time.
 _BLOCK_FLOATS = 2**20
-# Bounds pay once fewer than one row in so many changes its label, and from so many centres on.
-_PRUNE_MOVED = 8
-_PRUNE_CENTRES = 8
+# Bounds pay once fewer than one row in so many changes its label.
+_PRUNE_MOVED = 16
 # Where more than one row in so many changes its label, all rows are summed anew, which takes less time.
 _FRESH_MOVED = 4
 # So little left of a cluster's mass may be mostly what rounding has left of the rest.
@@ -68,10 +67,10 @@ class _Rows:
         self.middle, self.scale = self._frame()
 
     def _frame(self) -> tuple[Array, float]:
-        counted = np.flatnonzero(self.weight) if self.weight.size else np.arange(len(self.X))
-        some = counted[:: max(len(counted) // _FRAME_ROWS, 1)]
-        middle = self.X[some].mean(axis=0, dtype=np.float64)
-        spread = float(np.abs(self.X[some] - middle).max())
+        counted: Any = np.flatnonzero(self.weight) if self.weight.size else range(len(self.X))
+        some = self.X[counted[:: max(len(counted) // _FRAME_ROWS, 1)]]
+        middle = some.mean(axis=0, dtype=np.float64)
+        spread = float(np.abs(some - middle).max())
         if spread == 0.0:
             spread = max(
                 float(np.abs(self.X[counted[rows]] - middle).max()) for rows in _blocks(len(counted), len(middle))
@@ -338,6 +337,6 @@ def _moved_centres(
             return state, here, n_iter, True
         if state.prunes:
             state.move(shift)
-        elif prune is None and n_centres >= _PRUNE_CENTRES and moved < len(X) / _PRUNE_MOVED:
+        elif prune is None and moved < len(X) / _PRUNE_MOVED:
             state.prune()
     return state, here, max_iter, False

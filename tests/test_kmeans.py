@@ -176,18 +176,39 @@ def test_bounds_hold_for_the_centre_that_comes_nearest(rng):
     assert (expected == 2).sum() > 0
 
 
+def test_bounds_allow_for_rounding(rng):
+    """Rows within rounding of the plane between two centres, which move by less: half a unit in the last place."""
+    centres = rng.uniform(-1, 1, size=(2, 8))
+    axis = (centres[1] - centres[0]) / np.linalg.norm(centres[1] - centres[0])
+    X = rng.uniform(-1, 1, size=(5000, 8))
+    X += (2e-16 * rng.normal(size=5000) - (X - centres.mean(axis=0)) @ axis)[:, None] * axis
+    bounded, dense = _Lloyd(X, None, 2, None), _Lloyd(X, None, 2, None)
+    here = bounded.rows.framed(centres)
+    bounded.prune()
+    bounded.assign(here, fresh=True)
+    for _ in range(5):
+        moved = here + 1e-17 * rng.normal(size=here.shape)
+        bounded.move(((moved - here) ** 2).sum(axis=1))
+        here = moved
+        bounded.assign(here)
+        changed, _ = dense.assign(here, fresh=True)
+        np.testing.assert_array_equal(bounded.labels, dense.labels)
+    assert changed > 0
+
+
 def test_sums_are_made_anew_where_little_is_left_of_a_cluster():
     """A cluster of a thousand rows of weights 0.1 loses all but two: what is left is summed as if alone."""
     X = np.concatenate([np.linspace(0, 1, 1000), [50.0, 51.0], np.linspace(80, 90, 9000)])[:, None]
     weight = np.full(len(X), 0.1)
-    state = _Lloyd(X, weight, 3, None)
-    state.means(state.rows.framed(np.array([[20.0], [-1e3], [85.0]])))
-    means, empty, moved = state.means(state.rows.framed(np.array([[50.0], [0.5], [85.0]])))
+    state, alone = _Lloyd(X, weight, 3, None), _Lloyd(X, weight, 3, None)
+    before = state.rows.framed(np.array([[20.0], [-1e3], [85.0]]))
+    after = state.rows.framed(np.array([[50.0], [0.5], [85.0]]))
+    state.means(before)
+    state.means(before)  # nothing moves, so that the next sums may be those of changes
+    means, empty, moved = state.means(after)
     assert moved == 1000
     assert empty.size == 0
-    alone = _Lloyd(X, weight, 3, None)
-    again, _, _ = alone.means(alone.rows.framed(np.array([[50.0], [0.5], [85.0]])))
-    np.testing.assert_array_equal(means, again)
+    np.testing.assert_array_equal(means, alone.means(after)[0])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

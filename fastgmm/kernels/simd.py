@@ -1078,8 +1078,8 @@ def _prefetch_rows(X, start, stop):
         _prefetch(X, X.shape[1], start, stop)
 
 
-# So many rows ahead, one that is somewhere in memory is there when its turn comes.
-_ROWS_AHEAD = 12
+# Lines of cache asked for ahead of rows that lie anywhere: about as many as a core can wait for.
+_LINES_AHEAD = 24
 
 
 @intrinsic
@@ -1106,11 +1106,12 @@ def gather_rows(X, index, n, out):
 @vector_code(gather_rows)
 def _gather_rows(X, index, n, out):
     n_features = X.shape[1]
-    for b in range(min(_ROWS_AHEAD, n)):
+    ahead = max(_LINES_AHEAD * _ALIGNMENT // (n_features * X.itemsize), 1)
+    for b in range(min(ahead, n)):
         _prefetch(X, n_features, index[b], index[b] + 1)
     for b in range(n):
-        if b + _ROWS_AHEAD < n:
-            _prefetch(X, n_features, index[b + _ROWS_AHEAD], index[b + _ROWS_AHEAD] + 1)
+        if b + ahead < n:
+            _prefetch(X, n_features, index[b + ahead], index[b + ahead] + 1)
         _copy_row(X, index[b], n_features, out, b)
 
 

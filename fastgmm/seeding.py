@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
-from fastgmm.expectation import OVERFLOW, Scores
-from fastgmm.families import FAMILIES, Family
-from fastgmm.kernels.kmeans import kmeans_plus_plus
+from fastgmm.expectation import OVERFLOW
+from fastgmm.families import Family
+from fastgmm.kmeans import pick_centres
 from fastgmm.loop import Rule, updated
 from fastgmm.sources import MemorySource
 from fastgmm.statistics import Array, SufficientStatistics
@@ -30,8 +30,6 @@ _SAMPLE_FLOATS = 2**21
 _SAMPLE_ROWS_PER_COMPONENT = 50
 # A spread whose inverse can still be squared.
 _NARROWEST = 1e-140
-_LLOYD_ITERATIONS = 100
-_LLOYD_TOL = 1e-4
 
 
 class _RandomResponsibilities:
@@ -94,7 +92,7 @@ def seed(
     else:
         if means is None:
             # Distances are squared: in units of the spread neither tiny nor huge data under- or overflow.
-            means = middle + spread * _centres(
+            means = middle + spread * pick_centres(
                 centred / spread, weight, n_components, random_state, method, source.n_threads
             )
         density = family.isotropic(means, 1.0 / max(spread, _NARROWEST))
@@ -146,45 +144,3 @@ def _thin(family: Family, covariances: Array, share: Array, n_components: int) -
         except np.linalg.LinAlgError:
             thin.append(True)
     return np.broadcast_to(thin, n_components)
-
-
-def _centres(
-    points: Array, weight: Array, n_components: int, random_state: Any, method: str, n_threads: int | None
-) -> Array:
-    n_rows = len(points)
-    if method == "random_from_data":
-        chosen = random_state.choice(n_rows, n_components, replace=False)
-    else:
-        chosen = np.empty(n_components, np.int64)
-        n_candidates = 2 + int(np.log(n_components))
-        kmeans_plus_plus(points, weight, random_state.uniform(size=(n_components, n_candidates)), chosen)
-    centres = points[chosen]
-    if method == "kmeans":
-        centres = lloyd(points, weight, centres, n_threads)
-    # By the first feature, then the next: the same clusters get the same numbers whatever the random state.
-    return centres[np.lexsort(centres.T[::-1])]
-
-
-def lloyd(points: Array, weight: Array, centres: Array, n_threads: int | None = None) -> Array:
-    """Return the centres of weighted k-means, (K, D), from given ones: Lloyd's algorithm to scikit-learn's tolerance.
-
-    A centre that loses all its rows moves to the row farthest from its own.
-    """
-    spherical = FAMILIES["spherical"]
-    source = MemorySource(spherical, points, weight, n_threads)
-    middle = np.average(points, axis=0, weights=weight)
-    tolerance = _LLOYD_TOL * float(np.average((points - middle) ** 2, axis=0, weights=weight).mean())
-    for _ in range(_LLOYD_ITERATIONS):
-        density = spherical.isotropic(centres, 1.0)
-        statistics = source.collect(density, mode=kernels.HARD)
-        moved = statistics.mean
-        empty = np.flatnonzero(statistics.mass == 0)
-        if len(empty):
-            nearest = Scores(density, points, n_threads, labels=True).labels
-            distance = weight * ((points - centres[nearest]) ** 2).sum(axis=1)
-            moved[empty] = points[np.argsort(-distance, kind="stable")[: len(empty)]]
-        shift = float(((moved - centres) ** 2).sum())
-        centres = moved
-        if shift <= tolerance:
-            break
-    return centres

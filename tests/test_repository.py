@@ -35,7 +35,8 @@ ALLOWED = {
     "restarts": {"exceptions", "loop", "sources"},
     "sources": {"expectation", "families", "kernels", "statistics"},
     "validation": {"families", "statistics", "exceptions"},
-    "seeding": {"kernels", "families", "expectation", "loop", "sources", "statistics"},
+    "kmeans": {"kernels", "expectation", "statistics"},
+    "seeding": {"kernels", "families", "expectation", "kmeans", "loop", "sources", "statistics"},
     "estimators": {
         "exceptions",
         "expectation",

@@ -274,3 +274,31 @@ def test_packing_of_every_remainder_type_and_layout(rng, n_features, dtype, tile
             plain = np.zeros((n_features, n), tile_dtype)
             simd.pack_tile(rows, 3, n, centre, plain)
             np.testing.assert_array_equal(plain, x[:, :n])
+
+
+@entry
+def _listed(X, index, n, rows, middle, factor, component, sums):
+    simd.gather_rows(X, index, n, rows)
+    simd.add_rows(X, index, n, middle, factor, component, sums)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", [*range(1, 18), 24, 33])
+def test_listed_rows_of_every_remainder(rng, n_features, dtype):
+    X = rng.normal(size=(60, n_features)).astype(dtype)
+    index, component = rng.integers(0, 60, 40), rng.integers(0, 3, 40)
+    middle, factor = rng.normal(size=n_features), rng.normal(size=40)
+    for n in (0, 1, 12, 13, 40):
+        rows, after_rows = _guarded((n, n_features), dtype, SENTINEL)
+        sums, after_sums = _guarded((3, n_features), float, 1.0)
+        _listed(X, index, n, rows, middle, factor, component, sums)
+        np.testing.assert_array_equal(rows, X[index[:n]])
+        shares = factor[:n, None] * (X[index[:n]] - middle)
+        expected = [1.0 + shares[component[:n] == k].sum(axis=0) for k in range(3)]
+        np.testing.assert_allclose(sums, expected, rtol=1e-12, atol=1e-12)
+        assert np.all(after_rows == SENTINEL)
+        assert np.all(after_sums == SENTINEL)
+        plain_rows, plain_sums = np.zeros((n, n_features), dtype), np.ones((3, n_features))
+        _listed.py_func(X, index, n, plain_rows, middle, factor, component, plain_sums)
+        np.testing.assert_array_equal(plain_rows, rows)
+        np.testing.assert_allclose(plain_sums, sums, rtol=1e-12, atol=1e-12)

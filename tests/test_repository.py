@@ -34,7 +34,8 @@ ALLOWED = {
     "loop": {"statistics"},
     "sources": {"expectation", "families", "kernels", "statistics"},
     "validation": {"families", "statistics", "exceptions"},
-    "seeding": {"kernels", "families", "expectation", "loop", "sources", "statistics"},
+    "partitions": {"kernels", "families", "expectation", "statistics"},
+    "seeding": {"kernels", "families", "exceptions", "expectation", "loop", "partitions", "sources", "statistics"},
     "estimators": {
         "exceptions",
         "expectation",

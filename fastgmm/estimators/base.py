@@ -74,8 +74,8 @@ class Mixture(Interface, ABC):
         """Return the update rule for the rows of a source."""
 
     @abstractmethod
-    def _starter(self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any) -> Callable[[], Any]:
-        """Return a function that makes a start, having checked every explicit part of it."""
+    def _starter(self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any) -> Callable[[int], Any]:
+        """Return a function that makes the n-th start, having checked every explicit part of it."""
 
     @abstractmethod
     def _state(self, rule: Any) -> Any:
@@ -139,7 +139,7 @@ class Mixture(Interface, ABC):
         for restart in range(n_init):
             report = _Report(restart, self.verbose, self.verbose_interval, callback)
             try:
-                state = begin() if start is None else start
+                state = begin(restart) if start is None else start
                 result = fit_loop(
                     rule,
                     source,
@@ -178,7 +178,9 @@ class Mixture(Interface, ABC):
         self._keep(rule, best, row_type(rows), names)
         return rows
 
-    def _seed(self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any, means: Array | None) -> Any:
+    def _seed(
+        self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any, means: Array | None, restart: int
+    ) -> Any:
         """Return a start by `init_params`; where that is a method, from the rows nearest to `means` if given."""
         by_name = isinstance(self.init_params, str)
         labels = responsibilities = None
@@ -195,6 +197,7 @@ class Mixture(Interface, ABC):
             means=means if by_name else None,
             labels=labels,
             responsibilities=responsibilities,
+            restart=restart,
         )
 
     def _warm_state(self, rule: Any, n_features: int) -> Any:

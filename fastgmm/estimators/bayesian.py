@@ -58,9 +58,11 @@ class BayesianGaussianMixture(Mixture):
     max_iter : int, default 100
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array or callable, default 'kmeans'
-        How a fit starts. An array holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable
-        gets (X, n_components, random_state) and returns one.
+    init_params : str, array or callable, default 'auto'
+        How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
+        'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
+        holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
+        (X, n_components, random_state) and returns one.
     weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default 'dirichlet_process'
     weight_concentration_prior : float, optional
         Concentration of the Dirichlet process, or of each component in the Dirichlet law; default 1 / n_components.
@@ -291,15 +293,15 @@ class BayesianGaussianMixture(Mixture):
 
     def _starter(
         self, rule: VariationalBayes, source: MemorySource, rows: NDArray, random_state: Any
-    ) -> Callable[[], VariationalPosterior]:
-        """Return a function that makes a start, having checked every explicit part of it."""
+    ) -> Callable[[int], VariationalPosterior]:
+        """Return a function that makes the n-th start, having checked every explicit part of it."""
         family, shape = rule.family, (self.n_components, rows.shape[1])
         names = ("weight_concentration_init", "mean_precision_init", "degrees_of_freedom_init")
         given = [name for name in (*names, "covariances_init") if getattr(self, name) is not None]
         if self.means_init is None:
             if given:
                 raise ValueError(f"{given[0]} needs means_init, which says which component is which.")
-            return lambda: self._seed(rule, source, rows, random_state, None)
+            return lambda restart: self._seed(rule, source, rows, random_state, None, restart)
         means = validation.check_means(self.means_init, *shape)
         laws = [
             None if getattr(self, name) is None else self._check_law(name, getattr(self, name), family, shape[1])
@@ -313,10 +315,10 @@ class BayesianGaussianMixture(Mixture):
                 raise ValueError(f"covariances_init of component {failed} is not positive definite, to rounding")
             whitener = density.whitener
 
-        def begin() -> VariationalPosterior:
+        def begin(restart: int) -> VariationalPosterior:
             if len(given) == len(names) + 1:
                 return rule.state(Posterior(*laws), means, whitener)  # type: ignore[arg-type]
-            seeded = self._seed(rule, source, rows, random_state, means)
+            seeded = self._seed(rule, source, rows, random_state, means, restart)
             both = zip(seeded.posterior, laws, strict=True)
             posterior = Posterior(*(old if new is None else new for old, new in both))
             return rule.state(posterior, means, seeded.density.whitener if whitener is None else whitener)

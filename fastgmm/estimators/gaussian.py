@@ -33,9 +33,11 @@ class GaussianMixture(Mixture):
     max_iter : int, default 100
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept. Starts whose components collapse are left out.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array or callable, default 'kmeans'
-        How a fit starts. An array holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable
-        gets (X, n_components, random_state) and returns one.
+    init_params : str, array or callable, default 'auto'
+        How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
+        'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
+        holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
+        (X, n_components, random_state) and returns one.
     weights_init, means_init, precisions_init : arrays, optional
         Starting parameters; what is missing is estimated from the start that `init_params` gives (with `means_init`,
         from the rows nearest to each mean; without, its components are put in the order that fits what is given).
@@ -138,8 +140,8 @@ class GaussianMixture(Mixture):
 
     def _starter(
         self, rule: MaximumLikelihood, source: MemorySource, rows: NDArray, random_state: Any
-    ) -> Callable[[], GaussianParameters]:
-        """Return a function that makes a start, having checked every explicit part of it."""
+    ) -> Callable[[int], GaussianParameters]:
+        """Return a function that makes the n-th start, having checked every explicit part of it."""
         family, n_components, n_features = rule.family, self.n_components, rows.shape[1]
         weights = means = whitener = None
         if self.weights_init is not None:
@@ -152,10 +154,10 @@ class GaussianMixture(Mixture):
             )
             whitener = family.whitener_of_precisions(precisions)
 
-        def begin() -> GaussianParameters:
+        def begin(restart: int) -> GaussianParameters:
             if weights is not None and means is not None and whitener is not None:
                 return _state(family, weights, means, whitener)
-            state = self._seed(rule, source, rows, random_state, means)
+            state = self._seed(rule, source, rows, random_state, means, restart)
             if weights is None and means is None and whitener is None:
                 return state
             if means is None:

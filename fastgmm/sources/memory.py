@@ -26,6 +26,16 @@ class MemorySource:
         self._expectation = Expectation(family, X, sample_weight, n_threads)
         self.n_threads = n_threads
 
+    @property
+    def n_weighted_rows(self) -> int:
+        """The number of rows of positive weight."""
+        return self.n_rows if self._sample_weight is None else int(np.count_nonzero(self._sample_weight))
+
+    @property
+    def total_weight(self) -> float:
+        """The weight of all rows."""
+        return float(self.n_rows if self._sample_weight is None else self._sample_weight.sum())
+
     def collect(self, density: Density, origin: Array | None = None, **assignment: Any) -> SufficientStatistics:
         """Return the statistics of all rows; arguments as of ``Expectation.__call__``."""
         return self._expectation(density, origin, **assignment)

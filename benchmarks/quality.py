@@ -69,24 +69,18 @@ CASES = [
     Case("iris", "full", 3),
     Case("iris", "diag", 3),
     Case("faithful", "full", 3),
-    Case("faithful", "tied", 3),
     Case("faithful", "diag", 3),
     Case("galaxies", "full", 3),
     Case("galaxies", "full", 4),
     Case("acidity", "full", 2),
     Case("diabetes", "full", 3),
     Case("diabetes", "spherical", 3),
-    Case("wine", "tied", 3),
     Case("wine", "diag", 3),
     Case("cancer", "full", 2),
-    Case("cancer", "diag", 4),
     Case("digits", "full", 10),
-    Case("digits", "diag", 10),
-    Case("pixels", "full", 8),
-    Case("pixels", "full", 16),
+    Case("pixels", "full", 12),
     Case("overlap 2 %", "full", 6),
     Case("overlap 10 %", "full", 6),
-    Case("overlap 10 %", "diag", 6),
     Case("stripes", "full", 5),
 ]
 
@@ -277,7 +271,7 @@ def judged(case: Case, X: NDArray, seconds: float, found: Parameters | None, **l
 def measured(cases: list[Case], most_seeds: int, rscript: str | None, sides: list[str]) -> list[Run]:
     """Fit everything from each side and seed; a fit beforehand, whose time does not count, may compile.
 
-    Data of more than a thousand rows have a quarter of the seeds.
+    Data of more than a thousand rows have a quarter of the seeds, and fits of several starts half of them.
     """
     from sklearn.mixture import GaussianMixture as Theirs
 
@@ -295,7 +289,7 @@ def measured(cases: list[Case], most_seeds: int, rscript: str | None, sides: lis
             params = {} if side == "scikit-learn" else {"init_params": side}
             fit_python(estimator, case, X, **params)
             for n_init in N_INITS:
-                for seed in range(n_seeds):
+                for seed in range(n_seeds if n_init == 1 else -(-n_seeds // 2)):
                     seconds, found = fit_python(estimator, case, X, n_init=n_init, random_state=seed, **params)
                     runs.append(judged(case, X, seconds, found, side=side, n_init=n_init, seed=seed))
             print(f"{case.name}: {side}", file=sys.stderr)

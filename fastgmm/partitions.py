@@ -17,7 +17,7 @@ from fastgmm.statistics import Array, SufficientStatistics
 # A direction with less of the variance than that, of columns of unit variance, is dependent on others to rounding.
 _LEAST_VARIANCE = 1e-10
 # Ward's method is left where so many groups remain, or as many as have this many numbers in all pairs' covariances.
-_MOST_GROUPS = 60
+_MOST_GROUPS = 100
 _PAIR_FLOATS = 2**22
 # Covariances of groups are those of their rows and of pseudo-rows of this share of an average component.
 _PSEUDO_SHARE = 0.05

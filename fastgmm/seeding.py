@@ -182,7 +182,8 @@ class _Sample(MemorySource):
             weight *= source.total_weight / weight.sum()
         self.points, self.weight = points, weight
         self.middle, self.centred, _ = _about_the_middle(points, weight)
-        super().__init__(source.family, points, weight, source.n_threads)
+        # In the type of the source: what is compiled for it serves the sample, too.
+        super().__init__(source.family, points.astype(source.dtype), weight, source.n_threads)
 
 
 def _from_a_sample(rule: Rule, source: MemorySource, n_components: int, random_state: Any, method: str) -> Any:

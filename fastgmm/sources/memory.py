@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.expectation import Expectation
+from fastgmm.expectation import Expectation, row_type
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.statistics import Array, SufficientStatistics
@@ -30,6 +30,11 @@ class MemorySource:
     def n_weighted_rows(self) -> int:
         """The number of rows of positive weight."""
         return self.n_rows if self._sample_weight is None else int(np.count_nonzero(self._sample_weight))
+
+    @property
+    def dtype(self) -> type[np.floating]:
+        """The type that kernels read the rows in."""
+        return row_type(self._X)
 
     @property
     def total_weight(self) -> float:

@@ -9,8 +9,8 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture
 FITS = read_json("reference_fits.json")
 ONE_DIMENSIONAL = read_json("one_dimensional.json")
 
-# Total log-likelihood at the best optimum known and number of parameters; independent EM, checked with mclust 6.0. Three
-# full components on faithful: one of them narrow, of 35 rows; restarts of k-means end at -1119.213971.
+# Total log-likelihood at the best optimum known and number of parameters; independent EM, checked with mclust 6.0.
+# Three full components on faithful: one of them is narrow, of 35 rows; restarts of k-means end at -1119.213971.
 OPTIMA = {
     ("faithful", 1, "full"): (-1289.796745, 5),
     ("faithful", 1, "tied"): (-1289.796745, 5),

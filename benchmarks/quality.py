@@ -43,7 +43,7 @@ SIDES = "scikit-learn", *METHODS
 SAME_OPTIMUM = 1e-3
 #: A fit is spurious if a component is narrower than this in some direction, relative to the data there, or holds no
 #: more rows than features and one: the likelihood of such components grows without bound as they shrink.
-SPURIOUS_WIDTH = 0.02
+SPURIOUS_WIDTH = 0.005
 
 #: Numbers of starts that are compared.
 N_INITS = 1, 10
@@ -325,7 +325,7 @@ def _cell(runs: list[Run], best: float) -> str:
         return "fails"
     found = sum(run.optimum > best - SAME_OPTIMUM and run.is_sound for run in runs)
     spurious = sum(run.score == run.score and not run.is_sound for run in runs)
-    text = f"{best - statistics.median(scores):.4f} ({100 * found / len(runs):.0f} %)"
+    text = f"{best - statistics.median(scores):.3f} ({100 * found / len(runs):.0f} %)"
     return text + (f" {spurious} spurious" if spurious else "")
 
 
@@ -372,17 +372,18 @@ def draw(runs: list[Run], path: Path) -> None:
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     tolerances = np.geomspace(1e-4, 1.0, 200)
     sides = list(dict.fromkeys(run.side for run in runs))
-    for axes, n_init in zip(figure.subplots(1, 2, sharey=True), N_INITS, strict=True):
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, n_init in zip((left, right), N_INITS, strict=True):
         for number, side in enumerate(sides):
             if any((run.side, run.n_init) == (side, n_init) for run in runs):
                 shares = shares_within(runs, side, n_init, tolerances)
-                style = "--" if side in OTHERS else "-"
-                axes.plot(tolerances, 100.0 * shares, style, color=f"C{number}", label=side)
+                style = ("--" if side in OTHERS else "-") + f"C{number}"
+                axes.plot(tolerances, 100.0 * shares, style, linewidth=2.5 if side == "auto" else 1.2, label=side)
         axes.set(xscale="log", xlabel="nat per row below the best known optimum", title=f"n_init={n_init}")
         axes.set(xlim=(tolerances[0], tolerances[-1]), ylim=(0, 102))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    figure.axes[0].set_ylabel("% of fits, each data set counting the same")
+    left.set_ylabel("% of fits, each data set counting the same")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize="small", frameon=False)
     figure.savefig(path, dpi=90)
 
 

@@ -364,7 +364,7 @@ def test_quality_tells_optima_apart(load):
     assert quality.table(runs, 1) == [
         "| data, family, K | good | bad | none |",
         "| --- | ---: | ---: | ---: |",
-        "| a full 2 | 0.0200 (100 %) | 1.0000 (0 %) 1 spurious | fails |",
+        "| a full 2 | 0.020 (100 %) | 1.000 (0 %) 1 spurious | fails |",
     ]
     assert_allclose(quality.shares_within(runs, "good", 1, np.array([0.005, 0.02, 0.1])), [0.0, 0.5, 1.0])
     assert_allclose(quality.shares_within(runs, "none", 1, np.array([0.1])), [0.0])

@@ -201,7 +201,7 @@ class Run:
 
     @property
     def is_sound(self) -> bool:
-        """Whether it converged, and to no spurious optimum."""
+        """Whether it succeeded, and its optimum is not spurious."""
         return bool(self.width >= SPURIOUS_WIDTH and self.rows > 1.0)
 
 
@@ -306,7 +306,10 @@ def best_scores(runs: list[Run]) -> dict[str, float]:
 
 
 def table(runs: list[Run], n_init: int) -> list[str]:
-    """Return a Markdown table: for each case and side the median shortfall, and how many found the best optimum."""
+    """Return a Markdown table: for each case and side the median shortfall, and how many found the best optimum.
+
+    Of shortfalls those of sound fits count; how many others there are is said.
+    """
     best = best_scores(runs)
     sides = list(dict.fromkeys(run.side for run in runs if run.n_init == n_init))
     lines = [_row("data, family, K", *sides), _row("---", *["---:"] * len(sides))]
@@ -320,12 +323,13 @@ def table(runs: list[Run], n_init: int) -> list[str]:
 
 
 def _cell(runs: list[Run], best: float) -> str:
-    scores = [run.score for run in runs if run.score == run.score]
-    if not scores:
+    if all(np.isnan(run.score) for run in runs):
         return "fails"
-    found = sum(run.optimum > best - SAME_OPTIMUM and run.is_sound for run in runs)
-    spurious = sum(run.score == run.score and not run.is_sound for run in runs)
-    text = f"{best - statistics.median(scores):.3f} ({100 * found / len(runs):.0f} %)"
+    sound = [run for run in runs if run.is_sound]
+    found = sum(run.optimum > best - SAME_OPTIMUM for run in sound)
+    spurious = sum(not np.isnan(run.score) for run in runs) - len(sound)
+    shortfall = f"{best - statistics.median(run.score for run in sound):.3f}" if sound else ""
+    text = f"{shortfall} ({100 * found / len(runs):.0f} %)"
     return text + (f" {spurious} spurious" if spurious else "")
 
 
@@ -347,13 +351,14 @@ def _row(*cells: str) -> str:
 
 
 def shares_within(runs: list[Run], side: str, n_init: int, tolerances: NDArray) -> NDArray:
-    """Return the share of a side's fits, each case counting the same, that end within each tolerance of the best."""
+    """Return the share of a side's fits, each case counting the same, that soundly end within each tolerance."""
     best = best_scores(runs)
     shares = []
     for case, score in best.items():
-        mine = [run.score for run in runs if (run.case, run.side, run.n_init) == (case, side, n_init)]
+        mine = [run for run in runs if (run.case, run.side, run.n_init) == (case, side, n_init)]
         if mine:
-            shares.append(np.mean(np.array(mine)[:, None] >= score - tolerances, axis=0))
+            ends = np.array([run.score if run.is_sound else -np.inf for run in mine])
+            shares.append(np.mean(ends[:, None] >= score - tolerances, axis=0))
     return np.mean(shares, axis=0)
 
 

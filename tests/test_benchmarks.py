@@ -358,7 +358,7 @@ def test_quality_tells_optima_apart(load):
         quality.Run(side="good", n_init=1, seed=1, score=-1.03, optimum=-1.00005, **same),
         quality.Run(side="bad", n_init=1, seed=0, score=-2.0, optimum=-1.5, **same),
         quality.Run(side="bad", n_init=1, seed=1, score=1.0, optimum=2.0, **(same | {"width": 0.001})),
-        quality.Run(side="none", n_init=1, seed=0, score=np.nan, optimum=np.nan, **same),
+        quality.Run(side="none", n_init=1, seed=0, score=np.nan, optimum=np.nan, **(same | {"width": np.nan})),
     ]
     assert quality.best_scores(runs) == {"a full 2": -1.0}
     assert quality.table(runs, 1) == [
@@ -367,6 +367,7 @@ def test_quality_tells_optima_apart(load):
         "| a full 2 | 0.020 (100 %) | 1.000 (0 %) 1 spurious | fails |",
     ]
     assert_allclose(quality.shares_within(runs, "good", 1, np.array([0.005, 0.02, 0.1])), [0.0, 0.5, 1.0])
+    assert_allclose(quality.shares_within(runs, "bad", 1, np.array([0.1, 1.0])), [0.0, 0.5])
     assert_allclose(quality.shares_within(runs, "none", 1, np.array([0.1])), [0.0])
 
 

@@ -16,7 +16,7 @@ from fastgmm.statistics import Array, SufficientStatistics
 
 # A direction with less of the variance than that, of columns of unit variance, is dependent on others to rounding.
 _LEAST_VARIANCE = 1e-10
-# Ward's method is left where so many groups remain, or as many as have this many numbers in all pairs' covariances.
+# Ward's method is left where so many groups remain, or so many that their pairs' covariances are this many numbers.
 _MOST_GROUPS = 100
 _PAIR_FLOATS = 2**22
 # Covariances of groups are those of their rows and of pseudo-rows of this share of an average component.
@@ -101,7 +101,8 @@ def agglomerated(family: Family, points: Array, weight: Array, n_components: int
 
     Ward's method makes the first groups; from then on those two are merged whose merging costs the least
     classification likelihood under the family: the sum over groups of mass * log |covariance| (Banfield and Raftery
-    1993; Fraley 1998). A family with one covariance for all components leaves all of it to Ward's method.
+    1993; Fraley 1998). A family with one covariance for all components leaves all of it to Ward's method, and so do
+    more components than there are small groups.
     Coordinates are sphered for families of matrices, standardised for those with a variance for each feature.
     """
     if family.has_matrices:
@@ -111,13 +112,11 @@ def agglomerated(family: Family, points: Array, weight: Array, n_components: int
     else:
         rows = _centred(points, weight)
         rows /= np.abs(rows).max() or 1.0
-    n_features = rows.shape[1]
-    by_memory = int(np.sqrt(2.0 * _PAIR_FLOATS / n_features**2))
-    n_groups = min(len(rows), max(min(_MOST_GROUPS, by_memory), 2 * n_components))
-    if family.uses_total or not rows.any():
+    by_memory = int(np.sqrt(2.0 * _PAIR_FLOATS) / rows.shape[1])
+    n_groups = min(len(rows), _MOST_GROUPS, by_memory)
+    if family.uses_total or n_groups <= n_components or not rows.any():
         return ward(rows, weight, n_components)
-    labels = ward(rows, weight, n_groups)
-    return _merged(family, rows, weight, labels, n_groups, n_components)
+    return _merged(family, rows, weight, ward(rows, weight, n_groups), n_groups, n_components)
 
 
 def _merged(

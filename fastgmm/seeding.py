@@ -49,12 +49,13 @@ _LLOYD_TOL = 1e-4
 _AUTO = ("kmeans", "short-em", "kmeans-whitened", "agglomerative", "short-em")
 # Rows that are agglomerated: time grows with their square.
 _AGGLOMERATED_ROWS = 1000
-_AGGLOMERATED_ROWS_PER_COMPONENT = 10
-# Most whitenings by the covariance within clusters, partitions tried, and the least variance within clusters that is
-# told from none, relative to that of all rows.
+_AGGLOMERATED_ROWS_PER_COMPONENT = 3
+# Most whitenings by the covariance within clusters, partitions tried, the least variance within clusters that is told
+# from none, relative to that of all rows, and on how many rows.
 _WHITENINGS = 20
 _WHITENED_RUNS = 5
 _LEAST_WITHIN = 1e-8
+_WHITENED_ROWS = 2**13
 # Short fits: how many, of how many updates, on how many rows.
 _SHORT_FITS = 10
 _SHORT_FIT_UPDATES = 10
@@ -99,7 +100,7 @@ def seed(
     restart : how many starts came before; "auto" takes another method then
 
     Takes one number from `random_state`, whatever the method. Raises CollapsedComponentError where a start has no
-    valid covariance.
+    valid covariance; OutOfRangeError where no short fit has a finite bound.
     """
     random_state = np.random.default_rng(int(random_state.uniform() * 2**53))
     if method == "auto":
@@ -272,7 +273,7 @@ def _best_short_fit(rule: Rule, sample: _Sample, n_components: int, random_state
 
 # How each method finds a state, on how many rows, and at least on how many for each component.
 _ON_A_SAMPLE: dict[str, tuple[Callable[..., Any], int, int]] = {
-    "kmeans-whitened": (_whitened, _SAMPLE_ROWS, _SAMPLE_ROWS_PER_COMPONENT),
+    "kmeans-whitened": (_whitened, _WHITENED_ROWS, _SAMPLE_ROWS_PER_COMPONENT),
     "agglomerative": (_agglomerated, _AGGLOMERATED_ROWS, _AGGLOMERATED_ROWS_PER_COMPONENT),
     "short-em": (_best_short_fit, _SHORT_FIT_ROWS, _SAMPLE_ROWS_PER_COMPONENT),
 }

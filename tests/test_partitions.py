@@ -109,3 +109,9 @@ def test_agglomeration_finds_crossed_groups_that_wards_method_cuts(rng):
     assert wrong < 0.1
     cut = ward(X, np.ones(400), 2)
     assert min((cut != arms).mean(), (cut == arms).mean()) > 0.2
+
+
+def test_many_components_are_groups_of_wards_method():
+    X = _rows(3, 300)
+    labels = agglomerated(FAMILIES["diag"], X, np.ones(300), 150)
+    assert _canonical(labels) == _canonical(ward(standardised(X, np.ones(300)), np.ones(300), 150))

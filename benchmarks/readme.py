@@ -59,12 +59,12 @@ def block(run: dict[str, Any]) -> str:
     )
 
 
-def rewritten(text: str, inside: str) -> str:
-    """Return `text` with what stands between the marks replaced; ValueError where they are not there."""
-    before, mark, rest = text.partition(BEGIN)
+def rewritten(text: str, inside: str, begin: str = BEGIN) -> str:
+    """Return `text` with what stands between the marks `begin` and END replaced; ValueError where they are missing."""
+    before, mark, rest = text.partition(begin)
     _, end, after = rest.partition(END)
     if not (mark and end):
-        raise ValueError(f"no part between {BEGIN.strip()} and {END.strip()}")
+        raise ValueError(f"no part between {begin.strip()} and {END.strip()}")
     return before + mark + inside + end + after
 
 

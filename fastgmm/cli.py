@@ -185,10 +185,20 @@ def _add_fit(commands: Any) -> None:
     )
     model.add_argument(
         "--init",
-        choices=["kmeans", "k-means++", "random", "random_from_data"],
-        default="kmeans",
+        choices=[
+            "auto",
+            "kmeans",
+            "k-means++",
+            "kmeans-whitened",
+            "agglomerative",
+            "short-em",
+            "random",
+            "random_from_data",
+        ],
+        default="auto",
         metavar="HOW",
-        help="where to start: kmeans, k-means++, random or random_from_data (default: kmeans)",
+        help="where to start: auto, kmeans, k-means++, kmeans-whitened, agglomerative, short-em, random or "
+        "random_from_data (default: auto, kmeans first and with --n-init others after it)",
     )
     model.add_argument(
         "--n-init", type=_positive, default=1, metavar="N", help="keep the best of N starts (default: 1)"

@@ -1,4 +1,4 @@
-"""Where a fit starts: first statistics from k-means, k-means++, random rows, random or given responsibilities.
+"""Where a fit starts: first statistics from rows near centres, partitions, short fits or given responsibilities.
 
 A component that starts on its nearest rows and is too thin for a covariance (few rows, or equal ones) is smoothed by
 pseudo-rows worth one per cent of an average component, with the variances of the data divided evenly among the
@@ -8,20 +8,33 @@ reach. What is thin is told by the covariance, not by a number of rows: copies a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
+from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import OVERFLOW
 from fastgmm.families import Family
-from fastgmm.kmeans import pick_centres
-from fastgmm.loop import Rule, updated
+from fastgmm.kernels import Density
+from fastgmm.kmeans import in_order, kmeans, pick_centres, plus_plus
+from fastgmm.loop import FitResult, Rule, fit_loop, updated
+from fastgmm.partitions import agglomerated, covariance, sphered
 from fastgmm.sources import MemorySource
 from fastgmm.statistics import Array, SufficientStatistics
 
-METHODS = ("kmeans", "k-means++", "random", "random_from_data")
+METHODS = (
+    "kmeans",
+    "k-means++",
+    "random",
+    "random_from_data",
+    "kmeans-whitened",
+    "agglomerative",
+    "short-em",
+    "auto",
+)
 
 _SMOOTHING = 0.01
 _THIN = 1e-3
@@ -30,6 +43,22 @@ _SAMPLE_FLOATS = 2**21
 _SAMPLE_ROWS_PER_COMPONENT = 50
 # A spread whose inverse can still be squared.
 _NARROWEST = 1e-140
+# What the starts of "auto" are made by, one after the other; the last one again and again.
+_AUTO = ("kmeans", "short-em", "kmeans-whitened", "agglomerative", "short-em")
+# Rows that are agglomerated: time grows with their square.
+_AGGLOMERATED_ROWS = 1000
+_AGGLOMERATED_ROWS_PER_COMPONENT = 3
+# Most whitenings by the covariance within clusters, partitions tried, the least variance within clusters that is told
+# from none, relative to that of all rows, and on how many rows.
+_WHITENINGS = 20
+_WHITENED_RUNS = 5
+_LEAST_WITHIN = 1e-8
+_WHITENED_ROWS = 2**13
+# Short fits: how many, of how many updates, on how many rows.
+_SHORT_FITS = 10
+_SHORT_FIT_UPDATES = 10
+_SHORT_FIT_ROWS = 2**13
+_SHORT_FIT_START = "k-means++"
 
 
 class _RandomResponsibilities:
@@ -55,6 +84,7 @@ def seed(
     means: Array | None = None,
     labels: NDArray[np.int64] | None = None,
     responsibilities: Array | None = None,
+    restart: int = 0,
 ) -> Any:
     """Return the rule's state after its first update.
 
@@ -65,19 +95,20 @@ def seed(
     means : (K, D) centres; each row starts in the component of the nearest
     labels : (N,) int64 in 0..K-1
     responsibilities : (N, K), rows summing to 1
+    restart : how many starts came before; "auto" takes another method then
 
     Takes one number from `random_state`, whatever the method. Raises CollapsedComponentError where a start has no
-    valid covariance.
+    valid covariance; OutOfRangeError where no short fit has a finite bound.
     """
     random_state = np.random.default_rng(int(random_state.uniform() * 2**53))
+    if method == "auto":
+        method = _AUTO[min(restart, len(_AUTO) - 1)]
+    if means is None and labels is None and responsibilities is None and method in _ON_A_SAMPLE:
+        return _from_a_sample(rule, source, n_components, random_state, method)
     family = source.family
     n_rows = max(min(_SAMPLE_ROWS, _SAMPLE_FLOATS // source.n_features), _SAMPLE_ROWS_PER_COMPONENT * n_components)
     points, weight = source.sample(n_rows, random_state)
-    middle = np.average(points, axis=0, weights=weight)
-    centred = points - middle
-    spread = float(np.abs(centred).max()) or 1.0
-    if not np.isfinite(float(weight.sum()) * spread * spread):
-        raise ValueError(OVERFLOW)
+    middle, centred, spread = _about_the_middle(points, weight)
     nearest = False
     if labels is not None or responsibilities is not None or (means is None and method == "random"):
         density = family.isotropic(np.repeat(middle[None], n_components, axis=0), 1.0)
@@ -99,16 +130,150 @@ def seed(
         assignment = {"mode": kernels.HARD}
         nearest = True
 
+    return _first_state(rule, source, density, assignment, centred, weight, nearest)
+
+
+def _first_state(
+    rule: Rule,
+    source: MemorySource,
+    density: Density,
+    assignment: dict[str, Any],
+    centred: Array,
+    weight: Array,
+    partition: bool,
+) -> Any:
+    """Return the rule's state after an update by the statistics that `assignment` makes of the rows.
+
+    Thin components are smoothed where they come from a `partition`, and the rule wants it, by the variances of the
+    rows `centred` about their middle.
+    """
+    family = source.family
+
     def collect(origin: Array | None = None) -> SufficientStatistics:
         statistics = source.collect(density, origin, **assignment)
         return _smoothed(family, statistics, centred, weight) if smooth else statistics
 
-    smooth = nearest and rule.smooths_seeds
+    smooth = partition and rule.smooths_seeds
     statistics = collect()
-    if not nearest:
+    if assignment["mode"] != kernels.HARD:
         # Moments about the middle of all rows would cost components that are narrow in some direction their digits.
         statistics = collect(statistics.mean)
     return updated(rule, collect, statistics)
+
+
+def _about_the_middle(points: Array, weight: Array) -> tuple[Array, Array, float]:
+    """Return the mean of rows, the rows about it, and the largest number among these (1 where all are 0)."""
+    middle = np.average(points, axis=0, weights=weight)
+    centred = points - middle
+    spread = float(np.abs(centred).max()) or 1.0
+    if not np.isfinite(float(weight.sum()) * spread * spread):
+        raise ValueError(OVERFLOW)
+    return middle, centred, spread
+
+
+class _Sample(MemorySource):
+    """Rows of a source, all or some drawn at random, which stand for the weight of all."""
+
+    def __init__(self, source: MemorySource, n_rows: int, random_state: Any) -> None:
+        points, weight = source.sample(n_rows, random_state)
+        self.is_whole = len(points) == source.n_weighted_rows
+        if not self.is_whole:
+            weight *= source.total_weight / weight.sum()
+        self.points, self.weight = points, weight
+        self.middle, self.centred, _ = _about_the_middle(points, weight)
+        # In the type of the source: what is compiled for it serves the sample, too.
+        super().__init__(source.family, points.astype(source.dtype), weight, source.n_threads)
+
+
+def _from_a_sample(rule: Rule, source: MemorySource, n_components: int, random_state: Any, method: str) -> Any:
+    """Return the state that `method` finds on a sample; where that is not all rows, updated once by all of them."""
+    find, n_rows, n_rows_per_component = _ON_A_SAMPLE[method]
+    n_rows = max(min(n_rows, _SAMPLE_FLOATS // source.n_features), n_rows_per_component * n_components)
+    sample = _Sample(source, n_rows, random_state)
+    state = find(rule, sample, n_components, random_state)
+    if sample.is_whole:
+        return state
+    density = rule.density(state)
+    return updated(rule, lambda origin: source.collect(density, origin), source.collect(density))
+
+
+def _whitened(rule: Rule, sample: _Sample, n_components: int, random_state: Any) -> Any:
+    """Return the start from k-means in the metric of the covariance within its clusters.
+
+    k-means in sphered coordinates comes first; then each round measures distances by the covariance within the last
+    round's clusters, until no row changes. That lowers the determinant of that covariance (Friedman and Rubin 1967),
+    and with it, unlike the sum of squares, nothing depends on the units and mixtures of the features. Of several such
+    partitions the one of lowest determinant is kept.
+    """
+    rows, weight, n_threads = sphered(sample.points, sample.weight), sample.weight, sample.n_threads
+    least = np.inf
+    for _ in range(_WHITENED_RUNS):
+        centres = rows[plus_plus(rows, weight, n_components, random_state, n_threads)]
+        labels = kmeans(rows, centres, weight, n_threads=n_threads).labels
+        for _ in range(_WHITENINGS):
+            means = _means(rows, weight, labels, n_components)
+            values, vectors = np.linalg.eigh(covariance(rows - means[labels], weight))
+            values = np.maximum(values, _LEAST_WITHIN)
+            metric = vectors / np.sqrt(values)
+            moved = rows @ metric
+            previous, labels = labels, kmeans(moved, means @ metric, weight, n_threads=n_threads).labels
+            if np.array_equal(labels, previous):
+                break
+        determinant = float(np.log(values).sum())
+        if determinant < least:
+            least, best = determinant, labels
+    return _from_partition(rule, sample, n_components, best)
+
+
+def _agglomerated(rule: Rule, sample: _Sample, n_components: int, random_state: Any) -> Any:
+    labels = agglomerated(sample.family, sample.points, sample.weight, n_components)
+    return _from_partition(rule, sample, n_components, labels)
+
+
+def _means(rows: Array, weight: Array, labels: NDArray[np.int64], n_components: int) -> Array:
+    """Return the weighted means (K, D) of the rows of each label, 0 where there are none."""
+    mass = np.bincount(labels, weight, n_components)
+    sums = [np.bincount(labels, weight * column, n_components) for column in rows.T]
+    return np.stack(sums, axis=1) / np.where(mass > 0.0, mass, 1.0)[:, None]
+
+
+def _from_partition(rule: Rule, sample: _Sample, n_components: int, labels: NDArray[np.int64]) -> Any:
+    """Return the start from a partition, its components in the order of their means."""
+    means = _means(sample.centred, sample.weight, labels, n_components)
+    rank = np.empty(n_components, np.int64)
+    rank[in_order(means)] = np.arange(n_components)
+    density = sample.family.isotropic(np.repeat(sample.middle[None], n_components, axis=0), 1.0)
+    assignment = {"mode": kernels.LABELLED, "labels": rank[labels]}
+    return _first_state(rule, sample, density, assignment, sample.centred, sample.weight, True)
+
+
+def _best_short_fit(rule: Rule, sample: _Sample, n_components: int, random_state: Any) -> Any:
+    """Return where the best of several short fits from different starts ended: emEM (Biernacki, Celeux, Govaert 2003).
+
+    All make the same number of updates. Those that collapse are left out; the first one's error is raised if all do.
+    """
+    best: FitResult | None = None
+    failed: list[CollapsedComponentError] = []
+    for _ in range(_SHORT_FITS):
+        try:
+            state = seed(rule, sample, n_components, random_state, _SHORT_FIT_START)
+            result = fit_loop(rule, sample, state, tol=0.0, max_iter=_SHORT_FIT_UPDATES)
+        except CollapsedComponentError as error:
+            failed.append(error)
+            continue
+        if np.isfinite(result.bound) and (best is None or result.bound > best.bound):
+            best = result
+    if best is None:
+        raise failed[0] if failed else OutOfRangeError
+    return best.state
+
+
+# How each method finds a state, on how many rows, and at least on how many for each component.
+_ON_A_SAMPLE: dict[str, tuple[Callable[..., Any], int, int]] = {
+    "kmeans-whitened": (_whitened, _WHITENED_ROWS, _SAMPLE_ROWS_PER_COMPONENT),
+    "agglomerative": (_agglomerated, _AGGLOMERATED_ROWS, _AGGLOMERATED_ROWS_PER_COMPONENT),
+    "short-em": (_best_short_fit, _SHORT_FIT_ROWS, _SAMPLE_ROWS_PER_COMPONENT),
+}
 
 
 def _smoothed(family: Family, statistics: SufficientStatistics, centred: Array, weight: Array) -> SufficientStatistics:

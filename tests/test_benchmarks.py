@@ -342,3 +342,58 @@ def test_small_fits_and_predictions_of_both_sides(load, monkeypatch, capsys):
     for row in rows:
         ratios = [float(cell.split("(")[1].strip(") ")) for cell in row[1:-1]]
         assert float(row[-1].strip(" |")) == min(ratios) > 0
+
+
+def test_quality_compares_the_ends_of_fits(load, tmp_path, capsys):
+    page, picture = tmp_path / "page.md", tmp_path / "plot.png"
+    page.write_text("before\n<!-- quality -->\nold\n<!-- end -->\nafter\n")
+    quality = load("quality")
+    quality.main(
+        ["--only", "acidity", "--seeds", "2", "--sides", "scikit-learn,kmeans", "--json", str(tmp_path / "run.json")]
+    )
+    printed = capsys.readouterr().out
+    assert printed.count("| acidity full 2 | ") == 2
+    quality.main(["--read", str(tmp_path / "run.json"), "--page", str(page), "--plot", str(picture)])
+    before, _, after = page.read_text().partition("<!-- quality -->\n")
+    assert before == "before\n"
+    assert after.endswith("<!-- end -->\nafter\n")
+    assert "old" not in after
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        quality.main(["--only", "nothing"])
+
+
+def test_quality_tells_optima_apart(load):
+    """The best optimum is that of sound fits alone, whatever a spurious one scores."""
+    quality = load("quality")
+    same = {"case": "a full 2", "seconds": 0.001, "rows": 50.0, "width": 0.5}
+    runs = [
+        quality.Run(side="good", n_init=1, seed=0, score=-1.01, optimum=-1.0, **same),
+        quality.Run(side="good", n_init=1, seed=1, score=-1.03, optimum=-1.00005, **same),
+        quality.Run(side="bad", n_init=1, seed=0, score=-2.0, optimum=-1.5, **same),
+        quality.Run(side="bad", n_init=1, seed=1, score=1.0, optimum=2.0, **(same | {"width": 0.001})),
+        quality.Run(side="none", n_init=1, seed=0, score=np.nan, optimum=np.nan, **(same | {"width": np.nan})),
+    ]
+    assert quality.best_scores(runs) == {"a full 2": -1.0}
+    assert quality.table(runs, 1) == [
+        "| data, family, K | good | bad | none |",
+        "| --- | ---: | ---: | ---: |",
+        "| a full 2 | 0.020 (100 %) | 1.000 (0 %) 1 spurious | fails |",
+    ]
+    assert_allclose(quality.shares_within(runs, "good", 1, np.array([0.005, 0.02, 0.1])), [0.0, 0.5, 1.0])
+    assert_allclose(quality.shares_within(runs, "bad", 1, np.array([0.1, 1.0])), [0.0, 0.5])
+    assert_allclose(quality.shares_within(runs, "none", 1, np.array([0.1])), [0.0])
+
+
+def test_a_mixture_overlaps_as_much_as_its_name_says(load):
+    """The share that the mixture itself gets wrong, of other rows than those it was counted on."""
+    quality = load("quality")
+    for error in (0.02, 0.1):
+        weights, means, factors = quality.overlapping_mixture(error)
+        rng = np.random.default_rng(9)
+        labels = rng.choice(len(weights), 20_000, p=weights)
+        X = means[labels] + np.einsum("nij,nj->ni", factors[labels], rng.normal(size=(20_000, means.shape[1])))
+        from fastgmm import GaussianMixture
+
+        model = GaussianMixture.from_parameters(weights, means, factors @ np.swapaxes(factors, 1, 2))
+        assert np.mean(model.predict(X) != labels) == pytest.approx(error, rel=0.15)

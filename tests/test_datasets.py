@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import fastgmm
-from fastgmm.datasets import load_faithful, load_iris
+from fastgmm.datasets import load_acidity, load_diabetes, load_faithful, load_galaxies, load_iris
 
 
 def test_faithful_is_the_published_table():
@@ -33,6 +33,31 @@ def test_iris_is_the_published_table():
     means = [iris.data[iris.target == species].mean(axis=0) for species in range(3)]
     published = [[5.006, 3.428, 1.462, 0.246], [5.936, 2.77, 4.26, 1.326], [6.588, 2.974, 5.552, 2.026]]
     np.testing.assert_allclose(means, published, rtol=1e-12)
+
+
+def test_galaxies_are_the_published_velocities():
+    galaxies = load_galaxies()
+    assert galaxies.data.shape == (82, 1)
+    assert galaxies.feature_names == ("velocity_km_s",)
+    assert (np.diff(galaxies.data[:, 0]) >= 0).all()
+    np.testing.assert_array_equal(galaxies.data[[0, 77, -1], 0], [9172, 26690, 34279])
+
+
+def test_acidity_is_mclusts():
+    acidity = load_acidity()
+    assert acidity.data.shape == (155, 1)
+    assert acidity.target is None
+    # mean and unbiased standard deviation as R prints them
+    np.testing.assert_allclose([acidity.data.mean(), acidity.data.std(ddof=1)], [5.105096, 1.041829], rtol=1e-6)
+
+
+def test_diabetes_is_mclusts_but_for_one_number():
+    diabetes = load_diabetes()
+    assert diabetes.data.shape == (145, 3)
+    assert diabetes.feature_names == ("glucose", "insulin", "sspg")
+    assert diabetes.target_names == ("Normal", "Chemical", "Overt")
+    np.testing.assert_array_equal(np.bincount(diabetes.target), [76, 36, 33])
+    np.testing.assert_array_equal(diabetes.data[[0, 103]], [[80, 356, 124], [75, 455, 392]])
 
 
 def test_each_call_gives_data_of_its_own():

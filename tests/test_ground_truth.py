@@ -9,7 +9,8 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture
 FITS = read_json("reference_fits.json")
 ONE_DIMENSIONAL = read_json("one_dimensional.json")
 
-# Total log-likelihood at the optimum and number of parameters; independent EM, checked with mclust 6.0.
+# Total log-likelihood at the best optimum known and number of parameters; independent EM, checked with mclust 6.0.
+# Three full components on faithful: one of them is narrow, of 35 rows; restarts of k-means end at -1119.213971.
 OPTIMA = {
     ("faithful", 1, "full"): (-1289.796745, 5),
     ("faithful", 1, "tied"): (-1289.796745, 5),
@@ -19,7 +20,7 @@ OPTIMA = {
     ("faithful", 2, "tied"): (-1140.186759, 8),
     ("faithful", 2, "diag"): (-1147.806353, 9),
     ("faithful", 2, "spherical"): (-1709.529282, 7),
-    ("faithful", 3, "full"): (-1119.213971, 17),
+    ("faithful", 3, "full"): (-1114.439873, 17),
     ("faithful", 3, "tied"): (-1126.315928, 11),
     ("faithful", 3, "diag"): (-1127.007519, 14),
     ("faithful", 3, "spherical"): (-1637.434418, 11),
@@ -52,11 +53,9 @@ def _converged(X, n_components, covariance_type, **params):
 def test_optimum_is_reached_by_restarts(data, n_components, covariance_type):
     X = read_columns(data)
     log_likelihood, n_parameters = OPTIMA[data, n_components, covariance_type]
-    kmeans = _converged(X, n_components, covariance_type)
-    spread = _converged(X, n_components, covariance_type, init_params="random_from_data")
-    best = max(kmeans.lower_bound_, spread.lower_bound_) * len(X)
-    assert best == pytest.approx(log_likelihood, abs=1e-6 + 5e-7)  # six printed decimals
-    assert kmeans._n_parameters() == n_parameters
+    model = _converged(X, n_components, covariance_type, n_init=10)
+    assert model.lower_bound_ * len(X) == pytest.approx(log_likelihood, abs=1e-6 + 5e-7)  # six printed decimals
+    assert model._n_parameters() == n_parameters
 
 
 @pytest.mark.parametrize("name", list(FITS))

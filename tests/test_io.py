@@ -436,7 +436,7 @@ def test_parameters_that_are_no_plain_values_are_not_stored(tmp_path):
     model = GaussianMixture(2, random_state=np.random.RandomState(0), init_params=labels, tol=np.float32(0.5))
     save_model(model.fit(load_faithful().data), tmp_path / "m.json")
     loaded = load_model(tmp_path / "m.json")
-    assert (loaded.random_state, loaded.init_params, loaded.tol) == (None, "kmeans", 0.5)
+    assert (loaded.random_state, loaded.init_params, loaded.tol) == (None, "auto", 0.5)
 
 
 def test_only_fitted_and_known_estimators_are_stored(tmp_path):

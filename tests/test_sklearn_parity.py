@@ -62,6 +62,8 @@ def test_the_same_number_of_iterations_to_the_same_end(family, rng):
 def test_constructor_is_theirs_and_one_more():
     ours, theirs = GaussianMixture().get_params(), Theirs().get_params()
     assert ours.pop("n_threads") is None
+    # Which is k-means, too, for a single start.
+    assert (ours.pop("init_params"), theirs.pop("init_params")) == ("auto", "kmeans")
     assert ours == theirs
 
 

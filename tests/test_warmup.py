@@ -32,7 +32,7 @@ def use(method, family):
     estimator = {"em": GaussianMixture, "vb": BayesianGaussianMixture}[method]
     params = dict(covariance_type=family, random_state=0, max_iter=3)
     estimator(n_components=4, **params).fit(np.repeat(few[:2], 5, axis=0))
-    for init in ("k-means++", "random", "random_from_data", np.arange(60) % 2):
+    for init in ("k-means++", "random", "random_from_data", "kmeans-whitened", "short-em", np.arange(60) % 2):
         estimator(n_components=2, init_params=init, reg_covar=0, **params).fit(few[:, ::-1])
     estimator(n_components=2, means_init=few[[0, -1]], **params).fit(few.astype(int) * 1000)
     model = estimator(n_components=16, warm_start=True, **params).fit(many).fit(many, sample_weight=np.ones(6000))

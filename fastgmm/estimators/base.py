@@ -29,8 +29,8 @@ from fastgmm.sources import MemorySource
 from fastgmm.statistics import Array
 
 Callback = Callable[[int, int, float, float], Any]
-#: Makes the state that a fit starts from, of its rule, source and random state.
-Starter = Callable[[Any, MemorySource, Any], Any]
+#: Makes the state that a fit starts from, of its rule, source, random state and number among the starts.
+Starter = Callable[[Any, MemorySource, Any, int], Any]
 
 
 class Mixture(Interface, ABC):
@@ -151,7 +151,7 @@ class Mixture(Interface, ABC):
                 self._steps,
                 own_rule,
                 own_source,
-                (lambda *_: start) if warm else functools.partial(begin, own_rule, own_source, drawn),
+                (lambda *_: start) if warm else functools.partial(begin, own_rule, own_source, drawn, restart),
                 _Report(restart, self.verbose, self.verbose_interval, callback),
             )
             contenders.append(Contender(own_source, steps, suspect))
@@ -202,7 +202,9 @@ class Mixture(Interface, ABC):
             report.end(result)
         return result
 
-    def _seed(self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any, means: Array | None) -> Any:
+    def _seed(
+        self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any, means: Array | None, restart: int
+    ) -> Any:
         """Return a start by `init_params`; where that is a method, from the rows nearest to `means` if given."""
         by_name = isinstance(self.init_params, str)
         labels = responsibilities = None
@@ -219,6 +221,7 @@ class Mixture(Interface, ABC):
             means=means if by_name else None,
             labels=labels,
             responsibilities=responsibilities,
+            restart=restart,
         )
 
     def _warm_state(self, rule: Any, n_features: int) -> Any:

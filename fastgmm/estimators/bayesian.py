@@ -59,9 +59,11 @@ class BayesianGaussianMixture(Mixture):
         Number of starts; the fit of highest bound is kept.
     race : bool, default True
         Whether starts run in turns of ten iterations, and those that lag too far behind the best are given up.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array or callable, default 'kmeans'
-        How a fit starts. An array holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable
-        gets (X, n_components, random_state) and returns one.
+    init_params : str, array or callable, default 'auto'
+        How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
+        'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
+        holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
+        (X, n_components, random_state) and returns one.
     weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default 'dirichlet_process'
     weight_concentration_prior : float, optional
         Concentration of the Dirichlet process, or of each component in the Dirichlet law; default 1 / n_components.
@@ -136,7 +138,7 @@ class BayesianGaussianMixture(Mixture):
         max_iter: int = 100,
         n_init: int = 1,
         race: bool = True,
-        init_params: Any = "kmeans",
+        init_params: Any = "auto",
         weight_concentration_prior_type: str = "dirichlet_process",
         weight_concentration_prior: float | None = None,
         mean_precision_prior: float | None = None,
@@ -303,7 +305,9 @@ class BayesianGaussianMixture(Mixture):
         if self.means_init is None:
             if given:
                 raise ValueError(f"{given[0]} needs means_init, which says which component is which.")
-            return lambda rule, source, random_state: self._seed(rule, source, rows, random_state, None)
+            return lambda rule, source, random_state, restart: self._seed(
+                rule, source, rows, random_state, None, restart
+            )
         means = validation.check_means(self.means_init, *shape)
         laws = [
             None if getattr(self, name) is None else self._check_law(name, getattr(self, name), family, shape[1])
@@ -317,10 +321,12 @@ class BayesianGaussianMixture(Mixture):
                 raise ValueError(f"covariances_init of component {failed} is not positive definite, to rounding")
             whitener = density.whitener
 
-        def begin(rule: VariationalBayes, source: MemorySource, random_state: Any) -> VariationalPosterior:
+        def begin(
+            rule: VariationalBayes, source: MemorySource, random_state: Any, restart: int
+        ) -> VariationalPosterior:
             if len(given) == len(names) + 1:
                 return rule.state(Posterior(*laws), means, whitener)  # type: ignore[arg-type]
-            seeded = self._seed(rule, source, rows, random_state, means)
+            seeded = self._seed(rule, source, rows, random_state, means, restart)
             both = zip(seeded.posterior, laws, strict=True)
             posterior = Posterior(*(old if new is None else new for old, new in both))
             return rule.state(posterior, means, seeded.density.whitener if whitener is None else whitener)

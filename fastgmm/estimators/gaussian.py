@@ -36,9 +36,11 @@ class GaussianMixture(Mixture):
         have one.
     race : bool, default True
         Whether starts run in turns of ten iterations, and those that lag too far behind the best are given up.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array or callable, default 'kmeans'
-        How a fit starts. An array holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable
-        gets (X, n_components, random_state) and returns one.
+    init_params : str, array or callable, default 'auto'
+        How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
+        'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
+        holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
+        (X, n_components, random_state) and returns one.
     weights_init, means_init, precisions_init : arrays, optional
         Starting parameters; what is missing is estimated from the start that `init_params` gives (with `means_init`,
         from the rows nearest to each mean; without, its components are put in the order that fits what is given).
@@ -88,7 +90,7 @@ class GaussianMixture(Mixture):
         max_iter: int = 100,
         n_init: int = 1,
         race: bool = True,
-        init_params: Any = "kmeans",
+        init_params: Any = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -158,10 +160,10 @@ class GaussianMixture(Mixture):
             )
             whitener = family.whitener_of_precisions(precisions)
 
-        def begin(rule: MaximumLikelihood, source: MemorySource, random_state: Any) -> GaussianParameters:
+        def begin(rule: MaximumLikelihood, source: MemorySource, random_state: Any, restart: int) -> GaussianParameters:
             if weights is not None and means is not None and whitener is not None:
                 return _state(family, weights, means, whitener)
-            state = self._seed(rule, source, rows, random_state, means)
+            state = self._seed(rule, source, rows, random_state, means, restart)
             if weights is None and means is None and whitener is None:
                 return state
             if means is None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.expectation import Expectation
+from fastgmm.expectation import Expectation, row_type
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.statistics import Array, SufficientStatistics
@@ -25,14 +25,36 @@ class MemorySource:
         self._X = X
         self._sample_weight = sample_weight
         self._expectation = Expectation(family, X, sample_weight, n_threads)
-        self.n_threads = n_threads
 
     def again(self, n_threads: int | None) -> MemorySource:
         """Return the same rows for another fit, which may run at the same time."""
         other = copy.copy(self)
-        other.n_threads = n_threads
         other._expectation = self._expectation.again(n_threads)
         return other
+
+    @property
+    def n_threads(self) -> int | None:
+        """The number of threads that kernels use; None for Numba's current number."""
+        return self._expectation.n_threads
+
+    @n_threads.setter
+    def n_threads(self, n_threads: int | None) -> None:
+        self._expectation.n_threads = n_threads
+
+    @property
+    def n_weighted_rows(self) -> int:
+        """The number of rows of positive weight."""
+        return self.n_rows if self._sample_weight is None else int(np.count_nonzero(self._sample_weight))
+
+    @property
+    def dtype(self) -> type[np.floating]:
+        """The type that kernels read the rows in."""
+        return row_type(self._X)
+
+    @property
+    def total_weight(self) -> float:
+        """The weight of all rows."""
+        return float(self.n_rows if self._sample_weight is None else self._sample_weight.sum())
 
     def collect(self, density: Density, origin: Array | None = None, **assignment: Any) -> SufficientStatistics:
         """Return the statistics of all rows; arguments as of ``Expectation.__call__``."""

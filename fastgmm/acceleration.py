@@ -7,12 +7,20 @@ the loop has made anyway, and proposes the next point.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
 
 from fastgmm.statistics import Array
+
+# So many small plain steps in a row are enough for any stopping rule to see that they are.
+_SMALL = 2
+# An extrapolation that promises so many times what is negligible goes on where the plain step would end the fit.
+_PROMISING = 10.0
+# Where plain updates would need no more steps than this to the end, they are left alone.
+_PATIENCE = 3
 
 
 class Chart(Protocol):
@@ -48,41 +56,36 @@ class Accelerator(ABC):
         How many points of the past are remembered.
     """
 
-    #: Where plain updates would need no more than so many steps to the end, they are left alone.
-    patience = 3
-
     def __init__(self, rule: Rule, n_points: int) -> None:
         self._rule = rule
         self._n_points = n_points
-        # After a failure the next steps are plain, twice as many as after the failure before.
+        self._proposed = False
+        # After a failure the next steps are plain, twice as many as after the failure just before.
         self._pause, self._next_pause = 0, 1
-        self._caution = 1.0
+        self._caution, self._n_small = 1.0, 0
         self._restart()
 
     def _restart(self) -> None:
         self._chart: Any = None
         self._points: list[Array] = []
         self._steps: list[Array] = []
-        self._gains: list[float] = []
         #: Plain steps in a row that led to the newest point.
         self._n_plain = 0
 
     def propose(self, state: Any, successor: Any, negligible: float) -> Any:
         """Return a state to try in place of `successor`, the update of `state`; None for no better idea."""
-        if self._n_plain == 0:
-            # The last proposal was kept.
+        if self._proposed:
             self._next_pause = 1
+            self._succeeded()
         with np.errstate(all="ignore"):
             trial = self._trial(negligible) if self._record(state, successor) else None
-        if trial is None:
-            self._n_plain += 1
-        else:
-            self._n_plain = 0
+        self._proposed = trial is not None
+        self._n_plain = 0 if self._proposed else self._n_plain + 1
         return trial
 
     def reject(self) -> None:
         """Hear that the state proposed last was worse than the one before, or not valid."""
-        # Its successor is the plain one.
+        self._proposed = False
         self._n_plain = 1
         self._pause = self._next_pause
         self._next_pause *= 2
@@ -99,110 +102,136 @@ class Accelerator(ABC):
             point = self._rule.coordinates(self._chart, state)
             step = self._rule.coordinates(self._chart, successor) - point
         except np.linalg.LinAlgError:
-            self._restart()
-            return False
-        if not (np.isfinite(point).all() and np.isfinite(step).all()):
+            point = step = np.array([np.nan])
+        if not np.isfinite(point + step).all():
             self._restart()
             return False
         self._points = [*self._points, point][-self._n_points :]
         self._steps = [*self._steps, step][-self._n_points :]
-        self._gains = [*self._gains, _inner(step, step)][-2:]
         return True
 
     def _trial(self, negligible: float) -> Any:
         if self._pause:
             self._pause -= 1
             return None
-        gain = self._gains[-1]
-        if gain < self._caution * negligible:
-            if self._n_plain < 2:
+        point, step = self._points[-1], self._steps[-1]
+        target = self._target() if len(self._points) > 1 else None
+        if self._n_plain == 0:
+            self._n_small = 0
+        # A plain step gains between half of this and all of it, to second order.
+        gain, least = _inner(step, step), self._caution * negligible
+        if gain < least:
+            if self._n_plain or target is None or _inner(step, target - point) < _PROMISING * least:
+                self._n_small += 1
+                if self._n_small <= _SMALL:
+                    return None
+                # The fit should have stopped: a step gains more than its length says, or much is left to gain.
+                self._caution *= 0.25
+        elif self._n_plain and len(self._points) > 1:
+            rate = gain / _inner(self._steps[-2], self._steps[-2])
+            if gain * min(rate, 1.0) ** _PATIENCE < least:
                 return None
-            # Plain steps gain more than their length says, or too little of what is left.
-            self._caution *= 0.25
-        elif self._n_plain and len(self._gains) > 1 and gain < self._gains[0]:
-            rate = gain / self._gains[0]
-            if gain * rate**self.patience < self._caution * negligible:
-                return None
-        target = self._target()
         if target is None or not np.isfinite(target).all():
             return None
-        newest, unit = self._points[-1], self._chart.unit
-        return self._rule.state_at(self._chart, np.clip(target, newest - unit, newest + unit))
+        unit = self._chart.unit
+        return self._rule.state_at(self._chart, np.clip(target, point - unit, point + unit))
 
     @abstractmethod
     def _target(self) -> Array | None:
-        """Return the coordinates to try next, None for the plain step."""
+        """Return the coordinates to try next, None for the plain step; there are two points or more."""
+
+    @abstractmethod
+    def _succeeded(self) -> None:
+        """Become bolder: the proposal was kept."""
 
     @abstractmethod
     def _failed(self) -> None:
-        """Become more careful."""
+        """Become more careful: the proposal was rejected."""
 
 
 class Squarem(Accelerator):
     """SQUAREM with the step length S3 (Varadhan and Roland 2008), monotone.
 
-    From a point, its plain step r and the change v of the step after that, it goes 2 s r + s^2 v, s = |r| / |v|; then
-    two plain steps follow.
+    From a point, its plain step r and the change v of the step after that, it goes 2 s r + s^2 v with s = |r| / |v|;
+    two plain steps follow, of which one steadies the point and both are the next r and v.
     """
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule, 2)
         self._longest = 4.0
-        self._step = 1.0
+        self._length = 1.0
 
     def _target(self) -> Array | None:
-        if self._n_plain < 2 or len(self._points) < 2:
+        if self._n_plain < 2:
             return None
         point, step = self._points[0], self._steps[0]
         change = self._steps[1] - step
-        if self._step == self._longest:
-            self._longest *= 4.0
-        self._step = min(np.sqrt(_inner(step, step) / _inner(change, change)), self._longest)
-        if not self._step > 1.0:
+        self._length = min(math.sqrt(_inner(step, step) / _inner(change, change)), self._longest)
+        if not self._length > 1.0:
             return None
-        return point + 2.0 * self._step * step + self._step**2 * change
+        return point + 2.0 * self._length * step + self._length**2 * change
+
+    def _succeeded(self) -> None:
+        if self._length == self._longest:
+            self._longest *= 4.0
 
     def _failed(self) -> None:
-        self._longest = max(2.0, 0.25 * self._step)
+        self._longest = max(2.0, 0.25 * self._length)
 
 
 class Anderson(Accelerator):
-    """Damped Anderson acceleration with restarts (after Henderson and Varadhan 2019), monotone.
+    """Damped Anderson acceleration of type I with restarts, for iterations with a symmetric matrix; monotone.
 
-    The next point is the combination of the last points, each with its step, for which the combined step is shortest;
-    the damping keeps the combination near the newest point, and is less after every success.
+    Type I (Fang and Saad 2009) takes the Jacobian of the steps, within the span of the differences between the last
+    points, from how the steps differ. EM's is symmetric in the coordinates of a chart, so its eigenvalues there tell
+    apart what type II (DAAREM, Henderson and Varadhan 2019) does not: where the bound is not concave, the shortest step
+    is to be found by going back. Magnitudes of eigenvalues go forward everywhere.
+
+    A step is lengthened by no more than the inverse of the damping, which sinks with every success. After a failure
+    the history begins anew.
     """
 
-    _LEAST, _MOST = 1e-8, 1.0
+    _LEAST, _MOST = 0.005, 1.0
+    # Differences between points count as new directions where they stand out of the others' span by more than the root.
+    _INDEPENDENT = 1e-5
 
     def __init__(self, rule: Rule) -> None:
-        super().__init__(rule, 11)
-        self._damping = 1e-2
+        super().__init__(rule, 8)
+        self._damping = 0.1
+        self._used = 1.0
 
     def _target(self) -> Array | None:
-        if len(self._points) < 2:
-            return None
         point, step = self._points[-1], self._steps[-1]
-        points = np.array(self._points[:-1]) - point
+        moves = np.array(self._points[:-1]) - point
         changes = np.array(self._steps[:-1]) - step
-        lengths = np.sqrt(np.einsum("ip,ip->i", changes, changes))
-        directions = changes / lengths[:, None]
-        gram = np.einsum("ip,jp->ij", directions, directions)
+        lengths = np.sqrt(np.einsum("ip,ip->i", moves, moves))[:, None]
+        moves, changes = moves / lengths, changes / lengths
+        gram = np.einsum("ip,jp->ij", moves, moves)
         if not np.isfinite(gram).all():
             return None
         values, vectors = np.linalg.eigh(gram)
-        wanted = vectors.T @ np.einsum("ip,p->i", directions, step)
-        share = -(vectors @ (wanted / (np.maximum(values, 0.0) + self._damping))) / lengths
+        kept = values > self._INDEPENDENT
+        basis = (vectors[:, kept] / np.sqrt(values[kept])).T
+        directions, responses = np.einsum("ri,ip->rp", basis, moves), np.einsum("ri,ip->rp", basis, changes)
+        shrinkage = -np.einsum("ip,jp->ij", directions, responses)
+        if not np.isfinite(shrinkage).all():
+            return None
+        rates, axes = np.linalg.eigh(0.5 * (shrinkage + shrinkage.T))
+        divisors = np.clip(np.abs(rates), self._damping, 1.0)
+        self._used = float(divisors.min())
+        along = axes @ ((axes.T @ np.einsum("rp,p->r", directions, step)) / divisors)
+        return point + step + np.einsum("r,rp->p", along, directions + responses)
+
+    def _succeeded(self) -> None:
         self._damping = max(self._LEAST, 0.3 * self._damping)
-        return point + step + np.einsum("i,ip->p", share, points + changes)
 
     def _failed(self) -> None:
-        self._damping = min(self._MOST, 100.0 * self._damping)
+        self._damping = min(self._MOST, 16.0 * self._used)
         self._restart()
 
 
 def _inner(one: Array, other: Array) -> float:
-    # Not a product of BLAS, whose bits may depend on its threads.
+    # Not by BLAS, whose bits may depend on its threads.
     return float(np.einsum("p,p->", one, other))
 
 

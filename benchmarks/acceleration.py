@@ -27,7 +27,7 @@ from fastgmm.sources import MemorySource
 
 #: Distances between neighbouring means, in standard deviations of about 1.
 OVERLAPPING = 1.0, 1.5
-EASY = 6.0, 9.0
+EASY = 4.0, 8.0
 #: The tolerance, in nat per row.
 TOL = 1e-8
 #: How much lower than plain iteration's last bound, per row, still counts as the same.

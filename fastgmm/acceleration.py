@@ -7,7 +7,6 @@ the loop has made anyway, and proposes the next point.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
@@ -166,7 +165,7 @@ class Squarem(Accelerator):
             return None
         point, step = self._points[0], self._steps[0]
         change = self._steps[1] - step
-        self._length = min(math.sqrt(_inner(step, step) / _inner(change, change)), self._longest)
+        self._length = min(float(np.sqrt(_inner(step, step) / _inner(change, change))), self._longest)
         if not self._length > 1.0:
             return None
         return point + 2.0 * self._length * step + self._length**2 * change
@@ -230,9 +229,10 @@ class Anderson(Accelerator):
         self._restart()
 
 
-def _inner(one: Array, other: Array) -> float:
+def _inner(one: Array, other: Array) -> np.float64:
     # Not by BLAS, whose bits may depend on its threads.
-    return float(np.einsum("p,p->", one, other))
+    product: np.float64 = np.einsum("p,p->", one, other)
+    return product
 
 
 METHODS = {"squarem": Squarem, "anderson": Anderson}

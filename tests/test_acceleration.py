@@ -76,9 +76,10 @@ def test_any_coordinates_are_those_of_a_mixture(number, n_components, n_features
         mass = other.posterior.concentration[0] - before
         assert mass.sum() == pytest.approx(w.sum())
         np.testing.assert_allclose(other.posterior.mean_precision - rule.prior.mean_precision, mass, atol=1e-9)
-        law = rule.update(family.zero(state.means)).posterior
-        added = other.posterior.degrees_of_freedom - law.degrees_of_freedom
-        np.testing.assert_allclose(added, state.posterior.degrees_of_freedom - law.degrees_of_freedom)
+        behind = {"tied": mass.sum(), "spherical": n_features * mass}.get(name, mass)
+        np.testing.assert_allclose(
+            other.posterior.degrees_of_freedom - rule.prior.degrees_of_freedom, behind, atol=1e-9
+        )
 
 
 def test_half_a_squared_length_is_what_complete_data_lose(family, rng):
@@ -149,30 +150,31 @@ def _outcome(rule, source, start, accelerate):
         return None
 
 
-@ACCELERATE
 @pytest.mark.parametrize("method", ["em", "vb"])
-def test_three_times_fewer_passes_to_the_same_optimum(bench, family, method, accelerate):
-    saved = []
+def test_three_times_fewer_passes_to_the_same_bound(bench, family, method):
+    saved = {name: [] for name in METHODS}
     for number in range(5):
-        X, n_components = bench.mixture(number, family.name, 3000)
-        plain = bench.course(method, family.name, X, n_components, None)
-        fast = bench.course(method, family.name, X, n_components, accelerate)
-        target = plain.result.bound - bench.SAME * bench.per_row(method, X)
-        saved.append(plain.result.n_passes / fast.reached(target))
-    assert statistics.median(saved) >= 3.0
+        X, n_components = bench.mixture(number, family.name, 1500)
+        plain = bench.course(method, family.name, X, n_components, None).result
+        target = plain.bound - bench.SAME * bench.per_row(method, X)
+        for name, ratios in saved.items():
+            fast = bench.course(method, family.name, X, n_components, name)
+            ratios.append(plain.n_passes / fast.reached(target))
+    assert statistics.median(saved["squarem"]) >= 3.0
+    assert statistics.median(saved["anderson"]) >= 5.0
 
 
-@ACCELERATE
 @pytest.mark.parametrize("method", ["em", "vb"])
-@pytest.mark.parametrize("tol", [1e-3, 1e-8])
-def test_easy_mixtures_take_no_more_passes(bench, family, method, accelerate, tol):
-    for number in range(6):
+def test_easy_mixtures_take_no_more_passes(bench, family, method):
+    for number in range(4):
         X, n_components = bench.mixture(number, family.name, 1000, bench.EASY)
-        options = {"tol": tol * bench.per_row(method, X)}
-        plain = bench.course(method, family.name, X, n_components, None, **options).result
-        fast = bench.course(method, family.name, X, n_components, accelerate, **options).result
-        assert fast.n_passes <= 1.1 * plain.n_passes
-        assert fast.bound >= plain.bound - 10.0 * options["tol"]
+        for tol in (1e-3, 1e-5, 1e-8):
+            options = {"tol": tol * bench.per_row(method, X)}
+            plain = bench.course(method, family.name, X, n_components, None, **options).result
+            for name in METHODS:
+                fast = bench.course(method, family.name, X, n_components, name, **options).result
+                assert fast.n_passes <= 1.1 * plain.n_passes
+                assert fast.bound >= plain.bound - 10.0 * options["tol"]
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------
@@ -285,13 +287,15 @@ def _fit(estimator, X, accelerate, **params):
 
 @ESTIMATORS
 @ACCELERATE
-def test_the_same_optimum_as_plain_iteration(overlapping, estimator, accelerate, family):
-    plain = _fit(estimator, overlapping, None, covariance_type=family, tol=1e-10)
-    fast = _fit(estimator, overlapping, accelerate, covariance_type=family, tol=1e-10)
+def test_the_same_optimum_as_plain_iteration(bench, estimator, accelerate, family):
+    X, n_components = bench.mixture(1, family.name, 2000)
+    tol = 1e-12 if estimator is GaussianMixture else 1e-8
+    options = {"n_components": n_components, "covariance_type": family, "tol": tol}
+    plain, fast = (_fit(estimator, X, method, **options) for method in (None, accelerate))
     assert fast.stop_reason_ == plain.stop_reason_ == "converged"
-    assert fast.lower_bound_ == pytest.approx(plain.lower_bound_, abs=1e-7 * (1.0 + abs(plain.lower_bound_)))
-    np.testing.assert_allclose(fast.means_, plain.means_, atol=2e-2)
-    assert fast.n_passes_ < plain.n_passes_
+    assert fast.lower_bound_ == pytest.approx(plain.lower_bound_, rel=1e-10)
+    np.testing.assert_allclose(fast.means_, plain.means_, atol=1e-4)
+    assert fast.n_passes_ < 0.6 * plain.n_passes_
 
 
 @ESTIMATORS

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import draw, random_mixture
+from conftest import random_mixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,7 +75,7 @@ def test_aitken_stops_within_the_tolerance_of_the_limit(overlapping, estimator):
 @pytest.mark.parametrize("stopping", ["relative", "aitken"])
 @pytest.mark.parametrize("first", [1, 4])
 def test_a_fit_in_parts_stops_where_the_whole_does(overlapping, estimator, stopping, first):
-    params = {"n_components": 2, "tol": 1e-3, "stopping": stopping, "random_state": 0}
+    params = {"n_components": 2, "tol": 1e-5, "stopping": stopping, "random_state": 0}
     whole = estimator(max_iter=2000, **params).fit(overlapping)
     parts = estimator(max_iter=first, **params)
     with pytest.warns(ConvergenceWarning):
@@ -130,18 +130,3 @@ def test_bad_parameters(overlapping, estimator, params, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         model.fit(overlapping)
     assert not hasattr(model, "means_")
-
-
-def test_relative_does_not_depend_on_the_number_of_rows(rng):
-    """The variational bound is that of all rows: twice as much of everything, twice the bound and its changes."""
-    weights, means, matrices = [0.5, 0.5], np.array([[0.0, 0.0], [2.0, 0.0]]), np.array([np.eye(2), np.eye(2)])
-    X = draw(rng, weights, means, matrices, 400)
-    labels = (X[:, 0] > 1.0).astype(int)
-    counts = [
-        BayesianGaussianMixture(
-            2, tol=1e-7, stopping="relative", max_iter=3000, init_params=np.tile(labels, n), mean_prior=[1.0, 0.0],
-            covariance_prior=np.eye(2),
-        ).fit(np.tile(X, (n, 1))).n_iter_
-        for n in (4, 64)
-    ]  # fmt: skip
-    assert abs(counts[1] - counts[0]) <= 0.1 * counts[0]

@@ -82,9 +82,9 @@ class Chart:
         means = self._mean + self._multiplied(self._factor, gap.reshape(self._mean.shape))
         entries = entries.reshape(self._n_blocks, -1)
         entries[:, self._positive] = np.exp(entries[:, self._positive])
-        relative = np.zeros((self._n_blocks, self._whitener.size // self._n_blocks))
-        relative[:, self._entries] = entries
-        relative = relative.reshape(self._whitener.shape)
+        blocks = np.zeros((self._n_blocks, self._whitener.size // self._n_blocks))
+        blocks[:, self._entries] = entries
+        relative = blocks.reshape(self._whitener.shape)
         return counts, means, relative @ self._whitener if self._matrices else relative * self._whitener
 
     def _multiplied(self, factor: Array, gap: Array) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,14 +212,15 @@ class VariationalBayes:
 
     def state_at(self, chart: Chart, coordinates: Array) -> VariationalPosterior:
         """Return the state at the coordinates: that of as many rows, its counts prior plus rows in every place."""
+        prior = cast(Prior, self.prior)
         concentration, means, whitener = chart.mixture(coordinates)
-        before = 1.0 if self.sticks else self.prior.concentration
+        before = 1.0 if self.sticks else prior.concentration
         mass = np.maximum(concentration - before, 0.0)
         mass *= (chart.counts - before).sum() / mass.sum()
         posterior = Posterior(
-            np.array([1.0 + mass, self.prior.concentration + mass_after(mass)]) if self.sticks else before + mass[None],
-            self.prior.mean_precision + mass,
-            self.prior.degrees_of_freedom + contract.pool(self.family.blank(*means.shape), mass),
+            np.array([1.0 + mass, prior.concentration + mass_after(mass)]) if self.sticks else before + mass[None],
+            prior.mean_precision + mass,
+            prior.degrees_of_freedom + contract.pool(self.family.blank(*means.shape), mass),
         )
         return self.state(posterior, means, whitener)
 

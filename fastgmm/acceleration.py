@@ -206,20 +206,18 @@ class Anderson(Accelerator):
         lengths = np.sqrt(np.einsum("ip,ip->i", moves, moves))[:, None]
         moves, changes = moves / lengths, changes / lengths
         gram = np.einsum("ip,jp->ij", moves, moves)
-        if not np.isfinite(gram).all():
+        responses = np.einsum("ip,jp->ij", moves, changes)
+        if not (np.isfinite(gram).all() and np.isfinite(responses).all()):
             return None
         values, vectors = np.linalg.eigh(gram)
         kept = values > self._INDEPENDENT
         basis = (vectors[:, kept] / np.sqrt(values[kept])).T
-        directions, responses = np.einsum("ri,ip->rp", basis, moves), np.einsum("ri,ip->rp", basis, changes)
-        shrinkage = -np.einsum("ip,jp->ij", directions, responses)
-        if not np.isfinite(shrinkage).all():
-            return None
+        shrinkage = -basis @ responses @ basis.T
         rates, axes = np.linalg.eigh(0.5 * (shrinkage + shrinkage.T))
         divisors = np.clip(np.abs(rates), self._damping, 1.0)
         self._used = float(divisors.min())
-        along = axes @ ((axes.T @ np.einsum("rp,p->r", directions, step)) / divisors)
-        return point + step + np.einsum("r,rp->p", along, directions + responses)
+        along = axes @ ((axes.T @ (basis @ np.einsum("ip,p->i", moves, step))) / divisors)
+        return point + step + np.einsum("i,ip->p", basis.T @ along, moves + changes)
 
     def _succeeded(self) -> None:
         self._damping = max(self._LEAST, 0.3 * self._damping)

@@ -76,8 +76,12 @@ class Accelerator(ABC):
         if self._proposed:
             self._next_pause = 1
             self._succeeded()
-        with np.errstate(all="ignore"):
-            trial = self._trial(negligible) if self._record(state, successor) else None
+        try:
+            with np.errstate(all="ignore"):
+                trial = self._trial(negligible) if self._record(state, successor) else None
+        except np.linalg.LinAlgError:
+            self._restart()
+            trial = None
         self._proposed = trial is not None
         self._n_plain = 0 if self._proposed else self._n_plain + 1
         return trial
@@ -95,13 +99,10 @@ class Accelerator(ABC):
         if not self._rule.same_components(state, successor):
             self._restart()
             return False
-        try:
-            if self._chart is None:
-                self._chart = self._rule.chart(state)
-            point = self._rule.coordinates(self._chart, state)
-            step = self._rule.coordinates(self._chart, successor) - point
-        except np.linalg.LinAlgError:
-            point = step = np.array([np.nan])
+        if self._chart is None:
+            self._chart = self._rule.chart(state)
+        point = self._rule.coordinates(self._chart, state)
+        step = self._rule.coordinates(self._chart, successor) - point
         if not np.isfinite(point + step).all():
             self._restart()
             return False

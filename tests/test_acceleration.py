@@ -271,6 +271,49 @@ def test_a_collapse_that_extrapolation_led_to_is_undone():
         fit_loop(toy, toy, _State(0.5), tol=0.0, max_iter=12)
 
 
+def test_points_that_are_kept_cost_one_pass_each():
+    toy = _Number()
+    method = _Proposing(lambda state: _State(state.value + 1.5))
+    result = fit_loop(toy, toy, _State(10.0), tol=0.0, max_iter=12, accelerator=method)
+    assert result.bounds == [11.0 + 1.5 * n for n in range(12)]
+    assert (result.n_passes, method.rejected) == (13, 0)
+
+
+@ACCELERATE
+def test_sorted_sticks_begin_a_new_history(accelerate):
+    rng, family, X, _ = _problem(8, "full", 3, 2)
+    rule, source = _rule(rng, family, X, "process"), MemorySource(family, X)
+    method = accelerator(accelerate, rule)
+    state = seed(rule, source, 3, rng, "kmeans")
+    proposals = []
+    for n in range(12):
+        statistics = source.collect(rule.density(state))
+        if n == 8:
+            # The same rows with the components the other way round: the update sorts them.
+            backwards = np.arange(3)[::-1]
+            statistics = family.reordered(statistics, backwards)
+            posterior = state.posterior._replace(
+                concentration=np.ascontiguousarray(state.posterior.concentration[:, ::-1]),
+                mean_precision=state.posterior.mean_precision[::-1].copy(),
+                degrees_of_freedom=state.posterior.degrees_of_freedom[::-1].copy(),
+            )
+            state = rule.state(posterior, state.means[::-1], family.select(state.density.whitener, backwards))
+        successor = rule.update(statistics)
+        proposals.append(method.propose(state, successor, 0.0) is not None)
+        assert rule.same_components(state, successor) == (n != 8)
+        state = successor
+    assert any(proposals[:8])
+    assert proposals[8:10] == [False, False]
+    assert any(proposals[10:])
+
+
+def test_the_benchmark_runs(bench, capsys):
+    bench.main(["--seeds", "1", "--rows", "300", "--tol", "1e-3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 2 * len(FAMILIES)
+    assert {line.count("|") for line in lines} == {7}
+
+
 # --- estimators ----------------------------------------------------------------------------------------------------
 
 

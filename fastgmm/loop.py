@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.statistics import SufficientStatistics
@@ -30,6 +30,9 @@ class Rule(Protocol):
 
     def update(self, statistics: SufficientStatistics, final: bool = False) -> Any:
         """Return the next state; its `trusted` is False where moments about its `means` are needed first."""
+
+    def spurious(self, state: Any, n_samples: float) -> int:
+        """Return a component whose bound has no limit, for it holds too few of the rows, or -1."""
 
     def bound(self, state: Any, statistics: SufficientStatistics) -> float:
         """Return the bound of the state that made the statistics."""
@@ -90,6 +93,18 @@ class _Point:
     statistics: SufficientStatistics
     bound: float
     successor: Any = None
+
+
+class Step(NamedTuple):
+    """One iteration: its number from 1, the bound of the state it led to, by how much that rose, and the state.
+
+    With an accelerator the rise is the largest of the last three.
+    """
+
+    n_iter: int
+    bound: float
+    change: float
+    state: Any
 
 
 def updated(rule: Rule, collect: Callable[..., SufficientStatistics], statistics: SufficientStatistics) -> Any:
@@ -158,7 +173,7 @@ class _Fit:
         return self._source.collect(density, origin)
 
 
-def fit_loop(
+def fit_steps(
     rule: Rule,
     source: Source,
     state: Any,
@@ -169,19 +184,21 @@ def fit_loop(
     accelerator: Accelerator | None = None,
     watched: Sequence[float] = (),
     callback: Callable[[int, float, float], None] | None = None,
-) -> FitResult:
+) -> Generator[Step, None, FitResult]:
     """Iterate from `state`: collect, update, and stop where what `stopping` makes of the progress is below `tol`.
 
     At most `max_iter` updates, each of one pass over the data, and a pass at the end so that the bound reported is that
-    of the state returned. ``callback(iteration, progress, change)`` is called after each update; `watched` is
-    the progress to compare the first ones with. Scikit-learn counts and stops in the same way.
+    of the state returned. Yields after each update. ``callback(iteration, progress, change)`` is called after each
+    update, before its bound is known; `watched` is the progress to compare the first ones with. Scikit-learn counts and
+    stops in the same way.
 
     With an accelerator, an update is an extrapolation where that has a bound at least as high as the state before, and
     otherwise the plain one, which is known already: what was tried in vain costs its pass. Only plain updates are
-    compared, so that a fit stops where another of them would gain too little. Where components collapse that
-    extrapolations led to, the fit goes back to where the first one began, and on without.
+    compared, so that a fit stops where another of them would gain too little. Where extrapolations led to a component
+    that collapses, the fit goes back to where the first one began, and on without.
     """
     bounds: list[float] = []
+    rises: list[float] = []
     recent = list(watched)
     previous = recent[-1] if recent else -math.inf
     converged = False
@@ -218,8 +235,12 @@ def fit_loop(
                 recent = []
             elif trial is not None:
                 accelerator.reject()
+        last = point.bound
         point = fit.visit(successor) if following is None else following
         bounds.append(point.bound)
+        # Plain updates gain little between extrapolations: these set the pace.
+        rises = [*rises, point.bound - last][-1 if accelerator is None else -_WATCHED :]
+        yield Step(n_iter, point.bound, max(rises), point.state)
     return FitResult(point.state, point.bound, bounds, tuple(recent), n_iter, converged, fit.n_passes)
 
 
@@ -227,3 +248,14 @@ def _negligible(stopping: str, tol: float, bound: float) -> float:
     """Return what a plain update may gain near the end of a fit."""
     size = 1.0 + abs(bound)
     return max(tol * size if stopping == "relative" else tol, _ROUNDING * size)
+
+
+def fit_loop(rule: Rule, source: Source, state: Any, **options: Any) -> FitResult:
+    """Run :func:`fit_steps` to its end; arguments as there."""
+    steps = fit_steps(rule, source, state, **options)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: FitResult = end.value
+            return result

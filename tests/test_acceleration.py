@@ -399,6 +399,16 @@ def test_a_warm_start_goes_on(overlapping, estimator, accelerate):
 
 @ESTIMATORS
 @ACCELERATE
+def test_starts_race_as_without(bench, estimator, accelerate):
+    """Plain steps between extrapolations gain little: that must not look like a start without prospects."""
+    X, n_components = bench.mixture(4, "full", 500)
+    params = {"n_components": n_components, "n_init": 4, "init_params": "random", "tol": 1e-6}
+    raced, all_of_them = (_fit(estimator, X, accelerate, race=race, **params) for race in (True, False))
+    assert raced.lower_bound_ >= all_of_them.lower_bound_ - 1e-9 * abs(all_of_them.lower_bound_)
+
+
+@ESTIMATORS
+@ACCELERATE
 def test_degenerate_rows_fail_or_fit_as_without(estimator, accelerate, rng):
     X = np.repeat(rng.normal(size=(6, 2)), [1, 1, 1, 5, 5, 7], axis=0)
     constant = np.column_stack([rng.normal(size=40), np.full(40, 3.0)])

@@ -98,7 +98,10 @@ def test_constructor_is_theirs_and_more():
     ours, theirs = BayesianGaussianMixture().get_params(), Theirs().get_params()
     extra = {name for name in ours if name.endswith("_init") and name != "n_init"}
     extra |= {"sort_sticks", "n_threads", "accelerate"}
-    assert {name: value for name, value in ours.items() if name not in extra} == theirs | {"stopping": "absolute"}
+    assert {name: value for name, value in ours.items() if name not in extra} == theirs | {
+        "race": True,
+        "stopping": "absolute",
+    }
     assert {ours[name] for name in extra} == {None}
 
 

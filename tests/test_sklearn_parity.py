@@ -61,7 +61,7 @@ def test_the_same_number_of_iterations_to_the_same_end(family, rng):
 
 def test_constructor_is_theirs_and_a_few_more():
     ours, theirs = GaussianMixture().get_params(), Theirs().get_params()
-    assert ours == theirs | {"n_threads": None, "stopping": "absolute", "accelerate": None}
+    assert ours == theirs | {"n_threads": None, "race": True, "stopping": "absolute", "accelerate": None}
 
 
 BOTH = pytest.mark.parametrize("name", ["GaussianMixture", "BayesianGaussianMixture"])

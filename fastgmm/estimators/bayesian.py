@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
-from fastgmm.estimators.base import Mixture, checked_components
+from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels import DiagStudent, Posterior, Prior
@@ -65,6 +64,8 @@ class BayesianGaussianMixture(Mixture):
         steps are others then, so a fit may end in another local maximum.
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept.
+    race : bool, default True
+        Whether starts run in turns of ten iterations, and those that lag too far behind the best are given up.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array or callable, default 'kmeans'
         How a fit starts. An array holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable
         gets (X, n_components, random_state) and returns one.
@@ -121,6 +122,9 @@ class BayesianGaussianMixture(Mixture):
         Evidence lower bound of all rows (nat) under the law above.
     lower_bounds_ : list of float
         The bound after each update of the best fit; the last one is `lower_bound_`.
+    restarts_ : list of Restart
+        How each start ended, in order: `bound` (NaN where it failed), `n_iter`, `outcome` ("converged", "max_iter",
+        "dropped" or "failed") and `spurious`, a component on too few rows, or -1.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 
@@ -145,6 +149,7 @@ class BayesianGaussianMixture(Mixture):
         max_iter: int = 100,
         accelerate: str | None = None,
         n_init: int = 1,
+        race: bool = True,
         init_params: Any = "kmeans",
         weight_concentration_prior_type: str = "dirichlet_process",
         weight_concentration_prior: float | None = None,
@@ -172,6 +177,7 @@ class BayesianGaussianMixture(Mixture):
         self.max_iter = max_iter
         self.accelerate = accelerate
         self.n_init = n_init
+        self.race = race
         self.init_params = init_params
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
@@ -229,7 +235,7 @@ class BayesianGaussianMixture(Mixture):
         known = model.mean_prior is not None and model.covariance_prior is not None
         prior = model._prior(family, n_features, None) if known else None
         rule = VariationalBayes(family, prior, model._sticks(), False, 0.0)
-        model._keep(rule, FitResult(state, math.nan, [], (), 0, False, 0), np.float64, None)
+        model._keep(rule, FitResult(state, math.nan, [], (), 0, False, 0), np.float64, None, [])
         return model
 
     def _check_parameters(self) -> None:
@@ -305,9 +311,7 @@ class BayesianGaussianMixture(Mixture):
             "(constant or dependent columns): increase reg_covar, give covariance_prior, or leave columns out."
         )
 
-    def _starter(
-        self, rule: VariationalBayes, source: MemorySource, rows: NDArray, random_state: Any
-    ) -> Callable[[], VariationalPosterior]:
+    def _starter(self, rule: VariationalBayes, rows: NDArray) -> Starter:
         """Return a function that makes a start, having checked every explicit part of it."""
         family, shape = rule.family, (self.n_components, rows.shape[1])
         names = ("weight_concentration_init", "mean_precision_init", "degrees_of_freedom_init")
@@ -315,7 +319,7 @@ class BayesianGaussianMixture(Mixture):
         if self.means_init is None:
             if given:
                 raise ValueError(f"{given[0]} needs means_init, which says which component is which.")
-            return lambda: self._seed(rule, source, rows, random_state, None)
+            return lambda rule, source, random_state: self._seed(rule, source, rows, random_state, None)
         means = validation.check_means(self.means_init, *shape)
         laws = [
             None if getattr(self, name) is None else self._check_law(name, getattr(self, name), family, shape[1])
@@ -329,7 +333,7 @@ class BayesianGaussianMixture(Mixture):
                 raise ValueError(f"covariances_init of component {failed} is not positive definite, to rounding")
             whitener = density.whitener
 
-        def begin() -> VariationalPosterior:
+        def begin(rule: VariationalBayes, source: MemorySource, random_state: Any) -> VariationalPosterior:
             if len(given) == len(names) + 1:
                 return rule.state(Posterior(*laws), means, whitener)  # type: ignore[arg-type]
             seeded = self._seed(rule, source, rows, random_state, means)
@@ -545,7 +549,7 @@ class BayesianGaussianMixture(Mixture):
         params |= {name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")}
         pruned = type(self)(**params)
         result = FitResult(state, math.nan, [], (), self.n_iter_, self.converged_, self.n_passes_)
-        pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None))
+        pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None), [])
         for name in ("_sorted_sticks", "_metadata_request"):
             if name in vars(self):
                 setattr(pruned, name, copy.deepcopy(vars(self)[name]))

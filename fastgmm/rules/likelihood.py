@@ -33,6 +33,10 @@ class GaussianParameters:
         return self.density.mean
 
 
+# Inverse standard deviations of a component, as a geometric mean, over those of the others.
+_NARROW = 100.0
+
+
 def parameters_of_whitener(family: Family, weights: Array, means: Array, whitener: Array) -> GaussianParameters:
     """Return the state of mixing weights, means and whiteners (finite, positive diagonal)."""
     density = family.density_of_whitener(weights, means, whitener)
@@ -73,6 +77,25 @@ class MaximumLikelihood:
     def progress(self, state: GaussianParameters, statistics: SufficientStatistics, successor: Any) -> float:
         """Return the bound that the update started from, as scikit-learn's stopping rule does."""
         return self.bound(state, statistics)
+
+    def spurious(self, state: GaussianParameters, n_samples: float) -> int:
+        """Return the first component on so few rows that its likelihood has no limit, and narrow already, or -1.
+
+        Few: less than twice the rows that a covariance needs, of `n_samples` rows of equal weight. Narrow: its standard
+        deviations are a hundredth of the others', as geometric means.
+        """
+        n_features = state.means.shape[1]
+        needed = n_features + 1 if self.family.has_matrices else 2
+        held = state.weights > 0.0
+        few = held & (state.weights * n_samples < 2 * needed)
+        others = held & ~few
+        if not few.any() or not others.any():
+            return -1
+        with np.errstate(divide="ignore"):
+            log_inverse = (state.density.log_scale - np.log(state.weights)) / n_features
+        usual = np.average(log_inverse[others], weights=state.weights[others])
+        narrow = few & (log_inverse > usual + np.log(_NARROW))
+        return int(np.argmax(narrow)) if narrow.any() else -1
 
     def chart(self, state: GaussianParameters) -> Chart:
         """Return coordinates about a state, for extrapolation; half a squared length is in nat per row of weight 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,13 @@ class MemorySource:
         self._sample_weight = sample_weight
         self._expectation = Expectation(family, X, sample_weight, n_threads)
         self.n_threads = n_threads
+
+    def again(self, n_threads: int | None) -> MemorySource:
+        """Return the same rows for another fit, which may run at the same time."""
+        other = copy.copy(self)
+        other.n_threads = n_threads
+        other._expectation = self._expectation.again(n_threads)
+        return other
 
     def collect(self, density: Density, origin: Array | None = None, **assignment: Any) -> SufficientStatistics:
         """Return the statistics of all rows; arguments as of ``Expectation.__call__``."""

@@ -31,7 +31,8 @@ ALLOWED = {
     "families": {"kernels", "statistics"},
     "expectation": {"kernels", "families", "statistics"},
     "rules": {"families", "kernels", "statistics", "exceptions"},
-    "loop": {"statistics"},
+    "loop": {"exceptions", "statistics"},
+    "acceleration": {"statistics"},
     "restarts": {"exceptions", "loop", "sources"},
     "sources": {"expectation", "families", "kernels", "statistics"},
     "validation": {"families", "statistics", "exceptions"},
@@ -49,6 +50,7 @@ ALLOWED = {
         "statistics",
     },
     "estimators": {
+        "acceleration",
         "exceptions",
         "expectation",
         "families",

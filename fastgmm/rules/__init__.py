@@ -4,6 +4,7 @@ from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood
 from fastgmm.rules.variational import (
     VariationalBayes,
     VariationalPosterior,
+    default_scales,
     expected_density,
     expected_weights,
     make_prior,
@@ -15,6 +16,7 @@ __all__ = [
     "MaximumLikelihood",
     "VariationalBayes",
     "VariationalPosterior",
+    "default_scales",
     "expected_density",
     "expected_weights",
     "make_prior",

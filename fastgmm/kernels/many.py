@@ -18,7 +18,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, call_at, dispatched, kernel
+from fastgmm.kernels._compile import Driver, borrowed, call_at, dispatched, keep, kernel
 from fastgmm.kernels.blocks import GIVEN, HARD, SOFT, collect_tile, load_tile, tile_buffers, usable_distances
 from fastgmm.kernels.closed_forms import COLLAPSED as COLLAPSED_UPDATE
 from fastgmm.kernels.closed_forms import LOST_DIGITS, maximise, mirror, set_log_scale, smooth_thin
@@ -587,17 +587,23 @@ def _fit_lanes(
         longest = max(longest, rows.offsets[p + 1] - rows.offsets[p])
     # Whole chunks: what is written of a tile must reach as far as what is read.
     tile = tile_width(fitting_tile(n_components, n_features, longest))
-    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = tile_buffers(like, tile)
-    density = contract.blank(like, n_components)
-    successor = contract.blank(like, n_components)
-    covariance = np.empty_like(like.whitener)
-    scatter = np.empty_like(like.whitener)
-    origin = np.empty((n_components, n_features))
-    deviation = np.empty((n_components, n_features))
-    mass = np.empty(n_components)
-    centre = np.empty(0, np.float32)
-    no_labels = np.empty(0, np.int64)
-    law = _law(rule, like)
+    buffers = tile_buffers(like, tile)
+    densities = contract.blank(like, n_components), contract.blank(like, n_components)
+    arrays = (
+        np.empty_like(like.whitener),
+        np.empty_like(like.whitener),
+        np.empty((n_components, n_features)),
+        np.empty((n_components, n_features)),
+        np.empty(n_components),
+        np.empty(0, np.float32),
+        np.empty(0, np.int64),
+    )
+    whole_law = _law(rule, like)
+    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = borrowed(buffers)
+    density, successor = borrowed(densities)
+    covariance, scatter, origin, deviation, mass, centre, no_labels = borrowed(arrays)
+    law = borrowed(whole_law)
+    rule, rows, survey, start, fits = borrowed((rule, rows, survey, start, fits))
     given_whole = start.weights.size > 0 and start.means.size > 0 and start.whitener.size > 0
     by_table = start.table.size > 0
     for lane in range(first_lane, last_lane):
@@ -753,6 +759,7 @@ def _fit_lanes(
                     _copy(covariance, fits.covariance[p])
                     _copy(density.whitener, fits.whitener[p])
                     _write(rule, p, law)
+    keep((buffers, densities, arrays, whole_law))
 
 
 def _fit_fan_out(address, n_lanes, like, rule, rows, survey, start, n_starts, smooths, tol, max_iter, reg_covar, fits):

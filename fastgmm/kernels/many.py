@@ -33,7 +33,7 @@ from fastgmm.kernels.conjugate import (
 )
 from fastgmm.kernels.kmeans import assign_rows, kmeans_plus_plus
 from fastgmm.kernels.rows import fitting_tile
-from fastgmm.kernels.simd import tile_width
+from fastgmm.kernels.simd import copy_array, tile_width
 
 Array = NDArray[np.float64]
 
@@ -222,10 +222,10 @@ def _replace_parameters(rule, p, law, start, density, covariance):
             for d in range(n_features):
                 density.mean[k, d] = means[k, d]
     if start.whitener.size > 0:
-        _copy(start.whitener[min(p, start.whitener.shape[0] - 1)], density.whitener)
-        _copy(start.covariance[min(p, start.covariance.shape[0] - 1)], covariance)
+        copy_array(start.whitener[min(p, start.whitener.shape[0] - 1)], density.whitener)
+        copy_array(start.covariance[min(p, start.covariance.shape[0] - 1)], covariance)
     if start.weights.size > 0:
-        _copy(start.weights[min(p, start.weights.shape[0] - 1)], law)
+        copy_array(start.weights[min(p, start.weights.shape[0] - 1)], law)
     set_log_scale(density, law)
 
 
@@ -248,7 +248,7 @@ def _progress_of_likelihood(rule, law, log_evidence, weight):
 
 @_write.register(Likelihood)
 def _write_likelihood(rule, p, law):
-    _copy(law, rule.weights[p])
+    copy_array(law, rule.weights[p])
 
 
 @_law.register(Variational)
@@ -315,7 +315,7 @@ def _update_variational(
         law.numbers[_AFTER] = after
     elif status == LOST_DIGITS:
         # Whoever collects again does so in the order that the statistics came in.
-        _copy(successor.mean, law.origin)
+        copy_array(successor.mean, law.origin)
         for i in range(law.order.shape[0]):
             for d in range(origin.shape[1]):
                 successor.mean[law.order[i], d] = law.origin[i, d]
@@ -367,18 +367,9 @@ def _progress_of_posterior(rule, law, log_evidence, weight):
 
 @_write.register(Variational)
 def _write_posterior(rule, p, law):
-    _copy(law.posterior.concentration, rule.concentration[p])
-    _copy(law.posterior.mean_precision, rule.mean_precision[p])
-    _copy(law.posterior.degrees_of_freedom, rule.degrees_of_freedom[p])
-
-
-@kernel
-def _copy(source, target):
-    """Overwrite an array with another of its size, both C-contiguous."""
-    flat = target.reshape(target.size)
-    other = source.reshape(source.size)
-    for i in range(flat.size):
-        flat[i] = other[i]
+    copy_array(law.posterior.concentration, rule.concentration[p])
+    copy_array(law.posterior.mean_precision, rule.mean_precision[p])
+    copy_array(law.posterior.degrees_of_freedom, rule.degrees_of_freedom[p])
 
 
 @kernel
@@ -557,13 +548,13 @@ survey = Driver(_survey_lanes, _survey_fan_out)
 
 
 @kernel
-def _set_isotropic(density, means, scale, covariance):
-    """Overwrite `density` with log joints -1/2 || (x - mean) / scale ||^2, and `covariance` with its covariances."""
-    _copy(means, density.mean)
-    covariance.fill(0.0)
-    contract.regularise(density, covariance, scale * scale)
-    contract.whiten(density, covariance)
+def _set_isotropic(density, means, scale):
+    """Overwrite `density` with log joints -1/2 || scale (x - mean) ||^2."""
+    copy_array(means, density.mean)
     density.log_scale.fill(0.0)
+    density.whitener.fill(0.0)
+    # A whitener has the shape of a covariance, and of this one the diagonal, too.
+    contract.regularise(density, density.whitener, scale)
 
 
 @kernel
@@ -632,13 +623,13 @@ def _fit_lanes(
                 elif by_table:
                     mode = GIVEN
                     for k in range(n_components):
-                        _copy(survey.middle[p], origin[k])
-                    _set_isotropic(density, origin, 1.0, covariance)
+                        copy_array(survey.middle[p], origin[k])
+                    _set_isotropic(density, origin, 1.0)
                 else:
                     mode = HARD
                     centres = start.centres[min(p, start.centres.shape[0] - 1), restart]
-                    _set_isotropic(density, centres, max(survey.spread[p], _NARROWEST), covariance)
-                _copy(density.mean, origin)
+                    _set_isotropic(density, centres, 1.0 / max(survey.spread[p], _NARROWEST))
+                copy_array(density.mean, origin)
                 about_middle = by_table
                 final = False
                 converged = False
@@ -723,7 +714,7 @@ def _fit_lanes(
                         break
                     if outcome == LOST_DIGITS:
                         final = True
-                        _copy(successor.mean, origin)
+                        copy_array(successor.mean, origin)
                         continue
                     if seeding:
                         _replace(rule, p, law, start, successor, covariance)
@@ -735,10 +726,8 @@ def _fit_lanes(
                     seeding = False
                     final = False
                     mode = SOFT
-                    _copy(successor.log_scale, density.log_scale)
-                    _copy(successor.mean, density.mean)
-                    _copy(successor.whitener, density.whitener)
-                    _copy(successor.mean, origin)
+                    density, successor = successor, density
+                    copy_array(density.mean, origin)
                 if status in (CONVERGED, NOT_CONVERGED) and not (
                     math.isfinite(bound) and _is_finite(covariance) and _is_finite(density.whitener)
                 ):
@@ -755,9 +744,9 @@ def _fit_lanes(
                     fits.n_iter[p] = n_iter
                     fits.bound[p] = bound
                     fits.previous_bound[p] = previous_bound
-                    _copy(density.mean, fits.mean[p])
-                    _copy(covariance, fits.covariance[p])
-                    _copy(density.whitener, fits.whitener[p])
+                    copy_array(density.mean, fits.mean[p])
+                    copy_array(covariance, fits.covariance[p])
+                    copy_array(density.whitener, fits.whitener[p])
                     _write(rule, p, law)
     keep((buffers, densities, arrays, whole_law))
 

@@ -225,12 +225,14 @@ def fit_many(
         np.full((n_problems, *family_shape), np.nan),
     )
     like = family.blank(*shape)
+    smoothing = many.smoothing_address(like) if rule.smooths_seeds else 0
+    drawing = many.drawing_address()
     passes = starts.n_starts * (int(estimator.max_iter) + 2)
     for slab, rows in problems.slabs(shape[0], passes):
         n_lanes = _lane_count(rows, *shape)
         survey = _blank_survey(fits.status[slab], starts, shape, rule.wants_moments)
         lanes = n_lanes, estimator.n_threads, n_lanes
-        many.survey(*lanes, rows, shape[0], starts.draws(slab), survey)
+        many.survey(*lanes, drawing, rows, shape[0], starts.draws(slab), survey)
         record = rule.record(slab, survey)
         many.fit(
             *lanes,
@@ -241,6 +243,7 @@ def fit_many(
             starts.record(slab, survey),
             starts.n_starts,
             rule.smooths_seeds,
+            smoothing,
             float(estimator.tol),
             int(estimator.max_iter),
             float(estimator.reg_covar),

@@ -117,9 +117,7 @@ def _smoothed(family: Family, statistics: SufficientStatistics, centred: Array, 
         array.copy() for array in (statistics.origin, statistics.mass, statistics.deviation, statistics.scatter)
     )
     variances = np.average(centred**2, axis=0, weights=weight)
-    density = family.blank(*origin.shape)
-    if not smooth_thin(density, origin, mass, deviation, scatter, variances, statistics.weight):
-        return statistics
+    smooth_thin(family.blank(*origin.shape), origin, mass, deviation, scatter, variances, statistics.weight)
     return SufficientStatistics(origin, mass, deviation, scatter, statistics.log_evidence, float(mass.sum()))
 
 

@@ -452,6 +452,19 @@ def _kind(argument: Any) -> Any:
     return type(argument)
 
 
+def address_of(function: Any, *arguments: Any) -> int:
+    """Return where the machine code of an :func:`entry` for arguments like these is, for :func:`call_at`.
+
+    0 with compilation switched off.
+    """
+    if numba.config.DISABLE_JIT:
+        return 0
+    signature = tuple(numba.typeof(argument) for argument in arguments)
+    function.compile(signature)
+    compiled = function.overloads[signature]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
 class Driver:
     """A pass over lanes of rows, serial or in parallel, always by the same machine code.
 
@@ -488,8 +501,5 @@ class Driver:
     def _address(self, arguments: tuple[Any, ...]) -> int:
         key = tuple(_kind(argument) for argument in arguments)
         if key not in self._addresses:
-            signature = tuple(numba.typeof(argument) for argument in (0, 0, *arguments))
-            self.serial.compile(signature)
-            compiled = self.serial.overloads[signature]
-            self._addresses[key] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+            self._addresses[key] = address_of(self.serial, 0, 0, *arguments)
         return self._addresses[key]

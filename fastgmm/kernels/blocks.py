@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, call_at, kernel, spliced_kernel
+from fastgmm.kernels._compile import Driver, borrowed, call_at, keep, kernel, spliced_kernel
 from fastgmm.kernels.simd import pack_tile, prefetch_rows, softmax_tile, tile_buffer
 from fastgmm.kernels.vector_math import vector_log
 
@@ -258,7 +258,11 @@ def _accumulate_rows(
     and the origin. The log evidence is NaN then, if a row's highest log joint is below -1e4, where float32 is too
     short.
     """
-    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = tile_buffers(density, tile)
+    buffers = tile_buffers(density, tile)
+    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = borrowed(buffers)
+    density, origin, X, weight, mass, deviation, scatter = borrowed(
+        (density, origin, X, weight, mass, deviation, scatter)
+    )
     table = contract.prepare(density)
     usable = usable_distances(density, origin, mode, distance)
     # What stands beyond the rows of a tile must be near, so that no distance overflows.
@@ -300,6 +304,7 @@ def _accumulate_rows(
             deviation,
             scatter,
         )
+    keep(buffers)
     return log_evidence
 
 

@@ -192,7 +192,7 @@ def mirror(density, scatter):
 
 @entry
 def smooth_thin(density, origin, mass, deviation, scatter, variances, weight):
-    """Smooth the components that are too thin for a covariance by pseudo-rows, in place; return whether there were any.
+    """Smooth the components that are too thin for a covariance by pseudo-rows, in place.
 
     Thin are components that are in some direction below a thousandth of `variances` (D,), those of the data, divided
     by K^(2/D). They get pseudo-rows at their means, worth 1 % of an average component (of `weight` / K), with those
@@ -230,7 +230,7 @@ def smooth_thin(density, origin, mass, deviation, scatter, variances, weight):
             for k in range(first, max(first + 1, (block + 1) * n_components // n_blocks)):
                 thin[k] = True
     if not found:
-        return False
+        return
     mean = np.empty((n_components, n_features))
     for k in range(n_components):
         for d in range(n_features):
@@ -245,7 +245,6 @@ def smooth_thin(density, origin, mass, deviation, scatter, variances, weight):
             unit[d] = 1.0
             contract.project(density, k, added * share[d], unit, unit, scatter)
             unit[d] = 0.0
-    return True
 
 
 @entry

@@ -18,7 +18,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, borrowed, call_at, dispatched, keep, kernel
+from fastgmm.kernels._compile import Driver, address_of, borrowed, call_at, dispatched, keep, kernel, vector_code
 from fastgmm.kernels.blocks import GIVEN, HARD, SOFT, collect_tile, load_tile, tile_buffers, usable_distances
 from fastgmm.kernels.closed_forms import COLLAPSED as COLLAPSED_UPDATE
 from fastgmm.kernels.closed_forms import LOST_DIGITS, maximise, mirror, set_log_scale, smooth_thin
@@ -154,7 +154,7 @@ class Variational(NamedTuple):
 
 
 class _Law(NamedTuple):
-    """What variational updates of one problem work in; `numbers` are the following four."""
+    """What variational updates of one problem work in; `numbers` are the following three."""
 
     posterior: Posterior
     numbers: Array
@@ -165,7 +165,7 @@ class _Law(NamedTuple):
     scatter: Array
 
 
-_LOG_DETERMINANT, _DIVERGENCE, _BEFORE, _AFTER = range(4)
+_LOG_DETERMINANT, _DIVERGENCE, _CHANGE = range(3)
 
 
 @dispatched
@@ -186,6 +186,11 @@ def _replace(rule, p, law, start, density, covariance):
 @dispatched
 def _update(rule, p, law, density, successor, covariance, origin, mass, deviation, scatter, reg_covar, final):
     """Overwrite `successor` and `covariance` with the update from `density`, return (status, component) of maximise."""
+
+
+@dispatched
+def _settle(rule, p, law, density):
+    """Do what remains to be done once the parameters are known that the next pass scores rows with."""
 
 
 @dispatched
@@ -215,12 +220,8 @@ def _begin_likelihood(rule, p, law, density):
 
 @_replace.register(Likelihood)
 def _replace_parameters(rule, p, law, start, density, covariance):
-    n_components, n_features = density.mean.shape
     if start.means.size > 0:
-        means = start.means[min(p, start.means.shape[0] - 1)]
-        for k in range(n_components):
-            for d in range(n_features):
-                density.mean[k, d] = means[k, d]
+        copy_array(start.means[min(p, start.means.shape[0] - 1)], density.mean)
     if start.whitener.size > 0:
         copy_array(start.whitener[min(p, start.whitener.shape[0] - 1)], density.whitener)
         copy_array(start.covariance[min(p, start.covariance.shape[0] - 1)], covariance)
@@ -234,6 +235,11 @@ def _update_likelihood(
     rule, p, law, density, successor, covariance, origin, mass, deviation, scatter, reg_covar, final
 ):
     return maximise(successor, law, covariance, origin, mass, deviation, scatter, reg_covar, final)
+
+
+@_settle.register(Likelihood)
+def _settle_nothing(rule, p, law, density):
+    pass
 
 
 @_bound.register(Likelihood)
@@ -261,7 +267,7 @@ def _law_of_posterior(rule, density):
     )
     return _Law(
         posterior,
-        np.empty(4),
+        np.empty(3),
         np.empty(n_components, np.int64),
         np.empty((n_components, n_features)),
         np.empty(n_components),
@@ -280,8 +286,9 @@ def _begin_variational(rule, p, law, density):
 
 
 @_replace.register(Variational)
-def _replace_nothing(rule, p, law, start, density, covariance):
-    pass
+def _replace_means(rule, p, law, start, density, covariance):
+    if start.means.size > 0:
+        copy_array(start.means[min(p, start.means.shape[0] - 1)], density.mean)
 
 
 @kernel
@@ -310,9 +317,7 @@ def _update_variational(
     )
     if status == UPDATED:
         after = expected_log_joint(successor, law.origin, law.mass, law.deviation, law.scatter)
-        law.numbers[_DIVERGENCE] = divergence(successor, prior, law.posterior)
-        law.numbers[_BEFORE] = before
-        law.numbers[_AFTER] = after
+        law.numbers[_CHANGE] = after - before
     elif status == LOST_DIGITS:
         # Whoever collects again does so in the order that the statistics came in.
         copy_array(successor.mean, law.origin)
@@ -355,6 +360,11 @@ def _reorder(density, law, origin, mass, deviation, scatter):
             target[0, j] = source[0, j]
 
 
+@_settle.register(Variational)
+def _settle_divergence(rule, p, law, density):
+    law.numbers[_DIVERGENCE] = divergence(density, _prior(rule, p, law), law.posterior)
+
+
 @_bound.register(Variational)
 def _bound_of_posterior(rule, law, log_evidence, weight):
     return log_evidence - law.numbers[_DIVERGENCE]
@@ -362,7 +372,7 @@ def _bound_of_posterior(rule, law, log_evidence, weight):
 
 @_progress.register(Variational)
 def _progress_of_posterior(rule, law, log_evidence, weight):
-    return log_evidence + (law.numbers[_AFTER] - law.numbers[_BEFORE]) - law.numbers[_DIVERGENCE]
+    return log_evidence + law.numbers[_CHANGE] - law.numbers[_DIVERGENCE]
 
 
 @_write.register(Variational)
@@ -370,6 +380,38 @@ def _write_posterior(rule, p, law):
     copy_array(law.posterior.concentration, rule.concentration[p])
     copy_array(law.posterior.mean_precision, rule.mean_precision[p])
     copy_array(law.posterior.degrees_of_freedom, rule.degrees_of_freedom[p])
+
+
+# What runs once a fit is not compiled into the loop again: these call the code that single fits run.
+def _smooth_at(address, density, origin, mass, deviation, scatter, variances, weight):
+    smooth_thin(density, origin, mass, deviation, scatter, variances, weight)
+
+
+@vector_code(_smooth_at)
+def _call_smooth_thin(address, density, origin, mass, deviation, scatter, variances, weight):
+    call_at(address, (density, origin, mass, deviation, scatter, variances, weight))
+
+
+def smoothing_address(like):
+    """Return the address of ``smooth_thin`` for densities of a class, which :data:`fit` takes; 0 where not compiled."""
+    return address_of(
+        smooth_thin, like, like.mean, like.log_scale, like.mean, like.whitener, like.log_scale, float(like.log_scale[0])
+    )
+
+
+def _draw_at(address, points, weight, uniform, chosen):
+    kmeans_plus_plus(points, weight, uniform, chosen)
+
+
+@vector_code(_draw_at)
+def _call_kmeans_plus_plus(address, points, weight, uniform, chosen):
+    call_at(address, (points, weight, uniform, chosen))
+
+
+def drawing_address():
+    """Return the address of ``kmeans_plus_plus``, which :data:`survey` takes; 0 where not compiled."""
+    table = np.empty((0, 0))
+    return address_of(kmeans_plus_plus, table, np.empty(0), table, np.empty(0, np.int64))
 
 
 @kernel
@@ -498,18 +540,22 @@ def _survey_rows(rows, p, least, points, weight, survey):
     return n
 
 
-def _survey_lanes(first_lane, last_lane, n_lanes, rows, least, draws, survey):
-    """Look at the rows of problems, lane by lane, and draw the centres of their starts."""
+def _survey_lanes(first_lane, last_lane, n_lanes, drawing, rows, least, draws, survey):
+    """Look at the rows of problems, lane by lane, and draw the centres of their starts, by :func:`drawing_address`."""
+    rows, draws, survey = borrowed((rows, draws, survey))
     n_problems = rows.offsets.shape[0] - 1
     n_features = rows.X.shape[1]
     longest = 1
     for p in range(n_problems):
         longest = max(longest, rows.offsets[p + 1] - rows.offsets[p])
-    points = np.empty((longest, n_features))
-    weight = np.empty(longest)
-    labels = np.empty(longest, np.int64)
-    distance = np.empty(longest)
-    chosen = np.empty(survey.centres.shape[2], np.int64)
+    arrays = (
+        np.empty((longest, n_features)),
+        np.empty(longest),
+        np.empty(longest, np.int64),
+        np.empty(longest),
+        np.empty(survey.centres.shape[2], np.int64),
+    )
+    points, weight, labels, distance, chosen = borrowed(arrays)
     for lane in range(first_lane, last_lane):
         for p in range(lane, n_problems, n_lanes):
             survey.status[p] = CONVERGED
@@ -522,7 +568,7 @@ def _survey_lanes(first_lane, last_lane, n_lanes, rows, least, draws, survey):
                     points[i, d] /= survey.spread[p]
             for start in range(survey.centres.shape[1]):
                 if draws.uniform.size > 0:
-                    kmeans_plus_plus(points[:n], weight[:n], draws.uniform[start], chosen)
+                    _draw_at(drawing, points[:n], weight[:n], draws.uniform[start], chosen)
                 else:
                     for k in range(chosen.shape[0]):
                         chosen[k] = draws.chosen[draws.table[p], start, k]
@@ -536,12 +582,13 @@ def _survey_lanes(first_lane, last_lane, n_lanes, rows, least, draws, survey):
                 for k in range(chosen.shape[0]):
                     for d in range(n_features):
                         centres[k, d] = survey.middle[p, d] + survey.spread[p] * centres[k, d]
+    keep(arrays)
 
 
-def _survey_fan_out(address, n_lanes, rows, least, draws, survey):
+def _survey_fan_out(address, n_lanes, drawing, rows, least, draws, survey):
     for i in prange(n_lanes):
         lane = np.int64(i)
-        call_at(address, (lane, lane + 1, n_lanes, rows, least, draws, survey))
+        call_at(address, (lane, lane + 1, n_lanes, drawing, rows, least, draws, survey))
 
 
 survey = Driver(_survey_lanes, _survey_fan_out)
@@ -568,9 +615,26 @@ def _is_finite(array):
 
 
 def _fit_lanes(
-    first_lane, last_lane, n_lanes, like, rule, rows, survey, start, n_starts, smooths, tol, max_iter, reg_covar, fits
+    first_lane,
+    last_lane,
+    n_lanes,
+    like,
+    rule,
+    rows,
+    survey,
+    start,
+    n_starts,
+    smooths,
+    smoothing,
+    tol,
+    max_iter,
+    reg_covar,
+    fits,
 ):
-    """Fit problems, lane by lane; of the density `like` only the class and shape count."""
+    """Fit problems, lane by lane; of the density `like` only the class and shape count.
+
+    `smooths` says whether thin components of starts from centres are smoothed, by :func:`smoothing_address`.
+    """
     n_problems = rows.offsets.shape[0] - 1
     n_components, n_features = like.mean.shape
     longest = 1
@@ -694,7 +758,9 @@ def _fit_lanes(
                                 origin[k, d] += deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0
                         continue
                     if mode == HARD and smooths:
-                        smooth_thin(density, origin, mass, deviation, scatter, survey.variances[p], survey.weight[p])
+                        _smooth_at(
+                            smoothing, density, origin, mass, deviation, scatter, survey.variances[p], survey.weight[p]
+                        )
                     outcome, component = _update(
                         rule,
                         p,
@@ -718,7 +784,8 @@ def _fit_lanes(
                         continue
                     if seeding:
                         _replace(rule, p, law, start, successor, covariance)
-                    else:
+                    _settle(rule, p, law, successor)
+                    if not seeding:
                         n_iter += 1
                         progress = _progress(rule, law, log_evidence, survey.weight[p])
                         converged = abs(progress - previous_bound) < tol
@@ -751,7 +818,9 @@ def _fit_lanes(
     keep((buffers, densities, arrays, whole_law))
 
 
-def _fit_fan_out(address, n_lanes, like, rule, rows, survey, start, n_starts, smooths, tol, max_iter, reg_covar, fits):
+def _fit_fan_out(
+    address, n_lanes, like, rule, rows, survey, start, n_starts, smooths, smoothing, tol, max_iter, reg_covar, fits
+):
     for i in prange(n_lanes):
         lane = np.int64(i)
         call_at(
@@ -767,6 +836,7 @@ def _fit_fan_out(address, n_lanes, like, rule, rows, survey, start, n_starts, sm
                 start,
                 n_starts,
                 smooths,
+                smoothing,
                 tol,
                 max_iter,
                 reg_covar,

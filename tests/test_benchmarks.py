@@ -328,3 +328,20 @@ def test_small_fits_and_predictions_of_both_sides(load, monkeypatch, capsys):
     for row in rows:
         ratios = [float(cell.split("(")[1].strip(") ")) for cell in row[1:-1]]
         assert float(row[-1].strip(" |")) == min(ratios) > 0
+
+
+def test_many_fits_beside_loops(load, monkeypatch, capsys):
+    many, workload = load("many"), load("common").Workload
+    monkeypatch.setattr(many, "WORKLOADS", [workload("full", 60, 2, 3)])
+    monkeypatch.setattr(many, "DEFAULTS", [(30, 1, 2, 40)])
+    monkeypatch.setattr(many, "PROBLEMS", 30)
+    monkeypatch.setattr(many, "_OTHERS", 2)
+    monkeypatch.setattr(many, "sklearn_variants", lambda: {"": {}})
+    many.main(["--repeats", "1"])
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    given = next(row for row in rows if row[0] == "full (60, 2, 3)")
+    default = next(row for row in rows if row[0] == "(30, 1, 2)")
+    for ours, theirs in ((given[1].split()[0], given[2]), (default[3], default[4])):
+        other, ratio = theirs.strip(")").split(" (")
+        assert float(other) / float(ours) == pytest.approx(float(ratio), rel=0.1, abs=1.0)
+    assert default[1] == "40"

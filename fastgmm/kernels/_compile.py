@@ -348,7 +348,7 @@ def vector_code(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None
 
 
 def _without_owner(context, builder, kind, value):
-    if isinstance(kind, types.BaseTuple):
+    if isinstance(kind, types.BaseTuple):  # type: ignore[attr-defined]
         for i, part in enumerate(kind.types):
             element = _without_owner(context, builder, part, builder.extract_value(value, i))
             value = builder.insert_value(value, element, i)

@@ -153,7 +153,7 @@ def usable_distances(density, origin, mode, distance):
     return distance
 
 
-@kernel
+@spliced_kernel
 def load_tile(X, weight, first, n, tile, centre, filler, x, tile_weight):
     """Copy rows first .. first+n of X into `x`, and their weights, if there are any, into `tile_weight`.
 

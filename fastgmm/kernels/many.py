@@ -18,7 +18,17 @@ from numba import prange
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, address_of, borrowed, call_at, dispatched, keep, kernel, vector_code
+from fastgmm.kernels._compile import (
+    Driver,
+    address_of,
+    borrowed,
+    call_at,
+    dispatched,
+    keep,
+    kernel,
+    spliced_kernel,
+    vector_code,
+)
 from fastgmm.kernels.blocks import GIVEN, HARD, SOFT, collect_tile, load_tile, tile_buffers, usable_distances
 from fastgmm.kernels.closed_forms import COLLAPSED as COLLAPSED_UPDATE
 from fastgmm.kernels.closed_forms import LOST_DIGITS, maximise, mirror, set_log_scale, smooth_thin
@@ -414,7 +424,7 @@ def drawing_address():
     return address_of(kmeans_plus_plus, table, np.empty(0), table, np.empty(0, np.int64))
 
 
-@kernel
+@spliced_kernel
 def _lloyd(points, weight, centres, labels, distance):
     """Move `centres` (K, D) to the means of the points nearest to them until they rest: weighted k-means, in place.
 
@@ -459,7 +469,7 @@ def _lloyd(points, weight, centres, labels, distance):
             break
 
 
-@kernel
+@spliced_kernel
 def _sort_rows(matrix):
     """Order the rows of a matrix by their first number, then the next, in place."""
     n_rows, n_columns = matrix.shape
@@ -484,7 +494,7 @@ def _comes_before(first, second):
     return False
 
 
-@kernel
+@spliced_kernel
 def _survey_rows(rows, p, least, points, weight, survey):
     """Fill the survey of problem p but for its centres; return how many rows of positive weight there are.
 
@@ -604,13 +614,14 @@ def _set_isotropic(density, means, scale):
     contract.regularise(density, density.whitener, scale)
 
 
-@kernel
-def _is_finite(array):
+@spliced_kernel
+def _is_finite(array, squared):
+    """Return whether all numbers are finite, or all their squares."""
     flat = array.reshape(array.size)
     # NaN and infinities alike become NaN.
     s = 0.0
     for i in range(flat.size):
-        s += 0.0 * flat[i]
+        s += 0.0 * (flat[i] * flat[i] if squared else flat[i])
     return s == 0.0
 
 
@@ -742,7 +753,7 @@ def _fit_lanes(
                             deviation,
                             scatter,
                         )
-                    if not (math.isfinite(log_evidence) and _is_finite(scatter)):
+                    if not (math.isfinite(log_evidence) and _is_finite(scatter, False)):
                         status = OUT_OF_RANGE
                         break
                     if not seeding and not final:
@@ -796,7 +807,7 @@ def _fit_lanes(
                     density, successor = successor, density
                     copy_array(density.mean, origin)
                 if status in (CONVERGED, NOT_CONVERGED) and not (
-                    math.isfinite(bound) and _is_finite(covariance) and _is_finite(density.whitener)
+                    math.isfinite(bound) and _is_finite(covariance, False) and _is_finite(density.whitener, True)
                 ):
                     status = OUT_OF_RANGE
                 if status not in (CONVERGED, NOT_CONVERGED):

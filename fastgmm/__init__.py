@@ -13,16 +13,18 @@ from fastgmm._version import __version__
 if TYPE_CHECKING:
     from fastgmm._warmup import warmup
     from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
+    from fastgmm.many import fit_many
     from fastgmm.statistics import SufficientStatistics
 
 _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators",
     "GaussianMixture": "fastgmm.estimators",
     "SufficientStatistics": "fastgmm.statistics",
+    "fit_many": "fastgmm.many",
     "warmup": "fastgmm._warmup",
 }
 
-__all__ = ["BayesianGaussianMixture", "GaussianMixture", "SufficientStatistics", "__version__", "warmup"]
+__all__ = ["BayesianGaussianMixture", "GaussianMixture", "SufficientStatistics", "__version__", "fit_many", "warmup"]
 
 
 def __getattr__(name: str) -> Any:

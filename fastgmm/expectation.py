@@ -70,7 +70,7 @@ class _Unlocked:
         self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
 
 
-def _kernel_array(array: NDArray, dtype: type) -> NDArray:
+def kernel_array(array: NDArray, dtype: type) -> NDArray:
     """Return the array as kernels take it, C-contiguous and aligned: itself where it is, else a copy."""
     if array.flags.carray and array.dtype == dtype:
         return array
@@ -91,7 +91,7 @@ def row_type(X: NDArray) -> type[np.floating]:
 
 def contiguous(X: NDArray, rows: slice) -> NDArray:
     """Return X[rows] as a C-contiguous float32 or float64 array: a view where it is one, else a copy of the block."""
-    return _kernel_array(X[rows], row_type(X))
+    return kernel_array(X[rows], row_type(X))
 
 
 class _Memory(threading.local):
@@ -159,7 +159,7 @@ class Expectation:
         where a squared distance overflows.
         """
         own_origin = origin is None
-        origin = density.mean if origin is None else _kernel_array(origin, np.float64)
+        origin = density.mean if origin is None else kernel_array(origin, np.float64)
         if own_origin and mode == kernels.SOFT and self._may_be_single and self._X.size >= SINGLE_WORK / len(origin):
             statistics = self._in_single(density)
             if statistics is not None:
@@ -237,7 +237,7 @@ class Expectation:
                 block_weight = _NO_WEIGHTS
                 weight += len(block)
             else:
-                block_weight = _kernel_array(self._sample_weight[rows], np.float64)
+                block_weight = kernel_array(self._sample_weight[rows], np.float64)
                 weight += float(block_weight.sum())
             kernels.collect(
                 blocks.n_lanes,
@@ -248,8 +248,8 @@ class Expectation:
                 block,
                 block_weight,
                 mode,
-                _NO_LABELS if labels is None else _kernel_array(labels[rows], np.int64),
-                _NO_TABLE if responsibilities is None else _kernel_array(responsibilities[rows], np.float64),
+                _NO_LABELS if labels is None else kernel_array(labels[rows], np.int64),
+                _NO_TABLE if responsibilities is None else kernel_array(responsibilities[rows], np.float64),
                 blocks.tile,
                 mass,
                 deviation,
@@ -396,7 +396,7 @@ class Scores:
         for rows in blocks:
             block = contiguous(X, rows)
             if sums and sample_weight is not None:
-                weight = _kernel_array(sample_weight[rows], np.float64)
+                weight = kernel_array(sample_weight[rows], np.float64)
             else:
                 weight = ones[: len(block)]
             kernels.score(

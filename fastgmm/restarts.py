@@ -55,14 +55,14 @@ class Contender:
         self._suspect = suspect
         self._fit: Fit | None = None
         self._last: Step | None = None
-        self._given_up = False
+        self._stopped = False
         self.result: FitResult | None = None
         self.error: ValueError | None = None
 
     @property
-    def runs(self) -> bool:
-        """Whether the fit goes on."""
-        return self.result is None and self.error is None and not self._given_up
+    def ended(self) -> bool:
+        """Whether the fit came to its end, or failed."""
+        return self.result is not None or self.error is not None
 
     @property
     def bound(self) -> float:
@@ -85,7 +85,7 @@ class Contender:
             if self._fit is None:
                 self._fit = self._begin()
             for _ in range(n_iterations):
-                if self._given_up:
+                if self._stopped:
                     break
                 self._last = next(self._fit)
         except StopIteration as end:
@@ -104,9 +104,9 @@ class Contender:
         """Return what contenders are compared by at their ends: sensible first, then the bound."""
         return (False, -math.inf) if self.result is None else (self.spurious < 0, self.result.bound)
 
-    def give_up(self) -> None:
-        """Stop before the next iteration."""
-        self._given_up = True
+    def stop(self) -> None:
+        """Stop before the next iteration, whichever thread it is in."""
+        self._stopped = True
 
     def summary(self) -> Restart:
         """Return how it ended."""
@@ -120,30 +120,28 @@ class Contender:
 
 
 def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn: bool) -> None:
-    """Run all contenders to their ends; with `drop`, give up those that lag behind.
+    """Run all contenders to their ends; with `drop`, leave out those that lag behind, as long as they do.
 
-    As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it.
+    As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it. Where a leader
+    fails, those that it had left behind go on.
     """
-    running = list(contenders)
     try:
-        while running:
-            alone = n_threads == 1 or len(running) < n_threads or in_turn
-            if alone:
+        while running := _running(contenders, drop):
+            if n_threads == 1 or len(running) < n_threads or in_turn:
                 for each in running:
                     each.advance(ROUND, n_threads)
             else:
                 with ThreadPoolExecutor(n_threads) as pool:
                     list(pool.map(lambda contender: contender.advance(ROUND, 1), running))
-            if drop:
-                leading = max(each.bound for each in contenders)
-                for each in running:
-                    if each.runs and each.lags(leading):
-                        each.give_up()
-            running = [each for each in running if each.runs]
     finally:
-        # An interrupt waits for the other threads: they stop before their next iteration.
-        for each in running:
-            each.give_up()
+        # An interrupt waits for the other threads.
+        for each in contenders:
+            each.stop()
+
+
+def _running(contenders: Sequence[Contender], drop: bool) -> list[Contender]:
+    leading = max(each.bound for each in contenders)
+    return [each for each in contenders if not (each.ended or (drop and each.lags(leading)))]
 
 
 def winner(contenders: Sequence[Contender]) -> FitResult | None:

@@ -19,6 +19,7 @@ from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import OVERFLOW
 from fastgmm.families import Family
 from fastgmm.kernels import Density
+from fastgmm.kernels.closed_forms import smooth_thin
 from fastgmm.kmeans import in_order, kmeans, pick_centres, plus_plus
 from fastgmm.loop import FitResult, Rule, fit_loop, updated
 from fastgmm.partitions import agglomerated, covariance, sphered
@@ -36,8 +37,6 @@ METHODS = (
     "auto",
 )
 
-_SMOOTHING = 0.01
-_THIN = 1e-3
 _SAMPLE_ROWS = 2**15
 _SAMPLE_FLOATS = 2**21
 _SAMPLE_ROWS_PER_COMPONENT = 50
@@ -61,7 +60,7 @@ _SHORT_FIT_ROWS = 2**13
 _SHORT_FIT_START = "k-means++"
 
 
-class _RandomResponsibilities:
+class RandomResponsibilities:
     """A table of random responsibilities that is made, block by block and always the same, when it is read."""
 
     def __init__(self, n_components: int, seed: int) -> None:
@@ -118,7 +117,7 @@ def seed(
             table = responsibilities
             if table is None:
                 number = int(random_state.integers(2**53))
-                table = _RandomResponsibilities(n_components, number)  # type: ignore[assignment]
+                table = RandomResponsibilities(n_components, number)  # type: ignore[assignment]
             assignment = {"mode": kernels.GIVEN, "responsibilities": table}
     else:
         if means is None:
@@ -277,35 +276,9 @@ _ON_A_SAMPLE: dict[str, tuple[Callable[..., Any], int, int]] = {
 
 
 def _smoothed(family: Family, statistics: SufficientStatistics, centred: Array, weight: Array) -> SufficientStatistics:
-    n_components, n_features = statistics.origin.shape
-    # Variances only: an outlier makes the covariance of the data as good as singular.
-    share = np.diag(np.average(centred**2, axis=0, weights=weight)) * n_components ** (-2.0 / n_features)
-    thin = _thin(family, family.covariances(statistics), share, n_components)
-    if not thin.any():
-        return statistics
-    mass = np.where(thin, _SMOOTHING * statistics.weight / n_components, 0.0)
-    pseudo = SufficientStatistics(
-        statistics.mean,
-        mass,
-        np.zeros((n_components, n_features)),
-        family.scatter_of(share, mass),
-        0.0,
-        float(mass.sum()),
+    origin, mass, deviation, scatter = (
+        array.copy() for array in (statistics.origin, statistics.mass, statistics.deviation, statistics.scatter)
     )
-    return family.recentre(statistics, statistics.mean) + pseudo
-
-
-def _thin(family: Family, covariances: Array, share: Array, n_components: int) -> NDArray[np.bool_]:
-    """Return which components are, in some direction, below a thousandth of the (diagonal) covariance `share`."""
-    least = _THIN * share
-    if not family.has_matrices:
-        variances = family.variances(covariances, n_components, len(share))
-        return np.asarray((variances <= np.diag(least)).any(axis=1))
-    thin = []
-    for matrix in covariances.reshape(-1, *share.shape):
-        try:
-            np.linalg.cholesky(matrix - least)
-            thin.append(False)
-        except np.linalg.LinAlgError:
-            thin.append(True)
-    return np.broadcast_to(thin, n_components)
+    variances = np.average(centred**2, axis=0, weights=weight)
+    smooth_thin(family.blank(*origin.shape), origin, mass, deviation, scatter, variances, statistics.weight)
+    return SufficientStatistics(origin, mass, deviation, scatter, statistics.log_evidence, float(mass.sum()))

@@ -23,6 +23,8 @@ _FINITE_BLOCK = 2**18
 _LEAST_POSITIVE = 1e-300
 # Squares of sums over rows must stay in the range of float64.
 _MOST_ROWS = 1e100
+#: Weights are brought near 1 where the exponent of the largest is at least so large, either way.
+FAR_EXPONENT = 64
 
 
 def as_array(value: ArrayLike, name: str) -> NDArray:
@@ -128,7 +130,7 @@ def scaled_weight(weight: Array | None) -> tuple[Array | None, int]:
     if weight is None:
         return None, 0
     exponent = int(np.frexp(weight.max())[1])
-    return (weight, 0) if abs(exponent) < 64 else (np.ldexp(weight, -exponent), exponent)
+    return (weight, 0) if abs(exponent) < FAR_EXPONENT else (np.ldexp(weight, -exponent), exponent)
 
 
 def feature_names(X: Any) -> NDArray | None:
@@ -257,28 +259,35 @@ def _shaped(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
     return np.asarray(array, np.float64, order="C")
 
 
-def check_weights(weights: ArrayLike, n_components: int) -> Array:
-    """Return mixing weights (K,) in [0, 1] that sum to 1 (to 1e-8; float32: 1e-6)."""
+def check_weights(weights: ArrayLike, n_components: int, leading: tuple[int, ...] = ()) -> Array:
+    """Return mixing weights (K,) in [0, 1] that sum to 1 (to 1e-8; float32: 1e-6); `leading` axes go before."""
     single = getattr(weights, "dtype", None) == np.float32
-    array = _shaped(weights, (n_components,), "weights")
+    array = _shaped(weights, (*leading, n_components), "weights")
     if array.min() < 0 or array.max() > 1:
         raise ValueError(
             f"The parameter 'weights' should be in the range [0, 1], but got max value {array.max():.5f}, min value "
             f"{array.min():.5f}"
         )
-    if abs(1.0 - array.sum()) > (1e-6 if single else 1e-8):
-        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {array.sum():.5f}")
-    return array / array.sum()
+    total = array.sum(axis=-1, keepdims=True)
+    worst = total.flat[np.abs(total - 1.0).argmax()]
+    if abs(1.0 - worst) > (1e-6 if single else 1e-8):
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {worst:.5f}")
+    return array / total
 
 
-def check_means(means: ArrayLike, n_components: int, n_features: int) -> Array:
-    """Return component means, (K, D)."""
-    return _shaped(means, (n_components, n_features), "means")
+def check_means(means: ArrayLike, n_components: int, n_features: int, leading: tuple[int, ...] = ()) -> Array:
+    """Return component means, (K, D); `leading` axes go before."""
+    return _shaped(means, (*leading, n_components, n_features), "means")
 
 
-def check_covariances(value: ArrayLike, family: Family, n_components: int, n_features: int, what: str) -> Array:
-    """Return covariances or precisions (`what` names them), of the family's shape and positive (definite)."""
-    return _positive(value, family, family.shape(n_components, n_features), what)
+def check_covariances(
+    value: ArrayLike, family: Family, n_components: int, n_features: int, what: str, leading: tuple[int, ...] = ()
+) -> Array:
+    """Return covariances or precisions (`what` names them), of the family's shape and positive (definite).
+
+    `leading` axes go before.
+    """
+    return _positive(value, family, (*leading, *family.shape(n_components, n_features)), what)
 
 
 def check_covariance_prior(value: ArrayLike, family: Family, n_features: int) -> Array:

@@ -101,7 +101,7 @@ def test_constructor_is_theirs_and_more():
     # k-means first, too.
     assert (ours.pop("init_params"), theirs.pop("init_params")) == ("auto", "kmeans")
     assert {name: value for name, value in ours.items() if name not in extra} == theirs | {
-        "race": True,
+        "race": False,
         "stopping": "absolute",
     }
     assert {ours[name] for name in extra} == {None}

@@ -397,3 +397,20 @@ def test_a_mixture_overlaps_as_much_as_its_name_says(load):
 
         model = GaussianMixture.from_parameters(weights, means, factors @ np.swapaxes(factors, 1, 2))
         assert np.mean(model.predict(X) != labels) == pytest.approx(error, rel=0.15)
+
+
+def test_many_fits_beside_loops(load, monkeypatch, capsys):
+    many, workload = load("many"), load("common").Workload
+    monkeypatch.setattr(many, "WORKLOADS", [workload("full", 60, 2, 3)])
+    monkeypatch.setattr(many, "DEFAULTS", [(30, 1, 2, 40)])
+    monkeypatch.setattr(many, "PROBLEMS", 30)
+    monkeypatch.setattr(many, "_OTHERS", 2)
+    monkeypatch.setattr(many, "sklearn_variants", lambda: {"": {}})
+    many.main(["--repeats", "1"])
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    given = next(row for row in rows if row[0] == "full (60, 2, 3)")
+    default = next(row for row in rows if row[0] == "(30, 1, 2)")
+    for ours, theirs in ((given[1].split()[0], given[2]), (default[3], default[4])):
+        other, ratio = theirs.strip(")").split(" (")
+        assert float(other) / float(ours) == pytest.approx(float(ratio), rel=0.1, abs=1.0)
+    assert default[1] == "40"

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, datasets
-from fastgmm.restarts import PATIENCE, ROUND
+from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.loop import FitResult, Step
+from fastgmm.restarts import PATIENCE, ROUND, Contender, race, winner
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,14 @@ class Counter:
 
 
 def fitted(groups, **options):
-    options = {"init_params": "random", "random_state": 1, "n_init": 8, "max_iter": 500, "tol": 1e-5} | options
+    options = {
+        "init_params": "random",
+        "random_state": 1,
+        "n_init": 8,
+        "max_iter": 500,
+        "tol": 1e-5,
+        "race": True,
+    } | options
     return GaussianMixture(6, **options).fit(groups)
 
 
@@ -170,6 +179,34 @@ def test_the_race_on_real_data_ends_where_all_starts_would(covariance_type):
         for race in (True, False)
     )
     assert raced.lower_bound_ == whole.lower_bound_
+
+
+class _Rows:
+    n_threads = None
+
+
+def _run(bounds, error=None):
+    for number, bound in enumerate(bounds, 1):
+        yield Step(number, bound, bounds[number - 1] - bounds[max(number - 2, 0)], None)
+    if error is not None:
+        raise error
+    return FitResult(None, bounds[-1], list(bounds), (), len(bounds), True, len(bounds) + 1)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_those_left_behind_by_a_start_that_fails_go_on(n_threads):
+    fast = np.linspace(0.0, 1.0, 3 * ROUND)
+    slow = np.linspace(-9.0, -8.9999, 5 * ROUND)
+    slower = np.linspace(-10.0, -9.9999, 5 * ROUND)
+    contenders = [
+        Contender(_Rows(), lambda: _run(fast, CollapsedComponentError(0)), lambda state: -1),
+        Contender(_Rows(), lambda: _run(slow), lambda state: -1),
+        Contender(_Rows(), lambda: _run(slower), lambda state: -1),
+    ]
+    race(contenders, n_threads, drop=True, in_turn=False)
+    assert [each.summary().outcome for each in contenders] == ["failed", "converged", "dropped"]
+    assert contenders[2].summary().n_iter == ROUND
+    assert winner(contenders).bound == slow[-1]
 
 
 def test_race_is_checked():

@@ -15,11 +15,11 @@ from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels import DiagStudent, Posterior, Prior
-from fastgmm.kernels.closed_forms import RESOLUTION
 from fastgmm.loop import FitResult
 from fastgmm.rules import (
     VariationalBayes,
     VariationalPosterior,
+    default_scales,
     expected_density,
     expected_weights,
     make_prior,
@@ -64,8 +64,8 @@ class BayesianGaussianMixture(Mixture):
         steps are others then, so a fit may end in another local maximum.
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept.
-    race : bool, default True
-        Whether starts run in turns of ten iterations, and those that lag too far behind the best are given up.
+    race : bool, default False
+        Whether to give up starts that lag too far behind the best, for less time and a small risk: see docs/seeding.md.
     init_params : str, array or callable, default 'auto'
         How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
@@ -151,7 +151,7 @@ class BayesianGaussianMixture(Mixture):
         max_iter: int = 100,
         accelerate: str | None = None,
         n_init: int = 1,
-        race: bool = True,
+        race: bool = False,
         init_params: Any = "auto",
         weight_concentration_prior_type: str = "dirichlet_process",
         weight_concentration_prior: float | None = None,
@@ -272,40 +272,36 @@ class BayesianGaussianMixture(Mixture):
         prior = self._prior(source.family, source.n_features, source)
         return VariationalBayes(source.family, prior, self._sticks(), bool(sort), float(self.reg_covar))
 
+    def _prior_counts(self, dimension: int) -> tuple[float, float, float]:
+        """Return the prior's concentration, mean precision and degrees of freedom."""
+        concentration, mean_precision = self.weight_concentration_prior, self.mean_precision_prior
+        return (
+            1.0 / self.n_components if concentration is None else concentration,
+            1.0 if mean_precision is None else mean_precision,
+            validation.check_degrees_of_freedom_prior(self.degrees_of_freedom_prior, dimension),
+        )
+
     def _prior(self, family: Family, n_features: int, source: MemorySource | None) -> Prior:
         """Return the prior; what is not given comes from the rows of the source."""
-        concentration, mean_precision = self.weight_concentration_prior, self.mean_precision_prior
-        dimension = family.wishart_dimension(n_features)
-        degrees_of_freedom = validation.check_degrees_of_freedom_prior(self.degrees_of_freedom_prior, dimension)
+        concentration, mean_precision, degrees_of_freedom = self._prior_counts(family.wishart_dimension(n_features))
         mean = None if self.mean_prior is None else validation.check_mean_prior(self.mean_prior, n_features)
-        scale = None
+        scale: Any = None
         if self.covariance_prior is not None:
             scale = validation.check_covariance_prior(self.covariance_prior, family, n_features)
-        scales = [] if scale is None else [scale]
         if source is not None and (mean is None or scale is None):
             total = source.total()
             mean = total.mean[0] if mean is None else mean
             if scale is None:
-                # With divisor n - 1, for n rows; where weights sum to less than 2, with n / 2.
-                ratio = total.weight / max(total.weight - 1.0, 0.5 * total.weight)
-                scale = ratio * family.covariances(total).reshape(family.block_shape(n_features))
-                floor = (RESOLUTION * total.mean[0]) ** 2
-                for added in (0.0, self.reg_covar):
-                    candidate = scale + added * (np.eye(n_features) if family.has_matrices else 1.0)
-                    block = candidate.reshape(family.shape(1, n_features))
-                    if np.all(family.variances(block, 1, n_features)[0] > floor):
-                        scales.append(candidate)
-        for scale in scales:
-            prior = make_prior(
-                family,
-                1.0 / self.n_components if concentration is None else concentration,
-                np.asarray(mean),
-                1.0 if mean_precision is None else mean_precision,
-                degrees_of_freedom,
-                scale,
-            )
-            if prior is not None:
-                return prior
+                covariance = family.covariances(total).reshape(1, *family.block_shape(n_features))
+                (candidate,), (definite,) = default_scales(
+                    family, total.mass, total.mean, covariance, float(self.reg_covar)
+                )
+                scale = candidate if definite else None
+        prior = None
+        if scale is not None:
+            prior = make_prior(family, concentration, np.asarray(mean), mean_precision, degrees_of_freedom, scale)
+        if prior is not None:
+            return prior
         if self.covariance_prior is not None:
             raise ValueError(f"'{family.name} covariance_prior' should be symmetric, positive-definite (to rounding)")
         raise ValueError(

@@ -40,8 +40,8 @@ class GaussianMixture(Mixture):
         Number of starts; the fit of highest bound is kept. Starts whose components collapse are left out.
         A start with a component on so few rows, and so narrow, that its likelihood means nothing wins only where all
         have one.
-    race : bool, default True
-        Whether starts run in turns of ten iterations, and those that lag too far behind the best are given up.
+    race : bool, default False
+        Whether to give up starts that lag too far behind the best, for less time and a small risk: see docs/seeding.md.
     init_params : str, array or callable, default 'auto'
         How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
@@ -102,7 +102,7 @@ class GaussianMixture(Mixture):
         max_iter: int = 100,
         accelerate: str | None = None,
         n_init: int = 1,
-        race: bool = True,
+        race: bool = False,
         init_params: Any = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,

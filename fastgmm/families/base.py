@@ -126,7 +126,11 @@ class Family(ABC):
 
     def definiteness(self, covariances: Array) -> float:
         """Return the smallest eigenvalue of any covariance scaled to unit variances; 0 where one is not positive."""
-        return 1.0 if np.all(covariances > 0.0) else 0.0
+        return float(self.definiteness_of_each(covariances.reshape(-1, 1)).min())
+
+    def definiteness_of_each(self, blocks: Array) -> Array:
+        """Return what ``definiteness`` does for each of P covariances of one component, (P, ...) in their shape."""
+        return np.all(blocks.reshape(len(blocks), -1) > 0.0, axis=1).astype(np.float64)
 
     def mirror(self, scatter: Array) -> Array:
         """Return the scatter with its upper triangle filled from the lower; scatters without one as they are."""
@@ -256,11 +260,15 @@ class MatrixFamily(Family):
 
     def definiteness(self, covariances: Array) -> float:
         """Return the smallest eigenvalue of the correlation matrices."""
-        variances = np.diagonal(covariances, axis1=-2, axis2=-1)
-        if not np.all(variances > 0.0):
-            return 0.0
-        inverse = 1.0 / np.sqrt(variances)
-        return float(np.linalg.eigvalsh(inverse[..., :, None] * covariances * inverse[..., None, :]).min())
+        return float(self.definiteness_of_each(covariances.reshape(-1, *covariances.shape[-2:])).min())
+
+    def definiteness_of_each(self, blocks: Array) -> Array:
+        """Return the smallest eigenvalue of each correlation matrix."""
+        variances = np.diagonal(blocks, axis1=-2, axis2=-1)
+        positive = np.all(variances > 0.0, axis=1)
+        inverse = 1.0 / np.sqrt(np.where(positive[:, None], variances, 1.0))
+        least = np.linalg.eigvalsh(inverse[:, :, None] * blocks * inverse[:, None, :])[:, 0]
+        return np.where(positive, least, 0.0)
 
     def isotropic_whitener(self, n_components: int, n_features: int, scale: float) -> Array:
         """Return scale times the identity."""

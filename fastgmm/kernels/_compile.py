@@ -347,6 +347,57 @@ def vector_code(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None
     return keep
 
 
+def _without_owner(context, builder, kind, value):
+    if isinstance(kind, types.BaseTuple):  # type: ignore[attr-defined]
+        for i, part in enumerate(kind.types):
+            element = _without_owner(context, builder, part, builder.extract_value(value, i))
+            value = builder.insert_value(value, element, i)
+        return value
+    array = context.make_array(kind)(context, builder, value)
+    array.meminfo = cgutils.get_null_value(array.meminfo.type)
+    return array._getvalue()
+
+
+@intrinsic
+def _borrow(typing_context, arrays):
+    def generate(context, builder, signature, values):
+        return _without_owner(context, builder, signature.args[0], values[0])
+
+    return arrays(arrays), generate
+
+
+@intrinsic
+def _keep(typing_context, arrays):
+    def generate(context, builder, signature, values):
+        return context.get_dummy_value()
+
+    return types.void(arrays), generate
+
+
+def borrowed(arrays):
+    """Return an array, or a tuple or NamedTuple of arrays, whose views and fields count no references.
+
+    Counting takes two atomic additions, each time an array is named: for problems of a few rows, more than the
+    arithmetic. Whoever borrows must see that the owner lives: it is an argument of the compiled function, or
+    :func:`keep` is called for it afterwards.
+    """
+    return arrays
+
+
+@vector_code(borrowed)
+def _borrowed(arrays):
+    return _borrow(arrays)
+
+
+def keep(arrays):
+    """Keep an array, or a tuple of arrays, alive up to here."""
+
+
+@vector_code(keep)
+def _kept(arrays):
+    _keep(arrays)
+
+
 def _vector_features() -> tuple[int, bool]:
     """Return how many float64 a vector register of the target holds, and whether there are 32 of them."""
     named = numba.config.CPU_FEATURES
@@ -408,6 +459,19 @@ def _kind(argument: Any) -> Any:
     return type(argument)
 
 
+def address_of(function: Any, *arguments: Any) -> int:
+    """Return where the machine code of an :func:`entry` for arguments like these is, for :func:`call_at`.
+
+    0 with compilation switched off.
+    """
+    if numba.config.DISABLE_JIT:
+        return 0
+    signature = tuple(numba.typeof(argument) for argument in arguments)
+    function.compile(signature)
+    compiled = function.overloads[signature]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
 class Driver:
     """A pass over lanes of rows, serial or in parallel, always by the same machine code.
 
@@ -444,8 +508,5 @@ class Driver:
     def _address(self, arguments: tuple[Any, ...]) -> int:
         key = tuple(_kind(argument) for argument in arguments)
         if key not in self._addresses:
-            signature = tuple(numba.typeof(argument) for argument in (0, 0, *arguments))
-            self.serial.compile(signature)
-            compiled = self.serial.overloads[signature]
-            self._addresses[key] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+            self._addresses[key] = address_of(self.serial, 0, 0, *arguments)
         return self._addresses[key]

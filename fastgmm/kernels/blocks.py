@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, call_at, kernel, spliced_kernel
+from fastgmm.kernels._compile import Driver, borrowed, call_at, keep, kernel, spliced_kernel
 from fastgmm.kernels.simd import pack_tile, prefetch_rows, softmax_tile, tile_buffer
 from fastgmm.kernels.vector_math import vector_log
 
@@ -122,6 +122,132 @@ def sum_log_evidence(peak, total, n, factors):
     return result
 
 
+@kernel
+def tile_buffers(density, tile):
+    """Return what a pass works in, for tiles of so many rows: the arguments of :func:`collect_tile` from `x` on.
+
+    Tile buffers x (D, T), distance and r (K, T), weight, peak and total (T,); mass (K,), factors (48,), and the
+    family's scratch.
+    """
+    n_components, n_features = density.mean.shape
+    x = tile_buffer(n_features, tile, density.mean)
+    distance = tile_buffer(n_components, tile, density.mean)
+    r = tile_buffer(n_components, tile, density.mean) if contract.reads_distances(density) else distance
+    rows = tile_buffer(3, tile, density.mean)
+    scratch = contract.workspace(density, tile)
+    return x, distance, r, rows[0], rows[1], rows[2], np.empty(n_components), np.empty(_TILE_STEP), scratch
+
+
+@kernel
+def usable_distances(density, origin, mode, distance):
+    """Return `distance` where distances serve as squared deviations, or an empty part of it.
+
+    They do where both are about the same points.
+    """
+    if mode in (LABELLED, GIVEN) or not contract.reads_distances(density):
+        return distance[:0]
+    for k in range(origin.shape[0]):
+        for d in range(origin.shape[1]):
+            if origin[k, d] != density.mean[k, d]:
+                return distance[:0]
+    return distance
+
+
+@spliced_kernel
+def load_tile(X, weight, first, n, tile, centre, filler, x, tile_weight):
+    """Copy rows first .. first+n of X into `x`, and their weights, if there are any, into `tile_weight`.
+
+    A row without weight must do nothing at all: where its distance overflows, 0 * inf would. So it becomes `filler`
+    (D,), which is near. Weights from n to `tile` become 0.
+    """
+    pack_tile(X, first, n, centre, x)
+    for b in range(n, tile):
+        tile_weight[b] = 0.0
+    if weight.size > 0:
+        for b in range(n):
+            tile_weight[b] = weight[first + b]
+            if weight[first + b] == 0.0:
+                for d in range(X.shape[1]):
+                    x[d, b] = filler[d]
+
+
+@spliced_kernel
+def collect_tile(
+    density,
+    table,
+    origin,
+    X,
+    weight,
+    first,
+    n,
+    wanted,
+    ahead,
+    mode,
+    labels,
+    given,
+    tile,
+    usable,
+    x,
+    distance,
+    r,
+    tile_weight,
+    peak,
+    total,
+    tile_mass,
+    factors,
+    scratch,
+    mass,
+    deviation,
+    scatter,
+):
+    """Add the statistics of a loaded tile to `mass`, `deviation` and `scatter`, and return its log evidence.
+
+    `table` is the density's, `usable` what :func:`usable_distances` returns; the tile holds rows first .. first+n.
+    Rows wanted .. ahead of X are fetched meanwhile.
+    """
+    log_evidence = 0.0
+    if mode in (SOFT, HARD):
+        contract.distance_tile(density, table, x, n, scratch, distance)
+    if mode == SOFT:
+        wanted = softmax_tile(density.log_scale, distance, n, tile_weight, r, peak, total, tile_mass, X, wanted, ahead)
+        if peak.itemsize == 4:
+            lowest = 0.0
+            for b in range(n):
+                lowest = min(lowest, np.float64(peak[b]))
+            if lowest < _LOWEST_SINGLE:
+                log_evidence = np.nan
+        if weight.size > 0:
+            log_evidence_tile(peak, total, n, total)
+            for b in range(n):
+                log_evidence += weight[first + b] * total[b]
+        else:
+            log_evidence += sum_log_evidence(peak, total, n, factors)
+    else:
+        if mode == HARD:
+            label_tile(density.log_scale, distance, n, peak, total)
+            for b in range(n):
+                log_evidence += np.float64(tile_weight[b]) * peak[b]
+        elif mode == LABELLED:
+            for b in range(n):
+                total[b] = labels[first + b]
+        for k in range(density.mean.shape[0]):
+            s = 0.0
+            for b in range(n):
+                if mode == GIVEN:
+                    r[k, b] = tile_weight[b] * given[first + b, k]
+                else:
+                    r[k, b] = tile_weight[b] if total[b] == k else 0.0
+                s += r[k, b]
+            for b in range(n, tile):
+                r[k, b] = 0.0
+            tile_mass[k] = s
+    prefetch_rows(X, wanted, ahead)
+    for k in range(density.mean.shape[0]):
+        mass[k] += tile_mass[k]
+    contract.accumulate_tile(density, origin, x, n, r, tile_mass, usable, scratch, deviation, scatter)
+    return log_evidence
+
+
 @spliced_kernel
 def _accumulate_rows(
     density, origin, centre, X, weight, start, stop, mode, labels, given, tile, mass, deviation, scatter
@@ -132,26 +258,15 @@ def _accumulate_rows(
     and the origin. The log evidence is NaN then, if a row's highest log joint is below -1e4, where float32 is too
     short.
     """
-    n_components, n_features = density.mean.shape
-    x = tile_buffer(n_features, tile, density.mean)
-    distance = tile_buffer(n_components, tile, density.mean)
-    r = tile_buffer(n_components, tile, density.mean) if contract.reads_distances(density) else distance
-    rows = tile_buffer(3, tile, density.mean)
-    tile_weight, peak, total = rows[0], rows[1], rows[2]
-    tile_mass = np.empty(n_components)
-    factors = np.empty(_TILE_STEP)
-    scratch = contract.workspace(density, tile)
+    buffers = tile_buffers(density, tile)
+    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = borrowed(buffers)
+    density, origin, X, weight, mass, deviation, scatter = borrowed(
+        (density, origin, X, weight, mass, deviation, scatter)
+    )
     table = contract.prepare(density)
-    # Distances serve as squared deviations only where both are about the same points.
-    usable = distance
-    if mode in (LABELLED, GIVEN) or not contract.reads_distances(density):
-        usable = distance[:0]
-    for k in range(n_components):
-        for d in range(n_features):
-            if origin[k, d] != density.mean[k, d]:
-                usable = distance[:0]
+    usable = usable_distances(density, origin, mode, distance)
     # What stands beyond the rows of a tile must be near, so that no distance overflows.
-    for d in range(n_features):
+    for d in range(x.shape[0]):
         for b in range(x.shape[1]):
             x[d, b] = density.mean[0, d]
     for b in range(tile):
@@ -159,60 +274,37 @@ def _accumulate_rows(
     log_evidence = 0.0
     for first in range(start, stop, tile):
         n = min(tile, stop - first)
-        pack_tile(X, first, n, centre, x)
+        load_tile(X, weight, first, n, tile, centre, density.mean[0], x, tile_weight)
         # The next tile comes from memory meanwhile, a little at a time: a core can only wait for so many lines.
-        wanted = first + n
-        ahead = min(wanted + n, stop)
-        for b in range(n, tile):
-            tile_weight[b] = 0.0
-        if weight.size > 0:
-            for b in range(n):
-                tile_weight[b] = weight[first + b]
-                # A row without weight must do nothing at all: where its distance overflows, 0 * inf would.
-                if weight[first + b] == 0.0:
-                    for d in range(n_features):
-                        x[d, b] = density.mean[0, d]
-        if mode in (SOFT, HARD):
-            contract.distance_tile(density, table, x, n, scratch, distance)
-        if mode == SOFT:
-            wanted = softmax_tile(
-                density.log_scale, distance, n, tile_weight, r, peak, total, tile_mass, X, wanted, ahead
-            )
-            if peak.itemsize == 4:
-                lowest = 0.0
-                for b in range(n):
-                    lowest = min(lowest, np.float64(peak[b]))
-                if lowest < _LOWEST_SINGLE:
-                    log_evidence = np.nan
-            if weight.size > 0:
-                log_evidence_tile(peak, total, n, total)
-                for b in range(n):
-                    log_evidence += weight[first + b] * total[b]
-            else:
-                log_evidence += sum_log_evidence(peak, total, n, factors)
-        else:
-            if mode == HARD:
-                label_tile(density.log_scale, distance, n, peak, total)
-                for b in range(n):
-                    log_evidence += np.float64(tile_weight[b]) * peak[b]
-            elif mode == LABELLED:
-                for b in range(n):
-                    total[b] = labels[first + b]
-            for k in range(n_components):
-                s = 0.0
-                for b in range(n):
-                    if mode == GIVEN:
-                        r[k, b] = tile_weight[b] * given[first + b, k]
-                    else:
-                        r[k, b] = tile_weight[b] if total[b] == k else 0.0
-                    s += r[k, b]
-                for b in range(n, tile):
-                    r[k, b] = 0.0
-                tile_mass[k] = s
-        prefetch_rows(X, wanted, ahead)
-        for k in range(n_components):
-            mass[k] += tile_mass[k]
-        contract.accumulate_tile(density, origin, x, n, r, tile_mass, usable, scratch, deviation, scatter)
+        log_evidence += collect_tile(
+            density,
+            table,
+            origin,
+            X,
+            weight,
+            first,
+            n,
+            first + n,
+            min(first + 2 * n, stop),
+            mode,
+            labels,
+            given,
+            tile,
+            usable,
+            x,
+            distance,
+            r,
+            tile_weight,
+            peak,
+            total,
+            tile_mass,
+            factors,
+            scratch,
+            mass,
+            deviation,
+            scatter,
+        )
+    keep(buffers)
     return log_evidence
 
 

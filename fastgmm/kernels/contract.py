@@ -13,6 +13,11 @@ from fastgmm.kernels._compile import dispatched
 
 
 @dispatched
+def blank(density, n_components):
+    """Return an uninitialised float64 density of the same class and number of features, of so many components."""
+
+
+@dispatched
 def workspace(density, tile_rows):
     """Return a scratch tile buffer that the tile functions of this family need."""
 

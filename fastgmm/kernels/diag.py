@@ -9,6 +9,14 @@ from fastgmm.kernels.densities import DiagDensity
 from fastgmm.kernels.simd import add_variances, scaled_distances
 
 
+@contract.blank.register(DiagDensity)
+def _blank(density, n_components):
+    n_features = density.mean.shape[1]
+    return DiagDensity(
+        np.empty(n_components), np.empty((n_components, n_features)), np.empty((n_components, n_features))
+    )
+
+
 @contract.workspace.register(DiagDensity)
 def _workspace(density, tile_rows):
     return np.empty((0, 0), density.mean.dtype)

@@ -10,6 +10,14 @@ from fastgmm.kernels.simd import add_moments, moments_rows, tile_buffer, whitene
 from fastgmm.kernels.triangular import whiten_matrix, whitened_spread, whitened_trace
 
 
+@contract.blank.register(FullDensity)
+def _blank(density, n_components):
+    n_features = density.mean.shape[1]
+    return FullDensity(
+        np.empty(n_components), np.empty((n_components, n_features)), np.empty((n_components, n_features, n_features))
+    )
+
+
 @contract.workspace.register(FullDensity)
 def _workspace(density, tile_rows):
     return tile_buffer(moments_rows(), tile_rows, density.mean)

@@ -67,6 +67,16 @@ def tile_buffer(n_features, rows, like):
     return memory[skip : skip + n_features * width].reshape((n_features, width))
 
 
+def copy_array(source, target):
+    """Overwrite an array with another of the same type and size, both C-contiguous: a call, and no code for a loop."""
+    target.reshape(-1)[:] = source.reshape(-1)
+
+
+@vector_code(copy_array)
+def _copy_array(source, target):
+    _copy_bytes(source, target, source.size * source.itemsize)
+
+
 def _index(number):
     return ir.Constant(_INDEX, number)
 
@@ -325,6 +335,16 @@ def _made(generate, like, *kinds):
         return context.get_dummy_value()
 
     return types.void(*kinds), emit
+
+
+@intrinsic
+def _copy_bytes(typing_context, source, target, n_bytes):
+    def generate(code, source, target, n_bytes):
+        byte = ir.IntType(8).as_pointer()
+        source, target = (code.builder.bitcast(pointer, byte) for pointer in (source, target))
+        cgutils.raw_memcpy(code.builder, target, source, n_bytes, 1)
+
+    return _made(generate, target, source, target, n_bytes)
 
 
 def _whiten(keep):

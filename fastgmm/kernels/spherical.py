@@ -9,6 +9,12 @@ from fastgmm.kernels.densities import SphericalDensity
 from fastgmm.kernels.simd import add_deviations, add_weighted_sums, scaled_distances, square_distances, tile_buffer
 
 
+@contract.blank.register(SphericalDensity)
+def _blank(density, n_components):
+    n_features = density.mean.shape[1]
+    return SphericalDensity(np.empty(n_components), np.empty((n_components, n_features)), np.empty(n_components))
+
+
 @contract.workspace.register(SphericalDensity)
 def _workspace(density, tile_rows):
     return tile_buffer(density.mean.shape[0], tile_rows, density.mean)

@@ -14,6 +14,12 @@ from fastgmm.kernels.simd import add_deviations, add_moments, moments_rows, squa
 from fastgmm.kernels.triangular import whiten_matrix, whitened_spread, whitened_trace
 
 
+@contract.blank.register(TiedDensity)
+def _blank(density, n_components):
+    n_features = density.mean.shape[1]
+    return TiedDensity(np.empty(n_components), np.empty((n_components, n_features)), np.empty((n_features, n_features)))
+
+
 @contract.workspace.register(TiedDensity)
 def _workspace(density, tile_rows):
     return tile_buffer(max(density.mean.shape[1], moments_rows()), tile_rows, density.mean)

@@ -4,6 +4,7 @@ from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood, para
 from fastgmm.rules.variational import (
     VariationalBayes,
     VariationalPosterior,
+    default_scales,
     expected_density,
     expected_weights,
     make_prior,
@@ -16,6 +17,7 @@ __all__ = [
     "MaximumLikelihood",
     "VariationalBayes",
     "VariationalPosterior",
+    "default_scales",
     "expected_density",
     "expected_weights",
     "make_prior",

@@ -17,12 +17,42 @@ from fastgmm import kernels
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.kernels import Density, Posterior, Prior, Student, contract
-from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
+from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, RESOLUTION
 from fastgmm.rules.chart import Chart
 from fastgmm.statistics import Array, SufficientStatistics
 
 # An eigenvalue of a correlation matrix, relative to its dimension, that may be rounding.
 _LEAST_DEFINITE = 64.0 * np.finfo(np.float64).eps
+
+
+def default_scales(
+    family: Family, weight: Array, mean: Array, covariance: Array, reg_covar: float
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the default prior scales of one component for P problems, and for which they are positive definite.
+
+    That is the sample covariance of the rows, of which `weight` (P,), `mean` (P, D) and `covariance` (P, ...), in the
+    family's shape for one component and with divisor n, are given; where that is singular, with `reg_covar` added to
+    its variances.
+    """
+    n_problems, n_features = mean.shape
+    # With divisor n - 1, for n rows; where weights sum to less than 2, with n / 2.
+    ratio = weight / np.maximum(weight - 1.0, 0.5 * weight)
+    scale = ratio.reshape(-1, *[1] * (covariance.ndim - 1)) * covariance
+    unit = np.eye(n_features) if family.has_matrices else 1.0
+    definite = np.zeros(n_problems, np.bool_)
+    for added in (0.0, reg_covar):
+        again = np.flatnonzero(~definite)
+        if len(again):
+            scale[again] += added * unit
+            definite[again] = _is_definite(family, scale[again], mean[again])
+    return scale, definite
+
+
+def _is_definite(family: Family, scale: Array, mean: Array) -> NDArray[np.bool_]:
+    """Return which scales are positive definite to rounding, and no narrower than the resolution of the mean."""
+    variances = np.diagonal(scale, axis1=1, axis2=2) if family.has_matrices else scale.reshape(len(scale), -1)
+    wide = np.all(variances > (RESOLUTION * mean) ** 2, axis=1)
+    return wide & (family.definiteness_of_each(scale) > _LEAST_DEFINITE * mean.shape[1])
 
 
 def make_prior(
@@ -83,12 +113,16 @@ class VariationalPosterior:
 
 
 def expected_weights(concentration: Array) -> Array:
-    """Return the expected mixing weights of a Dirichlet law (1, K), or of sticks (2, K), divided by their sum."""
-    first, *second = concentration
-    if second:
-        whole = first + second[0]
-        first = first / whole * np.concatenate([[1.0], np.cumprod(second[0] / whole)[:-1]])
-    return first / first.sum()
+    """Return the expected mixing weights (..., K) of Dirichlet laws (..., 1, K), or of sticks (..., 2, K).
+
+    Those of sticks are divided by their sum.
+    """
+    first = concentration[..., 0, :]
+    if concentration.shape[-2] == 2:
+        whole = first + concentration[..., 1, :]
+        left = np.cumprod(concentration[..., 1, :] / whole, axis=-1)
+        first = first / whole * np.concatenate([np.ones_like(left[..., :1]), left[..., :-1]], axis=-1)
+    return first / first.sum(axis=-1, keepdims=True)
 
 
 def mass_after(mass: Array) -> Array:

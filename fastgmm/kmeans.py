@@ -274,7 +274,8 @@ def kmeans(
         it.
 
     A centre that loses all its rows moves to the row farthest from its own (times weight). ValueError where shapes do
-    not fit together, or squared distances are not finite.
+    not fit together, no row has weight, centres or squared distances are not finite. Hamerly, "Making k-means even
+    faster", SDM 2010, for the idea of the bounds.
     """
     state, found, n_iter, converged = _moved_centres(X, centres, weight, max_iter, tol, n_threads, prune)
     inertia = state.finish(found) / state.rows.scale / state.rows.scale
@@ -318,8 +319,10 @@ def _moved_centres(
     n_threads: int | None,
     prune: bool | None,
 ) -> tuple[_Lloyd, Array, int, bool]:
-    if np.ndim(centres) != 2 or np.ndim(X) != 2 or np.shape(centres)[1] != X.shape[1]:
-        raise ValueError(f"centres must be (K, D) for X (N, D), got {np.shape(centres)} for {np.shape(X)}.")
+    if np.ndim(X) != 2 or np.ndim(centres) != 2 or len(centres) == 0 or np.shape(centres)[1] != X.shape[1]:
+        raise ValueError(f"centres must be (K, D), K > 0, for X (N, D), got {np.shape(centres)} for {np.shape(X)}.")
+    if not np.isfinite(centres).all():
+        raise ValueError(f"centres must be finite, got {np.asarray(centres)[~np.isfinite(centres)][0]}.")
     if weight is not None and np.shape(weight) != (len(X),):
         raise ValueError(f"weight must be of shape ({len(X)},), got {np.shape(weight)}.")
     if not (len(X) if weight is None else np.any(weight)):

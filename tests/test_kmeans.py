@@ -329,7 +329,9 @@ def test_plus_plus_is_that_of_the_definition(rng, n_rows):
 @pytest.mark.parametrize(
     ("X", "centres", "weight", "message"),
     [
-        (np.ones((4, 2)), np.ones((2, 3)), None, r"centres must be \(K, D\) .* got \(2, 3\) for \(4, 2\)"),
+        (np.ones((4, 2)), np.ones((2, 3)), None, r"centres must be \(K, D\), .* got \(2, 3\) for \(4, 2\)"),
+        (np.ones((4, 2)), np.ones((0, 2)), None, r"K > 0, .* got \(0, 2\)"),
+        (np.ones((4, 2)), np.array([[0, np.nan]]), None, "centres must be finite, got nan"),
         (np.ones((4, 2)), np.ones((2, 2)), np.ones(3), r"weight must be of shape \(4,\), got \(3,\)"),
         (np.ones((4, 2)), np.ones((2, 2)), np.zeros(4), "must have a row with positive weight, got 4 rows"),
         (np.array([[0.0], [1.0], [np.nan]]), np.zeros((1, 1)), None, "overflow"),

@@ -1,6 +1,7 @@
 """What the benchmarks run in processes of their own; answers in JSON on standard output. Not called by hand.
 
-``child.py start SIDE``, ``child.py memory SIDE PROBLEM.npz``, ``child.py limits`` or ``child.py serve SIDE``.
+``child.py start SIDE``, ``child.py memory SIDE PROBLEM.npz``, ``child.py limits``, ``child.py serve SIDE`` or
+``child.py answer SIDE``.
 """
 
 import importlib
@@ -13,6 +14,9 @@ from pathlib import Path
 
 #: Where each side's GaussianMixture is imported from, by the name its package is installed under.
 SIDES = {"fastgmm": "fastgmm", "scikit-learn": "sklearn.mixture"}
+
+# A target that so many starts miss counts as out of reach.
+_MOST_STARTS = 20
 
 
 def start(side):
@@ -87,6 +91,57 @@ def serve(side):
     )
 
 
+def answer(side):
+    """Answer requests for whole fits with defaults until the input ends.
+
+    ``{"load": path}`` says which problem, and fits it once. ``{"seed": n}`` returns the "seconds" of a fit with that
+    random state and its final mean log-likelihood, "bound"; with a "target", also the seconds until that was "reached",
+    if need be by going on from there with a hundredth of ``tol``, and from more "starts".
+    """
+    import warnings
+
+    import common
+
+    mixture = importlib.import_module(SIDES[side]).GaussianMixture
+    problem = None
+    # That a fit ends at max_iter, as scikit-learn's do here and there, is part of its answer.
+    warnings.filterwarnings("ignore", ".*did not converge")
+    for line in sys.stdin:
+        request = json.loads(line)
+        reply = {}
+        if "load" in request:
+            problem = common.Problem.load(Path(request["load"]))
+        options = {"n_components": len(problem.weights), "covariance_type": problem.covariance_type}
+        seed, target = request.get("seed", 0), request.get("target", float("-inf"))
+        begin = time.perf_counter()
+        model = mixture(random_state=seed, **options).fit(problem.X)
+        seconds = time.perf_counter() - begin
+        if "seed" in request:
+            bound = common.mean_log_likelihood(problem, model.weights_, model.means_, model.covariances_)
+            reply = {"seconds": seconds, "bound": bound}
+        if "target" in request:
+            reply |= _reached(mixture, options, seed, problem.X, target)
+        print(json.dumps(reply), flush=True)
+
+
+def _reached(mixture, options, seed, X, target):
+    """Return the seconds until a fit's bound was at the target, and the number of starts that took."""
+    begin = time.perf_counter()
+    reached = []
+
+    def watch(restart, iteration, bound, change):
+        if bound >= target:
+            reached.append(time.perf_counter() - begin)
+
+    starts = 0
+    while not reached and starts < _MOST_STARTS:
+        model = mixture(random_state=seed + 1000 * starts, warm_start=True, **options).fit(X, callback=watch)
+        if not reached:
+            model.set_params(tol=model.tol / 100).fit(X, callback=watch)
+        starts += 1
+    return {"reached": min(reached, default=float("inf")), "starts": starts}
+
+
 def limits():
     """Return ``limits.measure()``."""
     from limits import measure
@@ -96,7 +151,7 @@ def limits():
 
 if __name__ == "__main__":
     task, *arguments = sys.argv[1:]
-    if task == "serve":
-        serve(*arguments)
+    if task in ("serve", "answer"):
+        {"serve": serve, "answer": answer}[task](*arguments)
     else:
         print(json.dumps({"start": start, "memory": memory, "limits": limits}[task](*arguments)))

@@ -75,9 +75,11 @@ def draw(path: Path, limits: dict[str, Any], results: list[dict[str, Any]]) -> N
     rates = Rates(**limits["all"])
     figure, panels = plt.subplots(1, len(DTYPES), figsize=(15, 8), sharex=True, sharey=True)
     figure.subplots_adjust(left=0.055, right=0.985, top=0.9, bottom=0.13, wspace=0.04)
-    left = 0.6 * min(result["intensity"] for result in results)
+    # Both roofs are to be seen, whatever the points.
+    ridge = min(rates.peak.values()) / rates.bandwidth
+    left = min(0.6 * min(result["intensity"] for result in results), 0.25 * ridge)
     right = 2.2 * max(result["intensity"] for result in results)
-    bottom = 0.6e-9 * min(result["per_second"] for result in results)
+    bottom = 1e-9 * min(0.6 * min(result["per_second"] for result in results), left * rates.bandwidth)
     for axes, dtype in zip(panels, DTYPES, strict=True):
         axes.set(xscale="log", yscale="log", title=dtype, xlabel="operations per byte of X")
         axes.set(xlim=(left, right), ylim=(bottom, 2.2e-9 * max(rates.peak.values())))

@@ -1,12 +1,15 @@
 """The E-step: from a density and rows to sufficient statistics, in one fused pass block by block.
 
-The accumulators of the lanes live as long as the object, so that the passes of a fit reuse their memory.
+The accumulators of the lanes live as long as the object, so that the passes of a fit reuse their memory; each thread
+that calls has its own.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,6 +94,13 @@ def contiguous(X: NDArray, rows: slice) -> NDArray:
     return _kernel_array(X[rows], row_type(X))
 
 
+class _Memory(threading.local):
+    """Accumulators by the shape of a problem, for each thread its own."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[tuple[Any, ...], tuple[Blocks, list[NDArray]]] = {}
+
+
 class Expectation:
     """The E-step over one set of rows: call it with a density as often as needed.
 
@@ -107,7 +117,7 @@ class Expectation:
     evidence moves by less than its rounding, the arithmetic is float64, from then on. Everything else is computed in
     float64.
 
-    Concurrent calls on one object are not safe; use one object a thread.
+    Fits that run at the same time need an object each: :meth:`again`.
     """
 
     def __init__(
@@ -118,9 +128,21 @@ class Expectation:
         self._sample_weight = sample_weight
         self._n_threads = n_threads
         self._total: SufficientStatistics | None = None
-        self._lanes: dict[tuple[Any, ...], tuple[Blocks, list[NDArray]]] = {}
-        self._may_be_single = X.dtype == np.float32 and _moderate(sample_weight)
+        self._memory = _Memory()
+        self._has_moderate_rows = X.dtype == np.float32 and _moderate(sample_weight)
+        self._may_be_single = self._has_moderate_rows
         self._last_single = -math.inf
+
+    def again(self, n_threads: int | None) -> Expectation:
+        """Return the E-step over the same rows for another fit: it begins in float32 where such rows do.
+
+        It may be called while this one is. What it costs to set up is shared, accumulators only within a thread.
+        """
+        other = copy.copy(self)
+        other._n_threads = n_threads
+        other._may_be_single = self._has_moderate_rows
+        other._last_single = -math.inf
+        return other
 
     def __call__(
         self,
@@ -247,12 +269,13 @@ class Expectation:
         """Return how the rows are cut, and the accumulators of the lanes filled with zeros."""
         (n_components, n_features), dtype = density.mean.shape, density.mean.dtype
         key = (n_components, *shape, dtype)
-        if key not in self._lanes:
+        lanes = self._memory.lanes
+        if key not in lanes:
             lane_floats = n_components * (n_features + 1) + math.prod(shape)
             blocks = _cut(len(self._X), n_components, n_features, lane_floats, dtype.itemsize)
             shapes = (n_components,), (n_components, n_features), shape, ()
-            self._lanes[key] = blocks, [np.empty((blocks.n_lanes, *each)) for each in shapes]
-        blocks, accumulators = self._lanes[key]
+            lanes[key] = blocks, [np.empty((blocks.n_lanes, *each)) for each in shapes]
+        blocks, accumulators = lanes[key]
         for array in accumulators:
             array.fill(0.0)
         return blocks, accumulators

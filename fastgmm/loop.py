@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fastgmm.statistics import SufficientStatistics
 
@@ -21,6 +21,9 @@ class Rule(Protocol):
 
     def update(self, statistics: SufficientStatistics, final: bool = False) -> Any:
         """Return the next state; its `trusted` is False where moments about its `means` are needed first."""
+
+    def spurious(self, state: Any, n_samples: float) -> int:
+        """Return a component whose bound has no limit, for it holds too few of the rows, or -1."""
 
     def bound(self, state: Any, statistics: SufficientStatistics) -> float:
         """Return the bound of the state that made the statistics."""
@@ -51,6 +54,15 @@ class FitResult:
     converged: bool
 
 
+class Step(NamedTuple):
+    """One iteration: its number from 1, the bound of the state it led to, by how much that rose, and the state."""
+
+    n_iter: int
+    bound: float
+    change: float
+    state: Any
+
+
 def updated(rule: Rule, collect: Callable[..., SufficientStatistics], statistics: SufficientStatistics) -> Any:
     """Return the rule's next state, collecting once more about its means where the moments lost their digits."""
     state = rule.update(statistics)
@@ -59,7 +71,7 @@ def updated(rule: Rule, collect: Callable[..., SufficientStatistics], statistics
     return state
 
 
-def fit_loop(
+def fit_steps(
     rule: Rule,
     source: Source,
     state: Any,
@@ -68,12 +80,13 @@ def fit_loop(
     max_iter: int,
     previous_bound: float = -math.inf,
     callback: Callable[[int, float, float], None] | None = None,
-) -> FitResult:
+) -> Generator[Step, None, FitResult]:
     """Iterate from `state`: collect, update, and stop where the rule's progress rose by less than `tol`.
 
     At most `max_iter` updates, each of one pass over the data, and a pass at the end so that the bound reported is that
-    of the state returned. ``callback(iteration, progress, change)`` is called after each update; `previous_bound` is
-    the progress to compare the first one with. Scikit-learn counts and stops in the same way.
+    of the state returned. Yields after each update. ``callback(iteration, progress, change)`` is called after each
+    update, before its bound is known; `previous_bound` is the progress to compare the first one with. Scikit-learn
+    counts and stops in the same way.
     """
     bounds: list[float] = []
     converged = False
@@ -92,6 +105,18 @@ def fit_loop(
         previous_bound = progress
         state = successor
         statistics = source.collect(rule.density(state))
-        bound = rule.bound(state, statistics)
+        last, bound = bound, rule.bound(state, statistics)
         bounds.append(bound)
+        yield Step(n_iter, bound, bound - last, state)
     return FitResult(state, bound, bounds, previous_bound, n_iter, converged)
+
+
+def fit_loop(rule: Rule, source: Source, state: Any, **options: Any) -> FitResult:
+    """Run :func:`fit_steps` to its end; arguments as there."""
+    steps = fit_steps(rule, source, state, **options)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: FitResult = end.value
+            return result

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
-from fastgmm.expectation import OVERFLOW, Scores
-from fastgmm.families import FAMILIES, Family
+from fastgmm.expectation import OVERFLOW
+from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kernels.kmeans import kmeans_plus_plus
+from fastgmm.kmeans import kmeans, pick_centres
 from fastgmm.loop import FitResult, Rule, fit_loop, updated
 from fastgmm.partitions import agglomerated, covariance, sphered
 from fastgmm.sources import MemorySource
@@ -43,8 +43,6 @@ _SAMPLE_FLOATS = 2**21
 _SAMPLE_ROWS_PER_COMPONENT = 50
 # A spread whose inverse can still be squared.
 _NARROWEST = 1e-140
-_LLOYD_ITERATIONS = 100
-_LLOYD_TOL = 1e-4
 # What the starts of "auto" are made by, one after the other; the last one again and again.
 _AUTO = ("kmeans", "short-em", "kmeans-whitened", "agglomerative", "short-em")
 # Rows that are agglomerated: time grows with their square.
@@ -125,7 +123,7 @@ def seed(
     else:
         if means is None:
             # Distances are squared: in units of the spread neither tiny nor huge data under- or overflow.
-            means = middle + spread * _centres(
+            means = middle + spread * pick_centres(
                 centred / spread, weight, n_components, random_state, method, source.n_threads
             )
         density = family.isotropic(means, 1.0 / max(spread, _NARROWEST))
@@ -210,16 +208,15 @@ def _whitened(rule: Rule, sample: _Sample, n_components: int, random_state: Any)
     rows, weight, n_threads = sphered(sample.points, sample.weight), sample.weight, sample.n_threads
     least = np.inf
     for _ in range(_WHITENED_RUNS):
-        centres = _centres(rows, weight, n_components, random_state, "kmeans", n_threads)
-        labels = _nearest(rows, centres, n_threads)
+        centres = pick_centres(rows, weight, n_components, random_state, "k-means++", n_threads)
+        labels = kmeans(rows, centres, weight, n_threads=n_threads).labels
         for _ in range(_WHITENINGS):
             means = _means(rows, weight, labels, n_components)
             values, vectors = np.linalg.eigh(covariance(rows - means[labels], weight))
             values = np.maximum(values, _LEAST_WITHIN)
             metric = vectors / np.sqrt(values)
-            moved = rows @ metric
-            centres = lloyd(moved, weight, means @ metric, n_threads)
-            previous, labels = labels, _nearest(moved, centres, n_threads)
+            previous = labels
+            labels = kmeans(rows @ metric, means @ metric, weight, n_threads=n_threads).labels
             if np.array_equal(labels, previous):
                 break
         determinant = float(np.log(values).sum())
@@ -253,9 +250,12 @@ def _from_partition(rule: Rule, sample: _Sample, n_components: int, labels: NDAr
 def _best_short_fit(rule: Rule, sample: _Sample, n_components: int, random_state: Any) -> Any:
     """Return where the best of several short fits from different starts ended: emEM (Biernacki, Celeux, Govaert 2003).
 
-    All make the same number of updates. Those that collapse are left out; the first one's error is raised if all do.
+    All make the same number of updates. One with a spurious component wins only where all have one. Those that collapse
+    are left out; the first one's error is raised if all do.
     """
+    n_rows = sample.effective_rows
     best: FitResult | None = None
+    highest = False, -np.inf
     failed: list[CollapsedComponentError] = []
     for _ in range(_SHORT_FITS):
         try:
@@ -264,8 +264,9 @@ def _best_short_fit(rule: Rule, sample: _Sample, n_components: int, random_state
         except CollapsedComponentError as error:
             failed.append(error)
             continue
-        if np.isfinite(result.bound) and (best is None or result.bound > best.bound):
-            best = result
+        rank = rule.spurious(result.state, n_rows) < 0, result.bound
+        if np.isfinite(result.bound) and rank > highest:
+            best, highest = result, rank
     if best is None:
         raise failed[0] if failed else OutOfRangeError
     return best.state
@@ -314,52 +315,6 @@ def _thin(family: Family, covariances: Array, share: Array, n_components: int) -
     return np.broadcast_to(thin, n_components)
 
 
-def _centres(
-    points: Array, weight: Array, n_components: int, random_state: Any, method: str, n_threads: int | None
-) -> Array:
-    n_rows = len(points)
-    if method == "random_from_data":
-        chosen = random_state.choice(n_rows, n_components, replace=False)
-    else:
-        chosen = np.empty(n_components, np.int64)
-        n_candidates = 2 + int(np.log(n_components))
-        kmeans_plus_plus(points, weight, random_state.uniform(size=(n_components, n_candidates)), chosen)
-    centres = points[chosen]
-    if method == "kmeans":
-        centres = lloyd(points, weight, centres, n_threads)
-    return centres[_in_order(centres)]
-
-
 def _in_order(means: Array) -> NDArray[np.int64]:
     """Return the order by the first feature, then the next: the same clusters get the same numbers from any seed."""
     return np.lexsort(means.T[::-1])
-
-
-def _nearest(points: Array, centres: Array, n_threads: int | None) -> NDArray[np.int64]:
-    """Return the label of each row's nearest centre, the first of equals."""
-    return Scores(FAMILIES["spherical"].isotropic(centres, 1.0), points, n_threads, labels=True).labels
-
-
-def lloyd(points: Array, weight: Array, centres: Array, n_threads: int | None = None) -> Array:
-    """Return the centres of weighted k-means, (K, D), from given ones: Lloyd's algorithm to scikit-learn's tolerance.
-
-    A centre that loses all its rows moves to the row farthest from its own.
-    """
-    spherical = FAMILIES["spherical"]
-    source = MemorySource(spherical, points, weight, n_threads)
-    middle = np.average(points, axis=0, weights=weight)
-    tolerance = _LLOYD_TOL * float(np.average((points - middle) ** 2, axis=0, weights=weight).mean())
-    for _ in range(_LLOYD_ITERATIONS):
-        density = spherical.isotropic(centres, 1.0)
-        statistics = source.collect(density, mode=kernels.HARD)
-        moved = statistics.mean
-        empty = np.flatnonzero(statistics.mass == 0)
-        if len(empty):
-            nearest = _nearest(points, centres, n_threads)
-            distance = weight * ((points - centres[nearest]) ** 2).sum(axis=1)
-            moved[empty] = points[np.argsort(-distance, kind="stable")[: len(empty)]]
-        shift = float(((moved - centres) ** 2).sum())
-        centres = moved
-        if shift <= tolerance:
-            break
-    return centres

@@ -226,8 +226,9 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
         _number(name, int(value) if name == "verbose" and isinstance(value, bool) else value, kind, low)
     if params["n_threads"] is not None:
         _number("n_threads", params["n_threads"], numbers.Integral, 1)
-    if not isinstance(params["warm_start"], bool | np.bool_):
-        raise ValueError(f"warm_start must be True or False, got {params['warm_start']!r}.")
+    for name in ("warm_start", "race"):
+        if not isinstance(params[name], bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {params[name]!r}.")
     init = params["init_params"]
     if (isinstance(init, str) and init not in methods) or (np.ndim(init) == 0 and not isinstance(init, str | Callable)):
         raise ValueError(

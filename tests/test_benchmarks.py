@@ -274,8 +274,22 @@ def test_memory_and_cold_start_are_measured_in_fresh_processes(load, tmp_path):
     assert 0 < seconds["package"] < seconds["estimator"] < seconds["fit"] < seconds["process"]
 
 
+def test_both_sides_of_k_means_do_the_same(load):
+    kmeans, workload = load("kmeans"), load("common").Workload("diag", 3000, 4, 5)
+    problem = workload.build()
+    inertias = {}
+    for side, tasks in kmeans.TASKS.items():
+        for task in tasks:
+            seconds, inertia = kmeans.run(side, task, problem.X, problem.means, 4)
+            assert seconds > 0
+            inertias[task] = inertia
+    assert inertias.pop("k-means++") == 0
+    assert inertias["k-means"] > 0
+    assert_allclose(list(inertias.values()), inertias["k-means"], rtol=1e-9)
+
+
 def test_scripts_import(load):
-    for name in ("cold_start", "memory", "vb_versus_em"):
+    for name in ("cold_start", "kmeans", "memory", "vb_versus_em"):
         assert callable(load(name).main)
 
 

@@ -13,7 +13,7 @@ from fastgmm.families import FAMILIES
 from fastgmm.kernels.kmeans import kmeans_plus_plus
 from fastgmm.loop import fit_loop
 from fastgmm.rules import MaximumLikelihood
-from fastgmm.seeding import _AUTO, METHODS, _Sample, lloyd, seed
+from fastgmm.seeding import _AUTO, METHODS, _Sample, seed
 from fastgmm.sources import MemorySource
 
 AFFINE = ("kmeans-whitened", "agglomerative")
@@ -23,28 +23,6 @@ ON_A_SAMPLE = (*AFFINE, "short-em")
 def _seed(family, X, n_components, method, random_state=0, weight=None, **given):
     rule, source = MaximumLikelihood(family, 1e-6), MemorySource(family, X, weight)
     return seed(rule, source, n_components, np.random.RandomState(random_state), method, **given)
-
-
-def test_lloyd_ends_where_scikit_learns_does(rng):
-    cluster = pytest.importorskip("sklearn.cluster")
-    X = rng.normal(size=(600, 3)) + rng.integers(0, 4, 600)[:, None] * 2.5
-    weight = rng.uniform(0.2, 2, 600)
-    start = X[rng.choice(600, 4, replace=False)]
-    theirs = cluster.KMeans(4, init=start, n_init=1, algorithm="lloyd", tol=0).fit(X, sample_weight=weight)
-    ours = lloyd(X, weight, start)
-
-    def inertia(centres):
-        return weight @ ((X[:, None] - centres) ** 2).sum(axis=2).min(axis=1)
-
-    assert inertia(ours) <= theirs.inertia_ * (1 + 1e-3)
-    np.testing.assert_allclose(ours, theirs.cluster_centers_, atol=0.05)
-
-
-def test_lloyd_leaves_no_centre_without_rows(rng):
-    X = np.r_[rng.normal(size=(50, 2)), [[30.0, 30.0]]]
-    centres = lloyd(X, np.ones(51), np.array([[0.0, 0.0], [1e3, 1e3], [0.1, 0.1]]))
-    nearest = ((X[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
-    assert set(nearest) == {0, 1, 2}
 
 
 def test_kmeans_plus_plus_draws_by_squared_distance():

@@ -78,8 +78,9 @@ def test_the_command_says_what_it_did(cache):
     )
     names = [name for name, _ in rows]
     assert len(rows) == len(files) == len(set(rows))
-    assert {"kmeans_plus_plus", "collect_lanes", "score_lanes", "maximise", "set_density"} <= set(names)
-    assert {name for name, threaded in rows if threaded} == {"collect_fan_out", "score_fan_out"}
+    assert {"draw_candidates", "iterate_lanes", "collect_lanes", "score_lanes", "maximise"} <= set(names)
+    parallel = ("collect", "score", "iterate", "score_candidates")
+    assert {name for name, threaded in rows if threaded} == {f"{name}_fan_out" for name in parallel}
     assert re.search(rf"^functions +{len(rows)} compiled, 0 were there$", out, re.M)
     assert re.search(rf"^cache +{re.escape(os.path.dirname(files[0]))}$", out, re.M)
     size = sum(map(os.path.getsize, files)) / 1e6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 import numbers
 import time
@@ -19,12 +21,16 @@ from fastgmm.expectation import Scores, row_type
 from fastgmm.families import Family
 from fastgmm.interface import Interface
 from fastgmm.kernels import Density
-from fastgmm.loop import FitResult, fit_loop
+from fastgmm.kernels._compile import thread_count
+from fastgmm.loop import FitResult, fit_steps
+from fastgmm.restarts import Contender, Fit, Restart, race, winner
 from fastgmm.seeding import METHODS, seed
 from fastgmm.sources import MemorySource
 from fastgmm.statistics import Array
 
 Callback = Callable[[int, int, float, float], Any]
+#: Makes the state that a fit starts from, of its rule, source and random state, and its number among several starts.
+Starter = Callable[[Any, MemorySource, Any, int], Any]
 
 
 class Mixture(Interface, ABC):
@@ -36,6 +42,7 @@ class Mixture(Interface, ABC):
     reg_covar: float
     max_iter: int
     n_init: int
+    race: bool
     init_params: Any
     means_init: ArrayLike | None
     random_state: Any
@@ -53,6 +60,7 @@ class Mixture(Interface, ABC):
     n_iter_: int
     lower_bound_: float
     lower_bounds_: list[float]
+    restarts_: list[Restart]
     n_features_in_: int
     feature_names_in_: NDArray
     _previous_bound: float
@@ -74,8 +82,8 @@ class Mixture(Interface, ABC):
         """Return the update rule for the rows of a source."""
 
     @abstractmethod
-    def _starter(self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any) -> Callable[[int], Any]:
-        """Return a function that makes the n-th start, having checked every explicit part of it."""
+    def _starter(self, rule: Any, rows: NDArray) -> Starter:
+        """Return a function that makes a start, having checked every explicit part of it."""
 
     @abstractmethod
     def _state(self, rule: Any) -> Any:
@@ -132,33 +140,30 @@ class Mixture(Interface, ABC):
         rule = self._rule(source)
         warm = self._goes_on()
         start = self._warm_state(rule, rows.shape[1]) if warm else None
-        begin = self._starter(rule, source, rows, random_state)
-        best: FitResult | None = None
-        failed: list[ValueError] = []
+        begin = self._starter(rule, rows)
         n_init = 1 if warm else self.n_init
+        suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
+        contenders = []
         for restart in range(n_init):
-            report = _Report(restart, self.verbose, self.verbose_interval, callback)
-            try:
-                state = begin(restart) if start is None else start
-                result = fit_loop(
-                    rule,
-                    source,
-                    state,
-                    tol=self.tol,
-                    max_iter=self.max_iter,
-                    previous_bound=self._previous_bound if warm else -math.inf,
-                    callback=report.iteration,
-                )
-                if not math.isfinite(result.bound):
-                    raise OutOfRangeError
-            except (CollapsedComponentError, OutOfRangeError) as error:
-                report.failed(error)
-                failed.append(error)
-                continue
-            if self.max_iter > 0:
-                report.end(result)
-            if best is None or result.bound > best.bound:
-                best = result
+            own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
+            drawn = random_state if n_init == 1 or callable(self.init_params) else _Drawn(random_state.uniform())
+            made = functools.partial(begin, own_rule, own_source, drawn, restart)
+            steps = functools.partial(
+                self._steps,
+                own_rule,
+                own_source,
+                (lambda: start) if warm else made,
+                _Report(restart, self.verbose, self.verbose_interval, callback),
+            )
+            contenders.append(Contender(own_source, steps, suspect))
+        race(
+            contenders,
+            thread_count(self.n_threads),
+            drop=bool(self.race),
+            in_turn=callback is not None or bool(self.verbose) or callable(self.init_params),
+        )
+        failed = [each.error for each in contenders if each.error is not None]
+        best = winner(contenders)
         if best is None:
             raise failed[0]
         # Warnings first: where they are errors, nothing may have changed.
@@ -175,8 +180,28 @@ class Mixture(Interface, ABC):
                 exceptions.ConvergenceWarning,
                 stacklevel=3,
             )
-        self._keep(rule, best, row_type(rows), names)
+        self._keep(rule, best, row_type(rows), names, [each.summary() for each in contenders])
         return rows
+
+    def _steps(self, rule: Any, source: MemorySource, begin: Callable[[], Any], report: _Report) -> Fit:
+        """Make a start and fit from it, iteration by iteration."""
+        report.begin()
+        try:
+            result = yield from fit_steps(
+                rule,
+                source,
+                begin(),
+                tol=self.tol,
+                max_iter=self.max_iter,
+                previous_bound=self._previous_bound if self._goes_on() else -math.inf,
+                callback=report.iteration,
+            )
+        except (CollapsedComponentError, OutOfRangeError) as error:
+            report.failed(error)
+            raise
+        if self.max_iter > 0:
+            report.end(result)
+        return result
 
     def _seed(
         self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any, means: Array | None, restart: int
@@ -212,7 +237,7 @@ class Mixture(Interface, ABC):
             )
         return self._state(rule)
 
-    def _keep(self, rule: Any, result: FitResult, dtype: type, names: NDArray | None) -> None:
+    def _keep(self, rule: Any, result: FitResult, dtype: type, names: NDArray | None, restarts: list[Restart]) -> None:
         arrays, others = self._attributes(rule, result.state)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             rounded: dict[str, NDArray] = {name: array.astype(dtype) for name, array in arrays.items()}
@@ -231,6 +256,7 @@ class Mixture(Interface, ABC):
                 "n_iter_": result.n_iter,
                 "lower_bound_": result.bound,
                 "lower_bounds_": result.bounds,
+                "restarts_": restarts,
                 "n_features_in_": result.state.means.shape[1],
                 "_previous_bound": result.previous_bound,
                 "_fitted_family": rule.family,
@@ -355,6 +381,16 @@ class _Totals(NamedTuple):
         return math.log(self.weight) + self.exponent * math.log(2.0)
 
 
+class _Drawn:
+    """A random state that gives one number, drawn before: what starts that run at the same time can be given."""
+
+    def __init__(self, number: float) -> None:
+        self._number = number
+
+    def uniform(self) -> float:
+        return self._number
+
+
 class _Report:
     """Prints what scikit-learn's ``verbose`` prints, and passes iterations on to a callback."""
 
@@ -363,9 +399,12 @@ class _Report:
         self._verbose = int(verbose)
         self._interval = interval
         self._callback = callback
+        self._begin = self._last = 0.0
+
+    def begin(self) -> None:
         self._begin = self._last = time.perf_counter()
         if self._verbose:
-            print(f"Initialization {restart}")
+            print(f"Initialization {self._restart}")
 
     def iteration(self, iteration: int, bound: float, change: float) -> None:
         if self._callback is not None:

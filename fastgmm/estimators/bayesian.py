@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
-from fastgmm.estimators.base import Mixture, checked_components
+from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels import DiagStudent, Posterior, Prior
@@ -58,6 +57,8 @@ class BayesianGaussianMixture(Mixture):
     max_iter : int, default 100
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept.
+    race : bool, default True
+        Whether starts run in turns of ten iterations, and those that lag too far behind the best are given up.
     init_params : str, array or callable, default 'auto'
         How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
@@ -111,6 +112,9 @@ class BayesianGaussianMixture(Mixture):
         Evidence lower bound of all rows (nat) under the law above.
     lower_bounds_ : list of float
         The bound after each update of the best fit; the last one is `lower_bound_`.
+    restarts_ : list of Restart
+        How each start ended, in order: `bound` (NaN where it failed), `n_iter`, `outcome` ("converged", "max_iter",
+        "dropped" or "failed") and `spurious`, a component on too few rows, or -1.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 
@@ -133,6 +137,7 @@ class BayesianGaussianMixture(Mixture):
         reg_covar: float = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
+        race: bool = True,
         init_params: Any = "auto",
         weight_concentration_prior_type: str = "dirichlet_process",
         weight_concentration_prior: float | None = None,
@@ -158,6 +163,7 @@ class BayesianGaussianMixture(Mixture):
         self.reg_covar = reg_covar
         self.max_iter = max_iter
         self.n_init = n_init
+        self.race = race
         self.init_params = init_params
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
@@ -215,7 +221,7 @@ class BayesianGaussianMixture(Mixture):
         known = model.mean_prior is not None and model.covariance_prior is not None
         prior = model._prior(family, n_features, None) if known else None
         rule = VariationalBayes(family, prior, model._sticks(), False, 0.0)
-        model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None)
+        model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None, [])
         return model
 
     def _check_parameters(self) -> None:
@@ -291,17 +297,17 @@ class BayesianGaussianMixture(Mixture):
             "(constant or dependent columns): increase reg_covar, give covariance_prior, or leave columns out."
         )
 
-    def _starter(
-        self, rule: VariationalBayes, source: MemorySource, rows: NDArray, random_state: Any
-    ) -> Callable[[int], VariationalPosterior]:
-        """Return a function that makes the n-th start, having checked every explicit part of it."""
+    def _starter(self, rule: VariationalBayes, rows: NDArray) -> Starter:
+        """Return a function that makes a start, having checked every explicit part of it."""
         family, shape = rule.family, (self.n_components, rows.shape[1])
         names = ("weight_concentration_init", "mean_precision_init", "degrees_of_freedom_init")
         given = [name for name in (*names, "covariances_init") if getattr(self, name) is not None]
         if self.means_init is None:
             if given:
                 raise ValueError(f"{given[0]} needs means_init, which says which component is which.")
-            return lambda restart: self._seed(rule, source, rows, random_state, None, restart)
+            return lambda rule, source, random_state, restart: self._seed(
+                rule, source, rows, random_state, None, restart
+            )
         means = validation.check_means(self.means_init, *shape)
         laws = [
             None if getattr(self, name) is None else self._check_law(name, getattr(self, name), family, shape[1])
@@ -315,7 +321,9 @@ class BayesianGaussianMixture(Mixture):
                 raise ValueError(f"covariances_init of component {failed} is not positive definite, to rounding")
             whitener = density.whitener
 
-        def begin(restart: int) -> VariationalPosterior:
+        def begin(
+            rule: VariationalBayes, source: MemorySource, random_state: Any, restart: int
+        ) -> VariationalPosterior:
             if len(given) == len(names) + 1:
                 return rule.state(Posterior(*laws), means, whitener)  # type: ignore[arg-type]
             seeded = self._seed(rule, source, rows, random_state, means, restart)
@@ -532,7 +540,7 @@ class BayesianGaussianMixture(Mixture):
         params |= {name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")}
         pruned = type(self)(**params)
         result = FitResult(state, math.nan, [], -math.inf, self.n_iter_, self.converged_)
-        pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None))
+        pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None), [])
         for name in ("_sorted_sticks", "_metadata_request"):
             if name in vars(self):
                 setattr(pruned, name, copy.deepcopy(vars(self)[name]))

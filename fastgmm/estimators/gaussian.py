@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture, checked_components
+from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.loop import FitResult
@@ -33,6 +32,10 @@ class GaussianMixture(Mixture):
     max_iter : int, default 100
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept. Starts whose components collapse are left out.
+        A start with a component on so few rows, and so narrow, that its likelihood means nothing wins only where all
+        have one.
+    race : bool, default True
+        Whether starts run in turns of ten iterations, and those that lag too far behind the best are given up.
     init_params : str, array or callable, default 'auto'
         How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
@@ -61,6 +64,9 @@ class GaussianMixture(Mixture):
         Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean.
     lower_bounds_ : list of float
         The bound after each update of the best fit; the last one is `lower_bound_`.
+    restarts_ : list of Restart
+        How each start ended, in order: `bound` (NaN where it failed), `n_iter`, `outcome` ("converged", "max_iter",
+        "dropped" or "failed") and `spurious`, a component on too few rows, or -1.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 
@@ -83,6 +89,7 @@ class GaussianMixture(Mixture):
         reg_covar: float = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
+        race: bool = True,
         init_params: Any = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
@@ -99,6 +106,7 @@ class GaussianMixture(Mixture):
         self.reg_covar = reg_covar
         self.max_iter = max_iter
         self.n_init = n_init
+        self.race = race
         self.init_params = init_params
         self.weights_init = weights_init
         self.means_init = means_init
@@ -129,7 +137,7 @@ class GaussianMixture(Mixture):
         density = family.density_of_whitener(checked_weights, density.mean, density.whitener)
         state = GaussianParameters(checked_weights, checked, density)
         rule = MaximumLikelihood(family, 0.0)
-        model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None)
+        model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None, [])
         return model
 
     def _counted(self, weight: Array | None) -> Array | None:
@@ -138,10 +146,8 @@ class GaussianMixture(Mixture):
     def _rule(self, source: MemorySource) -> MaximumLikelihood:
         return MaximumLikelihood(source.family, float(self.reg_covar))
 
-    def _starter(
-        self, rule: MaximumLikelihood, source: MemorySource, rows: NDArray, random_state: Any
-    ) -> Callable[[int], GaussianParameters]:
-        """Return a function that makes the n-th start, having checked every explicit part of it."""
+    def _starter(self, rule: MaximumLikelihood, rows: NDArray) -> Starter:
+        """Return a function that makes a start, having checked every explicit part of it."""
         family, n_components, n_features = rule.family, self.n_components, rows.shape[1]
         weights = means = whitener = None
         if self.weights_init is not None:
@@ -154,7 +160,7 @@ class GaussianMixture(Mixture):
             )
             whitener = family.whitener_of_precisions(precisions)
 
-        def begin(restart: int) -> GaussianParameters:
+        def begin(rule: MaximumLikelihood, source: MemorySource, random_state: Any, restart: int) -> GaussianParameters:
             if weights is not None and means is not None and whitener is not None:
                 return _state(family, weights, means, whitener)
             state = self._seed(rule, source, rows, random_state, means, restart)

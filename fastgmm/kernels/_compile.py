@@ -380,11 +380,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+def thread_count(n_threads: int | None) -> int:
+    """Return how many threads a :class:`Driver` uses: at most so many, None for Numba's current number."""
+    if numba.config.DISABLE_JIT:
+        return 1
+    return min(n_threads or numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+
+
 @contextlib.contextmanager
 def _threads(n_threads: int | None):
     available = numba.get_num_threads()
     with _workqueue_lock if numba.threading_layer() == "workqueue" else contextlib.nullcontext():
-        numba.set_num_threads(min(n_threads or available, numba.config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(thread_count(n_threads))
         try:
             yield
         finally:

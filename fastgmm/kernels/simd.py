@@ -1076,3 +1076,81 @@ def prefetch_rows(X, start, stop):
 def _prefetch_rows(X, start, stop):
     if stop > start and X.flags.c_contiguous:
         _prefetch(X, X.shape[1], start, stop)
+
+
+# Lines of cache asked for ahead of rows that lie anywhere: about as many as a core can wait for.
+_LINES_AHEAD = 24
+
+
+@intrinsic
+def _copy_row(typing_context, X, row, n_features, out, position):
+    def generate(code, X, row, n_features, out, position):
+        source, target = code.at(X, (row, n_features)), code.at(out, (position, n_features))
+
+        def block(size, begin):
+            code.store(code.load(code.at(source, begin), ir.VectorType(code.number, size)), code.at(target, begin))
+
+        code.by_sizes(n_features, block, [size for size in (16, 8, 4, 2, 1) if size <= code.lanes])
+
+    return _made(generate, X, X, row, n_features, out, position)
+
+
+def gather_rows(X, index, n, out):
+    """Overwrite the first n rows of `out` (T, D) with rows index[:n] of X (N, D), of the same type, C-contiguous.
+
+    `index` (T,) int64. Rows are asked for a few ahead, wherever they are. Thread-safe.
+    """
+    out[:n] = X[index[:n]]
+
+
+@vector_code(gather_rows)
+def _gather_rows(X, index, n, out):
+    n_features = X.shape[1]
+    ahead = max(_LINES_AHEAD * _ALIGNMENT // (n_features * X.itemsize), 1)
+    for b in range(min(ahead, n)):
+        _prefetch(X, n_features, index[b], index[b] + 1)
+    for b in range(n):
+        if b + ahead < n:
+            _prefetch(X, n_features, index[b + ahead], index[b + ahead] + 1)
+        _copy_row(X, index[b], n_features, out, b)
+
+
+@intrinsic
+def _add_row(typing_context, X, row, n_features, middle, factor, component, sums):
+    source = _FLOAT if X.dtype == types.float32 else _DOUBLE
+
+    def generate(code, X, row, n_features, middle, factor, component, sums):
+        builder = code.builder
+        start, target = code.at(X, (row, n_features)), code.at(sums, (component, n_features))
+        undefined = ir.Constant(code.type, ir.Undefined)
+        factors = builder.insert_element(undefined, factor, ir.Constant(_SHORT, 0))
+        factors = _shuffle(builder, factors, undefined, [0] * code.lanes)
+
+        def block(size, begin):
+            kind = ir.VectorType(_DOUBLE, size)
+            vector = code.load(code.at(start, begin), ir.VectorType(source, size))
+            if source is _FLOAT:
+                vector = builder.fpext(vector, kind)
+            centred = builder.fsub(vector, code.load(code.at(middle, begin), kind))
+            total = code.load(code.at(target, begin), kind)
+            code.store(code.multiply_add(_part(builder, factors, 0, size), centred, total), code.at(target, begin))
+
+        code.by_sizes(n_features, block, [size for size in (8, 4, 2, 1) if size <= code.lanes])
+
+    return _made(generate, sums, X, row, n_features, middle, factor, component, sums)
+
+
+def add_rows(X, index, n, middle, factor, component, sums):
+    """Add factor[b] times the difference of row index[b] from `middle` to sums[component[b]], for b < n, in order.
+
+    X (N, D) float32 or float64, C-contiguous; `index` and `component` (T,) int64; `middle` (D,), `factor` (T,) and
+    `sums` (K, D) float64. Thread-safe.
+    """
+    for b in range(n):
+        sums[component[b]] += factor[b] * (X[index[b]] - middle)
+
+
+@vector_code(add_rows)
+def _add_rows(X, index, n, middle, factor, component, sums):
+    for b in range(n):
+        _add_row(X, index[b], X.shape[1], middle, factor[b], component[b], sums)

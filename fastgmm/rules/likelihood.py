@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
@@ -28,6 +30,10 @@ class GaussianParameters:
     def means(self) -> Array:
         """The means, (K, D)."""
         return self.density.mean
+
+
+# Inverse standard deviations of a component, as a geometric mean, over those of the others.
+_NARROW = 100.0
 
 
 class MaximumLikelihood:
@@ -62,3 +68,22 @@ class MaximumLikelihood:
     def progress(self, state: GaussianParameters, statistics: SufficientStatistics, successor: Any) -> float:
         """Return the bound that the update started from, as scikit-learn's stopping rule does."""
         return self.bound(state, statistics)
+
+    def spurious(self, state: GaussianParameters, n_samples: float) -> int:
+        """Return the first component on so few rows that its likelihood has no limit, and narrow already, or -1.
+
+        Few: less than twice the rows that a covariance needs, of `n_samples` rows of equal weight. Narrow: its standard
+        deviations are a hundredth of the others', as geometric means.
+        """
+        n_features = state.means.shape[1]
+        needed = n_features + 1 if self.family.has_matrices else 2
+        held = state.weights > 0.0
+        few = held & (state.weights * n_samples < 2 * needed)
+        others = held & ~few
+        if not few.any() or not others.any():
+            return -1
+        with np.errstate(divide="ignore"):
+            log_inverse = (state.density.log_scale - np.log(state.weights)) / n_features
+        usual = np.average(log_inverse[others], weights=state.weights[others])
+        narrow = few & (log_inverse > usual + np.log(_NARROW))
+        return int(np.argmax(narrow)) if narrow.any() else -1

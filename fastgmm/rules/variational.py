@@ -137,6 +137,10 @@ class VariationalBayes:
             kernels.divergence(density, self.prior, posterior),
         )
 
+    def spurious(self, state: VariationalPosterior, n_samples: float) -> int:
+        """Return -1: the bound of a component that shrinks has a limit, for the prior has a scale."""
+        return -1
+
     def density(self, state: VariationalPosterior) -> Density:
         """Return what the kernels score rows with: the expectation of the log joint."""
         return state.density

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,21 @@ class MemorySource:
     def total_weight(self) -> float:
         """The weight of all rows."""
         return float(self.n_rows if self._sample_weight is None else self._sample_weight.sum())
+
+    @property
+    def effective_rows(self) -> float:
+        """The number of rows of equal weight that say as much as rows of these weights (Kish 1965)."""
+        if self._sample_weight is None:
+            return float(self.n_rows)
+        share = self._sample_weight / self._sample_weight.max()
+        return float(share.sum() ** 2 / (share**2).sum())
+
+    def again(self, n_threads: int | None) -> MemorySource:
+        """Return the same rows for another fit, which may run at the same time."""
+        other = copy.copy(self)
+        other.n_threads = n_threads
+        other._expectation = self._expectation.again(n_threads)
+        return other
 
     def collect(self, density: Density, origin: Array | None = None, **assignment: Any) -> SufficientStatistics:
         """Return the statistics of all rows; arguments as of ``Expectation.__call__``."""

@@ -1,0 +1,154 @@
+"""Several starts of one fit: they race, and those that cannot win are given up early.
+
+All starts advance in rounds of a few iterations. After each round the start of highest bound leads, and a start is
+dropped where, at the pace of its last iteration, it would need more than so many further ones to draw level. Decisions
+fall between rounds alone, from bounds that are the same on any number of threads: so is the race.
+
+The likelihood of a mixture has no highest value: a component on a few rows that lie almost in a plane can be made as
+narrow as one likes, and wins over sensible fits (Day 1969; McLachlan and Peel 2000, 3.10). A start that ends so counts
+as spurious, and wins only where all do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
+from fastgmm.loop import FitResult, Step
+from fastgmm.sources import MemorySource
+
+#: Iterations of a round.
+ROUND = 10
+#: Iterations at its last pace in which a start must be able to catch up.
+PATIENCE = 300
+
+Fit = Generator[Step, None, FitResult]
+
+
+class Restart(NamedTuple):
+    """How one start of a fit ended.
+
+    `bound` is that of its last iteration, NaN where it failed; `outcome` is why it stopped: the reason of a fit
+    ("converged", "max_iter", ...), "dropped" where it lagged too far behind another, or "failed". `spurious` is a
+    component that holds too few rows for its narrowness, or -1.
+    """
+
+    bound: float
+    n_iter: int
+    outcome: str
+    spurious: int = -1
+
+
+class Contender:
+    """One start: the fit as it goes on, what it reached, and how it ended.
+
+    `source` is its own; `begin` returns the fit, a generator of its iterations, and making the start belongs to it.
+    `suspect` says which component of a state is spurious, or -1.
+    """
+
+    def __init__(self, source: MemorySource, begin: Callable[[], Fit], suspect: Callable[[Any], int]) -> None:
+        self._source = source
+        self._begin = begin
+        self._suspect = suspect
+        self._fit: Fit | None = None
+        self._last: Step | None = None
+        self._given_up = False
+        self.result: FitResult | None = None
+        self.error: ValueError | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the fit goes on."""
+        return self.result is None and self.error is None and not self._given_up
+
+    @property
+    def bound(self) -> float:
+        """The bound reached by sensible components; -inf where there is none."""
+        if self.result is not None:
+            return self.result.bound if self.spurious < 0 else -math.inf
+        if self.error is not None or self._last is None or self._suspect(self._last.state) >= 0:
+            return -math.inf
+        return self._last.bound
+
+    @property
+    def spurious(self) -> int:
+        """The spurious component of the result, or -1."""
+        return -1 if self.result is None else self._suspect(self.result.state)
+
+    def advance(self, n_iterations: int, n_threads: int | None) -> None:
+        """Go on for so many iterations at most."""
+        self._source.n_threads = n_threads
+        try:
+            if self._fit is None:
+                self._fit = self._begin()
+            for _ in range(n_iterations):
+                if self._given_up:
+                    break
+                self._last = next(self._fit)
+        except StopIteration as end:
+            if math.isfinite(end.value.bound):
+                self.result = end.value
+            else:
+                self.error = OutOfRangeError()
+        except (CollapsedComponentError, OutOfRangeError) as error:
+            self.error = error
+
+    def lags(self, leading: float) -> bool:
+        """Return whether the gap to the leading bound is too wide to be closed."""
+        return self._last is not None and leading - self._last.bound > PATIENCE * max(self._last.change, 0.0)
+
+    def rank(self) -> tuple[bool, float]:
+        """Return what contenders are compared by at their ends: sensible first, then the bound."""
+        return (False, -math.inf) if self.result is None else (self.spurious < 0, self.result.bound)
+
+    def give_up(self) -> None:
+        """Stop before the next iteration."""
+        self._given_up = True
+
+    def summary(self) -> Restart:
+        """Return how it ended."""
+        n_iter, bound = (0, math.nan) if self._last is None else self._last[:2]
+        if self.error is not None:
+            return Restart(math.nan, n_iter, "failed")
+        if self.result is None:
+            return Restart(bound, n_iter, "dropped")
+        outcome = "converged" if self.result.converged else "max_iter"
+        return Restart(self.result.bound, self.result.n_iter, outcome, self.spurious)
+
+
+def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn: bool) -> None:
+    """Run all contenders to their ends; with `drop`, give up those that lag behind.
+
+    As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it.
+    """
+    running = list(contenders)
+    try:
+        while running:
+            alone = n_threads == 1 or len(running) < n_threads or in_turn
+            if alone:
+                for each in running:
+                    each.advance(ROUND, n_threads)
+            else:
+                with ThreadPoolExecutor(n_threads) as pool:
+                    list(pool.map(lambda contender: contender.advance(ROUND, 1), running))
+            if drop:
+                leading = max(each.bound for each in contenders)
+                for each in running:
+                    if each.runs and each.lags(leading):
+                        each.give_up()
+            running = [each for each in running if each.runs]
+    finally:
+        # An interrupt waits for the other threads: they stop before their next iteration.
+        for each in running:
+            each.give_up()
+
+
+def winner(contenders: Sequence[Contender]) -> FitResult | None:
+    """Return the result of highest bound, the first of equals: one without spurious components if there is one.
+
+    None where no contender came to its end.
+    """
+    return max(contenders, key=Contender.rank).result

@@ -79,8 +79,9 @@ class ModelFileError(ValueError):
 class ModelDocument(NamedTuple):
     """What a model file says.
 
-    ``arrays`` are float64, or float32 as far as X was; ``fit`` describes the fit: ``converged``, ``n_iter``,
-    ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, and the estimator's ``params``.
+    ``arrays`` are float64, or float32 as far as X was; ``fit`` describes the fit: ``converged``, ``stop_reason``,
+    ``n_iter``, ``n_passes``, ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, and
+    the estimator's ``params``.
     """
 
     version: int
@@ -149,7 +150,9 @@ def save_model(
         "feature_names": None if names is None else [str(name) for name in names],
         "fit": {
             "converged": bool(model.converged_),
+            "stop_reason": str(model.stop_reason_),
             "n_iter": int(model.n_iter_),
+            "n_passes": int(model.n_passes_),
             "lower_bound": _finite_or_none(model.lower_bound_),
             "n_samples": None if n_samples is None else int(n_samples),
             "log_likelihood": _finite_or_none(log_likelihood),
@@ -209,7 +212,7 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
         setattr(model, f"{name}_", document.arrays[name])
     model.weights_ = model.weights_.astype(model.means_.dtype)
     model.precisions_ = family.precisions(model.precisions_cholesky_)
-    for name in ("converged", "n_iter", "lower_bound"):
+    for name in ("converged", "stop_reason", "n_iter", "n_passes", "lower_bound"):
         if document.fit[name] is not None:
             setattr(model, f"{name}_", document.fit[name])
     if document.feature_names is not None:
@@ -286,7 +289,9 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
         feature_names=None if names is None else tuple(names),
         fit={
             "converged": _field(fit, "converged", bool, None),
+            "stop_reason": _field(fit, "stop_reason", str, None),
             "n_iter": _field(fit, "n_iter", int, None),
+            "n_passes": _field(fit, "n_passes", int, None),
             "lower_bound": _field(fit, "lower_bound", float, None),
             "n_samples": _field(fit, "n_samples", int, None),
             "log_likelihood": _field(fit, "log_likelihood", float, None),

@@ -126,7 +126,7 @@ class Expectation:
         self._family = family
         self._X = X
         self._sample_weight = sample_weight
-        self._n_threads = n_threads
+        self.n_threads = n_threads
         self._total: SufficientStatistics | None = None
         self._memory = _Memory()
         self._has_moderate_rows = X.dtype == np.float32 and _moderate(sample_weight)
@@ -139,7 +139,7 @@ class Expectation:
         It may be called while this one is. What it costs to set up is shared, accumulators only within a thread.
         """
         other = copy.copy(self)
-        other._n_threads = n_threads
+        other.n_threads = n_threads
         other._may_be_single = self._has_moderate_rows
         other._last_single = -math.inf
         return other
@@ -241,7 +241,7 @@ class Expectation:
                 weight += float(block_weight.sum())
             kernels.collect(
                 blocks.n_lanes,
-                self._n_threads,
+                self.n_threads,
                 density,
                 origin,
                 centre,
@@ -297,7 +297,7 @@ class Expectation:
 
     def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
         if not _is_finite(statistics):
-            refuse_far_rows(density, self._X, self._n_threads, self._sample_weight)
+            refuse_far_rows(density, self._X, self.n_threads, self._sample_weight)
             raise ValueError(OVERFLOW)
 
 

@@ -295,8 +295,12 @@ def pick_centres(
     centres = points[chosen]
     if method == "kmeans":
         centres = lloyd(points, weight, centres, n_threads)
-    # By the first feature, then the next.
-    return np.asarray(centres[np.lexsort(centres.T[::-1])])
+    return np.asarray(centres[in_order(centres)])
+
+
+def in_order(means: Array) -> NDArray[np.int64]:
+    """Return the order by the first feature, then the next: the same clusters get the same numbers from any seed."""
+    return np.lexsort(means.T[::-1])
 
 
 def lloyd(points: Array, weight: Array | None, centres: Array, n_threads: int | None = None) -> Array:

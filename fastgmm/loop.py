@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.statistics import SufficientStatistics
+
+#: What is compared with the tolerance: see :func:`remaining`.
+STOPPING = ("absolute", "relative", "aitken")
+
+# How many values of the progress, from plain updates in a row, a stopping rule looks at.
+_WATCHED = 3
+# A change of the bound below this share of its size is rounding.
+_ROUNDING = 8.0 * 2.220446049250313e-16
 
 
 class Rule(Protocol):
@@ -39,23 +48,58 @@ class Source(Protocol):
         """Return the statistics of all rows under the density."""
 
 
+class Accelerator(Protocol):
+    """What the loop needs of a method that extrapolates (:mod:`fastgmm.acceleration`); one object a fit."""
+
+    def propose(self, state: Any, successor: Any, negligible: float) -> Any:
+        """Return a state to try in place of `successor`, the update of `state`; None for no better idea.
+
+        `negligible` is what an update may gain where the fit might stop: there only plain updates help, which alone
+        can tell.
+        """
+
+    def reject(self) -> None:
+        """Hear that the state proposed last was worse than the one before, or not valid."""
+
+
 @dataclass(frozen=True, eq=False)
 class FitResult:
     """Where a fit ended: the state, its bound, and the bound after each update (`bounds[-1] == bound`).
 
-    `previous_bound` is the progress of the last update: what a fit that goes on from here compares with.
+    `watched` is the progress of the last plain updates in a row: what a fit that goes on from here compares with.
+    `n_passes` counts the passes over the data, those of extrapolations that were not kept included; 0 where the state
+    was given rather than fitted.
     """
 
     state: Any
     bound: float
     bounds: list[float]
-    previous_bound: float
+    watched: tuple[float, ...]
     n_iter: int
     converged: bool
+    n_passes: int
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the fit ended: "converged" or "max_iter"; "given" where there was none."""
+        return "converged" if self.converged else "max_iter" if self.n_passes else "given"
+
+
+@dataclass(eq=False)
+class _Point:
+    """A state that a pass was made with; `successor` is its update, None until it is needed."""
+
+    state: Any
+    statistics: SufficientStatistics
+    bound: float
+    successor: Any = None
 
 
 class Step(NamedTuple):
-    """One iteration: its number from 1, the bound of the state it led to, by how much that rose, and the state."""
+    """One iteration: its number from 1, the bound of the state it led to, by how much that rose, and the state.
+
+    With an accelerator the rise is the largest of the last three.
+    """
 
     n_iter: int
     bound: float
@@ -71,6 +115,64 @@ def updated(rule: Rule, collect: Callable[..., SufficientStatistics], statistics
     return state
 
 
+def remaining(stopping: str, watched: Sequence[float]) -> float:
+    """Return what the stopping rule compares with the tolerance, for the progress of plain updates in a row.
+
+    * ``"absolute"``: the last change, as scikit-learn does;
+    * ``"relative"``: that, divided by 1 + |bound|, as mclust does;
+    * ``"aitken"``: how far the limit is, if changes go on shrinking at the rate of the last two (Boehning et al. 1994;
+      McLachlan and Krishnan 2008, section 4.9), but no less than the last change. Infinite while they do not shrink.
+    """
+    if len(watched) < 2:
+        return math.inf
+    change = abs(watched[-1] - watched[-2])
+    if stopping == "relative":
+        return change / (1.0 + abs(watched[-1]))
+    if stopping == "absolute" or change <= _ROUNDING * (1.0 + abs(watched[-1])):
+        return change
+    before = abs(watched[-2] - watched[-3]) if len(watched) > 2 else 0.0
+    return max(change, change * change / (before - change)) if before > change else math.inf
+
+
+class _Fit:
+    """The passes of one fit, counted."""
+
+    def __init__(self, rule: Rule, source: Source) -> None:
+        self.rule = rule
+        self.n_passes = 0
+        self._source = source
+
+    def visit(self, state: Any) -> _Point:
+        """Return what a pass with a state says."""
+        statistics = self._collect(self.rule.density(state))
+        return _Point(state, statistics, self.rule.bound(state, statistics))
+
+    def successor(self, point: _Point) -> Any:
+        """Return the update of a point's state, made once."""
+        if point.successor is None:
+            density = self.rule.density(point.state)
+            point.successor = updated(self.rule, lambda origin: self._collect(density, origin), point.statistics)
+        return point.successor
+
+    def attempt(self, state: Any, least: float) -> _Point | None:
+        """Return what a pass with an extrapolated state says, its update included; None where that is no progress.
+
+        That is, where the bound is below `least`, and where anything overflows or collapses.
+        """
+        try:
+            point = self.visit(state)
+            if not least <= point.bound < math.inf:
+                return None
+            self.successor(point)
+        except ValueError:
+            return None
+        return point
+
+    def _collect(self, density: Any, origin: Any = None) -> SufficientStatistics:
+        self.n_passes += 1
+        return self._source.collect(density, origin)
+
+
 def fit_steps(
     rule: Rule,
     source: Source,
@@ -78,37 +180,74 @@ def fit_steps(
     *,
     tol: float,
     max_iter: int,
-    previous_bound: float = -math.inf,
+    stopping: str = "absolute",
+    accelerator: Accelerator | None = None,
+    watched: Sequence[float] = (),
     callback: Callable[[int, float, float], None] | None = None,
 ) -> Generator[Step, None, FitResult]:
-    """Iterate from `state`: collect, update, and stop where the rule's progress rose by less than `tol`.
+    """Iterate from `state`: collect, update, and stop where what `stopping` makes of the progress is below `tol`.
 
     At most `max_iter` updates, each of one pass over the data, and a pass at the end so that the bound reported is that
     of the state returned. Yields after each update. ``callback(iteration, progress, change)`` is called after each
-    update, before its bound is known; `previous_bound` is the progress to compare the first one with. Scikit-learn
-    counts and stops in the same way.
+    update, before its bound is known; `watched` is the progress to compare the first ones with. Scikit-learn counts and
+    stops in the same way.
+
+    With an accelerator, an update is an extrapolation where that has a bound at least as high as the state before, and
+    otherwise the plain one, which is known already: what was tried in vain costs its pass. Only plain updates are
+    compared, so that a fit stops where another of them would gain too little. Where extrapolations led to a component
+    that collapses, the fit goes back to where the first one began, and on without.
     """
     bounds: list[float] = []
+    rises: list[float] = []
+    recent = list(watched)
+    previous = recent[-1] if recent else -math.inf
     converged = False
     n_iter = 0
-    statistics = source.collect(rule.density(state))
-    bound = rule.bound(state, statistics)
+    fit = _Fit(rule, source)
+    point = fit.visit(state)
+    safe: tuple[_Point, int, list[float]] | None = None
     while n_iter < max_iter and not converged:
-        density = rule.density(state)
-        successor = updated(rule, lambda origin, density=density: source.collect(density, origin), statistics)
+        try:
+            successor = fit.successor(point)
+        except CollapsedComponentError:
+            if safe is None:
+                raise
+            point, n_iter, recent = safe
+            previous = recent[-1] if recent else -math.inf
+            del bounds[n_iter:]
+            accelerator = safe = None
+            continue
         n_iter += 1
-        progress = rule.progress(state, statistics, successor)
-        change = progress - previous_bound
-        converged = abs(change) < tol
+        progress = rule.progress(point.state, point.statistics, successor)
+        change, previous = progress - previous, progress
+        recent = [*recent, progress][-_WATCHED:]
+        converged = remaining(stopping, recent) < tol
         if callback is not None:
             callback(n_iter, progress, change)
-        previous_bound = progress
-        state = successor
-        statistics = source.collect(rule.density(state))
-        last, bound = bound, rule.bound(state, statistics)
-        bounds.append(bound)
-        yield Step(n_iter, bound, bound - last, state)
-    return FitResult(state, bound, bounds, previous_bound, n_iter, converged)
+        following = None
+        # The first state may be one that no update leads to, and the first step is unlike those that follow.
+        if accelerator is not None and not converged and n_iter > 1:
+            trial = accelerator.propose(point.state, successor, _negligible(stopping, tol, point.bound))
+            following = None if trial is None else fit.attempt(trial, point.bound)
+            if following is not None:
+                if safe is None:
+                    safe = point, n_iter - 1, recent[:-1]
+                recent = []
+            elif trial is not None:
+                accelerator.reject()
+        last = point.bound
+        point = fit.visit(successor) if following is None else following
+        bounds.append(point.bound)
+        # Plain updates gain little between extrapolations: these set the pace.
+        rises = [*rises, point.bound - last][-1 if accelerator is None else -_WATCHED :]
+        yield Step(n_iter, point.bound, max(rises), point.state)
+    return FitResult(point.state, point.bound, bounds, tuple(recent), n_iter, converged, fit.n_passes)
+
+
+def _negligible(stopping: str, tol: float, bound: float) -> float:
+    """Return what a plain update may gain near the end of a fit."""
+    size = 1.0 + abs(bound)
+    return max(tol * size if stopping == "relative" else tol, _ROUNDING * size)
 
 
 def fit_loop(rule: Rule, source: Source, state: Any, **options: Any) -> FitResult:

@@ -19,7 +19,7 @@ from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import OVERFLOW
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kmeans import kmeans, pick_centres
+from fastgmm.kmeans import in_order, kmeans, pick_centres, plus_plus
 from fastgmm.loop import FitResult, Rule, fit_loop, updated
 from fastgmm.partitions import agglomerated, covariance, sphered
 from fastgmm.sources import MemorySource
@@ -208,15 +208,15 @@ def _whitened(rule: Rule, sample: _Sample, n_components: int, random_state: Any)
     rows, weight, n_threads = sphered(sample.points, sample.weight), sample.weight, sample.n_threads
     least = np.inf
     for _ in range(_WHITENED_RUNS):
-        centres = pick_centres(rows, weight, n_components, random_state, "k-means++", n_threads)
+        centres = rows[plus_plus(rows, weight, n_components, random_state, n_threads)]
         labels = kmeans(rows, centres, weight, n_threads=n_threads).labels
         for _ in range(_WHITENINGS):
             means = _means(rows, weight, labels, n_components)
             values, vectors = np.linalg.eigh(covariance(rows - means[labels], weight))
             values = np.maximum(values, _LEAST_WITHIN)
             metric = vectors / np.sqrt(values)
-            previous = labels
-            labels = kmeans(rows @ metric, means @ metric, weight, n_threads=n_threads).labels
+            moved = rows @ metric
+            previous, labels = labels, kmeans(moved, means @ metric, weight, n_threads=n_threads).labels
             if np.array_equal(labels, previous):
                 break
         determinant = float(np.log(values).sum())
@@ -241,7 +241,7 @@ def _from_partition(rule: Rule, sample: _Sample, n_components: int, labels: NDAr
     """Return the start from a partition, its components in the order of their means."""
     means = _means(sample.centred, sample.weight, labels, n_components)
     rank = np.empty(n_components, np.int64)
-    rank[_in_order(means)] = np.arange(n_components)
+    rank[in_order(means)] = np.arange(n_components)
     density = sample.family.isotropic(np.repeat(sample.middle[None], n_components, axis=0), 1.0)
     assignment = {"mode": kernels.LABELLED, "labels": rank[labels]}
     return _first_state(rule, sample, density, assignment, sample.centred, sample.weight, True)
@@ -313,8 +313,3 @@ def _thin(family: Family, covariances: Array, share: Array, n_components: int) -
         except np.linalg.LinAlgError:
             thin.append(True)
     return np.broadcast_to(thin, n_components)
-
-
-def _in_order(means: Array) -> NDArray[np.int64]:
-    """Return the order by the first feature, then the next: the same clusters get the same numbers from any seed."""
-    return np.lexsort(means.T[::-1])

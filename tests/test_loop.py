@@ -79,7 +79,7 @@ def test_tolerance_stops_at_the_first_small_change(family, rng):
     assert result.converged
     assert result.n_iter == len(changes) == len(result.bounds)
     assert [bound for _, bound, _ in changes[1:]] == result.bounds[:-1]
-    assert (changes[0][2], result.previous_bound) == (np.inf, changes[-1][1])
+    assert (changes[0][2], result.watched[-1]) == (np.inf, changes[-1][1])
     assert abs(changes[-1][2]) < 1e-4
     assert all(abs(change) >= 1e-4 for _, _, change in changes[:-1])
     np.testing.assert_allclose(np.diff(result.bounds[:-1]), [change for *_, change in changes[2:]], atol=1e-15)

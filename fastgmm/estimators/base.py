@@ -15,21 +15,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgmm import exceptions, validation
+from fastgmm import acceleration, exceptions, validation
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import Scores, row_type
 from fastgmm.families import Family
 from fastgmm.interface import Interface
 from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
-from fastgmm.loop import FitResult, fit_steps
+from fastgmm.loop import STOPPING, FitResult, fit_steps
 from fastgmm.restarts import Contender, Fit, Restart, race, winner
 from fastgmm.seeding import METHODS, seed
 from fastgmm.sources import MemorySource
 from fastgmm.statistics import Array
 
 Callback = Callable[[int, int, float, float], Any]
-#: Makes the state that a fit starts from, of its rule, source and random state, and its number among several starts.
+#: Makes the state that a fit starts from, of its rule, source, random state and number among the starts.
 Starter = Callable[[Any, MemorySource, Any, int], Any]
 
 
@@ -39,8 +39,10 @@ class Mixture(Interface, ABC):
     n_components: int
     covariance_type: str | Family
     tol: float
+    stopping: str
     reg_covar: float
     max_iter: int
+    accelerate: str | None
     n_init: int
     race: bool
     init_params: Any
@@ -57,13 +59,15 @@ class Mixture(Interface, ABC):
     precisions_: NDArray
     precisions_cholesky_: NDArray
     converged_: bool
+    stop_reason_: str
     n_iter_: int
+    n_passes_: int
     lower_bound_: float
     lower_bounds_: list[float]
     restarts_: list[Restart]
     n_features_in_: int
     feature_names_in_: NDArray
-    _previous_bound: float
+    _watched_bounds: tuple[float, ...]
     _fitted_family: Family
 
     def _goes_on(self) -> bool:
@@ -72,6 +76,8 @@ class Mixture(Interface, ABC):
 
     def _check_parameters(self) -> None:
         validation.check_parameters(self.get_params(), METHODS)
+        validation.check_choice(self.stopping, "stopping", STOPPING)
+        validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
 
     @abstractmethod
     def _counted(self, weight: Array | None) -> Array | None:
@@ -147,12 +153,11 @@ class Mixture(Interface, ABC):
         for restart in range(n_init):
             own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
             drawn = random_state if n_init == 1 or callable(self.init_params) else _Drawn(random_state.uniform())
-            made = functools.partial(begin, own_rule, own_source, drawn, restart)
             steps = functools.partial(
                 self._steps,
                 own_rule,
                 own_source,
-                (lambda: start) if warm else made,
+                (lambda *_: start) if warm else functools.partial(begin, own_rule, own_source, drawn, restart),
                 _Report(restart, self.verbose, self.verbose_interval, callback),
             )
             contenders.append(Contender(own_source, steps, suspect))
@@ -193,7 +198,9 @@ class Mixture(Interface, ABC):
                 begin(),
                 tol=self.tol,
                 max_iter=self.max_iter,
-                previous_bound=self._previous_bound if self._goes_on() else -math.inf,
+                stopping=self.stopping,
+                accelerator=acceleration.accelerator(self.accelerate, rule),
+                watched=self._watched_bounds if self._goes_on() else (),
                 callback=report.iteration,
             )
         except (CollapsedComponentError, OutOfRangeError) as error:
@@ -253,12 +260,14 @@ class Mixture(Interface, ABC):
             | others
             | {
                 "converged_": result.converged,
+                "stop_reason_": result.stop_reason,
                 "n_iter_": result.n_iter,
+                "n_passes_": result.n_passes,
                 "lower_bound_": result.bound,
                 "lower_bounds_": result.bounds,
                 "restarts_": restarts,
                 "n_features_in_": result.state.means.shape[1],
-                "_previous_bound": result.previous_bound,
+                "_watched_bounds": result.watched,
                 "_fitted_family": rule.family,
             }
         )

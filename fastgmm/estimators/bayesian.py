@@ -23,6 +23,7 @@ from fastgmm.rules import (
     expected_density,
     expected_weights,
     make_prior,
+    mass_after,
     predictive_density,
 )
 from fastgmm.sources import MemorySource
@@ -52,9 +53,15 @@ class BayesianGaussianMixture(Mixture):
     covariance_type : {'full', 'tied', 'diag', 'spherical'} or Family, default 'full'
     tol : float, default 1e-3
         Stop when an iteration changes the evidence lower bound of all rows (nat) by less than this.
+    stopping : {'absolute', 'relative', 'aitken'}, default 'absolute'
+        What is compared with `tol`: that change; the change divided by 1 + |bound|; or Aitken's estimate of how far the
+        limit is (at least the change). See docs/convergence.md.
     reg_covar : float, default 1e-6
         Added to the variances of the rows in every component, in squared units of X. With 0 the bound never falls.
     max_iter : int, default 100
+    accelerate : {None, 'squarem', 'anderson'}, default None
+        Extrapolate iterations: fewer passes over the data where components overlap, and the bound never falls. The
+        steps are others then, so a fit may end in another local maximum.
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept.
     race : bool, default True
@@ -106,8 +113,13 @@ class BayesianGaussianMixture(Mixture):
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
         The prior that was used.
     converged_ : bool
+    stop_reason_ : str
+        "converged" or "max_iter"; "given" where parameters were given and no fit was made.
     n_iter_ : int
         Updates made in the best fit.
+    n_passes_ : int
+        Passes over the data that the best fit made from its start on: `n_iter_` + 1 without `accelerate`, but where
+        moments had to be taken again about other means.
     lower_bound_ : float
         Evidence lower bound of all rows (nat) under the law above.
     lower_bounds_ : list of float
@@ -134,8 +146,10 @@ class BayesianGaussianMixture(Mixture):
         *,
         covariance_type: str | Family = "full",
         tol: float = 1e-3,
+        stopping: str = "absolute",
         reg_covar: float = 1e-6,
         max_iter: int = 100,
+        accelerate: str | None = None,
         n_init: int = 1,
         race: bool = True,
         init_params: Any = "auto",
@@ -160,8 +174,10 @@ class BayesianGaussianMixture(Mixture):
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.tol = tol
+        self.stopping = stopping
         self.reg_covar = reg_covar
         self.max_iter = max_iter
+        self.accelerate = accelerate
         self.n_init = n_init
         self.race = race
         self.init_params = init_params
@@ -221,7 +237,7 @@ class BayesianGaussianMixture(Mixture):
         known = model.mean_prior is not None and model.covariance_prior is not None
         prior = model._prior(family, n_features, None) if known else None
         rule = VariationalBayes(family, prior, model._sticks(), False, 0.0)
-        model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None, [])
+        model._keep(rule, FitResult(state, math.nan, [], (), 0, False, 0), np.float64, None, [])
         return model
 
     def _check_parameters(self) -> None:
@@ -519,8 +535,7 @@ class BayesianGaussianMixture(Mixture):
         concentration, mean_precision, degrees_of_freedom = self._posterior()
         concentration = np.ascontiguousarray(concentration[:, kept])
         if rule.sticks:
-            later = np.append(np.cumsum(mass[kept][:0:-1])[::-1], 0.0)
-            concentration[1] = self.weight_concentration_prior_ + later
+            concentration[1] = self.weight_concentration_prior_ + mass_after(mass[kept])
         posterior = Posterior(
             concentration,
             mean_precision[kept],
@@ -539,7 +554,7 @@ class BayesianGaussianMixture(Mixture):
         params |= {name: None for name in params if name.endswith("_init") and name != "n_init"}
         params |= {name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")}
         pruned = type(self)(**params)
-        result = FitResult(state, math.nan, [], -math.inf, self.n_iter_, self.converged_)
+        result = FitResult(state, math.nan, [], (), self.n_iter_, self.converged_, self.n_passes_)
         pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None), [])
         for name in ("_sorted_sticks", "_metadata_request"):
             if name in vars(self):

@@ -13,7 +13,7 @@ from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.loop import FitResult
-from fastgmm.rules import GaussianParameters, MaximumLikelihood
+from fastgmm.rules import GaussianParameters, MaximumLikelihood, parameters_of_whitener
 from fastgmm.sources import MemorySource
 from fastgmm.statistics import Array
 
@@ -27,9 +27,15 @@ class GaussianMixture(Mixture):
     covariance_type : {'full', 'tied', 'diag', 'spherical'} or Family, default 'full'
     tol : float, default 1e-3
         Stop when an iteration changes the mean log-likelihood of a row (nat) by less than this.
+    stopping : {'absolute', 'relative', 'aitken'}, default 'absolute'
+        What is compared with `tol`: that change; the change divided by 1 + |mean log-likelihood|; or Aitken's estimate
+        of how far the limit is (at least the change). See docs/convergence.md.
     reg_covar : float, default 1e-6
         Added to every variance, in squared units of X. With 0 the likelihood never falls.
     max_iter : int, default 100
+    accelerate : {None, 'squarem', 'anderson'}, default None
+        Extrapolate iterations: fewer passes over the data where components overlap, and the bound never falls. The
+        steps are others then, so a fit may end in another local maximum.
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept. Starts whose components collapse are left out.
         A start with a component on so few rows, and so narrow, that its likelihood means nothing wins only where all
@@ -58,8 +64,13 @@ class GaussianMixture(Mixture):
     means_ : (K, D)
     covariances_, precisions_, precisions_cholesky_ : (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
     converged_ : bool
+    stop_reason_ : str
+        "converged" or "max_iter"; "given" where parameters were given and no fit was made.
     n_iter_ : int
         Updates made in the best fit.
+    n_passes_ : int
+        Passes over the data that the best fit made from its start on: `n_iter_` + 1 without `accelerate`, but where
+        moments had to be taken again about other means.
     lower_bound_ : float
         Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean.
     lower_bounds_ : list of float
@@ -86,8 +97,10 @@ class GaussianMixture(Mixture):
         *,
         covariance_type: str | Family = "full",
         tol: float = 1e-3,
+        stopping: str = "absolute",
         reg_covar: float = 1e-6,
         max_iter: int = 100,
+        accelerate: str | None = None,
         n_init: int = 1,
         race: bool = True,
         init_params: Any = "auto",
@@ -103,8 +116,10 @@ class GaussianMixture(Mixture):
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.tol = tol
+        self.stopping = stopping
         self.reg_covar = reg_covar
         self.max_iter = max_iter
+        self.accelerate = accelerate
         self.n_init = n_init
         self.race = race
         self.init_params = init_params
@@ -137,7 +152,7 @@ class GaussianMixture(Mixture):
         density = family.density_of_whitener(checked_weights, density.mean, density.whitener)
         state = GaussianParameters(checked_weights, checked, density)
         rule = MaximumLikelihood(family, 0.0)
-        model._keep(rule, FitResult(state, math.nan, [], -math.inf, 0, False), np.float64, None, [])
+        model._keep(rule, FitResult(state, math.nan, [], (), 0, False, 0), np.float64, None, [])
         return model
 
     def _counted(self, weight: Array | None) -> Array | None:
@@ -162,13 +177,13 @@ class GaussianMixture(Mixture):
 
         def begin(rule: MaximumLikelihood, source: MemorySource, random_state: Any, restart: int) -> GaussianParameters:
             if weights is not None and means is not None and whitener is not None:
-                return _state(family, weights, means, whitener)
+                return parameters_of_whitener(family, weights, means, whitener)
             state = self._seed(rule, source, rows, random_state, means, restart)
             if weights is None and means is None and whitener is None:
                 return state
             if means is None:
                 state = _in_order(family, state, weights, whitener)
-            return _state(
+            return parameters_of_whitener(
                 family,
                 state.weights if weights is None else weights,
                 state.means if means is None else means,
@@ -178,7 +193,9 @@ class GaussianMixture(Mixture):
         return begin
 
     def _state(self, rule: MaximumLikelihood) -> GaussianParameters:
-        return _state(rule.family, self.weights_, self.means_, rule.family.whitener(self.precisions_cholesky_))
+        return parameters_of_whitener(
+            rule.family, self.weights_, self.means_, rule.family.whitener(self.precisions_cholesky_)
+        )
 
     def _attributes(
         self, rule: MaximumLikelihood, state: GaussianParameters
@@ -222,13 +239,6 @@ class GaussianMixture(Mixture):
         return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
 
 
-def _state(family: Family, weights: Array, means: Array, whitener: Array) -> GaussianParameters:
-    density = family.density_of_whitener(weights, means, whitener)
-    return GaussianParameters(
-        np.asarray(weights, np.float64), family.covariances_of_whitener(density.whitener), density
-    )
-
-
 def _in_order(
     family: Family, state: GaussianParameters, weights: Array | None, whitener: Array | None
 ) -> GaussianParameters:
@@ -240,7 +250,7 @@ def _in_order(
     from scipy.optimize import linear_sum_assignment  # its import takes longer than most fits
 
     shape = state.means.shape
-    given = _state(
+    given = parameters_of_whitener(
         family,
         state.weights if weights is None else weights,
         state.means,
@@ -250,4 +260,6 @@ def _in_order(
     distance = np.einsum("kab,jab->kj", family.matrices(precisions, *shape), family.matrices(state.covariances, *shape))
     gain = state.weights * (np.maximum(given.density.log_scale, -1e300)[:, None] - 0.5 * distance)
     _, order = linear_sum_assignment(-gain)
-    return _state(family, state.weights[order], state.means[order], family.select(state.density.whitener, order))
+    return parameters_of_whitener(
+        family, state.weights[order], state.means[order], family.select(state.density.whitener, order)
+    )

@@ -1,12 +1,13 @@
 """Update rules: what turns sufficient statistics into the next state."""
 
-from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood
+from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood, parameters_of_whitener
 from fastgmm.rules.variational import (
     VariationalBayes,
     VariationalPosterior,
     expected_density,
     expected_weights,
     make_prior,
+    mass_after,
     predictive_density,
 )
 
@@ -18,5 +19,7 @@ __all__ = [
     "expected_density",
     "expected_weights",
     "make_prior",
+    "mass_after",
+    "parameters_of_whitener",
     "predictive_density",
 ]

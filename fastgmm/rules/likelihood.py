@@ -9,8 +9,9 @@ import numpy as np
 
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
-from fastgmm.kernels import Density
+from fastgmm.kernels import Density, contract
 from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
+from fastgmm.rules.chart import Chart
 from fastgmm.statistics import Array, SufficientStatistics
 
 
@@ -34,6 +35,14 @@ class GaussianParameters:
 
 # Inverse standard deviations of a component, as a geometric mean, over those of the others.
 _NARROW = 100.0
+
+
+def parameters_of_whitener(family: Family, weights: Array, means: Array, whitener: Array) -> GaussianParameters:
+    """Return the state of mixing weights, means and whiteners (finite, positive diagonal)."""
+    density = family.density_of_whitener(weights, means, whitener)
+    return GaussianParameters(
+        np.asarray(weights, np.float64), family.covariances_of_whitener(density.whitener), density
+    )
 
 
 class MaximumLikelihood:
@@ -87,3 +96,22 @@ class MaximumLikelihood:
         usual = np.average(log_inverse[others], weights=state.weights[others])
         narrow = few & (log_inverse > usual + np.log(_NARROW))
         return int(np.argmax(narrow)) if narrow.any() else -1
+
+    def chart(self, state: GaussianParameters) -> Chart:
+        """Return coordinates about a state, for extrapolation; half a squared length is in nat per row of weight 1."""
+        return Chart(
+            self.family, state.density, state.weights, state.weights, contract.pool(state.density, state.weights)
+        )
+
+    def coordinates(self, chart: Chart, state: GaussianParameters) -> Array:
+        """Return the coordinates of a state; not finite where a component has lost its weight since the reference."""
+        return chart.coordinates(state.weights, state.density)
+
+    def state_at(self, chart: Chart, coordinates: Array) -> GaussianParameters:
+        """Return the state at the coordinates."""
+        weights, means, whitener = chart.mixture(coordinates)
+        return parameters_of_whitener(self.family, weights / weights.sum(), means, whitener)
+
+    def same_components(self, state: GaussianParameters, successor: GaussianParameters) -> bool:
+        """Return whether an update left all components in their places: always."""
+        return True

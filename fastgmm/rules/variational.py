@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.kernels import Density, Posterior, Prior, Student, contract
 from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
+from fastgmm.rules.chart import Chart
 from fastgmm.statistics import Array, SufficientStatistics
 
 # An eigenvalue of a correlation matrix, relative to its dimension, that may be rounding.
@@ -59,7 +60,8 @@ class VariationalPosterior:
     """Variational state: the law of weights, means and precisions, and the density with their expectations.
 
     `covariances` is the family's shape: inverse expected precisions. `divergence` (nat) is that from the prior.
-    `trusted` is False where moments about `means` must be collected first; then all else is unfinished.
+    `trusted` is False where moments about `means` must be collected first; then all else is unfinished. `moved` is True
+    where the update that made it put components in another order.
     """
 
     posterior: Posterior
@@ -67,6 +69,7 @@ class VariationalPosterior:
     density: Density
     divergence: float
     trusted: bool = True
+    moved: bool = False
 
     @property
     def means(self) -> Array:
@@ -86,6 +89,11 @@ def expected_weights(concentration: Array) -> Array:
         whole = first + second[0]
         first = first / whole * np.concatenate([[1.0], np.cumprod(second[0] / whole)[:-1]])
     return first / first.sum()
+
+
+def mass_after(mass: Array) -> Array:
+    """Return how much mass (K,) the components after each one hold."""
+    return np.append(np.cumsum(mass[:0:-1])[::-1], 0.0)
 
 
 class VariationalBayes:
@@ -173,7 +181,9 @@ class VariationalBayes:
                 # Whoever collects again does so in the order that the statistics came in.
                 density.mean[order] = density.mean.copy()
             return VariationalPosterior(posterior, covariances, density, math.nan, trusted=False)
-        return VariationalPosterior(posterior, covariances, density, kernels.divergence(density, self.prior, posterior))
+        moved = order is not None and not np.array_equal(order, np.arange(len(order)))
+        divergence = kernels.divergence(density, self.prior, posterior)
+        return VariationalPosterior(posterior, covariances, density, divergence, moved=moved)
 
     def bound(self, state: VariationalPosterior, statistics: SufficientStatistics) -> float:
         """Return the evidence lower bound with the responsibilities that are best for the state."""
@@ -188,6 +198,39 @@ class VariationalBayes:
         _, ordered = self._ordered(statistics)
         change = _expected_log_joint(successor.density, ordered) - _expected_log_joint(state.density, statistics)
         return statistics.log_evidence + change - successor.divergence
+
+    def chart(self, state: VariationalPosterior) -> Chart:
+        """Return coordinates about a state, for extrapolation; half a squared length is in nat."""
+        posterior = state.posterior
+        return Chart(
+            self.family,
+            state.density,
+            posterior.concentration[0],
+            posterior.mean_precision,
+            posterior.degrees_of_freedom,
+        )
+
+    def coordinates(self, chart: Chart, state: VariationalPosterior) -> Array:
+        """Return the coordinates of a state that an update made: all its counts follow from the first."""
+        return chart.coordinates(state.posterior.concentration[0], state.density)
+
+    def state_at(self, chart: Chart, coordinates: Array) -> VariationalPosterior:
+        """Return the state at the coordinates: that of as many rows, its counts prior plus rows in every place."""
+        prior = cast(Prior, self.prior)
+        concentration, means, whitener = chart.mixture(coordinates)
+        before = 1.0 if self.sticks else prior.concentration
+        mass = np.maximum(concentration - before, 0.0)
+        mass *= (chart.counts - before).sum() / mass.sum()
+        posterior = Posterior(
+            np.array([1.0 + mass, prior.concentration + mass_after(mass)]) if self.sticks else before + mass[None],
+            prior.mean_precision + mass,
+            prior.degrees_of_freedom + contract.pool(self.family.blank(*means.shape), mass),
+        )
+        return self.state(posterior, means, whitener)
+
+    def same_components(self, state: VariationalPosterior, successor: VariationalPosterior) -> bool:
+        """Return whether an update left all components in their places: not where it sorted sticks."""
+        return not successor.moved
 
     def _ordered(self, statistics: SufficientStatistics) -> tuple[NDArray[np.int64] | None, SufficientStatistics]:
         """Return the components' order in the next state, None where it stays, and the statistics in that order."""

@@ -25,7 +25,21 @@ class MemorySource:
         self._X = X
         self._sample_weight = sample_weight
         self._expectation = Expectation(family, X, sample_weight, n_threads)
-        self.n_threads = n_threads
+
+    def again(self, n_threads: int | None) -> MemorySource:
+        """Return the same rows for another fit, which may run at the same time."""
+        other = copy.copy(self)
+        other._expectation = self._expectation.again(n_threads)
+        return other
+
+    @property
+    def n_threads(self) -> int | None:
+        """The number of threads that kernels use; None for Numba's current number."""
+        return self._expectation.n_threads
+
+    @n_threads.setter
+    def n_threads(self, n_threads: int | None) -> None:
+        self._expectation.n_threads = n_threads
 
     @property
     def n_weighted_rows(self) -> int:
@@ -49,13 +63,6 @@ class MemorySource:
             return float(self.n_rows)
         share = self._sample_weight / self._sample_weight.max()
         return float(share.sum() ** 2 / (share**2).sum())
-
-    def again(self, n_threads: int | None) -> MemorySource:
-        """Return the same rows for another fit, which may run at the same time."""
-        other = copy.copy(self)
-        other.n_threads = n_threads
-        other._expectation = self._expectation.again(n_threads)
-        return other
 
     def collect(self, density: Density, origin: Array | None = None, **assignment: Any) -> SufficientStatistics:
         """Return the statistics of all rows; arguments as of ``Expectation.__call__``."""

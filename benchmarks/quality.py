@@ -184,9 +184,8 @@ LOADERS: dict[str, Callable[[], NDArray]] = {
 class Run:
     """One fit: its mean log-likelihood (nat), that of the optimum it was near, seconds, and how healthy it is.
 
-    `rows` is the weight of the smallest component, in rows beyond the number of features; `width` the standard
-    deviation of the narrowest direction of any component, relative to the data's in that direction. A fit that failed
-    has nan for all but `seconds`.
+    `rows` is the weight of the smallest component, in rows; `width` the standard deviation of the narrowest direction
+    of any component, relative to the data's in that direction. A fit that failed has nan for these.
     """
 
     case: str
@@ -198,11 +197,12 @@ class Run:
     optimum: float
     rows: float
     width: float
+    n_features: int
 
     @property
     def is_sound(self) -> bool:
         """Whether it succeeded, and its optimum is not spurious."""
-        return bool(self.width >= SPURIOUS_WIDTH and self.rows > 1.0)
+        return bool(self.width >= SPURIOUS_WIDTH and self.rows > self.n_features + 1.0)
 
 
 Parameters = tuple[NDArray, NDArray, NDArray]
@@ -246,7 +246,8 @@ def fit_mclust(rscript: str, case: Case, X: NDArray, seed: int) -> tuple[float, 
 
 def judged(case: Case, X: NDArray, seconds: float, found: Parameters | None, **labels: Any) -> Run:
     """Return what there is to say of a fit."""
-    nothing = Run(case.name, seconds=seconds, score=np.nan, optimum=np.nan, rows=np.nan, width=np.nan, **labels)
+    labels |= {"case": case.name, "seconds": seconds, "n_features": X.shape[1]}
+    nothing = Run(score=np.nan, optimum=np.nan, rows=np.nan, width=np.nan, **labels)
     if found is None:
         return nothing
     weights, means, covariances = found
@@ -264,8 +265,8 @@ def judged(case: Case, X: NDArray, seconds: float, found: Parameters | None, **l
     dense = FAMILIES[case.covariance_type].matrices(model.covariances_, *means.shape)
     whitener = np.linalg.inv(np.linalg.cholesky(np.atleast_2d(np.cov(X.T))))
     width = float(np.sqrt(max(np.linalg.eigvalsh(whitener @ dense @ whitener.T).min(), 0.0)))
-    rows = float(model.weights_.min() * len(X)) - X.shape[1]
-    return Run(case.name, seconds=seconds, score=score, optimum=model.lower_bound_, rows=rows, width=width, **labels)
+    rows = float(model.weights_.min() * len(X))
+    return Run(score=score, optimum=model.lower_bound_, rows=rows, width=width, **labels)
 
 
 def measured(cases: list[Case], most_seeds: int, rscript: str | None, sides: list[str]) -> list[Run]:
@@ -296,13 +297,24 @@ def measured(cases: list[Case], most_seeds: int, rscript: str | None, sides: lis
     return runs
 
 
-def best_scores(runs: list[Run]) -> dict[str, float]:
-    """Return the mean log-likelihood of the best optimum known for each case, spurious ones left out."""
-    best: dict[str, float] = {}
+def best_runs(runs: list[Run]) -> dict[str, Run]:
+    """Return for each case the fit that was near the best optimum known, spurious ones left out."""
+    best: dict[str, Run] = {}
     for run in runs:
-        if run.is_sound and run.optimum > best.get(run.case, -np.inf):
-            best[run.case] = run.optimum
+        if run.is_sound and (run.case not in best or run.optimum > best[run.case].optimum):
+            best[run.case] = run
     return best
+
+
+def best_table(runs: list[Run]) -> list[str]:
+    """Return a Markdown table of the best optima known, with their smallest and their narrowest component."""
+    lines = [
+        _row("data, family, K", "nat per row", "smallest component", "narrowest direction"),
+        _row("---", *["---:"] * 3),
+    ]
+    for case, run in best_runs(runs).items():
+        lines.append(_row(case, f"{run.optimum:.4f}", f"{run.rows:.0f} rows", f"{100.0 * run.width:.1f} %"))
+    return lines
 
 
 def table(runs: list[Run], n_init: int) -> list[str]:
@@ -310,14 +322,14 @@ def table(runs: list[Run], n_init: int) -> list[str]:
 
     Of shortfalls those of sound fits count; how many others there are is said.
     """
-    best = best_scores(runs)
+    best = best_runs(runs)
     sides = list(dict.fromkeys(run.side for run in runs if run.n_init == n_init))
     lines = [_row("data, family, K", *sides), _row("---", *["---:"] * len(sides))]
     for case in best:
         cells = []
         for side in sides:
             mine = [run for run in runs if (run.case, run.side, run.n_init) == (case, side, n_init)]
-            cells.append(_cell(mine, best[case]))
+            cells.append(_cell(mine, best[case].optimum))
         lines.append(_row(case, *cells))
     return lines
 
@@ -352,13 +364,12 @@ def _row(*cells: str) -> str:
 
 def shares_within(runs: list[Run], side: str, n_init: int, tolerances: NDArray) -> NDArray:
     """Return the share of a side's fits, each case counting the same, that soundly end within each tolerance."""
-    best = best_scores(runs)
     shares = []
-    for case, score in best.items():
+    for case, best in best_runs(runs).items():
         mine = [run for run in runs if (run.case, run.side, run.n_init) == (case, side, n_init)]
         if mine:
             ends = np.array([run.score if run.is_sound else -np.inf for run in mine])
-            shares.append(np.mean(ends[:, None] >= score - tolerances, axis=0))
+            shares.append(np.mean(ends[:, None] >= best.optimum - tolerances, axis=0))
     return np.mean(shares, axis=0)
 
 
@@ -367,6 +378,7 @@ def inside(run: dict[str, Any]) -> str:
     runs = [Run(**each) for each in run["runs"]]
     parts = [f"One start (`n_init=1`), {run['seeds']} seeds:", "", *table(runs, 1), ""]
     parts += ["Ten starts (`n_init=10`):", "", *table(runs, 10), "", *seconds_table(runs), ""]
+    parts += ["The best optima known:", "", *best_table(runs), ""]
     return "\n".join([*parts, ", ".join(f"{name} {value}" for name, value in run["machine"].items()) + ".\n"])
 
 

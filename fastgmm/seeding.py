@@ -249,9 +249,12 @@ def _from_partition(rule: Rule, sample: _Sample, n_components: int, labels: NDAr
 def _best_short_fit(rule: Rule, sample: _Sample, n_components: int, random_state: Any) -> Any:
     """Return where the best of several short fits from different starts ended: emEM (Biernacki, Celeux, Govaert 2003).
 
-    All make the same number of updates. Those that collapse are left out; the first one's error is raised if all do.
+    All make the same number of updates. One with a spurious component wins only where all have one. Those that collapse
+    are left out; the first one's error is raised if all do.
     """
+    n_rows = sample.effective_rows
     best: FitResult | None = None
+    highest = False, -np.inf
     failed: list[CollapsedComponentError] = []
     for _ in range(_SHORT_FITS):
         try:
@@ -260,8 +263,9 @@ def _best_short_fit(rule: Rule, sample: _Sample, n_components: int, random_state
         except CollapsedComponentError as error:
             failed.append(error)
             continue
-        if np.isfinite(result.bound) and (best is None or result.bound > best.bound):
-            best = result
+        rank = rule.spurious(result.state, n_rows) < 0, result.bound
+        if np.isfinite(result.bound) and rank > highest:
+            best, highest = result, rank
     if best is None:
         raise failed[0] if failed else OutOfRangeError
     return best.state

@@ -352,7 +352,7 @@ def test_quality_compares_the_ends_of_fits(load, tmp_path, capsys):
         ["--only", "acidity", "--seeds", "2", "--sides", "scikit-learn,kmeans", "--json", str(tmp_path / "run.json")]
     )
     printed = capsys.readouterr().out
-    assert printed.count("| acidity full 2 | ") == 2
+    assert printed.count("| acidity full 2 | ") == 3
     quality.main(["--read", str(tmp_path / "run.json"), "--page", str(page), "--plot", str(picture)])
     before, _, after = page.read_text().partition("<!-- quality -->\n")
     assert before == "before\n"
@@ -366,7 +366,7 @@ def test_quality_compares_the_ends_of_fits(load, tmp_path, capsys):
 def test_quality_tells_optima_apart(load):
     """The best optimum is that of sound fits alone, whatever a spurious one scores."""
     quality = load("quality")
-    same = {"case": "a full 2", "seconds": 0.001, "rows": 50.0, "width": 0.5}
+    same = {"case": "a full 2", "seconds": 0.001, "rows": 50.0, "width": 0.5, "n_features": 2}
     runs = [
         quality.Run(side="good", n_init=1, seed=0, score=-1.01, optimum=-1.0, **same),
         quality.Run(side="good", n_init=1, seed=1, score=-1.03, optimum=-1.00005, **same),
@@ -374,7 +374,8 @@ def test_quality_tells_optima_apart(load):
         quality.Run(side="bad", n_init=1, seed=1, score=1.0, optimum=2.0, **(same | {"width": 0.001})),
         quality.Run(side="none", n_init=1, seed=0, score=np.nan, optimum=np.nan, **(same | {"width": np.nan})),
     ]
-    assert quality.best_scores(runs) == {"a full 2": -1.0}
+    assert quality.best_runs(runs) == {"a full 2": runs[0]}
+    assert quality.best_table(runs)[2:] == ["| a full 2 | -1.0000 | 50 rows | 50.0 % |"]
     assert quality.table(runs, 1) == [
         "| data, family, K | good | bad | none |",
         "| --- | ---: | ---: | ---: |",

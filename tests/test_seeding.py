@@ -199,6 +199,23 @@ def test_short_fits_start_where_the_best_of_them_ended():
     assert max(bounds) > np.median(bounds)
 
 
+def test_short_fits_shun_a_likelihood_that_has_no_limit(rng):
+    """Three rows as good as equal: the highest bound is that of a spike on them."""
+
+    class Blind(MaximumLikelihood):
+        def spurious(self, state, n_samples):
+            return -1
+
+    family = FAMILIES["full"]
+    spike = [[10.5], [10.5 + 1e-5], [10.5 - 1e-5]]
+    X = np.r_[rng.normal(size=(60, 1)), rng.normal(size=(60, 1)) + 6, spike]
+    rule, source = MaximumLikelihood(family, 0.0), MemorySource(family, X)
+    for number in range(3):
+        for judge, finds_it in ((Blind(family, 0.0), True), (rule, False)):
+            state = seed(judge, source, 4, np.random.RandomState(number), "short-em")
+            assert (rule.spurious(state, len(X)) >= 0) == finds_it
+
+
 def _sorted(state):
     order = np.argsort(state.weights)
     return state.weights[order], state.means[order], state.covariances[order]

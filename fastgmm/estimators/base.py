@@ -148,7 +148,7 @@ class Mixture(Interface, ABC):
         start = self._warm_state(rule, rows.shape[1]) if warm else None
         begin = self._starter(rule, rows)
         n_init = 1 if warm else self.n_init
-        suspect = functools.partial(rule.spurious, n_samples=_effective_number(weight, len(rows)))
+        suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
         contenders = []
         for restart in range(n_init):
             own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
@@ -398,14 +398,6 @@ class _Drawn:
 
     def uniform(self) -> float:
         return self._number
-
-
-def _effective_number(weight: Array | None, n_samples: int) -> float:
-    """Return the number of rows of equal weight that say as much as rows of these weights (Kish 1965)."""
-    if weight is None:
-        return float(n_samples)
-    share = weight / weight.max()
-    return float(share.sum() ** 2 / (share**2).sum())
 
 
 class _Report:

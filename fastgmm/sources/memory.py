@@ -56,6 +56,14 @@ class MemorySource:
         """The weight of all rows."""
         return float(self.n_rows if self._sample_weight is None else self._sample_weight.sum())
 
+    @property
+    def effective_rows(self) -> float:
+        """The number of rows of equal weight that say as much as rows of these weights (Kish 1965)."""
+        if self._sample_weight is None:
+            return float(self.n_rows)
+        share = self._sample_weight / self._sample_weight.max()
+        return float(share.sum() ** 2 / (share**2).sum())
+
     def collect(self, density: Density, origin: Array | None = None, **assignment: Any) -> SufficientStatistics:
         """Return the statistics of all rows; arguments as of ``Expectation.__call__``."""
         return self._expectation(density, origin, **assignment)

@@ -2,7 +2,8 @@
 
 All starts advance in rounds of a few iterations. After each round the start of highest bound leads, and a start is
 dropped where, at the pace of its last iteration, it would need more than so many further ones to draw level. Decisions
-fall between rounds alone, from bounds that are the same on any number of threads: so is the race.
+fall between rounds alone, from bounds that are the same on any number of threads: so is the race. Of many rows a sample
+decides which two starts go on, from where they ended there.
 
 The likelihood of a mixture has no highest value: a component on a few rows that lie almost in a plane can be made as
 narrow as one likes, and wins over sensible fits (Day 1969; McLachlan and Peel 2000, 3.10). A start that ends so counts
@@ -24,6 +25,8 @@ from fastgmm.sources import MemorySource
 ROUND = 10
 #: Iterations at its last pace in which a start must be able to catch up.
 PATIENCE = 300
+#: Starts that go on from a race on a sample of the rows to one on all of them.
+FINALISTS = 2
 
 Fit = Generator[Step, None, FitResult]
 
@@ -31,9 +34,9 @@ Fit = Generator[Step, None, FitResult]
 class Restart(NamedTuple):
     """How one start of a fit ended.
 
-    `bound` is that of its last iteration, NaN where it failed; `outcome` is why it stopped: the reason of a fit
-    ("converged", "max_iter", ...), "dropped" where it lagged too far behind another, or "failed". `spurious` is a
-    component that holds too few rows for its narrowness, or -1.
+    `bound` is that of its last iteration, NaN where it failed, and of a sample of the rows where it went no further;
+    `outcome` is why it stopped: the reason of a fit ("converged" or "max_iter"), "dropped" where it lagged too far
+    behind another, or "failed". `spurious` is a component that holds too few rows for its narrowness, or -1.
     """
 
     bound: float
@@ -104,6 +107,10 @@ class Contender:
         """Return what contenders are compared by at their ends: sensible first, then the bound."""
         return (False, -math.inf) if self.result is None else (self.spurious < 0, self.result.bound)
 
+    def leave(self) -> None:
+        """Take no further part: a contender that comes to an end in a first race alone."""
+        self.result = None
+
     def stop(self) -> None:
         """Stop before the next iteration, whichever thread it is in."""
         self._stopped = True
@@ -137,6 +144,21 @@ def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn
         # An interrupt waits for the other threads.
         for each in contenders:
             each.stop()
+
+
+def finalists(contenders: dict[int, Contender]) -> dict[int, Any]:
+    """Return the states that the best of a race on a sample ended in, by their numbers; the others are left out.
+
+    None, where no contender came to its end.
+    """
+    order = sorted(contenders, key=lambda number: contenders[number].rank(), reverse=True)
+    states: dict[int, Any] = {}
+    for number in order:
+        result = contenders[number].result
+        if result is not None and len(states) < FINALISTS:
+            states[number] = result.state
+        contenders[number].leave()
+    return dict(sorted(states.items()))
 
 
 def _running(contenders: Sequence[Contender], drop: bool) -> list[Contender]:

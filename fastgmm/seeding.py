@@ -58,6 +58,10 @@ _SHORT_FITS = 10
 _SHORT_FIT_UPDATES = 10
 _SHORT_FIT_ROWS = 2**13
 _SHORT_FIT_START = "k-means++"
+# Rows that starts race on, also for each feature of each component, and how many times as many make a race worth it.
+_RACE_ROWS = 2**15
+_RACE_ROWS_PER_PARAMETER = 20
+_RACE_SAVED = 4
 
 
 class RandomResponsibilities:
@@ -170,7 +174,7 @@ def _about_the_middle(points: Array, weight: Array) -> tuple[Array, Array, float
     return middle, centred, spread
 
 
-class _Sample(MemorySource):
+class Sample(MemorySource):
     """Rows of a source, all or some drawn at random, which stand for the weight of all."""
 
     def __init__(self, source: MemorySource, n_rows: int, random_state: Any) -> None:
@@ -184,11 +188,21 @@ class _Sample(MemorySource):
         super().__init__(source.family, points.astype(source.dtype), weight, source.n_threads)
 
 
+def race_sample(source: MemorySource, n_components: int, random_state: Any) -> Sample | None:
+    """Return rows that tell good starts from poor ones; None where that takes not much less time than all rows.
+
+    Takes one number from `random_state`.
+    """
+    generator = np.random.default_rng(int(random_state.uniform() * 2**53))
+    n_rows = max(_RACE_ROWS, _RACE_ROWS_PER_PARAMETER * n_components * source.n_features)
+    return Sample(source, n_rows, generator) if source.n_weighted_rows >= _RACE_SAVED * n_rows else None
+
+
 def _from_a_sample(rule: Rule, source: MemorySource, n_components: int, random_state: Any, method: str) -> Any:
     """Return the state that `method` finds on a sample; where that is not all rows, updated once by all of them."""
     find, n_rows, n_rows_per_component = _ON_A_SAMPLE[method]
     n_rows = max(min(n_rows, _SAMPLE_FLOATS // source.n_features), n_rows_per_component * n_components)
-    sample = _Sample(source, n_rows, random_state)
+    sample = Sample(source, n_rows, random_state)
     state = find(rule, sample, n_components, random_state)
     if sample.is_whole:
         return state
@@ -196,7 +210,7 @@ def _from_a_sample(rule: Rule, source: MemorySource, n_components: int, random_s
     return updated(rule, lambda origin: source.collect(density, origin), source.collect(density))
 
 
-def _whitened(rule: Rule, sample: _Sample, n_components: int, random_state: Any) -> Any:
+def _whitened(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
     """Return the start from k-means in the metric of the covariance within its clusters.
 
     k-means in sphered coordinates comes first; then each round measures distances by the covariance within the last
@@ -224,7 +238,7 @@ def _whitened(rule: Rule, sample: _Sample, n_components: int, random_state: Any)
     return _from_partition(rule, sample, n_components, best)
 
 
-def _agglomerated(rule: Rule, sample: _Sample, n_components: int, random_state: Any) -> Any:
+def _agglomerated(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
     labels = agglomerated(sample.family, sample.points, sample.weight, n_components)
     return _from_partition(rule, sample, n_components, labels)
 
@@ -236,7 +250,7 @@ def _means(rows: Array, weight: Array, labels: NDArray[np.int64], n_components: 
     return np.stack(sums, axis=1) / np.where(mass > 0.0, mass, 1.0)[:, None]
 
 
-def _from_partition(rule: Rule, sample: _Sample, n_components: int, labels: NDArray[np.int64]) -> Any:
+def _from_partition(rule: Rule, sample: Sample, n_components: int, labels: NDArray[np.int64]) -> Any:
     """Return the start from a partition, its components in the order of their means."""
     means = _means(sample.centred, sample.weight, labels, n_components)
     rank = np.empty(n_components, np.int64)
@@ -246,7 +260,7 @@ def _from_partition(rule: Rule, sample: _Sample, n_components: int, labels: NDAr
     return _first_state(rule, sample, density, assignment, sample.centred, sample.weight, True)
 
 
-def _best_short_fit(rule: Rule, sample: _Sample, n_components: int, random_state: Any) -> Any:
+def _best_short_fit(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
     """Return where the best of several short fits from different starts ended: emEM (Biernacki, Celeux, Govaert 2003).
 
     All make the same number of updates. One with a spurious component wins only where all have one. Those that collapse

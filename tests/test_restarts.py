@@ -209,6 +209,30 @@ def test_those_left_behind_by_a_start_that_fails_go_on(n_threads):
     assert winner(contenders).bound == slow[-1]
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_rows_race_on_a_sample(weighted):
+    generator = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0], [9.0, 9.0]])
+    X = (centres[:, None] + generator.standard_normal((4, 40_000, 2))).reshape(-1, 2)
+    weight = generator.integers(1, 4, len(X)).astype(float) if weighted else None
+    options = {"init_params": "random_from_data", "n_init": 6, "random_state": 3, "max_iter": 300}
+    counter = Counter()
+    raced = GaussianMixture(4, race=True, **options).fit(X, sample_weight=weight)
+    GaussianMixture(4, race=True, **options).fit(X, sample_weight=weight, callback=counter)
+    whole = GaussianMixture(4, **options).fit(X, sample_weight=weight)
+    assert np.ptp([restart.bound for restart in whole.restarts_]) > 0.05
+    assert raced.lower_bound_ == pytest.approx(whole.lower_bound_, abs=2e-3)
+    outcomes = [restart.outcome for restart in raced.restarts_]
+    assert sorted(outcomes) == ["converged"] * 2 + ["dropped"] * 4
+    # From where they ended on the sample it is not far.
+    assert raced.n_iter_ <= 3 < whole.n_iter_
+    assert counter.counts[outcomes.index("converged")] <= 3
+    for n_threads in (1, 3):
+        again = GaussianMixture(4, race=True, n_threads=n_threads, **options).fit(X, sample_weight=weight)
+        np.testing.assert_array_equal(again.means_, raced.means_)
+        assert again.restarts_ == raced.restarts_
+
+
 def test_race_is_checked():
     with pytest.raises(ValueError, match="race must be True or False, got 'yes'"):
         GaussianMixture(race="yes").fit(np.eye(3))

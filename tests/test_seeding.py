@@ -13,7 +13,7 @@ from fastgmm.families import FAMILIES
 from fastgmm.kernels.kmeans import kmeans_plus_plus
 from fastgmm.loop import fit_loop
 from fastgmm.rules import MaximumLikelihood
-from fastgmm.seeding import _AUTO, METHODS, _Sample, seed
+from fastgmm.seeding import _AUTO, METHODS, Sample, seed
 from fastgmm.sources import MemorySource
 
 AFFINE = ("kmeans-whitened", "agglomerative")
@@ -301,11 +301,11 @@ def test_variational_fits_take_every_method(method, rng):
 def test_a_sample_stands_for_the_weight_of_all_rows(rng):
     """A prior of a few rows must not outweigh the rows of a sample, where they are few of many."""
     X, weight = rng.normal(size=(30000, 1)), rng.uniform(0.5, 1.5, 30000)
-    sample = _Sample(MemorySource(FAMILIES["full"], X, weight), 1000, rng)
+    sample = Sample(MemorySource(FAMILIES["full"], X, weight), 1000, rng)
     assert sample.n_rows < 1001
     assert not sample.is_whole
     assert sample.total_weight == pytest.approx(weight.sum())
-    assert _Sample(MemorySource(FAMILIES["full"], X[:900], weight[:900]), 1000, rng).is_whole
+    assert Sample(MemorySource(FAMILIES["full"], X[:900], weight[:900]), 1000, rng).is_whole
 
 
 def test_auto_is_k_means_first_and_then_something_else():

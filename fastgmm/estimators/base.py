@@ -23,8 +23,8 @@ from fastgmm.interface import Interface
 from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
 from fastgmm.loop import STOPPING, FitResult, fit_steps
-from fastgmm.restarts import Contender, Fit, Restart, race, winner
-from fastgmm.seeding import METHODS, seed
+from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
+from fastgmm.seeding import METHODS, race_sample, seed
 from fastgmm.sources import MemorySource
 from fastgmm.statistics import Array
 
@@ -145,30 +145,24 @@ class Mixture(Interface, ABC):
         source = MemorySource(family, rows, self._counted(weight), self.n_threads)
         rule = self._rule(source)
         warm = self._goes_on()
-        start = self._warm_state(rule, rows.shape[1]) if warm else None
         begin = self._starter(rule, rows)
         n_init = 1 if warm else self.n_init
-        suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
-        contenders = []
-        for restart in range(n_init):
-            own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
-            drawn = random_state if n_init == 1 or callable(self.init_params) else _Drawn(random_state.uniform())
-            steps = functools.partial(
-                self._steps,
-                own_rule,
-                own_source,
-                (lambda *_: start) if warm else functools.partial(begin, own_rule, own_source, drawn, restart),
-                _Report(restart, self.verbose, self.verbose_interval, callback),
-            )
-            contenders.append(Contender(own_source, steps, suspect))
-        race(
-            contenders,
-            thread_count(self.n_threads),
-            drop=bool(self.race),
-            in_turn=callback is not None or bool(self.verbose) or callable(self.init_params),
-        )
-        failed = [each.error for each in contenders if each.error is not None]
-        best = winner(contenders)
+        begins: dict[int, Callable[[Any, MemorySource], Any]] = {}
+        if warm:
+            begins[0] = _from_state(self._warm_state(rule, rows.shape[1]))
+        else:
+            for restart in range(n_init):
+                drawn = random_state if n_init == 1 or callable(self.init_params) else _Drawn(random_state.uniform())
+                begins[restart] = _numbered(begin, drawn, restart)
+        contenders: dict[int, Contender] = {}
+        if self.race and n_init > 1 and isinstance(self.init_params, str):
+            sample = race_sample(source, self.n_components, random_state)
+            if sample is not None:
+                contenders = self._raced(rule, sample, begins, callback)
+                begins = {number: _from_state(state) for number, state in finalists(contenders).items()} or begins
+        contenders |= self._raced(rule, source, begins, callback)
+        failed = [each.error for each in contenders.values() if each.error is not None]
+        best = winner(list(contenders.values()))
         if best is None:
             raise failed[0]
         # Warnings first: where they are errors, nothing may have changed.
@@ -185,8 +179,33 @@ class Mixture(Interface, ABC):
                 exceptions.ConvergenceWarning,
                 stacklevel=3,
             )
-        self._keep(rule, best, row_type(rows), names, [each.summary() for each in contenders])
+        self._keep(rule, best, row_type(rows), names, [each.summary() for each in contenders.values()])
         return rows
+
+    def _raced(
+        self,
+        rule: Any,
+        source: MemorySource,
+        begins: dict[int, Callable[[Any, MemorySource], Any]],
+        callback: Callback | None,
+    ) -> dict[int, Contender]:
+        """Run the fits that the starts begin, and return how each ended, by its number."""
+        suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
+        contenders = {}
+        for restart, begin in begins.items():
+            own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
+            report = _Report(restart, self.verbose, self.verbose_interval, callback)
+            steps = functools.partial(
+                self._steps, own_rule, own_source, functools.partial(begin, own_rule, own_source), report
+            )
+            contenders[restart] = Contender(own_source, steps, suspect)
+        race(
+            list(contenders.values()),
+            thread_count(self.n_threads),
+            drop=bool(self.race),
+            in_turn=callback is not None or bool(self.verbose) or callable(self.init_params),
+        )
+        return contenders
 
     def _steps(self, rule: Any, source: MemorySource, begin: Callable[[], Any], report: _Report) -> Fit:
         """Make a start and fit from it, iteration by iteration."""
@@ -388,6 +407,14 @@ class _Totals(NamedTuple):
     @property
     def log_weight(self) -> float:
         return math.log(self.weight) + self.exponent * math.log(2.0)
+
+
+def _numbered(begin: Starter, random_state: Any, restart: int) -> Callable[[Any, MemorySource], Any]:
+    return lambda rule, source: begin(rule, source, random_state, restart)
+
+
+def _from_state(state: Any) -> Callable[[Any, MemorySource], Any]:
+    return lambda rule, source: state
 
 
 class _Drawn:

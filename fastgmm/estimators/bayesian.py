@@ -65,7 +65,8 @@ class BayesianGaussianMixture(Mixture):
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept.
     race : bool, default False
-        Whether to give up starts that lag too far behind the best, for less time and a small risk: see docs/seeding.md.
+        Whether to give up starts that lag too far behind the best; from some 130,000 rows on, they race on a sample of
+        them, and the best two go on. Less time, at a small risk.
     init_params : str, array or callable, default 'auto'
         How a fit starts: 'kmeans', 'k-means++', 'random', 'random_from_data', 'kmeans-whitened', 'agglomerative',
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array

@@ -203,6 +203,7 @@ def _add_fit(commands: Any) -> None:
     model.add_argument(
         "--n-init", type=_positive, default=1, metavar="N", help="keep the best of N starts (default: 1)"
     )
+    model.add_argument("--race", action="store_true", help="give up starts that lag behind, on many rows by a sample")
     model.add_argument(
         "--max-iter", type=_positive, default=100, metavar="N", help="stop after N iterations (default: 100)"
     )
@@ -213,6 +214,20 @@ def _add_fit(commands: Any) -> None:
         metavar="T",
         help="stop when the mean log-likelihood of a row, with --method vb the evidence bound of all rows, changes by "
         "less than T (default: 0.001)",
+    )
+    model.add_argument(
+        "--stopping",
+        choices=["absolute", "relative", "aitken"],
+        default="absolute",
+        metavar="RULE",
+        help="what --tol bounds: the absolute change, the relative one, or with aitken the estimated gain that is left "
+        "(default: absolute)",
+    )
+    model.add_argument(
+        "--accelerate",
+        choices=["squarem", "anderson"],
+        metavar="HOW",
+        help="extrapolate by squarem or anderson: fewer iterations where components overlap",
     )
     model.add_argument(
         "--reg-covar", type=_not_negative, default=1e-6, metavar="R", help="add R to every variance (default: 1e-06)"

@@ -115,11 +115,13 @@ def test_fit_writes_model_and_labels(run, suffix):
 
 def test_fit_passes_its_options_on(run):
     options = ["--covariance", "diag", "--init", "random", "--n-init", 2, "--max-iter", 7, "--tol", 0.5,
-               "--reg-covar", 0.25, "--seed", 3, "--threads", 1]  # fmt: skip
+               "--reg-covar", 0.25, "--seed", 3, "--threads", 1,
+               "--race", "--stopping", "relative", "--accelerate", "squarem"]  # fmt: skip
     assert run("fit", "faithful", "-k", 2, "-q", "-o", "m.json", *options)[0] == 0
     document = json.loads(Path("m.json").read_text())
     assert document["covariance_type"] == "diag"
     expected = {"init_params": "random", "n_init": 2, "max_iter": 7, "tol": 0.5, "reg_covar": 0.25, "random_state": 3}
+    expected |= {"race": True, "stopping": "relative", "accelerate": "squarem"}
     assert document["fit"]["params"].items() >= expected.items()
     twin = GaussianMixture(2, covariance_type="diag", **expected).fit(FAITHFUL.data)
     np.testing.assert_allclose(document["means"], twin.means_, rtol=1e-12)

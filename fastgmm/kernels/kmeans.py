@@ -21,7 +21,7 @@ from numba import prange
 from fastgmm.kernels._compile import Driver, call_at, entry, kernel
 from fastgmm.kernels.blocks import lane_rows
 from fastgmm.kernels.rows import fitting_tile
-from fastgmm.kernels.simd import add_rows, gather_rows, pack_tile, prefetch_rows, square_distances, tile_buffer
+from fastgmm.kernels.simd import add_rows, gather_rows, pack_tile, square_distances, tile_buffer
 
 # Rows are looked for so many at a time; the rows of a tile are a multiple of it.
 _STEP = 48
@@ -156,7 +156,6 @@ def _score_candidates(centres, points, weight, middle, scale, start, stop, tile,
     for first in range(start, stop, tile):
         n = min(tile, stop - first)
         pack_tile(points, first, n, middle, x)
-        prefetch_rows(points, first + n, min(first + 2 * n, stop))
         _to_frame(x, n, middle, scale)
         square_distances(centres, x, n, distance)
         for b in range(n):
@@ -291,9 +290,7 @@ def _iterate_rows(
             # One call of what packs: it is large.
             first = index[0]
             source = X
-            if index[n - 1] - first == n - 1:
-                prefetch_rows(X, end, min(end + n, stop))
-            else:
+            if index[n - 1] - first != n - 1:
                 gather_rows(X, index, n, rows)
                 first = 0
                 source = rows

@@ -57,13 +57,16 @@ def drawn(rng, family, lengths, n_components=3, n_features=2):
     return problems
 
 
-def test_each_fit_is_that_of_the_problem_alone(family, rng):
-    """From given parameters, with weights; one problem is longer than a tile, one has hardly more rows than needed."""
+@pytest.mark.parametrize("weighted", [True, False])
+def test_each_fit_is_that_of_the_problem_alone(family, weighted, rng):
+    """From given parameters; one problem is longer than a tile, one has hardly more rows than needed."""
     lengths = [200, 5, 60, tile_rows(3, 2) + 130, 33]
     X = drawn(rng, family, lengths)
     sample_weight = [rng.uniform(0.5, 2, n) * (rng.random(n) > 0.1) for n in lengths]
     sample_weight[1][:] = 1.0
     sample_weight[2] *= 1e-200
+    if not weighted:
+        sample_weight = None
     weights, _, covariances = zip(*(random_mixture(rng, family, 3, 2) for _ in lengths), strict=True)
     means = [rows[:3] for rows in X]
     precisions = np.linalg.inv(covariances) if family.has_matrices else 1.0 / np.array(covariances)
@@ -73,7 +76,7 @@ def test_each_fit_is_that_of_the_problem_alone(family, rng):
     assert len(many) == len(X)
     for i, rows in enumerate(X):
         own = {f"{name}_init": value[i] for name, value in start.items()}
-        single = alone(estimator, rows, sample_weight[i], **own)
+        single = alone(estimator, rows, sample_weight[i] if weighted else None, **own)
         assert_same_fit(many[i], single)
         for name in ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bound_", "n_iter_"):
             np.testing.assert_array_equal(getattr(many, name)[i], getattr(many[i], name))

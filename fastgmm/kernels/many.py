@@ -686,8 +686,6 @@ def _fit_lanes(
             for d in range(n_features):
                 for b in range(tile):
                     x[d, b] = survey.middle[p, d]
-            for b in range(tile):
-                tile_weight[b] = 1.0
             loaded = False
             succeeded = False
             for restart in range(n_starts):
@@ -723,6 +721,8 @@ def _fit_lanes(
                     for first in range(0, n_rows, tile):
                         n = min(tile, n_rows - first)
                         if n_rows > tile or not loaded:
+                            for b in range(tile):
+                                tile_weight[b] = 1.0
                             load_tile(X, weight, first, n, tile, centre, survey.middle[p], x, tile_weight)
                             loaded = True
                         log_evidence += collect_tile(

@@ -1,8 +1,8 @@
 """k-means on all threads: k-means++ seeding and Lloyd's algorithm, weighted, the same bits for any number of them.
 
-Not scikit-learn's, which is an optional dependency, takes no fixed order of sums, and is slower. Rows are read where
-they lie, in a frame of their own (an origin amid them and a unit near their spread), so that data far from zero or of
-extreme scale lose no digits; memory beyond X is three numbers a row.
+Not scikit-learn's, which is an optional dependency and sums in no fixed order. Rows are read where they lie, in a frame
+of their own (an origin amid them and a unit near their spread), so that data far from zero or of extreme scale lose no
+digits. Memory beyond X is two numbers a row, three while an empty cluster is moved.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Several starts of one fit: the race, its threads, and spurious optima."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -207,6 +208,32 @@ def test_those_left_behind_by_a_start_that_fails_go_on(n_threads):
     assert [each.summary().outcome for each in contenders] == ["failed", "converged", "dropped"]
     assert contenders[2].summary().n_iter == ROUND
     assert winner(contenders).bound == slow[-1]
+
+
+def test_an_exception_in_one_start_stops_the_others_before_their_next_iteration():
+    started, told = threading.Event(), threading.Event()
+
+    class Listener(Contender):
+        def stop(self):
+            super().stop()
+            told.set()
+
+    def breaks():
+        assert started.wait(10.0)
+        raise MemoryError
+        yield
+
+    def goes_on():
+        yield Step(1, 0.0, 1.0, None)
+        started.set()
+        told.wait(1.0)
+        for number in range(2, ROUND):
+            yield Step(number, 0.0, 1.0, None)
+
+    contenders = [make(_Rows(), begin, lambda state: -1) for make, begin in ((Contender, breaks), (Listener, goes_on))]
+    with pytest.raises(MemoryError):
+        race(contenders, 2, drop=False, in_turn=False)
+    assert contenders[1].summary().n_iter == 2
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -13,6 +13,7 @@ as spurious, and wins only where all do.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -129,14 +130,16 @@ class Contender:
 def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn: bool) -> None:
     """Run all contenders to their ends; with `drop`, leave out those that lag behind, as long as they do.
 
-    As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it. Where a leader
-    fails, those that it had left behind go on. Where an exception ends the race, an interrupt or that of one start, the
+    As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it: then they run
+    one after the other, or where they may be dropped, round by round. Where a leader fails, those that it had left
+    behind go on. Where an exception ends the race, an interrupt or that of one start, the
     others stop before their next iteration.
     """
+    n_iterations = sys.maxsize if in_turn and not drop else ROUND
     while running := _running(contenders, drop):
         if n_threads == 1 or len(running) < n_threads or in_turn:
             for each in running:
-                each.advance(ROUND, n_threads)
+                each.advance(n_iterations, n_threads)
         else:
             _advance_together(running, n_threads)
 

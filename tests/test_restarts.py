@@ -92,12 +92,27 @@ def test_a_dropped_start_was_too_far_behind_at_its_pace(groups):
     assert model.lower_bound_ - last > PATIENCE * max(last - bounds[number][-1], 0.0) > 0.0
 
 
-def test_starts_take_turns(groups):
+@pytest.mark.parametrize("race", [True, False])
+def test_starts_that_are_watched_run_one_after_the_other_and_take_turns_in_a_race(groups, race, capsys):
     counter = Counter()
-    GaussianMixture(6, init_params="random", random_state=1, n_init=2, tol=1e-9, max_iter=500, race=False).fit(
-        groups, callback=counter
+    model = GaussianMixture(
+        6, init_params="random", random_state=1, n_init=2, tol=1e-9, max_iter=500, race=race, verbose=1
     )
-    assert counter.order[: 3 * ROUND] == [0] * ROUND + [1] * ROUND + [0] * ROUND
+    model.fit(groups, callback=counter)
+    if race:
+        assert counter.order[: 3 * ROUND] == [0] * ROUND + [1] * ROUND + [0] * ROUND
+    else:
+        assert counter.order == sorted(counter.order)
+    # Of each line that is printed it is clear which start it is about.
+    printed, start = {0: [], 1: []}, None
+    for line in capsys.readouterr().out.splitlines():
+        if line.split()[1].isdigit() and line.startswith("Initialization"):
+            assert start != int(line.split()[1])
+            start = int(line.split()[1])
+        elif "Iteration" in line:
+            printed[start].append(int(line.split()[1]))
+    for number, restart in enumerate(model.restarts_):
+        assert printed[number] == list(range(10, restart.n_iter + 1, 10))
 
 
 @pytest.mark.parametrize("race", [True, False])

@@ -218,7 +218,7 @@ def fit_many(
         rule = _Variational(estimator, family, n_problems, shape[1], starts.ordered)
     else:
         problems.scale_weights()
-        rule = _Likelihood(estimator, family, n_problems)
+        rule = _Likelihood(estimator, family, n_problems, shape[1])
     starts.draw(problems, validation.check_random_state(estimator.random_state))
     family_shape = family.shape(*shape)
     fits = many.Fits(
@@ -564,13 +564,14 @@ class _Likelihood:
     smooths_seeds = MaximumLikelihood.smooths_seeds
     wants_moments = False
 
-    def __init__(self, estimator: GaussianMixture, family: Family, n_problems: int) -> None:
+    def __init__(self, estimator: GaussianMixture, family: Family, n_problems: int, n_features: int) -> None:
         self._rule = MaximumLikelihood(family, float(estimator.reg_covar))
         self._weights = np.full((n_problems, estimator.n_components), np.nan)
+        self._fewest_rows = np.array([family.fewest_rows(n_features)])
 
     def record(self, slab: slice, survey: many.Survey) -> many.Likelihood:
         """Return what the kernels take for a slab of problems."""
-        return many.Likelihood(self._weights[slab])
+        return many.Likelihood(self._weights[slab], self._fewest_rows)
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the result that are this rule's."""

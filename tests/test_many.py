@@ -226,6 +226,21 @@ def test_restarts_that_fail_are_left_out_and_the_best_is_kept(rng):
     assert 0 < failed < 40
 
 
+def test_a_spurious_start_wins_only_where_all_are(rng):
+    X = rng.normal(size=(30, 40, 2))
+    weight = np.where(np.arange(40) < 35, 1.0, 1e-9) * np.ones((30, 1))
+    options = {"init_params": "k-means++", "max_iter": 300, "random_state": 0, "reg_covar": 1e-12}
+    estimator = GaussianMixture(3, n_init=5, **options)
+    many = quietly(fit_many, estimator, X, sample_weight=weight)
+    overruled = 0
+    for i, rows in enumerate(X):
+        single = alone(estimator, rows, weight[i])
+        assert many.lower_bound_[i] == pytest.approx(single.lower_bound_, abs=1e-6)
+        highest = max(single.restarts_, key=lambda restart: restart.bound)
+        overruled += highest.spurious >= 0 and single.lower_bound_ < highest.bound
+    assert overruled > 3
+
+
 @settings(deadline=None, max_examples=80, derandomize=True)
 @given(
     st.integers(0, 2**31),

@@ -417,6 +417,8 @@ def _listed(X: Any, sample_weight: Any) -> _Problems:
             )
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in arrays])]).astype(np.int64)
     if sample_weight is not None:
+        if not np.iterable(sample_weight):
+            raise ValueError(f"sample_weight must be a list of arrays (n_i,), as X is, got {sample_weight!r}.")
         weights = [validation.as_array(weight, "sample_weight") for weight in sample_weight]
         shapes = [weight.shape for weight in weights]
         if shapes != [rows.shape[:1] for rows in arrays]:
@@ -429,17 +431,20 @@ def _grouped(rows: NDArray, groups: ArrayLike, weight: Array | None) -> _Problem
     keys = np.asarray(groups)
     if keys.shape != (len(rows),):
         raise ValueError(f"groups must have the shape ({len(rows)},), one key for each row, got {keys.shape}.")
-    if keys.dtype.kind == "f" and np.isnan(keys).any():
-        raise ValueError(f"groups must not be NaN, got NaN for row {int(np.argmax(np.isnan(keys)))}.")
     try:
-        keys, problem = np.unique(keys, return_inverse=True)
+        # NaN of any type, and NaT: these would neither sort nor be one group.
+        missing = keys != keys
+        unique, problem = np.unique(keys, return_inverse=True)
     except TypeError as error:
         raise TypeError(f"groups must be keys that can be sorted: {error}") from error
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(problem, minlength=len(keys)))]).astype(np.int64)
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise ValueError(f"groups must not be NaN or NaT, got {keys[row]} for row {row}.")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(problem, minlength=len(unique)))]).astype(np.int64)
     order = None if np.all(problem[:-1] <= problem[1:]) else np.argsort(problem, kind="stable")
     if order is not None and weight is not None:
         weight = weight[order]
-    return _Problems(rows, offsets, weight, order, keys)
+    return _Problems(rows, offsets, weight, order, unique)
 
 
 def _checked_offsets(offsets: ArrayLike, n_rows: int) -> NDArray[np.int64]:

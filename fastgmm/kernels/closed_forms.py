@@ -198,6 +198,7 @@ def spurious_component(log_scale, weights, n_features, fewest_rows, n_samples):
     Few: less than twice `fewest_rows`, which a covariance needs, of `n_samples` rows of equal weight, of which
     `weights` (K,) are the components' shares. Narrow: its standard deviations are less than a hundredth of those of the
     components on more rows, as geometric means. `log_scale` (K,) as of a density with these weights.
+    Plain Python, which single fits call for a few numbers; compiled into the fits of many.
     """
     few = 2.0 * fewest_rows / n_samples
     usual = 0.0

@@ -218,7 +218,7 @@ def fit_many(
         rule = _Variational(estimator, family, n_problems, shape[1], starts.ordered)
     else:
         problems.scale_weights()
-        rule = _Likelihood(estimator, family, n_problems)
+        rule = _Likelihood(estimator, family, n_problems, shape[1])
     starts.draw(problems, validation.check_random_state(estimator.random_state))
     family_shape = family.shape(*shape)
     fits = many.Fits(
@@ -417,6 +417,8 @@ def _listed(X: Any, sample_weight: Any) -> _Problems:
             )
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in arrays])]).astype(np.int64)
     if sample_weight is not None:
+        if not np.iterable(sample_weight):
+            raise ValueError(f"sample_weight must be a list of arrays (n_i,), as X is, got {sample_weight!r}.")
         weights = [validation.as_array(weight, "sample_weight") for weight in sample_weight]
         shapes = [weight.shape for weight in weights]
         if shapes != [rows.shape[:1] for rows in arrays]:
@@ -429,17 +431,20 @@ def _grouped(rows: NDArray, groups: ArrayLike, weight: Array | None) -> _Problem
     keys = np.asarray(groups)
     if keys.shape != (len(rows),):
         raise ValueError(f"groups must have the shape ({len(rows)},), one key for each row, got {keys.shape}.")
-    if keys.dtype.kind == "f" and np.isnan(keys).any():
-        raise ValueError(f"groups must not be NaN, got NaN for row {int(np.argmax(np.isnan(keys)))}.")
     try:
-        keys, problem = np.unique(keys, return_inverse=True)
+        # NaN of any type, and NaT: these would neither sort nor be one group.
+        missing = keys != keys
+        unique, problem = np.unique(keys, return_inverse=True)
     except TypeError as error:
         raise TypeError(f"groups must be keys that can be sorted: {error}") from error
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(problem, minlength=len(keys)))]).astype(np.int64)
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise ValueError(f"groups must not be NaN or NaT, got {keys[row]} for row {row}.")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(problem, minlength=len(unique)))]).astype(np.int64)
     order = None if np.all(problem[:-1] <= problem[1:]) else np.argsort(problem, kind="stable")
     if order is not None and weight is not None:
         weight = weight[order]
-    return _Problems(rows, offsets, weight, order, keys)
+    return _Problems(rows, offsets, weight, order, unique)
 
 
 def _checked_offsets(offsets: ArrayLike, n_rows: int) -> NDArray[np.int64]:
@@ -564,13 +569,14 @@ class _Likelihood:
     smooths_seeds = MaximumLikelihood.smooths_seeds
     wants_moments = False
 
-    def __init__(self, estimator: GaussianMixture, family: Family, n_problems: int) -> None:
+    def __init__(self, estimator: GaussianMixture, family: Family, n_problems: int, n_features: int) -> None:
         self._rule = MaximumLikelihood(family, float(estimator.reg_covar))
         self._weights = np.full((n_problems, estimator.n_components), np.nan)
+        self._fewest_rows = np.array([family.fewest_rows(n_features)])
 
     def record(self, slab: slice, survey: many.Survey) -> many.Likelihood:
         """Return what the kernels take for a slab of problems."""
-        return many.Likelihood(self._weights[slab])
+        return many.Likelihood(self._weights[slab], self._fewest_rows)
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the result that are this rule's."""

@@ -96,7 +96,9 @@ def ward(points: Array, weight: Array, n_clusters: int) -> NDArray[np.int64]:
     return np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def agglomerated(family: Family, points: Array, weight: Array, n_components: int) -> NDArray[np.int64]:
+def agglomerated(
+    family: Family, points: Array, weight: Array, n_components: int, n_threads: int | None = None
+) -> NDArray[np.int64]:
     """Return the labels (N,) of `n_components` groups of rows, merged one by one from small ones.
 
     Ward's method makes the first groups; from then on those two are merged whose merging costs the least
@@ -116,15 +118,21 @@ def agglomerated(family: Family, points: Array, weight: Array, n_components: int
     n_groups = min(len(rows), _MOST_GROUPS, by_memory)
     if family.uses_total or n_groups <= n_components or not rows.any():
         return ward(rows, weight, n_components)
-    return _merged(family, rows, weight, ward(rows, weight, n_groups), n_groups, n_components)
+    return _merged(family, rows, weight, ward(rows, weight, n_groups), n_groups, n_components, n_threads)
 
 
 def _merged(
-    family: Family, rows: Array, weight: Array, labels: NDArray[np.int64], n_groups: int, n_components: int
+    family: Family,
+    rows: Array,
+    weight: Array,
+    labels: NDArray[np.int64],
+    n_groups: int,
+    n_components: int,
+    n_threads: int | None,
 ) -> NDArray[np.int64]:
     origin = np.repeat(np.average(rows, axis=0, weights=weight)[None], n_groups, axis=0)
     density = family.isotropic(origin, 1.0)
-    groups = Expectation(family, rows, weight)(density, mode=kernels.LABELLED, labels=labels)
+    groups = Expectation(family, rows, weight, n_threads)(density, mode=kernels.LABELLED, labels=labels)
     share = np.diag(np.average((rows - origin[0]) ** 2, axis=0, weights=weight))
     share *= n_components ** (-2.0 / rows.shape[1])
     pseudo = _PSEUDO_SHARE * groups.weight / n_components

@@ -13,6 +13,7 @@ as spurious, and wins only where all do.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -129,21 +130,29 @@ class Contender:
 def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn: bool) -> None:
     """Run all contenders to their ends; with `drop`, leave out those that lag behind, as long as they do.
 
-    As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it. Where a leader
-    fails, those that it had left behind go on.
+    As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it: then they run
+    one after the other, or where they may be dropped, round by round. Where a leader fails, those that it had left
+    behind go on. Where an exception ends the race, an interrupt or that of one start, the
+    others stop before their next iteration.
     """
-    try:
-        while running := _running(contenders, drop):
-            if n_threads == 1 or len(running) < n_threads or in_turn:
-                for each in running:
-                    each.advance(ROUND, n_threads)
-            else:
-                with ThreadPoolExecutor(n_threads) as pool:
-                    list(pool.map(lambda contender: contender.advance(ROUND, 1), running))
-    finally:
-        # An interrupt waits for the other threads.
-        for each in contenders:
-            each.stop()
+    n_iterations = sys.maxsize if in_turn and not drop else ROUND
+    while running := _running(contenders, drop):
+        if n_threads == 1 or len(running) < n_threads or in_turn:
+            for each in running:
+                each.advance(n_iterations, n_threads)
+        else:
+            _advance_together(running, n_threads)
+
+
+def _advance_together(contenders: Sequence[Contender], n_threads: int) -> None:
+    with ThreadPoolExecutor(n_threads) as pool:
+        try:
+            list(pool.map(lambda contender: contender.advance(ROUND, 1), contenders))
+        except BaseException:
+            # Before the pool is left, which waits for its threads.
+            for each in contenders:
+                each.stop()
+            raise
 
 
 def finalists(contenders: dict[int, Contender]) -> dict[int, Any]:

@@ -239,7 +239,7 @@ def _whitened(rule: Rule, sample: Sample, n_components: int, random_state: Any) 
 
 
 def _agglomerated(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
-    labels = agglomerated(sample.family, sample.points, sample.weight, n_components)
+    labels = agglomerated(sample.family, sample.points, sample.weight, n_components, sample.n_threads)
     return _from_partition(rule, sample, n_components, labels)
 
 

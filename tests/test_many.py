@@ -229,6 +229,21 @@ def test_restarts_that_fail_are_left_out_and_the_best_is_kept(rng):
     assert 0 < failed < 40
 
 
+def test_a_spurious_start_wins_only_where_all_are(rng):
+    X = rng.normal(size=(30, 40, 2))
+    weight = np.where(np.arange(40) < 35, 1.0, 1e-9) * np.ones((30, 1))
+    options = {"init_params": "k-means++", "max_iter": 300, "random_state": 0, "reg_covar": 1e-12}
+    estimator = GaussianMixture(3, n_init=5, **options)
+    many = quietly(fit_many, estimator, X, sample_weight=weight)
+    overruled = 0
+    for i, rows in enumerate(X):
+        single = alone(estimator, rows, weight[i])
+        assert many.lower_bound_[i] == pytest.approx(single.lower_bound_, abs=1e-6)
+        highest = max(single.restarts_, key=lambda restart: restart.bound)
+        overruled += highest.spurious >= 0 and single.lower_bound_ < highest.bound
+    assert overruled > 3
+
+
 @settings(deadline=None, max_examples=80, derandomize=True)
 @given(
     st.integers(0, 2**31),
@@ -336,10 +351,13 @@ X2, X3 = np.zeros((6, 2)), np.zeros((2, 6, 2))
         (X2, {"offsets": [0, 5, 3, 6]}, ValueError, "falling in between"),
         (X2, {"offsets": [0.0, 6.0]}, ValueError, r"offsets must be integers \(P \+ 1,\), got dtype float64"),
         (X2, {"groups": [0] * 5}, ValueError, r"groups must have the shape \(6,\)"),
-        (X2, {"groups": [0, 1, 2, 3, 4, np.nan]}, ValueError, "groups must not be NaN, got NaN for row 5"),
+        (X2, {"groups": [0, 1, 2, 3, 4, np.nan]}, ValueError, "groups must not be NaN or NaT, got nan for row 5"),
+        (X2, {"groups": np.array([0, np.nan, 2, 0, np.nan, 2], object)}, ValueError, "got nan for row 1"),
+        (X2, {"groups": np.array(["2020-01-01", "NaT"] * 3, "M8[D]")}, ValueError, "got NaT for row 1"),
         (X2, {"groups": np.array([0, 1, "a", 3, 4, 5], object)}, TypeError, "keys that can be sorted"),
         (X3, {"sample_weight": np.ones(12)}, ValueError, r"sample_weight.shape == \(12,\), expected \(2, 6\)"),
         ([X2, X2], {"sample_weight": [np.ones(6), np.ones(5)]}, ValueError, "of the same lengths"),
+        ([X2, X2], {"sample_weight": 1.0}, ValueError, "sample_weight must be a list of arrays"),
         (X3, {"sample_weight": -np.ones((2, 6))}, ValueError, "sample_weight must be >= 0, got -1.0"),
         (X3, {"sample_weight": np.full((2, 6), np.nan)}, ValueError, "sample_weight contains NaN"),
         (X3, {"means": np.zeros((2, 2))}, ValueError, r"'means' should have the shape of \(2, 2, 2\)"),

@@ -96,7 +96,7 @@ def test_groups_are_merged_where_that_costs_the_least_likelihood(name):
         }
         kept, gone = min(losses, key=losses.get)
         expected[expected == gone] = kept
-    labels = _merged(FAMILIES[name], X, weight, first.copy(), 12, 3)
+    labels = _merged(FAMILIES[name], X, weight, first.copy(), 12, 3, None)
     assert _canonical(labels) == _canonical(expected)
 
 

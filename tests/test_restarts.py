@@ -1,6 +1,7 @@
 """Several starts of one fit: the race, its threads, and spurious optima."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -91,12 +92,27 @@ def test_a_dropped_start_was_too_far_behind_at_its_pace(groups):
     assert model.lower_bound_ - last > PATIENCE * max(last - bounds[number][-1], 0.0) > 0.0
 
 
-def test_starts_take_turns(groups):
+@pytest.mark.parametrize("race", [True, False])
+def test_starts_that_are_watched_run_one_after_the_other_and_take_turns_in_a_race(groups, race, capsys):
     counter = Counter()
-    GaussianMixture(6, init_params="random", random_state=1, n_init=2, tol=1e-9, max_iter=500, race=False).fit(
-        groups, callback=counter
+    model = GaussianMixture(
+        6, init_params="random", random_state=1, n_init=2, tol=1e-9, max_iter=500, race=race, verbose=1
     )
-    assert counter.order[: 3 * ROUND] == [0] * ROUND + [1] * ROUND + [0] * ROUND
+    model.fit(groups, callback=counter)
+    if race:
+        assert counter.order[: 3 * ROUND] == [0] * ROUND + [1] * ROUND + [0] * ROUND
+    else:
+        assert counter.order == sorted(counter.order)
+    # Of each line that is printed it is clear which start it is about.
+    printed, start = {0: [], 1: []}, None
+    for line in capsys.readouterr().out.splitlines():
+        if line.split()[1].isdigit() and line.startswith("Initialization"):
+            assert start != int(line.split()[1])
+            start = int(line.split()[1])
+        elif "Iteration" in line:
+            printed[start].append(int(line.split()[1]))
+    for number, restart in enumerate(model.restarts_):
+        assert printed[number] == list(range(10, restart.n_iter + 1, 10))
 
 
 @pytest.mark.parametrize("race", [True, False])
@@ -207,6 +223,32 @@ def test_those_left_behind_by_a_start_that_fails_go_on(n_threads):
     assert [each.summary().outcome for each in contenders] == ["failed", "converged", "dropped"]
     assert contenders[2].summary().n_iter == ROUND
     assert winner(contenders).bound == slow[-1]
+
+
+def test_an_exception_in_one_start_stops_the_others_before_their_next_iteration():
+    started, told = threading.Event(), threading.Event()
+
+    class Listener(Contender):
+        def stop(self):
+            super().stop()
+            told.set()
+
+    def breaks():
+        assert started.wait(10.0)
+        raise MemoryError
+        yield
+
+    def goes_on():
+        yield Step(1, 0.0, 1.0, None)
+        started.set()
+        told.wait(1.0)
+        for number in range(2, ROUND):
+            yield Step(number, 0.0, 1.0, None)
+
+    contenders = [make(_Rows(), begin, lambda state: -1) for make, begin in ((Contender, breaks), (Listener, goes_on))]
+    with pytest.raises(MemoryError):
+        race(contenders, 2, drop=False, in_turn=False)
+    assert contenders[1].summary().n_iter == 2
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import draw, random_mixture, read_columns
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels
 from fastgmm.expectation import Expectation
 from fastgmm.families import FAMILIES
 from fastgmm.kernels.kmeans import kmeans_plus_plus
@@ -317,3 +317,16 @@ def test_auto_is_k_means_first_and_then_something_else():
         model = GaussianMixture(3, init_params="auto", n_init=n_init, random_state=3).fit(X)
         assert model.lower_bound_ == max(single[:n_init])
     assert len(set(single)) > 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_starts_keep_to_the_number_of_threads(method, rng, monkeypatch):
+    collect, numbers = kernels.collect, set()
+
+    def noted(n_lanes, n_threads, *arguments):
+        numbers.add(n_threads)
+        collect(n_lanes, n_threads, *arguments)
+
+    monkeypatch.setattr(kernels, "collect", noted)
+    GaussianMixture(3, init_params=method, n_threads=1, random_state=0).fit(rng.normal(size=(400, 2)))
+    assert numbers == {1}

@@ -192,9 +192,10 @@ class Mixture(Interface, ABC):
         """Run the fits that the starts begin, and return how each ended, by its number."""
         suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
         contenders = {}
+        printer = _Printer()
         for restart, begin in begins.items():
             own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
-            report = _Report(restart, self.verbose, self.verbose_interval, callback)
+            report = _Report(restart, self.verbose, self.verbose_interval, callback, printer)
             steps = functools.partial(
                 self._steps, own_rule, own_source, functools.partial(begin, own_rule, own_source), report
             )
@@ -427,10 +428,26 @@ class _Drawn:
         return self._number
 
 
+class _Printer:
+    """Prints lines about starts, each below the number of its start."""
+
+    def __init__(self) -> None:
+        self._restart = -1
+
+    def print(self, restart: int, line: str = "") -> None:
+        """Print the number where the line before was about another start, and the line if there is one."""
+        if restart != self._restart:
+            print(f"Initialization {restart}")
+            self._restart = restart
+        if line:
+            print(line)
+
+
 class _Report:
     """Prints what scikit-learn's ``verbose`` prints, and passes iterations on to a callback."""
 
-    def __init__(self, restart: int, verbose: int, interval: int, callback: Callback | None) -> None:
+    def __init__(self, restart: int, verbose: int, interval: int, callback: Callback | None, printer: _Printer) -> None:
+        self._print = functools.partial(printer.print, restart)
         self._restart = restart
         self._verbose = int(verbose)
         self._interval = interval
@@ -440,17 +457,17 @@ class _Report:
     def begin(self) -> None:
         self._begin = self._last = time.perf_counter()
         if self._verbose:
-            print(f"Initialization {self._restart}")
+            self._print()
 
     def iteration(self, iteration: int, bound: float, change: float) -> None:
         if self._callback is not None:
             self._callback(self._restart, iteration, bound, change)
         if self._verbose and iteration % self._interval == 0:
             if self._verbose == 1:
-                print(f"  Iteration {iteration}")
+                self._print(f"  Iteration {iteration}")
             else:
                 now = time.perf_counter()
-                print(f"  Iteration {iteration}\t time lapse {now - self._last:.5f}s\t ll change {change:.5f}")
+                self._print(f"  Iteration {iteration}\t time lapse {now - self._last:.5f}s\t ll change {change:.5f}")
                 self._last = now
 
     def end(self, result: FitResult) -> None:
@@ -459,8 +476,8 @@ class _Report:
             details = ""
             if self._verbose >= 2:
                 details = f" time lapse {time.perf_counter() - self._begin:.5f}s\t lower bound {result.bound:.5f}."
-            print(f"Initialization {text}.{details}")
+            self._print(f"Initialization {text}.{details}")
 
     def failed(self, error: ValueError) -> None:
         if self._verbose:
-            print(f"Initialization failed: {error}")
+            self._print(f"Initialization failed: {error}")

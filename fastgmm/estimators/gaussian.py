@@ -34,8 +34,8 @@ class GaussianMixture(Mixture):
         Added to every variance, in squared units of X. With 0 the likelihood never falls.
     max_iter : int, default 100
     accelerate : {None, 'squarem', 'anderson'}, default None
-        Extrapolate iterations: fewer passes over the data where components overlap, and the bound never falls. The
-        steps are others then, so a fit may end in another local maximum.
+        Extrapolate iterations: fewer passes over the data where components overlap; no extrapolation that lowers the
+        bound is kept. The steps are others then, so a fit may end in another local maximum.
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept. Starts whose components collapse are left out.
         A start with a component on so few rows, and so narrow, that its likelihood means nothing wins only where all

@@ -41,6 +41,10 @@ class Family(ABC):
     #: Whether covariances are matrices rather than variances.
     has_matrices: ClassVar[bool] = False
 
+    def fewest_rows(self, n_features: int) -> int:
+        """Return how many rows a component needs, at least, for a covariance that is positive definite."""
+        return n_features + 1 if self.has_matrices else 2
+
     def __repr__(self) -> str:
         """Return the name, as in ``<covariance family 'full'>``."""
         return f"<covariance family {self.name!r}>"

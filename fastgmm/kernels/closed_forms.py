@@ -29,6 +29,8 @@ _SMALLEST = 1e-303
 # pseudo-rows worth this share of an average component.
 _THIN = 1e-3
 _SMOOTHING = 0.01
+# The standard deviations of a spurious component, as a geometric mean, are less than a hundredth of the others'.
+_LOG_NARROW = math.log(100.0)
 # Its inverse squared, a variance, is still far from the smallest float32 number.
 _SINGLE_WHITENER = 1e15
 
@@ -188,6 +190,30 @@ def mirror(density, scatter):
         for i in range(blocks.shape[1]):
             for j in range(i):
                 blocks[block, j, i] = blocks[block, i, j]
+
+
+def spurious_component(log_scale, weights, n_features, fewest_rows, n_samples):
+    """Return the first component on so few rows that its likelihood has no limit, and narrow already, or -1.
+
+    Few: less than twice `fewest_rows`, which a covariance needs, of `n_samples` rows of equal weight, of which
+    `weights` (K,) are the components' shares. Narrow: its standard deviations are less than a hundredth of those of the
+    components on more rows, as geometric means. `log_scale` (K,) as of a density with these weights.
+    Plain Python, which single fits call for a few numbers; compiled into the fits of many.
+    """
+    few = 2.0 * fewest_rows / n_samples
+    usual = 0.0
+    share = 0.0
+    for k in range(weights.shape[0]):
+        if weights[k] >= few:
+            usual += weights[k] * (log_scale[k] - math.log(weights[k]))
+            share += weights[k]
+    if share > 0.0:
+        for k in range(weights.shape[0]):
+            if 0.0 < weights[k] < few:
+                narrower = log_scale[k] - math.log(weights[k]) - usual / share
+                if narrower > n_features * _LOG_NARROW:
+                    return k
+    return -1
 
 
 @entry

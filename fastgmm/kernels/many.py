@@ -31,7 +31,14 @@ from fastgmm.kernels._compile import (
 )
 from fastgmm.kernels.blocks import GIVEN, HARD, SOFT, collect_tile, load_tile, tile_buffers, usable_distances
 from fastgmm.kernels.closed_forms import COLLAPSED as COLLAPSED_UPDATE
-from fastgmm.kernels.closed_forms import LOST_DIGITS, maximise, mirror, set_log_scale, smooth_thin
+from fastgmm.kernels.closed_forms import (
+    LOST_DIGITS,
+    maximise,
+    mirror,
+    set_log_scale,
+    smooth_thin,
+    spurious_component,
+)
 from fastgmm.kernels.closed_forms import OK as UPDATED
 from fastgmm.kernels.conjugate import (
     Posterior,
@@ -141,9 +148,13 @@ class Fits(NamedTuple):
 
 
 class Likelihood(NamedTuple):
-    """Expectation maximisation of P problems: `weights` (P, K) are overwritten."""
+    """Expectation maximisation of P problems: `weights` (P, K) are overwritten.
+
+    `fewest_rows` (1,) int64 is how many rows a covariance needs.
+    """
 
     weights: Array
+    fewest_rows: NDArray[np.int64]
 
 
 class Variational(NamedTuple):
@@ -214,6 +225,11 @@ def _progress(rule, law, log_evidence, weight):
 
 
 @dispatched
+def _spurious(rule, law, density, n_samples):
+    """Return a component whose bound has no limit, for it holds too few of so many rows of equal weight, or -1."""
+
+
+@dispatched
 def _write(rule, p, law):
     """Write the rule's part of a fit's result."""
 
@@ -260,6 +276,14 @@ def _bound_of_likelihood(rule, law, log_evidence, weight):
 @_progress.register(Likelihood)
 def _progress_of_likelihood(rule, law, log_evidence, weight):
     return log_evidence / weight
+
+
+_spurious_component = kernel(spurious_component)
+
+
+@_spurious.register(Likelihood)
+def _spurious_of_likelihood(rule, law, density, n_samples):
+    return _spurious_component(density.log_scale, law, density.mean.shape[1], rule.fewest_rows[0], n_samples)
 
 
 @_write.register(Likelihood)
@@ -383,6 +407,11 @@ def _bound_of_posterior(rule, law, log_evidence, weight):
 @_progress.register(Variational)
 def _progress_of_posterior(rule, law, log_evidence, weight):
     return log_evidence + law.numbers[_CHANGE] - law.numbers[_DIVERGENCE]
+
+
+@_spurious.register(Variational)
+def _spurious_of_posterior(rule, law, density, n_samples):
+    return -1
 
 
 @_write.register(Variational)
@@ -625,6 +654,22 @@ def _is_finite(array, squared):
     return s == 0.0
 
 
+@kernel
+def _effective_rows(weight, n_rows):
+    """Return the number of rows of equal weight that say as much as rows of these weights (Kish 1965)."""
+    if weight.size == 0:
+        return float(n_rows)
+    largest = 0.0
+    for w in weight:
+        largest = max(largest, w)
+    total = 0.0
+    squares = 0.0
+    for w in weight:
+        total += w / largest
+        squares += (w / largest) ** 2
+    return total * total / squares
+
+
 def _fit_lanes(
     first_lane,
     last_lane,
@@ -688,6 +733,7 @@ def _fit_lanes(
                     x[d, b] = survey.middle[p, d]
             loaded = False
             succeeded = False
+            best_is_spurious = False
             for restart in range(n_starts):
                 seeding = not given_whole
                 mode = SOFT
@@ -814,8 +860,15 @@ def _fit_lanes(
                     if restart == 0:
                         fits.status[p] = status
                         fits.component[p] = component if status == COLLAPSED else -1
-                elif not succeeded or bound > fits.bound[p]:
+                    continue
+                is_spurious = n_starts > 1 and _spurious(rule, law, density, _effective_rows(weight, n_rows)) >= 0
+                if succeeded and is_spurious == best_is_spurious:
+                    wins = bound > fits.bound[p]
+                else:
+                    wins = not succeeded or best_is_spurious
+                if wins:
                     succeeded = True
+                    best_is_spurious = is_spurious
                     mirror(density, covariance)
                     fits.status[p] = status
                     fits.component[p] = -1

@@ -10,7 +10,7 @@ import numpy as np
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.kernels import Density, contract
-from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS
+from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, spurious_component
 from fastgmm.rules.chart import Chart
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -31,10 +31,6 @@ class GaussianParameters:
     def means(self) -> Array:
         """The means, (K, D)."""
         return self.density.mean
-
-
-# Inverse standard deviations of a component, as a geometric mean, over those of the others.
-_NARROW = 100.0
 
 
 def parameters_of_whitener(family: Family, weights: Array, means: Array, whitener: Array) -> GaussianParameters:
@@ -85,17 +81,9 @@ class MaximumLikelihood:
         deviations are a hundredth of the others', as geometric means.
         """
         n_features = state.means.shape[1]
-        needed = n_features + 1 if self.family.has_matrices else 2
-        held = state.weights > 0.0
-        few = held & (state.weights * n_samples < 2 * needed)
-        others = held & ~few
-        if not few.any() or not others.any():
-            return -1
-        with np.errstate(divide="ignore"):
-            log_inverse = (state.density.log_scale - np.log(state.weights)) / n_features
-        usual = np.average(log_inverse[others], weights=state.weights[others])
-        narrow = few & (log_inverse > usual + np.log(_NARROW))
-        return int(np.argmax(narrow)) if narrow.any() else -1
+        return spurious_component(
+            state.density.log_scale, state.weights, n_features, self.family.fewest_rows(n_features), n_samples
+        )
 
     def chart(self, state: GaussianParameters) -> Chart:
         """Return coordinates about a state, for extrapolation; half a squared length is in nat per row of weight 1."""

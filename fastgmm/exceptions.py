@@ -26,11 +26,12 @@ class CollapsedComponentError(ValueError):
 class OutOfRangeError(ValueError):
     """A fit left the range of float64."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The fit left the range of float64: bring the columns of X nearer to a scale of 1, or sample_weight if its "
-            "values differ by more than rounding can hold."
-        )
+    def __init__(
+        self,
+        message: str = "The fit left the range of float64: bring the columns of X nearer to a scale of 1, or "
+        "sample_weight if its values differ by more than rounding can hold.",
+    ) -> None:
+        super().__init__(message)
 
 
 class UnknownPriorError(ValueError, AttributeError):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
+from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.closed_forms import round_density
@@ -298,7 +299,7 @@ class Expectation:
     def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
         if not _is_finite(statistics):
             refuse_far_rows(density, self._X, self.n_threads, self._sample_weight)
-            raise ValueError(OVERFLOW)
+            raise OutOfRangeError(OVERFLOW)
 
 
 def _is_finite(statistics: SufficientStatistics) -> bool:
@@ -319,7 +320,7 @@ def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None, sample_
             far &= sample_weight[rows] > 0
         if far.any():
             row = rows.start + int(np.flatnonzero(far)[0])
-            raise ValueError(
+            raise OutOfRangeError(
                 f"row {row} of X lies so far from every component that its squared distance overflows float64: scale "
                 "the data or remove the row"
             )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
+from fastgmm.exceptions import OutOfRangeError
 from fastgmm.expectation import OVERFLOW, contiguous
 from fastgmm.kernels.kmeans import SMALLEST, draw_candidates, iterate, relative_margin, score_candidates
 from fastgmm.statistics import Array
@@ -123,7 +124,7 @@ def plus_plus(
         total = totals.sum(axis=0)
         best = int(np.argmin(total))
         if not math.isfinite(total[best]):
-            raise ValueError(OVERFLOW)
+            raise OutOfRangeError(OVERFLOW)
         chosen[step] = candidate[best]
         centres[0] = centres[best + 1]
         best_potential[:] = potential[:, best]
@@ -185,7 +186,7 @@ class _Lloyd:
             self.sum_anew(centres)
             mass = self._mass.sum(axis=0)
         if not math.isfinite(inertia):
-            raise ValueError(OVERFLOW)
+            raise OutOfRangeError(OVERFLOW)
         if fresh:
             self._fresh_mass, self._moved_since = mass, 0.0
         self._moved_since += moved

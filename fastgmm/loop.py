@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.statistics import SufficientStatistics
 
 #: What is compared with the tolerance: see :func:`remaining`.
@@ -209,7 +209,7 @@ def fit_steps(
     while n_iter < max_iter and not converged:
         try:
             successor = fit.successor(point)
-        except CollapsedComponentError:
+        except (CollapsedComponentError, OutOfRangeError):
             if safe is None:
                 raise
             point, n_iter, recent = safe

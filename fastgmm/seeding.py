@@ -170,7 +170,7 @@ def _about_the_middle(points: Array, weight: Array) -> tuple[Array, Array, float
     centred = points - middle
     spread = float(np.abs(centred).max()) or 1.0
     if not np.isfinite(float(weight.sum()) * spread * spread):
-        raise ValueError(OVERFLOW)
+        raise OutOfRangeError(OVERFLOW)
     return middle, centred, spread
 
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import draw, random_mixture, read_columns
 
 from fastgmm import GaussianMixture, kernels
-from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning
+from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning, OutOfRangeError
 from fastgmm.families import FAMILIES, Full
 
 COLLAPSED = "some components have ill-defined empirical covariance"
@@ -210,7 +210,7 @@ def test_far_outlier_is_a_component_or_an_error(family, two_groups):
     X = np.r_[two_groups, [[1e6, 1e6]]]
     model = GaussianMixture(2, covariance_type=family.name, random_state=0).fit(X)
     assert np.isfinite(model.score_samples(X)).all()
-    with pytest.raises(ValueError, match="overflow"):
+    with pytest.raises(OutOfRangeError, match="overflow"):
         GaussianMixture(2, covariance_type=family.name, random_state=0).fit(np.r_[two_groups, [[1e200, 0]]])
 
 
@@ -220,7 +220,7 @@ def test_prediction_beyond_the_range_of_squares(family, two_groups):
     assert model.score_samples(X)[1] == -np.inf
     assert np.isfinite(model.score_samples(X)[[0, 2]]).all()
     for method in (model.predict, model.predict_proba):
-        with pytest.raises(ValueError, match="row 1 of X lies so far from every component"):
+        with pytest.raises(OutOfRangeError, match="row 1 of X lies so far from every component"):
             method(X)
 
 

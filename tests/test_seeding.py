@@ -330,3 +330,11 @@ def test_starts_keep_to_the_number_of_threads(method, rng, monkeypatch):
     monkeypatch.setattr(kernels, "collect", noted)
     GaussianMixture(3, init_params=method, n_threads=1, random_state=0).fit(rng.normal(size=(400, 2)))
     assert numbers == {1}
+
+
+def test_a_centre_without_rows_starts_where_rows_are():
+    """With a row at 1e50, centres are known to 1e34 only; a component there could never be moved to the others."""
+    X = np.random.default_rng(0).normal(size=(100, 5))
+    X[17] = 1e50
+    state = _seed(FAMILIES["full"], X, 3, "kmeans")
+    assert sorted(np.abs(state.means).max(axis=1) > 1.0) == [False, False, True]

@@ -435,7 +435,10 @@ def thread_count(n_threads: int | None) -> int:
     """Return how many threads a :class:`Driver` uses: at most so many, None for Numba's current number."""
     if numba.config.DISABLE_JIT:
         return 1
-    return min(n_threads or numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    most = numba.config.NUMBA_NUM_THREADS
+    # To ask Numba would start the threads, which small fits do without.
+    current = numba.get_num_threads() if _pool._is_initialized else most
+    return int(min(n_threads or current, most))
 
 
 @contextlib.contextmanager

@@ -216,12 +216,30 @@ def spurious_component(log_scale, weights, n_features, fewest_rows, n_samples):
     return -1
 
 
+@kernel
+def _nearest_with_mass(mean, mass, k):
+    """Return the component with mass whose mean (of K, D) is nearest to that of component k; k where there is none."""
+    nearest = k
+    least = np.inf
+    for j in range(mass.shape[0]):
+        if mass[j] > 0.0:
+            distance = 0.0
+            for d in range(mean.shape[1]):
+                gap = mean[j, d] - mean[k, d]
+                distance += gap * gap
+            if nearest == k or distance < least:
+                nearest = j
+                least = distance
+    return nearest
+
+
 @entry
 def smooth_thin(density, origin, mass, deviation, scatter, variances, weight):
     """Smooth the components that are too thin for a covariance by pseudo-rows, in place.
 
     Thin are components that are in some direction below a thousandth of `variances` (D,), those of the data, divided
-    by K^(2/D). They get pseudo-rows at their means, worth 1 % of an average component (of `weight` / K), with those
+    by K^(2/D). They get pseudo-rows at their means (without rows, at the
+    nearest mean that has some), worth 1 % of an average component (of `weight` / K), with those
     variances. Where there are any, all moments become those about the means, which `origin` (K, D) is overwritten with.
     Of a matrix scatter the lower triangle counts; of `density` only the class. Allocates scratch of the size of the
     statistics.
@@ -261,6 +279,11 @@ def smooth_thin(density, origin, mass, deviation, scatter, variances, weight):
     for k in range(n_components):
         for d in range(n_features):
             mean[k, d] = origin[k, d] + (deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0)
+    for k in range(n_components):
+        # A centre without rows may have the digits of the whole data's spread alone, far more than the rows'.
+        nearest = k if mass[k] > 0.0 else _nearest_with_mass(mean, mass, k)
+        for d in range(n_features):
+            mean[k, d] = mean[nearest, d]
     move_origin(density, origin, mean, mass, deviation, scatter)
     unit = np.zeros(n_features)
     for k in range(n_components):

@@ -415,3 +415,31 @@ def test_many_fits_beside_loops(load, monkeypatch, capsys):
         other, ratio = theirs.strip(")").split(" (")
         assert float(other) / float(ours) == pytest.approx(float(ratio), rel=0.1, abs=1.0)
     assert default[1] == "40"
+
+
+def test_time_to_answer_runs_until_the_target_is_reached(load, monkeypatch, capsys):
+    answers, workload = load("time_to_answer"), load("common").Workload
+    monkeypatch.setattr(answers, "WORKLOADS", [workload("full", 400, 2, 3)])
+    monkeypatch.setattr(answers, "sklearn_variants", lambda: {"one": {}})
+    answers.main(["--repeats", "1"])
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| full (400, 2, 3) |")]
+    _, theirs, reached, ratio, alone, above, starts = row.strip("| ").split(" | ")
+    assert "one" in theirs
+    assert 0 < float(reached.split()[0]) < np.inf
+    assert float(alone) > 0
+    assert abs(float(above.split()[0])) < 0.5
+    assert float(ratio) > 0
+    assert 1 <= int(starts) <= 20
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+def test_a_target_out_of_reach_is_said_to_be(load):
+    child = load("child")
+    from fastgmm import GaussianMixture
+
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    reply = child._reached(GaussianMixture, {"n_components": 2}, 0, X, np.inf)
+    assert reply == {"reached": np.inf, "starts": child._MOST_STARTS}
+    reply = child._reached(GaussianMixture, {"n_components": 2}, 0, X, -100.0)
+    assert reply["starts"] == 1
+    assert 0 < reply["reached"] < np.inf

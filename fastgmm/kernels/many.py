@@ -458,7 +458,7 @@ def _lloyd(points, weight, centres, labels, distance):
     """Move `centres` (K, D) to the means of the points nearest to them until they rest: weighted k-means, in place.
 
     `points` (n, D) have mean 0. A centre that loses its points moves to the one farthest from its own; the next such
-    one to the next. Stops as ``seeding.lloyd`` does. `labels` and `distance` (n,) are scratch.
+    one to the next. Stops as ``kmeans.lloyd`` does. `labels` and `distance` (n,) are scratch.
     """
     n_rows, n_features = points.shape
     n_centres = centres.shape[0]

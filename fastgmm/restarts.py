@@ -123,8 +123,7 @@ class Contender:
             return Restart(math.nan, n_iter, "failed")
         if self.result is None:
             return Restart(bound, n_iter, "dropped")
-        outcome = "converged" if self.result.converged else "max_iter"
-        return Restart(self.result.bound, self.result.n_iter, outcome, self.spurious)
+        return Restart(self.result.bound, self.result.n_iter, self.result.stop_reason, self.spurious)
 
 
 def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn: bool) -> None:
@@ -132,8 +131,8 @@ def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn
 
     As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it: then they run
     one after the other, or where they may be dropped, round by round. Where a leader fails, those that it had left
-    behind go on. Where an exception ends the race, an interrupt or that of one start, the
-    others stop before their next iteration.
+    behind go on. Where an exception ends the race, an interrupt or that of one start, the others stop before their next
+    iteration.
     """
     n_iterations = sys.maxsize if in_turn and not drop else ROUND
     while running := _running(contenders, drop):

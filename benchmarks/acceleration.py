@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from fastgmm.acceleration import METHODS, accelerator
 from fastgmm.families import FAMILIES
 from fastgmm.loop import FitResult, fit_loop
+from fastgmm.rows import ArrayRows
 from fastgmm.rules import MaximumLikelihood, VariationalBayes, make_prior
 from fastgmm.seeding import seed
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source
 
 #: Distances between neighbouring means, in standard deviations of about 1.
 OVERLAPPING = 1.0, 1.5
@@ -49,7 +50,7 @@ class Course:
 
 
 class _CountingSource:
-    def __init__(self, source: MemorySource) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
         self.n_passes = 0
 
@@ -104,7 +105,7 @@ def course(
 ) -> Course:
     """Fit from k-means clusters; `options` go to the loop, by default a tolerance of TOL per row."""
     updates = rule(method, family, X)
-    source = MemorySource(FAMILIES[family], X)
+    source = Source(FAMILIES[family], ArrayRows(X))
     start = seed(updates, source, n_components, np.random.RandomState(0))
     counted = _CountingSource(source)
     passes: list[int] = []

@@ -1,7 +1,8 @@
 """The E-step: from a density and rows to sufficient statistics, in one fused pass block by block.
 
-The accumulators of the lanes live as long as the object, so that the passes of a fit reuse their memory; each thread
-that calls has its own.
+A ``Sweep`` is one pass over rows in this process, and what is sent to rows elsewhere. ``Expectation`` decides which
+passes it takes: in which arithmetic, about which points. The accumulators of the lanes live as long as the object, so
+that the passes of a fit reuse their memory; each thread that calls has its own.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import operator
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.closed_forms import round_density
+from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
@@ -42,6 +46,8 @@ _NO_WEIGHTS = np.empty(0)
 _NO_LABELS = np.empty(0, np.int64)
 _NO_CENTRE = np.empty(0, np.float32)
 _NO_TABLE = np.empty((0, 0))
+# More than any row's number.
+_NOWHERE = 2**63 - 1
 
 
 class Blocks:
@@ -63,43 +69,104 @@ class Blocks:
 _cut = functools.lru_cache(maxsize=64)(Blocks)
 
 
-class _Unlocked:
-    """A read-only array that says it may be written: Numba compiles every kernel again for read-only arrays."""
+class OneComponent:
+    """Labels of rows that are all in the first component, however many they are."""
 
-    def __init__(self, array: NDArray) -> None:
-        self._array = array
-        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
-
-
-def kernel_array(array: NDArray, dtype: type) -> NDArray:
-    """Return the array as kernels take it, C-contiguous and aligned: itself where it is, else a copy."""
-    if array.flags.carray and array.dtype == dtype:
-        return array
-    array = np.require(array, dtype, ["C", "A"])
-    return array if array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
+    def __getitem__(self, places: slice) -> NDArray[np.int64]:
+        return np.zeros(places.stop - places.start, np.int64)
 
 
-def _moderate(weight: Array | None) -> bool:
-    """Return whether weights are fit for float32 arithmetic."""
-    low, high = _SINGLE_WEIGHTS
-    return weight is None or bool(np.all((weight == 0.0) | ((weight >= low) & (weight <= high))))
-
-
-def row_type(X: NDArray) -> type[np.floating]:
-    """Return the type that kernels read the rows in, and results are given in: float32 for float32, else float64."""
-    return np.float32 if X.dtype == np.float32 else np.float64
-
-
-def contiguous(X: NDArray, rows: slice) -> NDArray:
-    """Return X[rows] as a C-contiguous float32 or float64 array: a view where it is one, else a copy of the block."""
-    return kernel_array(X[rows], row_type(X))
-
-
-class _Memory(threading.local):
-    """Accumulators by the shape of a problem, for each thread its own."""
+class _Accumulators(threading.local):
+    """Accumulators of lanes by the shape of a problem, for each thread its own; they are not sent anywhere."""
 
     def __init__(self) -> None:
-        self.lanes: dict[tuple[Any, ...], tuple[Blocks, list[NDArray]]] = {}
+        self._lanes: dict[tuple[Any, ...], tuple[Blocks, list[NDArray]]] = {}
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _Accumulators, ()
+
+    def cleared(self, n_rows: int, density: Density, shape: tuple[int, ...]) -> tuple[Blocks, list[NDArray]]:
+        """Return how the rows are cut, and accumulators filled with zeros."""
+        (n_components, n_features), dtype = density.mean.shape, density.mean.dtype
+        key = (n_rows, n_components, *shape, dtype)
+        if key not in self._lanes:
+            lane_floats = n_components * (n_features + 1) + math.prod(shape)
+            blocks = _cut(n_rows, n_components, n_features, lane_floats, dtype.itemsize)
+            shapes = (n_components,), (n_components, n_features), shape, ()
+            self._lanes[key] = blocks, [np.empty((blocks.n_lanes, *each)) for each in shapes]
+        blocks, accumulators = self._lanes[key]
+        for array in accumulators:
+            array.fill(0.0)
+        return blocks, accumulators
+
+
+@dataclass(eq=False)
+class Sweep:
+    """One pass over rows: what it is to find out. Called with rows in this process it returns their statistics.
+
+    Parameters
+    ----------
+    family : Family
+    density : Density of float64, or of float32 about `centre`
+    origin : (K, D), what moments are about
+    mode : ``kernels.SOFT`` or ``HARD`` (responsibilities come from the density), ``LABELLED`` (`labels`) or ``GIVEN``
+    labels, responsibilities : (N,) int64 and (N, K), or what gives them for a slice of the rows' places
+    with_scatter : whether second moments are summed
+    centre : (D,) float32, what float32 arithmetic is about; empty for float64
+    n_threads : int or None
+    """
+
+    family: Family
+    density: Density
+    origin: NDArray
+    mode: int = kernels.SOFT
+    labels: Any = None
+    responsibilities: Any = None
+    with_scatter: bool = True
+    centre: NDArray[np.float32] = field(default_factory=lambda: _NO_CENTRE)
+    n_threads: int | None = None
+    accumulators: _Accumulators = field(default_factory=_Accumulators)
+
+    def __call__(self, rows: Rows) -> SufficientStatistics:
+        """Return the statistics of all rows."""
+        density = self.density
+        shape = self.family.shape(*density.mean.shape) if self.with_scatter else (0, 0)
+        blocks, sums = self.accumulators.cleared(rows.n_rows, density, shape)
+        mass, deviation, scatter, log_evidence = sums
+        weight = 0.0
+        for places, block, block_weight in rows.blocks(blocks.rows):
+            weight += len(block) if block_weight is None else float(block_weight.sum())
+            kernels.collect(
+                blocks.n_lanes,
+                self.n_threads,
+                density,
+                self.origin,
+                self.centre,
+                contiguous(block),
+                _NO_WEIGHTS if block_weight is None else kernel_array(block_weight, np.float64),
+                self.mode,
+                _NO_LABELS if self.labels is None else kernel_array(self.labels[places], np.int64),
+                _NO_TABLE if self.responsibilities is None else kernel_array(self.responsibilities[places], np.float64),
+                blocks.tile,
+                mass,
+                deviation,
+                scatter,
+                log_evidence,
+            )
+        return SufficientStatistics(
+            self.origin,
+            _folded(mass),
+            _folded(deviation),
+            self.family.mirror(_folded(scatter)),
+            float(_folded(log_evidence)),
+            weight,
+        )
+
+
+def _moderate(rows: Rows) -> bool:
+    """Return whether weights are fit for float32 arithmetic."""
+    low, high = _SINGLE_WEIGHTS
+    return not rows.is_weighted or (low <= rows.summary.smallest and rows.summary.largest <= high)
 
 
 class Expectation:
@@ -108,8 +175,7 @@ class Expectation:
     Parameters
     ----------
     family : Family
-    X : (N, D) array of real numbers, any layout; float32 and float64 rows in C order are not copied
-    sample_weight : (N,) float64 array, or None for weight 1
+    rows : Rows
     n_threads : int or None
         None takes Numba's current number.
 
@@ -121,16 +187,13 @@ class Expectation:
     Fits that run at the same time need an object each: :meth:`again`.
     """
 
-    def __init__(
-        self, family: Family, X: NDArray, sample_weight: Array | None = None, n_threads: int | None = None
-    ) -> None:
+    def __init__(self, family: Family, rows: Rows, n_threads: int | None = None) -> None:
         self._family = family
-        self._X = X
-        self._sample_weight = sample_weight
+        self._rows = rows
         self.n_threads = n_threads
         self._total: SufficientStatistics | None = None
-        self._memory = _Memory()
-        self._has_moderate_rows = X.dtype == np.float32 and _moderate(sample_weight)
+        self._accumulators = _Accumulators()
+        self._has_moderate_rows = rows.dtype is np.float32 and _moderate(rows)
         self._may_be_single = self._has_moderate_rows
         self._last_single = -math.inf
 
@@ -150,8 +213,8 @@ class Expectation:
         density: Density,
         origin: Array | None = None,
         mode: int = kernels.SOFT,
-        labels: NDArray[np.int64] | None = None,
-        responsibilities: Array | None = None,
+        labels: Any = None,
+        responsibilities: Any = None,
     ) -> SufficientStatistics:
         """Return the statistics of all rows about `origin` ((K, D), default: the density's means).
 
@@ -161,28 +224,20 @@ class Expectation:
         """
         own_origin = origin is None
         origin = density.mean if origin is None else kernel_array(origin, np.float64)
-        if own_origin and mode == kernels.SOFT and self._may_be_single and self._X.size >= SINGLE_WORK / len(origin):
+        is_large = self._rows.n_rows * self._rows.n_features >= SINGLE_WORK / len(origin)
+        if own_origin and mode == kernels.SOFT and self._may_be_single and is_large:
             statistics = self._in_single(density)
             if statistics is not None:
                 return statistics
             self._may_be_single = False
-        return self._in_double(density, origin, mode, labels, responsibilities)
-
-    def _in_double(
-        self,
-        density: Density,
-        origin: Array,
-        mode: int,
-        labels: NDArray[np.int64] | None,
-        responsibilities: Array | None,
-    ) -> SufficientStatistics:
+        assignment = {"mode": mode, "labels": labels, "responsibilities": responsibilities}
         total = self.total() if self._family.uses_total and mode == kernels.SOFT else None
-        statistics = self._sweep(density, origin, mode, labels, responsibilities, total is None)
+        statistics = self._sweep(density, origin, with_scatter=total is None, **assignment)
         if total is not None:
             completed = _complete(self._family, statistics, total)
             if completed is None:
                 # Components so narrow against their distances that the total scatter holds too few of their digits.
-                statistics = self._sweep(density, origin, mode, labels, responsibilities, True)
+                statistics = self._sweep(density, origin, **assignment)
             else:
                 statistics = completed
         self._require_finite(density, statistics)
@@ -196,7 +251,7 @@ class Expectation:
         if not amplified <= _MOST_AMPLIFIED:
             return None
         total = self.total() if self._family.uses_total else None
-        statistics = self._sweep(rounded, rounded.mean, kernels.SOFT, None, None, total is None, centre)
+        statistics = self._sweep(rounded, rounded.mean, with_scatter=total is None, centre=centre)
         if not _is_finite(statistics):
             return None
         log_evidence = statistics.log_evidence + highest * statistics.weight
@@ -218,79 +273,22 @@ class Expectation:
             completed = _complete(self._family, statistics, total, _MOST_CANCELLED_SINGLE)
         return None if completed is None else self._family.recentre(completed, density.mean)
 
-    def _sweep(
-        self,
-        density: Density,
-        origin: Array,
-        mode: int,
-        labels: NDArray[np.int64] | None,
-        responsibilities: Array | None,
-        with_scatter: bool,
-        centre: NDArray[np.float32] = _NO_CENTRE,
-    ) -> SufficientStatistics:
-        n_components, n_features = density.mean.shape
-        shape = self._family.shape(n_components, n_features) if with_scatter else (0, 0)
-        blocks, (mass, deviation, scatter, log_evidence) = self._cleared(density, shape)
-        weight = 0.0
-        for rows in blocks:
-            block = contiguous(self._X, rows)
-            if self._sample_weight is None:
-                block_weight = _NO_WEIGHTS
-                weight += len(block)
-            else:
-                block_weight = kernel_array(self._sample_weight[rows], np.float64)
-                weight += float(block_weight.sum())
-            kernels.collect(
-                blocks.n_lanes,
-                self.n_threads,
-                density,
-                origin,
-                centre,
-                block,
-                block_weight,
-                mode,
-                _NO_LABELS if labels is None else kernel_array(labels[rows], np.int64),
-                _NO_TABLE if responsibilities is None else kernel_array(responsibilities[rows], np.float64),
-                blocks.tile,
-                mass,
-                deviation,
-                scatter,
-                log_evidence,
-            )
-        return SufficientStatistics(
-            origin,
-            _folded(mass),
-            _folded(deviation),
-            self._family.mirror(_folded(scatter)),
-            float(_folded(log_evidence)),
-            weight,
+    def _sweep(self, density: Density, origin: NDArray, **options: Any) -> SufficientStatistics:
+        sweep = Sweep(
+            self._family, density, origin, n_threads=self.n_threads, accumulators=self._accumulators, **options
         )
-
-    def _cleared(self, density: Density, shape: tuple[int, ...]) -> tuple[Blocks, list[NDArray]]:
-        """Return how the rows are cut, and the accumulators of the lanes filled with zeros."""
-        (n_components, n_features), dtype = density.mean.shape, density.mean.dtype
-        key = (n_components, *shape, dtype)
-        lanes = self._memory.lanes
-        if key not in lanes:
-            lane_floats = n_components * (n_features + 1) + math.prod(shape)
-            blocks = _cut(len(self._X), n_components, n_features, lane_floats, dtype.itemsize)
-            shapes = (n_components,), (n_components, n_features), shape, ()
-            lanes[key] = blocks, [np.empty((blocks.n_lanes, *each)) for each in shapes]
-        blocks, accumulators = lanes[key]
-        for array in accumulators:
-            array.fill(0.0)
-        return blocks, accumulators
+        return self._rows.gather(sweep, operator.add)
 
     def total(self) -> SufficientStatistics:
         """Return the statistics of all rows as one component of the family, about their mean; computed once."""
         total = self._total
         if total is None:
-            start = 0 if self._sample_weight is None else int(np.argmax(self._sample_weight > 0))
-            origin = np.array(self._X[start : start + 1], np.float64, order="C")
+            first = self._rows.summary.first
+            assert first is not None  # checked at the door: some row has a weight
+            origin = first
             for _ in range(2):
                 density = self._family.isotropic(origin, 0.0)
-                zeros = np.broadcast_to(np.int64(0), len(self._X))
-                total = self._sweep(density, origin, kernels.LABELLED, zeros, None, True)
+                total = self._sweep(density, origin, mode=kernels.LABELLED, labels=OneComponent())
                 origin = total.mean
                 self._require_finite(density, total)
             self._total = total
@@ -298,7 +296,7 @@ class Expectation:
 
     def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
         if not _is_finite(statistics):
-            refuse_far_rows(density, self._X, self.n_threads, self._sample_weight)
+            refuse_far_rows(density, self._rows, self.n_threads)
             raise OutOfRangeError(OVERFLOW)
 
 
@@ -311,19 +309,31 @@ def _folded(lanes: NDArray) -> NDArray:
     return lanes[0].copy() if len(lanes) == 1 else lanes.sum(axis=0)
 
 
-def refuse_far_rows(density: Density, X: NDArray, n_threads: int | None, sample_weight: Array | None = None) -> None:
+class _FarRow:
+    """The task that finds the place of the first row of weight whose squared distances all overflow; or _NOWHERE."""
+
+    def __init__(self, density: Density, n_threads: int | None) -> None:
+        self._density = density
+        self._n_threads = n_threads
+
+    def __call__(self, rows: Rows) -> int:
+        for places, X, weight in rows.blocks(_cut(rows.n_rows, *self._density.mean.shape, 1).rows):
+            far = ~np.isfinite(Scores(self._density, ArrayRows(X), self._n_threads, evidence=True).evidence)
+            if weight is not None:
+                far &= weight > 0
+            if far.any():
+                return int(places.start + np.flatnonzero(far)[0])
+        return _NOWHERE
+
+
+def refuse_far_rows(density: Density, rows: Rows, n_threads: int | None) -> None:
     """Raise ValueError naming the first row of weight whose squared distances from all components overflow, if any."""
-    n_components, n_features = density.mean.shape
-    for rows in _cut(len(X), n_components, n_features, 1):
-        far = ~np.isfinite(Scores(density, contiguous(X, rows), n_threads, evidence=True).evidence)
-        if sample_weight is not None:
-            far &= sample_weight[rows] > 0
-        if far.any():
-            row = rows.start + int(np.flatnonzero(far)[0])
-            raise OutOfRangeError(
-                f"row {row} of X lies so far from every component that its squared distance overflows float64: scale "
-                "the data or remove the row"
-            )
+    place = rows.gather(_FarRow(density, n_threads), min)
+    if place < _NOWHERE:
+        raise OutOfRangeError(
+            f"row {place} of X lies so far from every component that its squared distance overflows float64: scale "
+            "the data or remove the row"
+        )
 
 
 def _complete(
@@ -375,46 +385,68 @@ class Scores:
     def __init__(
         self,
         density: Density,
-        X: NDArray,
+        rows: Rows,
         n_threads: int | None = None,
         *,
         labels: bool = False,
         evidence: bool = False,
         responsibilities: bool = False,
         sums: bool = False,
-        sample_weight: Array | None = None,
     ) -> None:
-        n_rows = len(X)
+        n_rows, dtype = rows.n_rows, rows.dtype
         n_components, n_features = density.mean.shape
-        dtype = row_type(X)
         blocks = _cut(n_rows, n_components, n_features, 2)
         self.labels = np.empty(n_rows if labels else 0, np.int64)
         self.evidence = np.empty(n_rows if evidence else 0, dtype)
         self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), dtype)
-        ones = np.ones(min(n_rows, blocks.rows) if sums and sample_weight is None else 0)
-        self.weight = float(n_rows if sample_weight is None else sample_weight.sum())
+        ones = np.ones(min(n_rows, blocks.rows) if sums else 0)
+        self.weight = 0.0
         lanes = np.zeros((blocks.n_lanes, 3))
-        for rows in blocks:
-            block = contiguous(X, rows)
-            if sums and sample_weight is not None:
-                weight = kernel_array(sample_weight[rows], np.float64)
-            else:
-                weight = ones[: len(block)]
+        for places, block, weight in rows.blocks(blocks.rows):
+            self.weight += len(block) if weight is None else float(weight.sum())
+            here = slice(places.start - rows.offset, places.stop - rows.offset)
             kernels.score(
                 blocks.n_lanes,
                 n_threads,
                 density,
-                block,
+                contiguous(block),
                 blocks.tile,
-                weight,
-                self.labels[rows],
-                self.evidence[rows],
-                self.responsibilities[rows],
+                ones[: len(block)] if weight is None or not sums else kernel_array(weight, np.float64),
+                self.labels[here],
+                self.evidence[here],
+                self.responsibilities[here],
                 lanes,
             )
         self.sum_evidence, self.sum_peak, overflown = _folded(lanes).tolist()
         if overflown and (labels or responsibilities):
-            refuse_far_rows(density, X, n_threads)
+            refuse_far_rows(density, rows, n_threads)
+
+
+@dataclass(eq=False)
+class Score:
+    """The task that returns one attribute of ``Scores``: "labels", "evidence" or "responsibilities" of the rows."""
+
+    density: Density
+    output: str
+    n_threads: int | None = None
+
+    def __call__(self, rows: Rows) -> NDArray:
+        """Return one number or one row of numbers for each row."""
+        scores: NDArray = getattr(Scores(self.density, rows, self.n_threads, **{self.output: True}), self.output)
+        return scores
+
+
+@dataclass(eq=False)
+class Totals:
+    """The task that returns the weighted sums of ``Scores``, (3,): of the evidence, of the peak, and the weight."""
+
+    density: Density
+    n_threads: int | None = None
+
+    def __call__(self, rows: Rows) -> Array:
+        """Return the sums over all rows, which may be added to those of others."""
+        scores = Scores(self.density, rows, self.n_threads, sums=True)
+        return np.array([scores.sum_evidence, scores.sum_peak, scores.weight])
 
 
 def e_step(
@@ -429,4 +461,4 @@ def e_step(
 
     X (N, D) of float32 or float64, `sample_weight` (N,) or None for 1. Extra memory does not depend on N.
     """
-    return Expectation(family, X, sample_weight, n_threads)(density)
+    return Expectation(family, ArrayRows(X, sample_weight), n_threads)(density)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
-from fastgmm.expectation import OVERFLOW, contiguous
+from fastgmm.expectation import OVERFLOW
 from fastgmm.kernels.kmeans import SMALLEST, draw_candidates, iterate, relative_margin, score_candidates
+from fastgmm.rows import contiguous
 from fastgmm.statistics import Array
 
 MAX_ITER = 100
@@ -59,7 +60,7 @@ class _Rows:
     def __init__(
         self, X: NDArray, weight: Array | None, n_centres: int, lane_floats: int, n_threads: int | None
     ) -> None:
-        self.X = contiguous(X, slice(None))
+        self.X = contiguous(X)
         self.weight = _NO_NUMBERS if weight is None else np.require(weight, np.float64, ["C", "A", "W"])
         self.n_threads = n_threads
         n_rows, n_features = X.shape

@@ -21,10 +21,10 @@ from fastgmm import exceptions, validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.estimators.base import Mixture
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
-from fastgmm.expectation import kernel_array, row_type
 from fastgmm.families import Family
 from fastgmm.kernels import Posterior, contract, divergence, many
 from fastgmm.loop import FitResult
+from fastgmm.rows import kernel_array, row_type
 from fastgmm.rules import (
     GaussianParameters,
     MaximumLikelihood,
@@ -123,7 +123,7 @@ class FittedMany:
         self.precisions_cholesky_ = family.precisions_cholesky(fits.whitener)
         self.converged_ = self.status == Status.CONVERGED
         self._family, self._fits, self._rule = family, fits, rule
-        self._dtype, self._names = row_type(problems.rows), problems.names
+        self._dtype, self._names = row_type(problems.rows.dtype), problems.names
         vars(self).update(rule.attributes())
 
     def __len__(self) -> int:
@@ -214,7 +214,8 @@ def fit_many(
     starts = _Starts(estimator, family, n_problems, shape[1], means, weights, precisions)
     rule: _Rule
     if isinstance(estimator, BayesianGaussianMixture):
-        validation.check_row_counts(problems.weight)
+        with np.errstate(over="ignore"):
+            validation.check_row_counts(0.0 if problems.weight is None else problems.weight.sum())
         rule = _Variational(estimator, family, n_problems, shape[1], starts.ordered)
     else:
         problems.scale_weights()

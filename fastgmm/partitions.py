@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.expectation import Expectation
 from fastgmm.families import Family
+from fastgmm.rows import ArrayRows
 from fastgmm.statistics import Array, SufficientStatistics
 
 # A direction with less of the variance than that, of columns of unit variance, is dependent on others to rounding.
@@ -132,7 +133,7 @@ def _merged(
 ) -> NDArray[np.int64]:
     origin = np.repeat(np.average(rows, axis=0, weights=weight)[None], n_groups, axis=0)
     density = family.isotropic(origin, 1.0)
-    groups = Expectation(family, rows, weight, n_threads)(density, mode=kernels.LABELLED, labels=labels)
+    groups = Expectation(family, ArrayRows(rows, weight), n_threads)(density, mode=kernels.LABELLED, labels=labels)
     share = np.diag(np.average((rows - origin[0]) ** 2, axis=0, weights=weight))
     share *= n_components ** (-2.0 / rows.shape[1])
     pseudo = _PSEUDO_SHARE * groups.weight / n_components

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.loop import FitResult, Step
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source
 
 #: Iterations of a round.
 ROUND = 10
@@ -53,7 +53,7 @@ class Contender:
     `suspect` says which component of a state is spurious, or -1.
     """
 
-    def __init__(self, source: MemorySource, begin: Callable[[], Fit], suspect: Callable[[Any], int]) -> None:
+    def __init__(self, source: Source, begin: Callable[[], Fit], suspect: Callable[[Any], int]) -> None:
         self._source = source
         self._begin = begin
         self._suspect = suspect

@@ -23,7 +23,8 @@ from fastgmm.kernels.closed_forms import smooth_thin
 from fastgmm.kmeans import in_order, kmeans, pick_centres, plus_plus
 from fastgmm.loop import FitResult, Rule, fit_loop, updated
 from fastgmm.partitions import agglomerated, covariance, sphered
-from fastgmm.sources import MemorySource
+from fastgmm.rows import ArrayRows
+from fastgmm.sources import Source
 from fastgmm.statistics import Array, SufficientStatistics
 
 METHODS = (
@@ -65,21 +66,21 @@ _RACE_SAVED = 4
 
 
 class RandomResponsibilities:
-    """A table of random responsibilities that is made, block by block and always the same, when it is read."""
+    """A table of random responsibilities that is made when it is read; a row is the same in whichever slice."""
 
     def __init__(self, n_components: int, seed: int) -> None:
         self._n_components = n_components
         self._seed = seed
 
-    def __getitem__(self, rows: slice) -> Array:
-        generator = np.random.default_rng([self._seed, rows.start])
-        table = generator.random((rows.stop - rows.start, self._n_components))
+    def __getitem__(self, places: slice) -> Array:
+        bits = np.random.PCG64(self._seed).advance(places.start * self._n_components)
+        table = np.random.Generator(bits).random((places.stop - places.start, self._n_components))
         return table / table.sum(axis=1, keepdims=True)
 
 
 def seed(
     rule: Rule,
-    source: MemorySource,
+    source: Source,
     n_components: int,
     random_state: Any,
     method: str = "kmeans",
@@ -110,7 +111,7 @@ def seed(
         return _from_a_sample(rule, source, n_components, random_state, method)
     family = source.family
     n_rows = max(min(_SAMPLE_ROWS, _SAMPLE_FLOATS // source.n_features), _SAMPLE_ROWS_PER_COMPONENT * n_components)
-    points, weight = source.sample(n_rows, random_state)
+    points, weight = source.rows.sample(n_rows, random_state)
     middle, centred, spread = _about_the_middle(points, weight)
     nearest = False
     if labels is not None or responsibilities is not None or (means is None and method == "random"):
@@ -138,7 +139,7 @@ def seed(
 
 def _first_state(
     rule: Rule,
-    source: MemorySource,
+    source: Source,
     density: Density,
     assignment: dict[str, Any],
     centred: Array,
@@ -174,21 +175,22 @@ def _about_the_middle(points: Array, weight: Array) -> tuple[Array, Array, float
     return middle, centred, spread
 
 
-class Sample(MemorySource):
+class Sample(Source):
     """Rows of a source, all or some drawn at random, which stand for the weight of all."""
 
-    def __init__(self, source: MemorySource, n_rows: int, random_state: Any) -> None:
-        points, weight = source.sample(n_rows, random_state)
+    def __init__(self, source: Source, n_rows: int, random_state: Any) -> None:
+        points, weight = source.rows.sample(n_rows, random_state)
         self.is_whole = len(points) == source.n_weighted_rows
         if not self.is_whole:
             weight *= source.total_weight / weight.sum()
         self.points, self.weight = points, weight
         self.middle, self.centred, _ = _about_the_middle(points, weight)
         # In the type of the source: what is compiled for it serves the sample, too.
-        super().__init__(source.family, points.astype(source.dtype), weight, source.n_threads)
+        rows = ArrayRows(points.astype(source.rows.dtype), weight)
+        super().__init__(source.family, rows, source.n_threads)
 
 
-def race_sample(source: MemorySource, n_components: int, random_state: Any) -> Sample | None:
+def race_sample(source: Source, n_components: int, random_state: Any) -> Sample | None:
     """Return rows that tell good starts from poor ones; None where that takes not much less time than all rows.
 
     Takes one number from `random_state`.
@@ -198,7 +200,7 @@ def race_sample(source: MemorySource, n_components: int, random_state: Any) -> S
     return Sample(source, n_rows, generator) if source.n_weighted_rows >= _RACE_SAVED * n_rows else None
 
 
-def _from_a_sample(rule: Rule, source: MemorySource, n_components: int, random_state: Any, method: str) -> Any:
+def _from_a_sample(rule: Rule, source: Source, n_components: int, random_state: Any, method: str) -> Any:
     """Return the state that `method` finds on a sample; where that is not all rows, updated once by all of them."""
     find, n_rows, n_rows_per_component = _ON_A_SAMPLE[method]
     n_rows = max(min(n_rows, _SAMPLE_FLOATS // source.n_features), n_rows_per_component * n_components)

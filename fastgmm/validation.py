@@ -89,17 +89,22 @@ def check_rows(X: ArrayLike, estimator: str, *, minimum: int = 1) -> NDArray:
         )
     if array.ndim > 2:
         raise ValueError(f"Found array with dim {array.ndim}, while dim <= 2 is required by {estimator}.")
-    if array.shape[0] < minimum:
-        raise ValueError(
-            f"Found array with {array.shape[0]} sample(s) (shape={array.shape}) while a minimum of {minimum} is "
-            f"required by {estimator}."
-        )
+    check_n_rows(array.shape, minimum, estimator)
     if array.shape[1] < 1:
         raise ValueError(
             f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required by {estimator}."
         )
     require_finite(array, "X")
     return array
+
+
+def check_n_rows(shape: tuple[int, ...], minimum: int, estimator: str) -> None:
+    """ValueError unless there are at least `minimum` rows."""
+    if shape[0] < minimum:
+        raise ValueError(
+            f"Found array with {shape[0]} sample(s) (shape={shape}) while a minimum of {minimum} is required by "
+            f"{estimator}."
+        )
 
 
 def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Array | None:
@@ -122,17 +127,6 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Arra
     return weight.astype(np.float64, copy=False)
 
 
-def scaled_weight(weight: Array | None) -> tuple[Array | None, int]:
-    """Return weights times a power of two that brings the largest to about 1, and the exponent that undoes it.
-
-    Fits do not depend on the scale of weights, but tiny or huge ones would leave the range of float64 in moments.
-    """
-    if weight is None:
-        return None, 0
-    exponent = int(np.frexp(weight.max())[1])
-    return (weight, 0) if abs(exponent) < FAR_EXPONENT else (np.ldexp(weight, -exponent), exponent)
-
-
 def feature_names(X: Any) -> NDArray | None:
     """Return the column names of a data frame whose names are all strings, as an object array; else None."""
     columns = getattr(X, "columns", None)
@@ -151,9 +145,8 @@ def feature_names(X: Any) -> NDArray | None:
     return None if kinds or not names else np.array(names, dtype=object)
 
 
-def check_feature_names(fitted: NDArray | None, X: Any, estimator: str) -> None:
-    """Warn where X or the model alone has column names; ValueError where both have and they differ."""
-    given = feature_names(X)
+def check_feature_names(fitted: NDArray | None, given: NDArray | None, estimator: str) -> None:
+    """Warn where X (`given`) or the model alone has column names; ValueError where both have and they differ."""
     if fitted is None and given is None:
         return
     if given is None:
@@ -178,10 +171,10 @@ def check_feature_names(fitted: NDArray | None, X: Any, estimator: str) -> None:
         raise ValueError(message)
 
 
-def check_n_features(X: NDArray, expected: int, estimator: str) -> None:
+def check_n_features(n_features: int, expected: int, estimator: str) -> None:
     """ValueError unless X has the number of columns that the model was fitted with."""
-    if X.shape[1] != expected:
-        raise ValueError(f"X has {X.shape[1]} features, but {estimator} is expecting {expected} features as input.")
+    if n_features != expected:
+        raise ValueError(f"X has {n_features} features, but {estimator} is expecting {expected} features as input.")
 
 
 def check_random_state(random_state: Any) -> Any:
@@ -358,23 +351,25 @@ def check_prior_counts(params: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be a float in the range [{_LEAST_POSITIVE:g}, {high:g}], got {value!r}.")
 
 
-def check_row_counts(weight: Array | None) -> Array | None:
-    """Return row weights that stand for numbers of rows; ValueError where their sum is beyond all counting."""
-    with np.errstate(over="ignore"):
-        total = 0.0 if weight is None else weight.sum()
+def check_row_counts(total: float) -> None:
+    """ValueError where weights that stand for numbers of rows have a sum beyond all counting."""
     if total > _MOST_ROWS:
         raise ValueError(
             f"sample_weight must sum to at most {_MOST_ROWS:g}, got {total:g}: against the prior, a row of weight w "
             "counts as w rows."
         )
-    return weight
 
 
 def check_assignment(
-    init: Any, n_samples: int, n_components: int, random_state: Any, X: NDArray
+    init: Any, n_samples: int, n_components: int, random_state: Any, X: NDArray | None
 ) -> tuple[NDArray[np.int64] | None, Array | None]:
-    """Return (labels, responsibilities), one of them None, from ``init_params`` as an array or a callable."""
+    """Return (labels, responsibilities), one of them None, from ``init_params`` as an array or a callable.
+
+    X is None where it is no array in memory, which a callable needs.
+    """
     if isinstance(init, Callable):  # type: ignore[arg-type]
+        if X is None:
+            raise ValueError("init_params as a callable needs X as an array in memory; name a method instead.")
         init = init(X, n_components, random_state)
     array = np.asarray(init)
     if array.ndim == 1:

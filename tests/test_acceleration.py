@@ -17,9 +17,10 @@ from fastgmm.acceleration import METHODS, accelerator
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning
 from fastgmm.families import FAMILIES
 from fastgmm.loop import fit_loop
+from fastgmm.rows import ArrayRows
 from fastgmm.rules import MaximumLikelihood, VariationalBayes, make_prior, parameters_of_whitener
 from fastgmm.seeding import seed
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ESTIMATORS = pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
@@ -44,7 +45,7 @@ def _problem(number, name, n_components, n_features, n_rows=200):
 def _rule(rng, family, X, method, sort=True):
     if method == "em":
         return MaximumLikelihood(family, 0.0)
-    scale = family.covariances(MemorySource(family, X).total()).reshape(family.block_shape(X.shape[1]))
+    scale = family.covariances(Source(family, ArrayRows(X)).total()).reshape(family.block_shape(X.shape[1]))
     freedom = X.shape[1] if family.has_matrices else 1.0
     prior = make_prior(family, rng.uniform(0.01, 2), X.mean(axis=0), rng.uniform(0.1, 3), freedom, scale)
     return VariationalBayes(family, prior, method == "process", sort, 0.0)
@@ -60,7 +61,7 @@ METHOD = st.sampled_from(["em", "process", "distribution"])
 @given(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 4), st.sampled_from(sorted(FAMILIES)), METHOD)
 def test_any_coordinates_are_those_of_a_mixture(number, n_components, n_features, name, method):
     rng, family, X, w = _problem(number, name, n_components, n_features)
-    rule, source = _rule(rng, family, X, method), MemorySource(family, X, w)
+    rule, source = _rule(rng, family, X, method), Source(family, ArrayRows(X, w))
     state = seed(rule, source, n_components, rng, "random")
     chart = rule.chart(state)
     np.testing.assert_allclose(rule.coordinates(chart, state), 0.0, atol=1e-9)
@@ -129,7 +130,7 @@ def test_half_a_squared_length_is_what_complete_data_lose(family, rng):
 )
 def test_the_bound_never_falls(number, n_components, n_features, name, method, sort, accelerate):
     rng, family, X, w = _problem(number, name, n_components, n_features)
-    rule, source = _rule(rng, family, X, method, sort), MemorySource(family, X, w)
+    rule, source = _rule(rng, family, X, method, sort), Source(family, ArrayRows(X, w))
     start = seed(rule, source, n_components, rng, "random")
     plain = _outcome(rule, source, start, None)
     result = _outcome(rule, source, start, accelerate)
@@ -216,7 +217,7 @@ def _spoilt(part, value):
 )
 def test_a_failing_extrapolation_costs_its_pass_and_nothing_else(make):
     rng, family, X, w = _problem(5, "diag", 2, 2)
-    rule, source = MaximumLikelihood(family, 0.0), MemorySource(family, X, w)
+    rule, source = MaximumLikelihood(family, 0.0), Source(family, ArrayRows(X, w))
     start = seed(rule, source, 2, rng, "random")
     plain = fit_loop(rule, source, start, tol=0.0, max_iter=10)
     method = _Proposing(make)
@@ -282,7 +283,7 @@ def test_points_that_are_kept_cost_one_pass_each():
 @ACCELERATE
 def test_sorted_sticks_begin_a_new_history(accelerate):
     rng, family, X, _ = _problem(8, "full", 3, 2)
-    rule, source = _rule(rng, family, X, "process"), MemorySource(family, X)
+    rule, source = _rule(rng, family, X, "process"), Source(family, ArrayRows(X))
     method = accelerator(accelerate, rule)
     state = seed(rule, source, 3, rng, "kmeans")
     proposals = []

@@ -11,6 +11,7 @@ from fastgmm.expectation import Expectation, Scores, e_step
 from fastgmm.kernels import blocks
 from fastgmm.kernels._compile import entry
 from fastgmm.kernels.closed_forms import OK
+from fastgmm.rows import ArrayRows
 
 
 @entry
@@ -107,7 +108,7 @@ def test_modes_take_responsibilities_from_elsewhere(family, rng):
     labels = rng.integers(0, 3, 400)
     hard = reference.log_joint(X, weights, means, family.matrices(covariances, 3, 4)).argmax(axis=1)
     origin = rng.normal(size=means.shape)
-    expectation = Expectation(family, X)
+    expectation = Expectation(family, ArrayRows(X))
     for arguments, r in (
         ({"mode": kernels.GIVEN, "responsibilities": given}, given),
         ({"mode": kernels.LABELLED, "labels": labels}, np.eye(3)[labels]),
@@ -127,7 +128,7 @@ def test_soft_statistics_about_another_origin(family, rng):
     X = draw(rng, weights, means, matrices, 400)
     density, _ = family.density(weights, means, covariances)
     origin = means + rng.normal(size=means.shape)
-    statistics = Expectation(family, X)(density, origin)
+    statistics = Expectation(family, ArrayRows(X))(density, origin)
     r = reference.responsibilities(X, weights, means, matrices)
     _, deviation, scatter = reference.moments(family, X, np.ones(400), r, origin)
     np.testing.assert_allclose(statistics.deviation, deviation, rtol=1e-10, atol=1e-9)
@@ -140,9 +141,7 @@ def test_scores_equal_the_slow_twin(family, rng):
     X = draw(rng, weights, means, matrices, 600)
     density, _ = family.density(weights, means, covariances)
     sample_weight = rng.uniform(0, 1, 600)
-    scores = Scores(
-        density, X, labels=True, evidence=True, responsibilities=True, sums=True, sample_weight=sample_weight
-    )
+    scores = Scores(density, ArrayRows(X, sample_weight), labels=True, evidence=True, responsibilities=True, sums=True)
     joint = reference.log_joint(X, weights, means, matrices)
     np.testing.assert_array_equal(scores.labels, joint.argmax(axis=1))
     np.testing.assert_allclose(scores.evidence, reference.log_sum_exp(joint), rtol=1e-11)
@@ -151,7 +150,7 @@ def test_scores_equal_the_slow_twin(family, rng):
     )
     assert scores.sum_evidence == pytest.approx(sample_weight @ reference.log_sum_exp(joint), rel=1e-12)
     assert scores.sum_peak == pytest.approx(sample_weight @ joint.max(axis=1), rel=1e-12)
-    only = Scores(density, X, labels=True)
+    only = Scores(density, ArrayRows(X), labels=True)
     np.testing.assert_array_equal(only.labels, scores.labels)
     assert only.evidence.size == only.responsibilities.size == 0
 
@@ -214,7 +213,7 @@ def test_far_outliers_keep_exact_evidence_and_responsibilities(family, rng):
     matrices = family.matrices(covariances, 3, 2)
     X = np.array([[1e4, -1e4], [3e5, 3e5], [0.0, 0.0]])
     density, _ = family.density(weights, means, covariances)
-    scores = Scores(density, X, evidence=True, responsibilities=True)
+    scores = Scores(density, ArrayRows(X), evidence=True, responsibilities=True)
     joint = reference.log_joint(X, weights, means, matrices)
     np.testing.assert_allclose(scores.evidence, reference.log_sum_exp(joint), rtol=1e-11)
     np.testing.assert_allclose(scores.responsibilities.sum(axis=1), 1, rtol=1e-14)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import FAMILIES
 from fastgmm.loop import fit_loop
+from fastgmm.rows import ArrayRows
 from fastgmm.rules import GaussianParameters, MaximumLikelihood
 from fastgmm.seeding import seed
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source
 
 
 def _start(family, weights, means, covariances):
@@ -27,7 +28,7 @@ def test_em_follows_the_slow_twin(family, rng):
     sample_weight = rng.uniform(0, 2, 400)
     result = fit_loop(
         MaximumLikelihood(family, 1e-3),
-        MemorySource(family, X, sample_weight),
+        Source(family, ArrayRows(X, sample_weight)),
         _start(family, weights, means, covariances),
         tol=0.0,
         max_iter=15,
@@ -53,7 +54,7 @@ def test_the_bound_never_falls(number, n_components, n_features, name):
     weights, means, covariances = random_mixture(rng, family, n_components, n_features)
     X = draw(rng, weights, means, family.matrices(covariances, n_components, n_features), 200)
     sample_weight = rng.uniform(0.1, 2, 200)
-    rule, source = MaximumLikelihood(family, 0.0), MemorySource(family, X, sample_weight)
+    rule, source = MaximumLikelihood(family, 0.0), Source(family, ArrayRows(X, sample_weight))
     start = seed(rule, source, n_components, rng, "random")
     try:
         result = fit_loop(rule, source, start, tol=0.0, max_iter=60)
@@ -65,7 +66,7 @@ def test_the_bound_never_falls(number, n_components, n_features, name):
 def test_tolerance_stops_at_the_first_small_change(family, rng):
     weights, means, covariances = random_mixture(rng, family, 2, 2)
     X = draw(rng, weights, means, family.matrices(covariances, 2, 2), 300)
-    rule, source = MaximumLikelihood(family, 1e-6), MemorySource(family, X)
+    rule, source = MaximumLikelihood(family, 1e-6), Source(family, ArrayRows(X))
     start = _start(family, np.full(2, 0.5), X[:2], family.covariances_of_whitener(family.isotropic_whitener(2, 2, 1.0)))
     changes = []
     result = fit_loop(
@@ -88,7 +89,7 @@ def test_tolerance_stops_at_the_first_small_change(family, rng):
 def test_the_reported_bound_is_that_of_the_returned_state(family, rng):
     weights, means, covariances = random_mixture(rng, family, 2, 3)
     X = draw(rng, weights, means, family.matrices(covariances, 2, 3), 300)
-    source = MemorySource(family, X)
+    source = Source(family, ArrayRows(X))
     for max_iter in (0, 1, 4):
         result = fit_loop(
             MaximumLikelihood(family, 1e-6),
@@ -112,9 +113,9 @@ def test_a_start_far_away_does_not_cost_digits(family, rng):
         np.array([[-2e8, -2e8], [1.1e9, 1.2e9]]),
         family.covariances_of_whitener(family.isotropic_whitener(2, 2, 1e-8)),
     )
-    result = fit_loop(MaximumLikelihood(family, 0.0), MemorySource(family, X), start, tol=0, max_iter=1)
+    result = fit_loop(MaximumLikelihood(family, 0.0), Source(family, ArrayRows(X)), start, tol=0, max_iter=1)
     r = np.repeat(np.eye(2), 50, axis=0)
     expected = reference.em_step(family, X, np.ones(100), r, 0.0)
     np.testing.assert_allclose(result.state.covariances, expected[2], rtol=1e-6, atol=1e-6)
-    again = fit_loop(MaximumLikelihood(family, 0.0), MemorySource(family, X), result.state, tol=0, max_iter=1)
+    again = fit_loop(MaximumLikelihood(family, 0.0), Source(family, ArrayRows(X)), result.state, tol=0, max_iter=1)
     np.testing.assert_allclose(again.state.covariances, expected[2], rtol=1e-7, atol=1e-7)

@@ -128,9 +128,9 @@ def test_without_compilation_the_answer_is_the_same():
 
 TINY = (
     "import numpy as np\nfrom fastgmm.kernels import vector_exp\nfrom fastgmm.families import FAMILIES\n"
-    "from fastgmm.expectation import Scores\n"
+    "from fastgmm.expectation import Scores\nfrom fastgmm.rows import ArrayRows\n"
     "density = FAMILIES['spherical'].isotropic(np.zeros((1, 1)), 1.0)\n"
-    "scores = Scores(density, np.array([[2.0]]), evidence=True)\n"
+    "scores = Scores(density, ArrayRows(np.array([[2.0]])), evidence=True)\n"
     "from fastgmm.kernels import score\n"
     "print(float(scores.evidence[0]), sum(score.serial.stats.cache_hits.values()), score.serial.stats.cache_path)"
 )
@@ -159,8 +159,9 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
     code = (
         "import sys\nimport numpy as np\n"
         "from fastgmm.families import FAMILIES\nfrom fastgmm.expectation import Scores\n"
+        "from fastgmm.rows import ArrayRows\n"
         "density = FAMILIES[sys.argv[1]].isotropic(np.zeros((1, 2)), 1.0)\n"
-        "print(float(Scores(density, np.array([[1.0, 2.0]]), evidence=True).evidence[0]))"
+        "print(float(Scores(density, ArrayRows(np.array([[1.0, 2.0]])), evidence=True).evidence[0]))"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     families = ["diag", "spherical", "diag", "spherical"]

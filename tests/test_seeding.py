@@ -12,16 +12,17 @@ from fastgmm.expectation import Expectation
 from fastgmm.families import FAMILIES
 from fastgmm.kernels.kmeans import kmeans_plus_plus
 from fastgmm.loop import fit_loop
+from fastgmm.rows import ArrayRows
 from fastgmm.rules import MaximumLikelihood
 from fastgmm.seeding import _AUTO, METHODS, Sample, seed
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source
 
 AFFINE = ("kmeans-whitened", "agglomerative")
 ON_A_SAMPLE = (*AFFINE, "short-em")
 
 
 def _seed(family, X, n_components, method, random_state=0, weight=None, **given):
-    rule, source = MaximumLikelihood(family, 1e-6), MemorySource(family, X, weight)
+    rule, source = MaximumLikelihood(family, 1e-6), Source(family, ArrayRows(X, weight))
     return seed(rule, source, n_components, np.random.RandomState(random_state), method, **given)
 
 
@@ -100,7 +101,7 @@ def test_one_number_is_taken_from_the_random_state():
     X = np.random.default_rng(0).normal(size=(200, 2))
     for method in METHODS:
         used, fresh = np.random.RandomState(7), np.random.RandomState(7)
-        seed(MaximumLikelihood(FAMILIES["full"], 1e-6), MemorySource(FAMILIES["full"], X), 3, used, method)
+        seed(MaximumLikelihood(FAMILIES["full"], 1e-6), Source(FAMILIES["full"], ArrayRows(X)), 3, used, method)
         fresh.uniform()
         assert used.uniform() == fresh.uniform()
 
@@ -118,7 +119,7 @@ def test_generators_and_their_numbers_are_taken(rng):
 def test_a_start_on_single_rows_is_as_broad_as_the_data_shared_out(family):
     """The pseudo-rows: 1 % of an average component, with the data's variances divided by K^(2/D)."""
     X = np.array([[0.0, 0.0], [8.0, 1.0], [0.0, 3.0], [9.0, 9.0]])
-    rule, source = MaximumLikelihood(family, 0.0), MemorySource(family, X)
+    rule, source = MaximumLikelihood(family, 0.0), Source(family, ArrayRows(X))
     state = seed(rule, source, 4, np.random.RandomState(0), "random_from_data")
     share = X.var(axis=0) / 4 * 0.01 / 1.01
     expected = np.full(2, share.mean()) if family.name == "spherical" else share
@@ -137,7 +138,7 @@ def test_one_far_outlier_does_not_make_starts_collapse(family, method, factor, r
 
 def test_sampled_rows_come_with_their_weights(rng):
     X, weight = np.arange(12.0).reshape(6, 2), np.array([0.0, 1, 2, 0, 3, 4])
-    rows, got = MemorySource(FAMILIES["diag"], X, weight).sample(100, rng)
+    rows, got = ArrayRows(X, weight).sample(100, rng)
     np.testing.assert_array_equal(rows, X[[1, 2, 4, 5]])
     np.testing.assert_array_equal(got, [1, 2, 3, 4])
 
@@ -182,7 +183,7 @@ def test_components_that_are_narrow_across_the_axes_keep_their_digits(narrow, rn
     exact = np.mean([np.var(X[side == s] @ direction) for s in (-1, 1)])
     matrix = family.matrices(state.covariances, 2, 2).mean(axis=0)
     assert direction @ matrix @ direction == pytest.approx(exact + 1e-6, rel=1e-3)
-    statistics = Expectation(family, X)(state.density)
+    statistics = Expectation(family, ArrayRows(X))(state.density)
     scatter = statistics.scatter if narrow == "tied" else statistics.scatter.sum(axis=0)
     assert direction @ scatter @ direction / 200 == pytest.approx(exact, rel=1e-3)
 
@@ -190,7 +191,7 @@ def test_components_that_are_narrow_across_the_axes_keep_their_digits(narrow, rn
 def test_short_fits_start_where_the_best_of_them_ended():
     X = read_columns("faithful")
     family = FAMILIES["full"]
-    rule, source = MaximumLikelihood(family, 1e-6), MemorySource(family, X)
+    rule, source = MaximumLikelihood(family, 1e-6), Source(family, ArrayRows(X))
     generator = np.random.default_rng(int(np.random.RandomState(5).uniform() * 2**53))
     starts = [seed(rule, source, 3, generator, "k-means++") for _ in range(10)]
     bounds = [fit_loop(rule, source, start, tol=0.0, max_iter=10).bound for start in starts]
@@ -209,7 +210,7 @@ def test_short_fits_shun_a_likelihood_that_has_no_limit(rng):
     family = FAMILIES["full"]
     spike = [[10.5], [10.5 + 1e-5], [10.5 - 1e-5]]
     X = np.r_[rng.normal(size=(60, 1)), rng.normal(size=(60, 1)) + 6, spike]
-    rule, source = MaximumLikelihood(family, 0.0), MemorySource(family, X)
+    rule, source = MaximumLikelihood(family, 0.0), Source(family, ArrayRows(X))
     for number in range(3):
         for judge, finds_it in ((Blind(family, 0.0), True), (rule, False)):
             state = seed(judge, source, 4, np.random.RandomState(number), "short-em")
@@ -254,7 +255,7 @@ def test_shapes_are_seen_at_any_scale_and_offset(family, method, scale, rng):
     X = rng.normal(size=(60, 2)) + np.repeat([[0.0, 0.0], [9.0, 0.0]], 30, axis=0)
     rule = MaximumLikelihood(family, 0.0)
     here, there, far = (
-        seed(rule, MemorySource(family, rows), 2, np.random.RandomState(0), method)
+        seed(rule, Source(family, ArrayRows(rows)), 2, np.random.RandomState(0), method)
         for rows in (X, X * scale, X + 2.0**27)
     )
     np.testing.assert_allclose(there.means / scale, here.means, rtol=1e-9, atol=1e-9)
@@ -280,7 +281,7 @@ def test_starts_are_the_same_bits_for_any_number_of_threads(method, rng):
     states = [
         seed(
             MaximumLikelihood(family, 1e-6),
-            MemorySource(family, X, None, n_threads),
+            Source(family, ArrayRows(X), n_threads),
             3,
             np.random.RandomState(1),
             method,
@@ -301,11 +302,11 @@ def test_variational_fits_take_every_method(method, rng):
 def test_a_sample_stands_for_the_weight_of_all_rows(rng):
     """A prior of a few rows must not outweigh the rows of a sample, where they are few of many."""
     X, weight = rng.normal(size=(30000, 1)), rng.uniform(0.5, 1.5, 30000)
-    sample = Sample(MemorySource(FAMILIES["full"], X, weight), 1000, rng)
-    assert sample.n_rows < 1001
+    sample = Sample(Source(FAMILIES["full"], ArrayRows(X, weight)), 1000, rng)
+    assert sample.rows.n_rows < 1001
     assert not sample.is_whole
     assert sample.total_weight == pytest.approx(weight.sum())
-    assert Sample(MemorySource(FAMILIES["full"], X[:900], weight[:900]), 1000, rng).is_whole
+    assert Sample(Source(FAMILIES["full"], ArrayRows(X[:900], weight[:900])), 1000, rng).is_whole
 
 
 def test_auto_is_k_means_first_and_then_something_else():

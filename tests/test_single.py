@@ -6,6 +6,7 @@ from conftest import draw, random_mixture
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.expectation import Expectation, e_step
+from fastgmm.rows import ArrayRows
 
 K, D, N = 8, 8, 70_000
 MOMENTS = "mass", "deviation", "scatter", "log_evidence"
@@ -73,7 +74,7 @@ def test_float64_arithmetic_where_float32_is_too_short(family, problem, case):
 def test_once_too_short_then_always(problem, family):
     """A fit does not go back and forth between two arithmetics."""
     X, density = problem
-    expectation = Expectation(family, X)
+    expectation = Expectation(family, ArrayRows(X))
     narrow = density._replace(mean=density.mean + 100.0 * np.arange(K)[:, None])
     expectation(narrow)
     assert _same(expectation(density), e_step(family, density, X.astype(np.float64)))
@@ -81,7 +82,7 @@ def test_once_too_short_then_always(problem, family):
 
 def test_the_same_bits_for_any_number_of_threads(problem, family):
     X, density = problem
-    one, two = (Expectation(family, X, n_threads=n)(density) for n in (1, 2))
+    one, two = (Expectation(family, ArrayRows(X), n_threads=n)(density) for n in (1, 2))
     assert _same(one, two)
 
 

@@ -13,9 +13,10 @@ from scipy import stats
 from fastgmm import kernels
 from fastgmm.families import FAMILIES
 from fastgmm.loop import fit_loop
+from fastgmm.rows import ArrayRows
 from fastgmm.rules import VariationalBayes, make_prior
 from fastgmm.seeding import seed
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source
 
 STICKS = pytest.mark.parametrize("sticks", [False, True], ids=["distribution", "process"])
 
@@ -63,7 +64,7 @@ def _assert_state(state, law, rtol=1e-9):
 def test_updates_bound_and_progress_follow_the_slow_twin(family, sticks, n_features, rng):
     X, w, r = _problem(rng, family, 3, n_features)
     prior = _prior_values(rng, family, n_features)
-    rule, source = _rule(family, prior, sticks), MemorySource(family, X, w)
+    rule, source = _rule(family, prior, sticks), Source(family, ArrayRows(X, w))
     state = _updated(rule, source, r)
     for _ in range(8):
         law = reference.Law(family.name, X, w, r, *prior, sticks)
@@ -84,7 +85,7 @@ def test_one_component_has_the_exact_log_marginal_likelihood(family, sticks, rng
     for n_features in (1, 3):
         X, _, _ = _problem(rng, family, 1, n_features, 40)
         alpha, beta, m0, nu0, psi0 = prior = _prior_values(rng, family, n_features)
-        rule, source = _rule(family, prior, sticks), MemorySource(family, X)
+        rule, source = _rule(family, prior, sticks), Source(family, ArrayRows(X))
         state = _updated(rule, source, np.ones((40, 1)))
         expected = reference.log_marginal(family.name, X, beta, m0, nu0, psi0)
         if sticks:  # and all rows must fall on the first stick
@@ -105,9 +106,9 @@ def test_the_evidence_is_the_product_of_predictive_densities(family, rng):
         if n == 0:
             state = rule.update(family.zero(np.zeros((1, 2))))
         else:
-            state = _updated(rule, MemorySource(family, X[:n]), np.ones((n, 1)))
+            state = _updated(rule, Source(family, ArrayRows(X[:n])), np.ones((n, 1)))
         law = predictive_density(family, state.posterior, state.weights, state.density)
-        total += float(Scores(law, X[n : n + 1], evidence=True).evidence[0])
+        total += float(Scores(law, ArrayRows(X[n : n + 1]), evidence=True).evidence[0])
     assert total == pytest.approx(reference.log_marginal(family.name, X, *prior[1:]), rel=1e-12)
 
 
@@ -140,7 +141,7 @@ def test_the_bound_never_falls(number, n_components, n_features, name, sticks, s
     family = FAMILIES[name]
     X, w, _ = _problem(rng, family, n_components, n_features, 150)
     rule = _rule(family, _prior_values(rng, family, n_features), sticks, sort)
-    source = MemorySource(family, X, w)
+    source = Source(family, ArrayRows(X, w))
     watched = []
     result = fit_loop(
         rule,
@@ -162,7 +163,7 @@ def test_sorted_sticks_raise_the_bound_and_keep_the_components_together(family, 
     prior = (0.5, *_prior_values(rng, family, 2)[1:])
     r = rng.dirichlet([0.2, 0.5, 2.0, 8.0], 300)  # lightest first: the worst order
     plain, sorting = (_rule(family, prior, True, sort) for sort in (False, True))
-    source = MemorySource(family, X, w)
+    source = Source(family, ArrayRows(X, w))
     state = _updated(plain, source, r)
     statistics = source.collect(plain.density(state))
     kept, sorted_ = plain.update(statistics), sorting.update(statistics)
@@ -190,7 +191,7 @@ def test_moments_that_lost_their_digits_are_collected_again_in_the_same_order(rn
     family = FAMILIES["full"]
     X = np.concatenate([rng.normal(size=(30, 2)) * 1e-8, 1 + rng.normal(size=(90, 2)) * 1e-8])
     prior = (1.0, 1e-20, np.zeros(2), 2.0, 1e-20 * np.eye(2))
-    source = MemorySource(family, X)
+    source = Source(family, ArrayRows(X))
     labels = np.repeat([0, 1], [30, 90])
     rule = _rule(family, prior, True, True)
     density = family.isotropic(np.full((2, 2), 1e7), 1.0)
@@ -266,9 +267,10 @@ def test_the_student_predictive_is_scipys(family, sticks, n_features, rng):
     X, w, r = _problem(rng, family, 3, n_features)
     prior = _prior_values(rng, family, n_features)
     law = reference.Law(family.name, X, w, r, *prior, sticks)
-    state = _updated(_rule(family, prior, sticks), MemorySource(family, X, w), r)
+    state = _updated(_rule(family, prior, sticks), Source(family, ArrayRows(X, w)), r)
     rows = np.concatenate([X, 20 * rng.normal(size=(20, n_features))])
-    scores = Scores(predictive_density(family, state.posterior, state.weights, state.density), rows, evidence=True)
+    predictive = predictive_density(family, state.posterior, state.weights, state.density)
+    scores = Scores(predictive, ArrayRows(rows), evidence=True)
     np.testing.assert_allclose(scores.evidence, np.log(reference.student_density(law, rows)), rtol=1e-10)
 
 

@@ -7,6 +7,7 @@ from limits import Rates
 
 from fastgmm.expectation import Expectation
 from fastgmm.families import FAMILIES
+from fastgmm.rows import ArrayRows
 
 
 class Pass:
@@ -23,7 +24,7 @@ class Pass:
         family = FAMILIES[family]
         whitener = family.whitener_of_precisions(problem.precisions)
         self.density = family.density_of_whitener(problem.weights, problem.means, whitener)
-        self.expectation = Expectation(family, problem.X, n_threads=N_THREADS)
+        self.expectation = Expectation(family, ArrayRows(problem.X), n_threads=N_THREADS)
         self.expectation(self.density)
 
     def time_pass(self, family, shape):

@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import numbers
+import operator
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -17,20 +18,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import acceleration, exceptions, validation
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
-from fastgmm.expectation import Scores, row_type
+from fastgmm.expectation import Score, Totals
 from fastgmm.families import Family
 from fastgmm.interface import Interface
 from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
 from fastgmm.loop import STOPPING, FitResult, fit_steps
 from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
+from fastgmm.rows import ArrayRows, Rows
 from fastgmm.seeding import METHODS, race_sample, seed
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source, open_rows
 from fastgmm.statistics import Array
 
 Callback = Callable[[int, int, float, float], Any]
 #: Makes the state that a fit starts from, of its rule, source, random state and number among the starts.
-Starter = Callable[[Any, MemorySource, Any, int], Any]
+Starter = Callable[[Any, Source, Any, int], Any]
 
 
 class Mixture(Interface, ABC):
@@ -80,15 +82,15 @@ class Mixture(Interface, ABC):
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
 
     @abstractmethod
-    def _counted(self, weight: Array | None) -> Array | None:
-        """Return checked row weights on the scale that the rule needs."""
+    def _weight_exponent(self, rows: Rows) -> int:
+        """Return the power of two that weights are divided by for the rule, having checked them."""
 
     @abstractmethod
-    def _rule(self, source: MemorySource) -> Any:
+    def _rule(self, source: Source) -> Any:
         """Return the update rule for the rows of a source."""
 
     @abstractmethod
-    def _starter(self, rule: Any, rows: NDArray) -> Starter:
+    def _starter(self, rule: Any, rows: Rows) -> Starter:
         """Return a function that makes a start, having checked every explicit part of it."""
 
     @abstractmethod
@@ -127,29 +129,39 @@ class Mixture(Interface, ABC):
     def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """Fit the mixture and return the labels (N,) of X; arguments as of ``fit``."""
         rows = self._fit(X, sample_weight, None)
-        return Scores(self._density(), rows, self.n_threads, labels=True).labels
+        return rows.scored(Score(self._density(), "labels", self.n_threads))
 
-    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> NDArray:
+    def _open(self, X: Any, sample_weight: Any = None, minimum: int = 1) -> Rows:
+        """Return checked rows with their weights and the names of their columns."""
+        rows = open_rows(X, sample_weight)
+        if rows is not None:
+            if minimum > 1:
+                validation.check_n_rows((rows.n_rows, rows.n_features), minimum, type(self).__name__)
+            return rows
+        array = validation.check_rows(X, type(self).__name__, minimum=minimum)
+        weight = validation.check_sample_weight(sample_weight, len(array))
+        return ArrayRows(array, weight, validation.feature_names(X))
+
+    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
         self._check_parameters()
         family = validation.check_family(self.covariance_type)
-        names = validation.feature_names(X)
-        rows = validation.check_rows(X, type(self).__name__, minimum=2)
-        weight = validation.check_sample_weight(sample_weight, len(rows))
-        n_samples = len(rows) if weight is None else int(np.count_nonzero(weight))
+        rows = self._open(X, sample_weight, minimum=2)
+        n_samples = rows.summary.n_weighted
         if n_samples < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                f"n_samples = {n_samples}" + ("" if weight is None else " (rows of positive weight)")
+                f"n_samples = {n_samples}" + (" (rows of positive weight)" if rows.is_weighted else "")
             )
         random_state = validation.check_random_state(self.random_state)
-        source = MemorySource(family, rows, self._counted(weight), self.n_threads)
+        rows = rows.scaled(self._weight_exponent(rows))
+        source = Source(family, rows, self.n_threads)
         rule = self._rule(source)
         warm = self._goes_on()
         begin = self._starter(rule, rows)
         n_init = 1 if warm else self.n_init
-        begins: dict[int, Callable[[Any, MemorySource], Any]] = {}
+        begins: dict[int, Callable[[Any, Source], Any]] = {}
         if warm:
-            begins[0] = _from_state(self._warm_state(rule, rows.shape[1]))
+            begins[0] = _from_state(self._warm_state(rule, rows.n_features))
         else:
             for restart in range(n_init):
                 drawn = random_state if n_init == 1 or callable(self.init_params) else _Drawn(random_state.uniform())
@@ -179,14 +191,14 @@ class Mixture(Interface, ABC):
                 exceptions.ConvergenceWarning,
                 stacklevel=3,
             )
-        self._keep(rule, best, row_type(rows), names, [each.summary() for each in contenders.values()])
+        self._keep(rule, best, rows.dtype, rows.names, [each.summary() for each in contenders.values()])
         return rows
 
     def _raced(
         self,
         rule: Any,
-        source: MemorySource,
-        begins: dict[int, Callable[[Any, MemorySource], Any]],
+        source: Source,
+        begins: dict[int, Callable[[Any, Source], Any]],
         callback: Callback | None,
     ) -> dict[int, Contender]:
         """Run the fits that the starts begin, and return how each ended, by its number."""
@@ -204,11 +216,13 @@ class Mixture(Interface, ABC):
             list(contenders.values()),
             thread_count(self.n_threads),
             drop=bool(self.race),
-            in_turn=callback is not None or bool(self.verbose) or callable(self.init_params),
+            in_turn=(
+                callback is not None or bool(self.verbose) or callable(self.init_params) or source.rows.is_read_again
+            ),
         )
         return contenders
 
-    def _steps(self, rule: Any, source: MemorySource, begin: Callable[[], Any], report: _Report) -> Fit:
+    def _steps(self, rule: Any, source: Source, begin: Callable[[], Any], report: _Report) -> Fit:
         """Make a start and fit from it, iteration by iteration."""
         report.begin()
         try:
@@ -230,15 +244,13 @@ class Mixture(Interface, ABC):
             report.end(result)
         return result
 
-    def _seed(
-        self, rule: Any, source: MemorySource, rows: NDArray, random_state: Any, means: Array | None, restart: int
-    ) -> Any:
+    def _seed(self, rule: Any, source: Source, random_state: Any, means: Array | None, restart: int) -> Any:
         """Return a start by `init_params`; where that is a method, from the rows nearest to `means` if given."""
         by_name = isinstance(self.init_params, str)
         labels = responsibilities = None
         if not by_name:
             labels, responsibilities = validation.check_assignment(
-                self.init_params, len(rows), self.n_components, random_state, rows
+                self.init_params, source.rows.n_rows, self.n_components, random_state, getattr(source.rows, "X", None)
             )
         return seed(
             rule,
@@ -313,35 +325,35 @@ class Mixture(Interface, ABC):
         if not hasattr(self, "means_"):
             raise validation.not_fitted(type(self).__name__)
 
-    def _rows(self, X: ArrayLike) -> NDArray:
+    def _rows(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         self._require_fitted()
-        validation.check_feature_names(getattr(self, "feature_names_in_", None), X, type(self).__name__)
-        rows = validation.check_rows(X, type(self).__name__)
-        validation.check_n_features(rows, self.means_.shape[1], type(self).__name__)
+        rows = self._open(X, sample_weight)
+        validation.check_feature_names(getattr(self, "feature_names_in_", None), rows.names, type(self).__name__)
+        validation.check_n_features(rows.n_features, self.means_.shape[1], type(self).__name__)
         return rows
 
-    def _scores(self, X: ArrayLike, density: Density | None = None, **wanted: Any) -> Scores:
+    def _scored(self, X: ArrayLike, output: str, density: Density | None = None) -> Any:
         rows = self._rows(X)
-        return Scores(self._density() if density is None else density, rows, self.n_threads, **wanted)
+        return rows.scored(Score(self._density() if density is None else density, output, self.n_threads))
 
     def _totals(self, X: ArrayLike, sample_weight: ArrayLike | None, density: Density | None = None) -> _Totals:
-        rows = self._rows(X)
-        weight, exponent = validation.scaled_weight(validation.check_sample_weight(sample_weight, len(rows)))
-        law = self._density() if density is None else density
-        scores = Scores(law, rows, self.n_threads, sums=True, sample_weight=weight)
-        return _Totals(scores.sum_evidence, scores.sum_peak, scores.weight, exponent)
+        rows = self._rows(X, sample_weight)
+        exponent = far_exponent(rows)
+        task = Totals(self._density() if density is None else density, self.n_threads)
+        evidence, peak, weight = rows.scaled(exponent).gather(task, operator.add).tolist()
+        return _Totals(evidence, peak, weight, exponent)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,)."""
-        return self._scores(X, labels=True).labels
+        return self._scored(X, "labels")
 
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Return the posterior probability of each component for each row of X (N, D), as (N, K)."""
-        return self._scores(X, responsibilities=True).responsibilities
+        return self._scored(X, "responsibilities")
 
     def score_samples(self, X: ArrayLike) -> NDArray:
         """Return the log-density (nat) of each row of X (N, D), as (N,)."""
-        return self._scores(X, evidence=True).evidence
+        return self._scored(X, "evidence")
 
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density (nat) of the rows of X (N, D); with weights (N,), the weighted mean."""
@@ -378,6 +390,15 @@ class Mixture(Interface, ABC):
         return X, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
 
+def far_exponent(rows: Rows) -> int:
+    """Return the exponent of the largest weight where that is far from 1, else 0.
+
+    Fits do not depend on the scale of weights, but tiny or huge ones would leave the range of float64 in moments.
+    """
+    exponent = rows.summary.exponent if rows.is_weighted else 0
+    return exponent if abs(exponent) >= validation.FAR_EXPONENT else 0
+
+
 def checked_components(
     means: ArrayLike, covariances: ArrayLike, covariance_type: str | Family
 ) -> tuple[Family, Density, Array]:
@@ -410,11 +431,11 @@ class _Totals(NamedTuple):
         return math.log(self.weight) + self.exponent * math.log(2.0)
 
 
-def _numbered(begin: Starter, random_state: Any, restart: int) -> Callable[[Any, MemorySource], Any]:
+def _numbered(begin: Starter, random_state: Any, restart: int) -> Callable[[Any, Source], Any]:
     return lambda rule, source: begin(rule, source, random_state, restart)
 
 
-def _from_state(state: Any) -> Callable[[Any, MemorySource], Any]:
+def _from_state(state: Any) -> Callable[[Any, Source], Any]:
     return lambda rule, source: state
 
 

@@ -16,6 +16,7 @@ from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels import DiagStudent, Posterior, Prior
 from fastgmm.loop import FitResult
+from fastgmm.rows import Rows
 from fastgmm.rules import (
     VariationalBayes,
     VariationalPosterior,
@@ -26,7 +27,7 @@ from fastgmm.rules import (
     mass_after,
     predictive_density,
 )
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source
 from fastgmm.statistics import Array
 
 PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
@@ -262,10 +263,11 @@ class BayesianGaussianMixture(Mixture):
             return validation.check_counts(value, shape, 0.0, name)
         return validation.check_counts(value, (1,) if family.uses_total else shape, dimension - 1.0, name)
 
-    def _counted(self, weight: Array | None) -> Array | None:
-        return validation.check_row_counts(weight)
+    def _weight_exponent(self, rows: Rows) -> int:
+        validation.check_row_counts(rows.summary.total_weight)
+        return 0
 
-    def _rule(self, source: MemorySource) -> VariationalBayes:
+    def _rule(self, source: Source) -> VariationalBayes:
         sort = self.sort_sticks
         if sort is None:
             ordered = not isinstance(self.init_params, str) or self.means_init is not None
@@ -282,7 +284,7 @@ class BayesianGaussianMixture(Mixture):
             validation.check_degrees_of_freedom_prior(self.degrees_of_freedom_prior, dimension),
         )
 
-    def _prior(self, family: Family, n_features: int, source: MemorySource | None) -> Prior:
+    def _prior(self, family: Family, n_features: int, source: Source | None) -> Prior:
         """Return the prior; what is not given comes from the rows of the source."""
         concentration, mean_precision, degrees_of_freedom = self._prior_counts(family.wishart_dimension(n_features))
         mean = None if self.mean_prior is None else validation.check_mean_prior(self.mean_prior, n_features)
@@ -310,17 +312,15 @@ class BayesianGaussianMixture(Mixture):
             "(constant or dependent columns): increase reg_covar, give covariance_prior, or leave columns out."
         )
 
-    def _starter(self, rule: VariationalBayes, rows: NDArray) -> Starter:
+    def _starter(self, rule: VariationalBayes, rows: Rows) -> Starter:
         """Return a function that makes a start, having checked every explicit part of it."""
-        family, shape = rule.family, (self.n_components, rows.shape[1])
+        family, shape = rule.family, (self.n_components, rows.n_features)
         names = ("weight_concentration_init", "mean_precision_init", "degrees_of_freedom_init")
         given = [name for name in (*names, "covariances_init") if getattr(self, name) is not None]
         if self.means_init is None:
             if given:
                 raise ValueError(f"{given[0]} needs means_init, which says which component is which.")
-            return lambda rule, source, random_state, restart: self._seed(
-                rule, source, rows, random_state, None, restart
-            )
+            return lambda rule, source, random_state, restart: self._seed(rule, source, random_state, None, restart)
         means = validation.check_means(self.means_init, *shape)
         laws = [
             None if getattr(self, name) is None else self._check_law(name, getattr(self, name), family, shape[1])
@@ -334,12 +334,10 @@ class BayesianGaussianMixture(Mixture):
                 raise ValueError(f"covariances_init of component {failed} is not positive definite, to rounding")
             whitener = density.whitener
 
-        def begin(
-            rule: VariationalBayes, source: MemorySource, random_state: Any, restart: int
-        ) -> VariationalPosterior:
+        def begin(rule: VariationalBayes, source: Source, random_state: Any, restart: int) -> VariationalPosterior:
             if len(given) == len(names) + 1:
                 return rule.state(Posterior(*laws), means, whitener)  # type: ignore[arg-type]
-            seeded = self._seed(rule, source, rows, random_state, means, restart)
+            seeded = self._seed(rule, source, random_state, means, restart)
             both = zip(seeded.posterior, laws, strict=True)
             posterior = Posterior(*(old if new is None else new for old, new in both))
             return rule.state(posterior, means, seeded.density.whitener if whitener is None else whitener)
@@ -406,14 +404,14 @@ class BayesianGaussianMixture(Mixture):
 
     def predict(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,); see ``score_samples``."""
-        return self._scores(X, self._density(predictive), labels=True).labels
+        return self._scored(X, "labels", self._density(predictive))
 
     def predict_proba(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray:
         """Return the probability of each component for each row of X (N, D), as (N, K); see ``score_samples``.
 
         Those of "expected-log" are the responsibilities of the variational posterior.
         """
-        return self._scores(X, self._density(predictive), responsibilities=True).responsibilities
+        return self._scored(X, "responsibilities", self._density(predictive))
 
     def score_samples(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray:
         """Return the log-density (nat) of each row of X (N, D), as (N,).
@@ -428,7 +426,7 @@ class BayesianGaussianMixture(Mixture):
             * "expected-log", scikit-learn's, is log sum_k exp E log p(x, k): a term of the evidence lower bound. It
               integrates to less than 1.
         """
-        return self._scores(X, self._density(predictive), evidence=True).evidence
+        return self._scored(X, "evidence", self._density(predictive))
 
     def score(
         self,

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture, Starter, checked_components
+from fastgmm.estimators.base import Mixture, Starter, checked_components, far_exponent
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.loop import FitResult
+from fastgmm.rows import Rows
 from fastgmm.rules import GaussianParameters, MaximumLikelihood, parameters_of_whitener
-from fastgmm.sources import MemorySource
+from fastgmm.sources import Source
 from fastgmm.statistics import Array
 
 
@@ -156,15 +157,15 @@ class GaussianMixture(Mixture):
         model._keep(rule, FitResult(state, math.nan, [], (), 0, False, 0), np.float64, None, [])
         return model
 
-    def _counted(self, weight: Array | None) -> Array | None:
-        return validation.scaled_weight(weight)[0]
+    def _weight_exponent(self, rows: Rows) -> int:
+        return far_exponent(rows)
 
-    def _rule(self, source: MemorySource) -> MaximumLikelihood:
+    def _rule(self, source: Source) -> MaximumLikelihood:
         return MaximumLikelihood(source.family, float(self.reg_covar))
 
-    def _starter(self, rule: MaximumLikelihood, rows: NDArray) -> Starter:
+    def _starter(self, rule: MaximumLikelihood, rows: Rows) -> Starter:
         """Return a function that makes a start, having checked every explicit part of it."""
-        family, n_components, n_features = rule.family, self.n_components, rows.shape[1]
+        family, n_components, n_features = rule.family, self.n_components, rows.n_features
         weights = means = whitener = None
         if self.weights_init is not None:
             weights = validation.check_weights(self.weights_init, n_components)
@@ -176,10 +177,10 @@ class GaussianMixture(Mixture):
             )
             whitener = family.whitener_of_precisions(precisions)
 
-        def begin(rule: MaximumLikelihood, source: MemorySource, random_state: Any, restart: int) -> GaussianParameters:
+        def begin(rule: MaximumLikelihood, source: Source, random_state: Any, restart: int) -> GaussianParameters:
             if weights is not None and means is not None and whitener is not None:
                 return parameters_of_whitener(family, weights, means, whitener)
-            state = self._seed(rule, source, rows, random_state, means, restart)
+            state = self._seed(rule, source, random_state, means, restart)
             if weights is None and means is None and whitener is None:
                 return state
             if means is None:

@@ -1,0 +1,310 @@
+"""Rows of numbers with weights, wherever they are: what a pass reads, and what is known of them without one.
+
+A task (a sweep, a scan, a draw of some rows) is a function of rows in this process. ``Rows.gather`` brings it to the
+rows, which may be an array, a file that is read block by block, or partitions in other processes, and puts the answers
+together. Nothing else in the package knows where rows are.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm.statistics import Array
+
+T = TypeVar("T")
+
+#: Rows that tasks of little arithmetic look at in one go: fixed, so that sums over rows are the same bits everywhere.
+SCAN_ROWS = 2**15
+
+
+class _Unlocked:
+    """A read-only array that says it may be written: Numba compiles every kernel again for read-only arrays."""
+
+    def __init__(self, array: NDArray) -> None:
+        self._array = array
+        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
+
+
+def kernel_array(array: NDArray, dtype: type) -> NDArray:
+    """Return the array as kernels take it, C-contiguous and aligned: itself where it is, else a copy."""
+    if array.flags.carray and array.dtype == dtype:
+        return array
+    array = np.require(array, dtype, ["C", "A"])
+    return array if array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
+
+
+def row_type(dtype: np.dtype) -> type[np.floating]:
+    """Return the type that kernels read rows in, and results are given in: float32 for float32, else float64."""
+    return np.float32 if dtype == np.float32 else np.float64
+
+
+def contiguous(X: NDArray) -> NDArray:
+    """Return X as a C-contiguous float32 or float64 array: itself where it is one, else a copy."""
+    return kernel_array(X, row_type(X.dtype))
+
+
+class Block(NamedTuple):
+    """Some consecutive rows: their places, themselves (n, D) in any type and layout, and their weights (n,) or None."""
+
+    places: slice
+    X: NDArray
+    weight: NDArray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What is known of rows after one look at them; ``+`` puts parts together.
+
+    Weights are in units of ``2**exponent``, which brings the largest to about 1: `weight` is their sum, `squares` that
+    of their squares. `smallest` and `largest` are of the positive ones. `first` is the first row of positive weight,
+    (1, D), and `place` its number; None and -1 where there is none.
+    """
+
+    n_rows: int
+    n_weighted: int
+    exponent: int
+    weight: float
+    squares: float
+    smallest: float
+    largest: float
+    first: Array | None
+    place: int
+
+    def __add__(self, other: Summary) -> Summary:
+        """Return the summary of both sets of rows."""
+        high = max(self.exponent, other.exponent) if self.n_weighted and other.n_weighted else None
+        if high is None:
+            exponent = self.exponent if self.n_weighted else other.exponent
+            weight, squares = self.weight + other.weight, self.squares + other.squares
+        else:
+            exponent = high
+            weight = sum(math.ldexp(each.weight, each.exponent - high) for each in (self, other))
+            squares = sum(math.ldexp(each.squares, 2 * (each.exponent - high)) for each in (self, other))
+        held = [each for each in (self, other) if each.first is not None]
+        first = min(held, key=lambda each: each.place) if held else self
+        return Summary(
+            self.n_rows + other.n_rows,
+            self.n_weighted + other.n_weighted,
+            exponent,
+            weight,
+            squares,
+            min(self.smallest, other.smallest),
+            max(self.largest, other.largest),
+            first.first,
+            first.place,
+        )
+
+    @property
+    def total_weight(self) -> float:
+        """The weight of all rows; infinite beyond float64."""
+        return _scaled(self.weight, self.exponent)
+
+    @property
+    def effective_rows(self) -> float:
+        """The number of rows of equal weight that say as much as rows of these weights (Kish 1965)."""
+        return self.weight**2 / self.squares
+
+
+def _scaled(value: float, exponent: int) -> float:
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.inf
+
+
+def summary_of(block: Block) -> Summary:
+    """Return the summary of one block, whose weights are finite and not negative."""
+    n_rows, start = len(block.X), block.places.start
+    if block.weight is None:
+        first = np.array(block.X[:1], np.float64, order="C") if n_rows else None
+        return Summary(n_rows, n_rows, 0, float(n_rows), float(n_rows), 1.0, 1.0, first, start if n_rows else -1)
+    positive = np.flatnonzero(block.weight > 0.0)
+    if len(positive) == 0:
+        return Summary(n_rows, 0, 0, 0.0, 0.0, math.inf, 0.0, None, -1)
+    held = block.weight[positive]
+    exponent = int(np.frexp(held.max())[1])
+    share = np.ldexp(block.weight, -exponent)
+    return Summary(
+        n_rows,
+        len(positive),
+        exponent,
+        float(share.sum()),
+        float((share * share).sum()),
+        float(held.min()),
+        float(held.max()),
+        np.array(block.X[positive[:1]], np.float64, order="C"),
+        start + int(positive[0]),
+    )
+
+
+_NO_ROWS = Summary(0, 0, 0, 0.0, 0.0, math.inf, 0.0, None, -1)
+
+
+def scan(rows: Rows) -> Summary:
+    """Return the summary of rows in this process."""
+    summary = _NO_ROWS
+    for block in rows.blocks(SCAN_ROWS):
+        summary = summary + summary_of(block)
+    return summary
+
+
+class Rows(ABC):
+    """An (N, D) table of finite real numbers, whose rows may have weights.
+
+    A subclass in this process yields its blocks; one whose rows are elsewhere overrides `gather`.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+    dtype : float32 or float64
+        The type that kernels read the rows in.
+    is_weighted : bool
+    names : array of str, or None
+        The names of the columns.
+    offset : int
+        The place of the first row among those of which these are a part.
+    n_weighted_before : int
+        How many rows of positive weight that table has before these.
+    """
+
+    n_rows: int
+    n_features: int
+    dtype: type[np.floating]
+    is_weighted: bool
+    names: NDArray | None = None
+    offset = 0
+    n_weighted_before = 0
+    #: Whether a pass costs reading: then starts take turns rather than compete for it.
+    is_read_again = True
+
+    @abstractmethod
+    def blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows in order, `n_rows` at a time (the last ones fewer); arrays may be overwritten by the next."""
+
+    @abstractmethod
+    def scaled(self, exponent: int) -> Rows:
+        """Return the same rows with their weights times ``2**-exponent``."""
+
+    def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
+        """Return what the task makes of the rows; `combine` puts answers of parts together, in any order."""
+        return task(self)
+
+    def scored(self, task: Callable[[Rows], NDArray]) -> Any:
+        """Return what the task makes of each row, in order: an array, or what stands for one where the rows are."""
+        return task(self)
+
+    @property
+    def summary(self) -> Summary:
+        """What one look at the rows says; it is kept."""
+        summary = self.__dict__.get("_summary")
+        if summary is None:
+            if self.is_weighted:
+                summary = self.gather(scan, Summary.__add__)
+            else:
+                n_rows = self.n_rows
+                summary = Summary(n_rows, n_rows, 0, float(n_rows), float(n_rows), 1.0, 1.0, self._first(), 0)
+            self.__dict__["_summary"] = summary
+        return summary
+
+    def _first(self) -> Array:
+        """Return the first row, (1, D) float64."""
+        return next(self.blocks(1)).X.astype(np.float64)
+
+    def sample(self, n_rows: int, random_state: Any) -> tuple[Array, Array]:
+        """Return at most `n_rows` different rows of positive weight, as float64 in order, and their weights.
+
+        All of them where there are no more; else drawn at random, a few less than `n_rows`.
+        """
+        n_candidates = self.summary.n_weighted
+        drawn = None
+        if n_candidates > n_rows:
+            drawn = np.unique((random_state.uniform(size=n_rows) * n_candidates).astype(np.int64))
+        return self.take(drawn)
+
+    def take(self, drawn: NDArray[np.int64] | None) -> tuple[Array, Array]:
+        """Return chosen rows of positive weight (counted from 0 and in order; None for all), and their weights."""
+        pieces = sorted(self.gather(_Take(drawn), operator.add), key=lambda piece: piece[0])
+        return np.concatenate([X for _, X, _ in pieces]), np.concatenate([weight for _, _, weight in pieces])
+
+
+class _Take:
+    """The task of `Rows.take`: pieces of the rows that are wanted, each with the place of its block."""
+
+    def __init__(self, drawn: NDArray[np.int64] | None) -> None:
+        self._drawn = drawn
+
+    def __call__(self, rows: Rows) -> list[tuple[int, Array, Array]]:
+        pieces = []
+        begin = rows.n_weighted_before
+        for block in rows.blocks(SCAN_ROWS):
+            candidates = np.arange(len(block.X)) if block.weight is None else np.flatnonzero(block.weight)
+            end = begin + len(candidates)
+            if self._drawn is not None:
+                first, last = np.searchsorted(self._drawn, [begin, end])
+                candidates = candidates[self._drawn[first:last] - begin]
+            begin = end
+            if len(candidates):
+                weight = np.ones(len(candidates)) if block.weight is None else block.weight[candidates]
+                pieces.append((block.places.start, block.X[candidates].astype(np.float64), weight.astype(np.float64)))
+        return pieces
+
+
+class ArrayRows(Rows):
+    """The rows of an array: checked real numbers of any type and layout; float32 and float64 in C order are not copied.
+
+    `sample_weight` is (N,) float64, or None for weight 1.
+    """
+
+    is_read_again = False
+
+    def __init__(
+        self,
+        X: NDArray,
+        sample_weight: Array | None = None,
+        names: NDArray | None = None,
+        offset: int = 0,
+        n_weighted_before: int = 0,
+    ) -> None:
+        self.X, self.sample_weight, self.names = X, sample_weight, names
+        self.n_rows, self.n_features = X.shape
+        self.dtype = row_type(X.dtype)
+        self.is_weighted = sample_weight is not None
+        self.offset, self.n_weighted_before = offset, n_weighted_before
+
+    def blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows in order, `n_rows` at a time."""
+        weight = self.sample_weight
+        for start in range(0, self.n_rows, n_rows):
+            rows = slice(start, min(start + n_rows, self.n_rows))
+            yield Block(
+                slice(self.offset + rows.start, self.offset + rows.stop),
+                self.X[rows],
+                None if weight is None else weight[rows],
+            )
+
+    def scaled(self, exponent: int) -> ArrayRows:
+        """Return the same rows with their weights times ``2**-exponent``."""
+        if self.sample_weight is None or exponent == 0:
+            return self
+        other = copy.copy(self)
+        other.sample_weight = np.ldexp(self.sample_weight, -exponent)
+        other.__dict__.pop("_summary", None)
+        return other
+
+    def take(self, drawn: NDArray[np.int64] | None) -> tuple[Array, Array]:
+        """Return chosen rows of positive weight, and their weights."""
+        if self.sample_weight is None:
+            X = self.X if drawn is None else self.X[drawn]
+            return np.array(X, np.float64, order="C"), np.ones(len(X))
+        candidates = np.flatnonzero(self.sample_weight)
+        candidates = candidates if drawn is None else candidates[drawn]
+        return np.array(self.X[candidates], np.float64, order="C"), self.sample_weight[candidates]

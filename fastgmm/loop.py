@@ -22,6 +22,7 @@ _ROUNDING = 8.0 * 2.220446049250313e-16
 class Rule(Protocol):
     """What the loop and the seeding need of an update rule."""
 
+    family: Any
     #: Whether seeded components that are too thin for a covariance need pseudo-rows.
     smooths_seeds: bool
 
@@ -30,6 +31,9 @@ class Rule(Protocol):
 
     def update(self, statistics: SufficientStatistics, final: bool = False) -> Any:
         """Return the next state; its `trusted` is False where moments about its `means` are needed first."""
+
+    def order(self, statistics: SufficientStatistics) -> Any:
+        """Return which component of the statistics each component of their update is, (K,); None for the same."""
 
     def spurious(self, state: Any, n_samples: float) -> int:
         """Return a component whose bound has no limit, for it holds too few of the rows, or -1."""
@@ -68,7 +72,7 @@ class FitResult:
 
     `watched` is the progress of the last plain updates in a row: what a fit that goes on from here compares with.
     `n_passes` counts the passes over the data, those of extrapolations that were not kept included; 0 where the state
-    was given rather than fitted.
+    was given rather than fitted. `statistics` are those of all rows under the state, None where it was given.
     """
 
     state: Any
@@ -78,6 +82,7 @@ class FitResult:
     n_iter: int
     converged: bool
     n_passes: int
+    statistics: SufficientStatistics | None = None
 
     @property
     def stop_reason(self) -> str:
@@ -241,7 +246,7 @@ def fit_steps(
         # Plain updates gain little between extrapolations: these set the pace.
         rises = [*rises, point.bound - last][-1 if accelerator is None else -_WATCHED :]
         yield Step(n_iter, point.bound, max(rises), point.state)
-    return FitResult(point.state, point.bound, bounds, tuple(recent), n_iter, converged, fit.n_passes)
+    return FitResult(point.state, point.bound, bounds, tuple(recent), n_iter, converged, fit.n_passes, point.statistics)
 
 
 def _negligible(stopping: str, tol: float, bound: float) -> float:

@@ -443,3 +443,20 @@ def test_a_target_out_of_reach_is_said_to_be(load):
     reply = child._reached(GaussianMixture, {"n_components": 2}, 0, X, -100.0)
     assert reply["starts"] == 1
     assert 0 < reply["reached"] < np.inf
+
+
+def test_one_pass_of_batches_beside_a_fit(load, monkeypatch, capsys):
+    online = load("online")
+    monkeypatch.setattr(online, "N_COMPONENTS", 3)
+    monkeypatch.setattr(online, "N_FEATURES", 2)
+    online.main(["--rows", "6000", "--batch", "500", "--seeds", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [
+        [float(cell) for cell in line.strip("| ").split(" | ")] for line in lines if line.startswith(("| 0 |", "| 1 |"))
+    ]
+    assert [row[0] for row in rows] == [0.0, 1.0]
+    for _, truth, fit, batches, gap, *seconds in rows:
+        assert gap == pytest.approx(100.0 * (fit - batches) / abs(fit), abs=0.01)
+        assert truth == pytest.approx(fit, rel=0.02)
+        assert min(seconds) > 0.0
+    assert lines[-1] == f"Largest gap: {max(row[4] for row in rows):.4f} %"

@@ -10,13 +10,13 @@ import operator
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgmm import acceleration, exceptions, validation
+from fastgmm import acceleration, exceptions, online, validation
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import Score, Totals
 from fastgmm.families import Family
@@ -51,6 +51,8 @@ class Mixture(Interface, ABC):
     means_init: ArrayLike | None
     random_state: Any
     warm_start: bool
+    learning_decay: float
+    learning_offset: float
     verbose: int
     verbose_interval: int
     n_threads: int | None
@@ -88,6 +90,10 @@ class Mixture(Interface, ABC):
     @abstractmethod
     def _rule(self, source: Source) -> Any:
         """Return the update rule for the rows of a source."""
+
+    @abstractmethod
+    def _fitted_rule(self, source: Source | None = None) -> Any:
+        """Return the update rule of the fitted attributes; what they do not tell comes from the rows of the source."""
 
     @abstractmethod
     def _starter(self, rule: Any, rows: Rows) -> Starter:
@@ -142,10 +148,111 @@ class Mixture(Interface, ABC):
         weight = validation.check_sample_weight(sample_weight, len(array))
         return ArrayRows(array, weight, validation.feature_names(X))
 
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        batch: Hashable = None,
+    ) -> Any:
+        """Learn from one batch of rows, on top of what was learned before, and return self.
+
+        The first batch is fitted as by ``fit``, which needs as many rows as components at least; of every other one,
+        a pass is made and the parameters are updated. After ``fit``, its rows count as a first batch. See
+        docs/sources.md.
+
+        Parameters
+        ----------
+        X : (N, D) array-like of finite numbers, N >= 1
+        y : ignored
+        sample_weight : (N,) array-like >= 0, optional
+            A row of weight w counts as w copies.
+        batch : hashable, optional
+            None: rows come once, and recent ones count more (`learning_decay`, `learning_offset`). Else the name of the
+            batch: its statistics are kept, and replaced when it comes again. Visits to all batches, round by round,
+            lead where ``fit`` leads on all rows; `converged_` says when.
+
+        `lower_bound_` is then the bound with every row's responsibilities as they were when it was seen last: without
+        names, a mean in which recent rows count more, of rows that the parameters had not seen; with names, one that
+        no visit to a batch that is known lowers (`reg_covar` 0).
+
+        Raises ValueError and TypeError for bad input, and ValueError where a covariance collapses; an exception leaves
+        the estimator as it was.
+        """
+        self._check_parameters()
+        if batch is not None:
+            online.check_key(batch)
+        if hasattr(self, "means_"):
+            self._learn(X, sample_weight, batch)
+            return self
+        rows = self._open(X, sample_weight, minimum=2)
+        rule, best, exponent, restarts = self._best_start(rows, None, partial=True)
+        learned = online.begin(rule, best, exponent, rows.n_rows, self._schedule(), batch)
+        self._keep(rule, learned, rows.dtype, rows.names, restarts, learned.record)
+        return self
+
+    def _learn(self, X: ArrayLike, sample_weight: ArrayLike | None, key: Hashable) -> None:
+        """Learn from one more batch."""
+        rows = self._rows(X, sample_weight)
+        family = validation.check_family(self.covariance_type)
+        if len(self.means_) != self.n_components or family != self._family():
+            raise ValueError(
+                f"partial_fit goes on with what was learned, {len(self.means_)} components of covariance "
+                f"{self._family().name!r}, but n_components is {self.n_components} and covariance_type {family.name!r}."
+                " To start anew, use a clone or fit."
+            )
+        exponent = self._weight_exponent(rows)
+        learned = self.__dict__.get("_learned")
+        if learned is not None:
+            exponent = learned.exponent
+            validation.check_weight_scale(rows.summary.exponent if rows.is_weighted else None, exponent)
+        rows = rows.scaled(exponent)
+        source = Source(family, rows, self.n_threads)
+        rule = self._fitted_rule(source)
+        density = None if learned is None else learned.density
+        if density is None:
+            density = rule.density(self._state(rule))
+        past = online.goes_on_from(learned, key, family, density.mean, exponent)
+        result = online.learn(rule, source, past, density, self._schedule(), key)
+        dtype = np.result_type(self.means_, rows.dtype).type
+        names = self.__dict__.get("feature_names_in_")
+        self._keep(rule, result, dtype, names, self.restarts_, result.record)
+
+    def _schedule(self) -> online.Schedule:
+        total_samples = self.__dict__.get("total_samples")
+        return online.Schedule(self.learning_decay, self.learning_offset, total_samples, self.stopping, self.tol)
+
+    @property
+    def n_samples_seen_(self) -> int:
+        """The number of rows that were learned from; 0 where parameters were given."""
+        return self._seen("n_samples")
+
+    @property
+    def n_batches_seen_(self) -> int:
+        """The number of batches that were learned from, each visit counted, and a fit as one; 0 for given ones."""
+        return self._seen("n_batches")
+
+    def _seen(self, name: str) -> int:
+        self._require_fitted()
+        learned = self.__dict__.get("_learned")
+        return 0 if learned is None else getattr(learned, name)
+
     def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
         self._check_parameters()
-        family = validation.check_family(self.covariance_type)
         rows = self._open(X, sample_weight, minimum=2)
+        rule, best, exponent, restarts = self._best_start(rows, callback)
+        self._keep(rule, best, rows.dtype, rows.names, restarts, online.after_fit(best, exponent, rows.n_rows))
+        return rows
+
+    def _best_start(
+        self, rows: Rows, callback: Callback | None, partial: bool = False
+    ) -> tuple[Any, FitResult, int, list[Restart]]:
+        """Return the rule, the result of the best start, the exponent of the weights, and how all starts ended.
+
+        A `partial` fit, of a first batch, may stop at `max_iter` without a word.
+        """
+        family = validation.check_family(self.covariance_type)
         n_samples = rows.summary.n_weighted
         if n_samples < self.n_components:
             raise ValueError(
@@ -153,7 +260,8 @@ class Mixture(Interface, ABC):
                 f"n_samples = {n_samples}" + (" (rows of positive weight)" if rows.is_weighted else "")
             )
         random_state = validation.check_random_state(self.random_state)
-        rows = rows.scaled(self._weight_exponent(rows))
+        exponent = self._weight_exponent(rows)
+        rows = rows.scaled(exponent)
         source = Source(family, rows, self.n_threads)
         rule = self._rule(source)
         warm = self._goes_on()
@@ -182,17 +290,16 @@ class Mixture(Interface, ABC):
             warnings.warn(
                 f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}",
                 exceptions.ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=3 if partial else 4,
             )
-        if not best.converged and self.max_iter > 0:
+        if not best.converged and self.max_iter > 0 and not partial:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase "
                 "max_iter, tol, or check for degenerate data.",
                 exceptions.ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        self._keep(rule, best, rows.dtype, rows.names, [each.summary() for each in contenders.values()])
-        return rows
+        return rule, best, exponent, [each.summary() for each in contenders.values()]
 
     def _raced(
         self,
@@ -276,7 +383,15 @@ class Mixture(Interface, ABC):
             )
         return self._state(rule)
 
-    def _keep(self, rule: Any, result: FitResult, dtype: type, names: NDArray | None, restarts: list[Restart]) -> None:
+    def _keep(
+        self,
+        rule: Any,
+        result: FitResult,
+        dtype: type,
+        names: NDArray | None,
+        restarts: list[Restart],
+        learned: online.Stream | online.Memo | None = None,
+    ) -> None:
         arrays, others = self._attributes(rule, result.state)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             rounded: dict[str, NDArray] = {name: array.astype(dtype) for name, array in arrays.items()}
@@ -301,6 +416,7 @@ class Mixture(Interface, ABC):
                 "n_features_in_": result.state.means.shape[1],
                 "_watched_bounds": result.watched,
                 "_fitted_family": rule.family,
+                "_learned": learned,
             }
         )
         if names is not None:

@@ -74,6 +74,9 @@ class MaximumLikelihood:
         """Return the bound that the update started from, as scikit-learn's stopping rule does."""
         return self.bound(state, statistics)
 
+    def order(self, statistics: SufficientStatistics) -> None:
+        """Return None: an update leaves all components in their places."""
+
     def spurious(self, state: GaussianParameters, n_samples: float) -> int:
         """Return the first component on so few rows that its likelihood has no limit, and narrow already, or -1.
 

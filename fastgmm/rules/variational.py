@@ -179,6 +179,10 @@ class VariationalBayes:
             kernels.divergence(density, self.prior, posterior),
         )
 
+    def order(self, statistics: SufficientStatistics) -> NDArray[np.int64] | None:
+        """Return which component of the statistics each component of their update is, (K,); None for the same."""
+        return self._ordered(statistics)[0]
+
     def spurious(self, state: VariationalPosterior, n_samples: float) -> int:
         """Return -1: the bound of a component that shrinks has a limit, for the prior has a scale."""
         return -1
@@ -230,7 +234,7 @@ class VariationalBayes:
         entropy of the responsibilities is the log evidence minus the expected log joint.
         """
         _, ordered = self._ordered(statistics)
-        change = _expected_log_joint(successor.density, ordered) - _expected_log_joint(state.density, statistics)
+        change = expected_log_joint(successor.density, ordered) - expected_log_joint(state.density, statistics)
         return statistics.log_evidence + change - successor.divergence
 
     def chart(self, state: VariationalPosterior) -> Chart:
@@ -277,7 +281,8 @@ class VariationalBayes:
         return self._last_ordered[1:]
 
 
-def _expected_log_joint(density: Density, statistics: SufficientStatistics) -> float:
+def expected_log_joint(density: Density, statistics: SufficientStatistics) -> float:
+    """Return the sum over rows and components of w r times the log joint of `density`, whatever made the statistics."""
     return kernels.expected_log_joint(
         density, statistics.origin, statistics.mass, statistics.deviation, statistics.scatter
     )

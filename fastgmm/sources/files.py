@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastgmm import validation
 from fastgmm._array_tables import map_numpy, require_numbers
 from fastgmm._extras import require
-from fastgmm._tables import Request, Selection, TableError, listing
+from fastgmm._tables import KINDS, Request, Selection, TableError, kind_of, listing
 from fastgmm._text_tables import text_layout
 from fastgmm.rows import row_type
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
@@ -24,16 +24,6 @@ from fastgmm.statistics import Array
 _BATCH_ROWS = 2**16
 _COLUMN_BYTES = 2**20
 
-_KINDS = {
-    ".npy": "NumPy",
-    ".parquet": "Parquet",
-    ".pq": "Parquet",
-    ".arrow": "Arrow",
-    ".feather": "Arrow",
-    ".ipc": "Arrow",
-    ".csv": "CSV",
-    ".tsv": "CSV",
-}
 _IN_FOLDERS = "Parquet", "Arrow"
 
 
@@ -55,16 +45,6 @@ def open_path(path: str | os.PathLike[str], request: Request) -> StreamedRows:
     return StreamedRows(_table(path, request, None))
 
 
-def kind_of(path: str | os.PathLike[str]) -> str | None:
-    """Return what a path promises: "NumPy", "Parquet", "Arrow", "CSV" or "folder"; None for anything else."""
-    if os.path.isdir(path):
-        return "folder"
-    path = os.fspath(path).lower()
-    return _KINDS.get(
-        Path(path.removesuffix(".gz")).suffix if path.endswith((".csv.gz", ".tsv.gz")) else Path(path).suffix
-    )
-
-
 def _is_path(data: Any) -> bool:
     return isinstance(data, str | os.PathLike)
 
@@ -76,9 +56,8 @@ def _table(data: Any, request: Request, weights: Any) -> Table:
     else:
         kind = kind_of(data)
         if kind is None:
-            known = "a folder, " + ", ".join(_KINDS)
+            known = "a folder, " + ", ".join(KINDS)
             raise ValueError(f"X must be an array or a path to a table ({known}), got {os.fspath(data)!r}.")
-        os.stat(data)  # raises the error that says what is wrong with the path
         table = _NumpyTable(os.fspath(data), request) if kind == "NumPy" else _ArrowTable(_parts(data, kind), request)
     return table if weights is None else _Weighted(table, weights)
 
@@ -331,12 +310,12 @@ def _parts(path: str | os.PathLike[str], kind: str) -> list[_Part]:
         file
         for file in inside.rglob("*")
         if not any(part.startswith((".", "_")) for part in file.relative_to(inside).parts)
-        and _KINDS.get(file.suffix.lower()) in _IN_FOLDERS
+        and KINDS.get(file.suffix.lower()) in _IN_FOLDERS
         and file.is_file()
     )
     if not files:
-        raise TableError(f"{inside} is a folder without files of Parquet or Arrow ({listing(list(_KINDS)[1:6])})")
-    return [_part(str(file), _KINDS[file.suffix.lower()]) for file in files]
+        raise TableError(f"{inside} is a folder without files of Parquet or Arrow ({listing(list(KINDS)[1:6])})")
+    return [_part(str(file), KINDS[file.suffix.lower()]) for file in files]
 
 
 def _part(path: str, kind: str) -> _Part:
@@ -345,6 +324,7 @@ def _part(path: str, kind: str) -> _Part:
 
 def _parquet_part(path: str) -> _Part:
     parquet = require("parquet", "Parquet files need", "pyarrow", "pyarrow.parquet").parquet
+    os.stat(path)  # raises what says what is wrong with it
 
     def batches(names: list[str]) -> Iterator[Any]:
         with parquet.ParquetFile(path, buffer_size=_COLUMN_BYTES) as file:
@@ -356,6 +336,7 @@ def _parquet_part(path: str) -> _Part:
 
 def _arrow_part(path: str) -> _Part:
     pyarrow = require("arrow", "Arrow files need", "pyarrow", "pyarrow.ipc")
+    os.stat(path)
 
     @contextmanager
     def opened(fields: list[int]) -> Iterator[tuple[Any, Iterator[Any]]]:

@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture, online
 from fastgmm.expectation import e_step
 from fastgmm.families import FAMILIES
 from fastgmm.rules import MaximumLikelihood
+from fastgmm.sources import BatchRows
 
 K, D = 3, 2
 ESTIMATORS = [GaussianMixture, BayesianGaussianMixture]
@@ -434,6 +436,32 @@ def test_batches_after_a_fit_start_from_its_parameters_alone():
     model.partial_fit(BATCHES[0], batch=0)
     assert model.n_samples_seen_ == len(BATCHES[0])
     assert_allclose(model.weights_.sum(), 1.0)
+
+
+# --- batches that are no arrays --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, "a"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_batch_may_be_anything_that_fit_takes(estimator, key):
+    model, streamed = estimator(K, random_state=0), estimator(K, random_state=0)
+    for number, (rows, weight) in enumerate(zip(BATCHES, np.split(WEIGHT, [300, 500, 900, 1100]), strict=True)):
+        name = None if key is None else key * (number % 2 + 1)
+        model.partial_fit(rows, sample_weight=weight, batch=name)
+        pieces = [(rows[:7], weight[:7]), (rows[7:], weight[7:])]
+        streamed.partial_fit(BatchRows(pieces), batch=name)
+    _assert_same_bits(model, streamed)
+
+
+def test_the_documentations_example(capsys):
+    page = Path(__file__).parents[1] / "docs" / "sources.md"
+    if not page.exists():
+        pytest.skip("needs a checkout")
+    _, _, section = page.read_text().partition("## Batches that come one at a time\n")
+    _, _, code = section.partition("\n## ")[0].partition("```python\n")
+    code = code.partition("```")[0]
+    exec(compile(code, str(page), "exec"), {})
+    assert capsys.readouterr().out.split() == re.findall(r"print\(.*\)  # (\d+)", code) == ["60000", "9000"]
 
 
 # --- what must not change --------------------------------------------------------------------------------------------

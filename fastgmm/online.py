@@ -186,9 +186,9 @@ class Memo:
     n_batches : int
         Visits of batches.
     round : int
-        Rounds of visits to all batches that have begun since the last new batch, and before.
+        The number of rounds of visits to all batches that have begun.
     n_left : int
-        Batches that were not visited yet in this round.
+        Batches that were not visited yet in this round; a new batch ends it.
     bounds : tuple of float
         The bound after the last new batch, and those at the ends of rounds since: the last few.
     converged : bool
@@ -232,6 +232,7 @@ class Memo:
             changes: dict[str, Any] = {
                 "places": self.places | {batch.key: place},
                 "nodes": nodes,
+                "n_left": 0,
                 "bounds": (),
                 "converged": False,
             }

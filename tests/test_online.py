@@ -295,21 +295,24 @@ def test_weights_of_any_scale(scale):
             scaled.partial_fit(BATCHES[3], sample_weight=incomparable)
 
 
-def test_batches_at_an_offset_keep_their_digits():
+@pytest.mark.parametrize("keys", [[None] * 7, [0, 1, 2, 0, 1, 2, 0]])
+def test_batches_at_an_offset_keep_their_digits(keys):
     plain, moved = GaussianMixture(K, random_state=0), GaussianMixture(K, random_state=0)
-    for rows in BATCHES:
-        plain.partial_fit(rows)
-        moved.partial_fit(rows + 1e6)
+    for number, key in enumerate(keys):
+        rows = BATCHES[number % 3]
+        plain.partial_fit(rows, batch=key)
+        moved.partial_fit(rows + 1e6, batch=key)
     assert_allclose(moved.means_ - 1e6, plain.means_, atol=1e-7)
     assert_allclose(moved.covariances_, plain.covariances_, rtol=1e-6, atol=1e-8)
 
 
-def test_a_batch_far_from_what_was_learned():
+@pytest.mark.parametrize("key", [None, "a"])
+def test_a_batch_far_from_what_was_learned(key):
     """The means move so far that moments about the old ones have few digits left."""
-    model = GaussianMixture(1, reg_covar=0.0).partial_fit(BATCHES[0])
+    model = GaussianMixture(1, reg_covar=0.0).partial_fit(BATCHES[0], batch=key)
     far = BATCHES[2] + 1e9
-    # Enough weight to forget all else.
-    model.partial_fit(far, sample_weight=np.full(len(far), 1e3))
+    # Enough weight to forget all else; in place of the batch, it does anyway.
+    model.partial_fit(far, sample_weight=np.full(len(far), 1e3), batch=key)
     assert_allclose(model.means_[0], far.mean(axis=0), rtol=1e-12)
     assert_allclose(model.covariances_[0], np.cov(far.T, bias=True), rtol=1e-6)
 
@@ -436,6 +439,37 @@ def test_batches_after_a_fit_start_from_its_parameters_alone():
     model.partial_fit(BATCHES[0], batch=0)
     assert model.n_samples_seen_ == len(BATCHES[0])
     assert_allclose(model.weights_.sum(), 1.0)
+
+
+def test_kept_batches_that_wander_off_keep_their_digits():
+    """Moments move to the present means: about where the batches were at first, they would lose seven digits."""
+    model = GaussianMixture(1, reg_covar=0.0)
+    for shift in (0.0, 3e3, 3e3, 3e3):
+        for key in (0, 1):
+            model.partial_fit(BATCHES[key] + shift, batch=key)
+    rows = np.concatenate(BATCHES[:2])
+    assert_allclose(model.covariances_[0], np.cov(rows.T, bias=True), rtol=1e-11)
+
+
+def test_convergence_takes_a_visit_to_every_batch():
+    model = GaussianMixture(K, random_state=0, tol=1e3)
+    reached = []
+    for key in (0, 1, 2, 0, 0, 0, 1, 2, 1, 3, 3, 0, 1, 2):
+        reached.append(model.partial_fit(BATCHES[key], batch=key).converged_)
+    assert reached == [False] * 7 + [True] * 2 + [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("keys", [(None,) * 4, (0, 1, 2, 3)])
+def test_components_that_change_places_keep_their_rows(keys):
+    """Sticks are sorted by mass: the group that is small at first becomes the larger one."""
+    small, large = BATCHES[0][:150], BATCHES[0][150:] + 50.0
+    model = BayesianGaussianMixture(2, random_state=0, mean_prior=[0, 0], covariance_prior=np.eye(2))
+    for number, key in enumerate(keys):
+        both = [small[:40], large] if number == 0 else [small, large[:50]]
+        model.partial_fit(np.concatenate(both), batch=key)
+        assert model.component_mass_[0] > model.component_mass_[1]
+    assert model.means_[0].max() < 25.0 < model.means_[1].min()
+    assert np.linalg.eigvalsh(model.covariances_).max() < 100.0
 
 
 # --- batches that are no arrays --------------------------------------------------------------------------------------

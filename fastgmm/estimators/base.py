@@ -220,7 +220,7 @@ class Mixture(Interface, ABC):
         self._keep(rule, result, dtype, names, self.restarts_, result.record)
 
     def _schedule(self) -> online.Schedule:
-        total_samples = self.__dict__.get("total_samples")
+        total_samples = getattr(self, "total_samples", None)
         return online.Schedule(self.learning_decay, self.learning_offset, total_samples, self.stopping, self.tol)
 
     @property

@@ -75,10 +75,10 @@ class GaussianMixture(Mixture):
         "converged" or "max_iter"; "given" where parameters were given and no fit was made; "partial_fit" after that,
         unless all its batches converged.
     n_iter_ : int
-        Updates made in the best fit.
+        Updates made in the best fit, or by ``partial_fit``.
     n_passes_ : int
         Passes over the data that the best fit made from its start on: `n_iter_` + 1 without `accelerate`, but where
-        moments had to be taken again about other means.
+        moments had to be taken again about other means. After ``partial_fit``, `n_iter_`.
     lower_bound_ : float
         Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean. After
         ``partial_fit``, see there.

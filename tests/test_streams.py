@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import re
 import signal
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 import tracemalloc
 import weakref
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -654,6 +656,20 @@ def test_bad_csv(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         open_rows(tmp_path / "t.csv")
+
+
+def test_the_page_about_sources_runs(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    page = Path(__file__).parents[1] / "docs" / "sources.md"
+    if not page.exists():
+        pytest.skip("needs a checkout")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text().partition("\n## Dask")[0], re.DOTALL)
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks) == 6
+    np.testing.assert_array_equal(names["labels"], names["model"].fit(names["X"]).predict(names["X"]))
 
 
 # --- the command line --------------------------------------------------------------------------------------------

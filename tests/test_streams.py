@@ -592,6 +592,8 @@ def test_nulls_are_named_by_file_row_and_column(table, tmp_path):
 
 
 def test_what_is_no_table(tmp_path, table):
+    from pyarrow import dataset
+
     for name, kind in (("t.parquet", "a Parquet file"), ("t.arrow", "an Arrow file")):
         (tmp_path / name).write_text("a,b\n1,2\n")
         with pytest.raises(ValueError, match=rf"{name} cannot be read as {kind}"):
@@ -599,8 +601,9 @@ def test_what_is_no_table(tmp_path, table):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty is a folder without files of Parquet or Arrow"):
         open_rows(tmp_path / "empty")
-    with pytest.raises(TypeError, match="X must not be a RecordBatchReader"):
-        GaussianMixture(1).fit(table.to_reader())
+    for once in (table.to_reader(), dataset.Scanner.from_batches(table.to_reader())):
+        with pytest.raises(TypeError, match=f"X must not be a {type(once).__name__}"):
+            GaussianMixture(1).fit(once)
     with pytest.raises(TypeError, match="columns must be a list of names"):
         open_rows(table, columns="width")
 

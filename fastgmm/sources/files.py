@@ -284,7 +284,7 @@ def _object_parts(data: Any) -> list[_Part]:
     """Return the parts of an object of pyarrow."""
     if hasattr(data, "get_fragments"):
         return [_Part("the data set", "a data set", data.schema, lambda names: _scanned(data, names))]
-    if hasattr(data, "to_batches"):
+    if hasattr(data, "to_batches") and hasattr(data, "schema"):
         return [_Part("the table", "a table", data.schema, lambda names: iter(data.to_batches(_BATCH_ROWS)))]
     if hasattr(data, "num_rows") and hasattr(data, "schema"):
         return [_Part("the record batch", "a record batch", data.schema, lambda names: iter([data]))]

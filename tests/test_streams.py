@@ -292,15 +292,23 @@ def test_an_error_while_reading_is_the_users_own():
     assert _reading() == []
 
 
-@pytest.mark.parametrize("second", [X[:900], X[:1100], X[:1000, :1]], ids=["fewer", "more", "narrower"])
+CHANGED = np.where(np.arange(N_ROWS)[:, None] == 2048, 7.0, X)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [X[:2300], np.vstack([X, X[:1]]), X[:, :1], X[::-1], CHANGED],
+    ids=["fewer", "more", "narrower", "reversed", "changed"],
+)
 def test_rows_that_differ_from_the_first_look(second):
     passes = []
 
     def read():
         passes.append(1)
-        yield X[:1000] if len(passes) < 5 else second
+        yield X if len(passes) < 5 else second
 
-    with pytest.raises(ValueError, match=r"1000 (rows )?when they were first read|batch 0 has 1 columns"):
+    message = r"2500 when it was first read|batch 0 has 1 columns|other rows in this pass, or in another order"
+    with pytest.raises(ValueError, match=message):
         GaussianMixture(2, random_state=0, tol=0).fit(BatchRows(read))
 
 

@@ -25,8 +25,6 @@ from fastgmm.statistics import Array
 
 # One block is computed with, one lies ready, one is filled.
 _BUFFERS = 3
-# Columns are written into rows so many rows at a time: what they are written to stays in cache.
-_COLUMN_ROWS = 2**12
 # So many rows from the first, and then one in so many, must be the same in every pass.
 _MARKED_ROWS = 2**10
 
@@ -109,11 +107,8 @@ class ColumnBatch(Batch):
 
     def read(self, start: int, X: NDArray, weight: Array | None) -> None:
         """Write rows from `start` on into X, and their weights."""
-        for first in range(0, len(X), _COLUMN_ROWS):
-            rows = X[first : first + _COLUMN_ROWS]
-            begin = start + first
-            for target, column in zip(rows.T, self._columns, strict=True):
-                target[...] = column[begin : begin + len(rows)]
+        for target, column in zip(X.T, self._columns, strict=True):
+            target[...] = column[start : start + len(X)]
         if weight is not None and self._weight is not None:
             weight[...] = self._weight[start : start + len(X)]
 
@@ -332,12 +327,12 @@ class _Batches(Table):
     """A table of batches as users give them; the first one says what all are like."""
 
     def __init__(self, batches: Any) -> None:
-        if not callable(batches):
-            if not hasattr(batches, "__iter__"):
-                raise TypeError(f"batches must be an iterable of arrays, got {type(batches).__name__}.")
-            if iter(batches) is batches:
-                raise TypeError(f"batches must not be a {type(batches).__name__}. {_AGAIN}")
-        self._batches = batches
+        iterable = hasattr(batches, "__iter__")
+        if not iterable and not callable(batches):
+            raise TypeError(f"batches must be an iterable of arrays, got {type(batches).__name__}.")
+        if iterable and iter(batches) is batches:
+            raise TypeError(f"batches must not be a {type(batches).__name__}. {_AGAIN}")
+        self._iterate: Callable[[], Iterator[Any]] = (lambda: iter(batches)) if iterable else (lambda: iter(batches()))
         first = next(self._iterate(), None)
         if first is None:
             raise ValueError("batches must hold at least one batch, got none.")
@@ -345,9 +340,6 @@ class _Batches(Table):
         self.n_features, self.is_weighted = X.shape[1], weight is not None
         if self.n_features == 0:
             raise ValueError("batch 0 has no columns.")
-
-    def _iterate(self) -> Iterator[Any]:
-        return iter(self._batches()) if callable(self._batches) else iter(self._batches)
 
     def batches(self) -> Iterator[Batch]:
         """Yield all batches, having checked that they are alike."""

@@ -8,7 +8,7 @@ from typing import Any
 from fastgmm.rows import Rows
 
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {"dask": "fastgmm.sources.dask"}
 
 
 def open_rows(data: Any, sample_weight: Any = None) -> Rows | None:
@@ -17,7 +17,9 @@ def open_rows(data: Any, sample_weight: Any = None) -> Rows | None:
         if sample_weight is not None:
             raise ValueError("sample_weight must be None where X is rows that have their own weights.")
         return data
-    module = _MODULES.get(type(data).__module__.partition(".")[0])
+    # A list of batches is of the package that its batches are of.
+    one = data[0] if isinstance(data, list | tuple) and data else data
+    module = _MODULES.get(type(one).__module__.partition(".")[0])
     if module is None:
         return None
     rows: Rows = importlib.import_module(module).open_rows(data, sample_weight)

@@ -286,6 +286,18 @@ def test_memory_and_cold_start_are_measured_in_fresh_processes(load, tmp_path):
     assert 0 < seconds["package"] < seconds["estimator"] < seconds["fit"] < seconds["process"]
 
 
+def test_a_file_and_an_array_are_fitted_to_the_same_bits(load, tmp_path, monkeypatch, capsys):
+    module, child = load("out_of_core"), load("child")
+    monkeypatch.setattr(module, "_WARM_ROWS", 1000)
+    monkeypatch.setattr(module, "run_child", lambda task, *arguments: getattr(child, task)(*arguments))
+    for kind in ("npy", "parquet"):
+        module.main(["--rows", "3000", "--iterations", "2", "--kind", kind, "--folder", str(tmp_path)])
+        assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[-4:-2]] == ["full", "diag"]
+    monkeypatch.setattr(module, "run_child", lambda task, where, *options: {"bound": float(where == "file")})
+    with pytest.raises(RuntimeError, match="should be the same bits"):
+        module.measure(tmp_path, tmp_path, "full", 2)
+
+
 def test_both_sides_of_k_means_do_the_same(load):
     kmeans, workload = load("kmeans"), load("common").Workload("diag", 3000, 4, 5)
     problem = workload.build()

@@ -74,13 +74,15 @@ class DaskRows(Rows):
     def _graph(self) -> dict[Any, Any]:
         """The nodes that make the partitions, as Dask optimises them."""
         import dask
+        from dask.delayed import Delayed
+        from dask.utils import ensure_dict
 
-        made = dask.optimize(*self._data, *self._weight)
-        graph: dict[Any, Any] = {}
-        # The collections share one graph.
-        for part in {id(each.dask): each.dask for each in made}.values():
-            graph.update(part)
-        return graph
+        delayed, others = [], []
+        for each in (*self._data, *self._weight):
+            (delayed if isinstance(each, Delayed) else others).append(each)
+        # Of delayed batches there may be thousands; of them Dask only leaves out what is not needed, in each pass.
+        graphs = {id(each.dask): each.dask for each in (*dask.optimize(*others), *delayed)}
+        return {key: node for graph in graphs.values() for key, node in ensure_dict(graph).items()}
 
     @functools.cached_property
     def _census(self) -> Census:

@@ -39,7 +39,7 @@ class DaskRows(Rows):
     data : dask.array.Array, dask.dataframe.DataFrame, Delayed, or list of Delayed
         A delayed batch is an array (n, D), a data frame or a pair (X, weight). Chunk sizes may be unknown.
     sample_weight : optional
-        A Dask array (N,) or series with the partitions of `data`, a list of Delayed, or a number; the name of a column
+        A Dask array (N,) or series with the partitions of `data`, Delayed, or a number; the name of a column
         of data frames, which is no feature then; for a Dask array with known chunks also an array (N,).
     n_threads : int, default 1
         Threads that a task uses. Dask runs as many tasks at a time in a worker as that has threads: more than 1 is for
@@ -77,7 +77,8 @@ class DaskRows(Rows):
         from dask.delayed import Delayed
         from dask.utils import ensure_dict
 
-        delayed, others = [], []
+        delayed: list[Any] = []
+        others: list[Any] = []
         for each in (*self._data, *self._weight):
             (delayed if isinstance(each, Delayed) else others).append(each)
         # Of delayed batches there may be thousands; of them Dask only leaves out what is not needed, in each pass.
@@ -258,6 +259,8 @@ def _weights(sample_weight: Any, data: list[Any]) -> list[Any]:
 
     if sample_weight is None:
         return []
+    if isinstance(sample_weight, Delayed):
+        return [sample_weight]
     if isinstance(sample_weight, list | tuple) and sample_weight and isinstance(sample_weight[0], Delayed):
         return list(sample_weight)
     if _is_frame(sample_weight):

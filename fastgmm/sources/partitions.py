@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import numbers
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
@@ -19,6 +20,8 @@ from fastgmm import validation
 from fastgmm.rows import ArrayRows, Rows, Summary, scan
 
 T = TypeVar("T")
+
+_FINGERPRINT_ROWS = 64
 
 
 class Columns(NamedTuple):
@@ -36,9 +39,13 @@ def columns_of(rows: Rows) -> Columns:
 
 
 class Known(NamedTuple):
-    """What the census knows of one partition: its number of rows, their first place, rows of weight before."""
+    """What the census knows of one partition: its number of rows, some of their bits, and where they stand among all.
+
+    `offset` rows come before, `n_weighted_before` of them of positive weight.
+    """
 
     n_rows: int
+    fingerprint: int
     offset: int
     n_weighted_before: int
 
@@ -47,11 +54,13 @@ class Known(NamedTuple):
 class Census:
     """What is known of consecutive partitions after one look at each; ``+`` puts them together, in order.
 
-    `n_rows` and `n_weighted` are lists with a number for each partition, `is_single` whether all rows are float32.
+    `n_rows`, `n_weighted` and `fingerprints` are lists with a number for each partition, `is_single` is whether all
+    rows are float32.
     """
 
     n_rows: list[int]
     n_weighted: list[int]
+    fingerprints: list[int]
     is_single: bool
     summary: Summary
 
@@ -63,6 +72,7 @@ class Census:
         return Census(
             self.n_rows + later.n_rows,
             self.n_weighted + later.n_weighted,
+            self.fingerprints + later.fingerprints,
             self.is_single and later.is_single,
             self.summary + summary,
         )
@@ -75,13 +85,28 @@ class Census:
     def known(self) -> list[Known]:
         """Return where the rows of each partition stand."""
         offsets, before = (np.cumsum([0, *counts[:-1]]).tolist() for counts in (self.n_rows, self.n_weighted))
-        return list(map(Known, self.n_rows, offsets, before))
+        return list(map(Known, self.n_rows, self.fingerprints, offsets, before))
 
 
 def census(rows: Rows) -> Census:
     """Return the census of one partition in this process: a task."""
     summary = scan(rows)
-    return Census([summary.n_rows], [summary.n_weighted], rows.dtype is np.float32 or not summary.n_rows, summary)
+    is_single = rows.dtype is np.float32 or summary.n_rows == 0
+    return Census([summary.n_rows], [summary.n_weighted], [fingerprint(rows)], is_single, summary)
+
+
+def fingerprint(rows: Rows) -> int:
+    """Return a checksum of some rows and weights, which takes next to no time.
+
+    It tells rows that are made anew at random, or come in another order, from those that there were.
+    """
+    step = max(rows.n_rows // _FINGERPRINT_ROWS, 1)
+    digest = 0
+    for _, X, weight in rows.blocks(max(rows.n_rows, 1)):
+        digest = zlib.crc32(X[::step].astype(np.float64).tobytes(), digest)
+        if weight is not None:
+            digest = zlib.crc32(weight[::step].tobytes(), digest)
+    return digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +129,8 @@ class PartitionReader:
     def __call__(self, data: Any, weight: Any = None, known: Known | None = None) -> ArrayRows:
         """Return the rows of a partition: an array, a data frame or a pair (X, weight), or with `weight` beside it.
 
-        Checked, unless the census knows them. Raises ValueError and TypeError, with the row in the partition.
+        Checked, unless the census knows them. Raises ValueError and TypeError, with the row in the partition, and
+        RuntimeError where the rows are not those that are known.
         """
         X, weight = self._split(data, weight)
         if known is None:
@@ -112,15 +138,16 @@ class PartitionReader:
         array = validation.as_array(X, "X")
         if weight is not None:
             weight = validation.as_array(weight, "sample_weight").astype(np.float64, copy=False)
-        n_rows = {len(array)} if weight is None else {len(array), len(weight)}
-        if n_rows != {known.n_rows}:
-            raise ValueError(
-                f"it has {len(array)} rows now, and had {known.n_rows} when it was first read. Rows must be the same "
-                "in every pass: persist them, or make them by a seed of their own."
-            )
         if self.dtype is np.float64 and array.dtype == np.float32:
             array = array.astype(np.float64)
-        return ArrayRows(array, weight, None, known.offset, known.n_weighted_before).scaled(self.exponent)
+        rows = ArrayRows(array, weight, None, known.offset, known.n_weighted_before).scaled(self.exponent)
+        n_rows = {len(array)} if weight is None else {len(array), len(weight)}
+        if n_rows != {known.n_rows} or fingerprint(rows) != known.fingerprint:
+            raise RuntimeError(
+                "it holds other rows than when it was first read. They must be the same in every pass: persist them, "
+                "or make random ones by a seed for each partition."
+            )
+        return rows
 
     def _split(self, data: Any, weight: Any) -> tuple[Any, Any]:
         column = self.weight_column
@@ -168,7 +195,7 @@ class Visit:
         """Return what the task makes of one partition. Errors begin with its number."""
         try:
             return self.task(self.reader(data, weight, known))
-        except (TypeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             error.args = (f"partition {number}: {error}",)
             raise
 

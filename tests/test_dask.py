@@ -3,7 +3,9 @@
 import operator
 import os
 import pickle
+import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -523,3 +525,16 @@ def test_meta_is_made_without_rows():
     density = GaussianMixture(2, random_state=0, tol=1.0).fit(X)._density()
     for output, shape in (("labels", (0,)), ("responsibilities", (0, 2))):
         assert Score(density, output)(ArrayRows(np.empty((0, 2)))).shape == shape
+
+
+def test_the_section_about_dask_runs():
+    page = Path(__file__).parents[1] / "docs" / "sources.md"
+    if not page.exists():
+        pytest.skip("needs a checkout")
+    section = page.read_text().partition("\n## Dask\n")[2].partition("\n## ")[0]
+    fits, on_a_cluster = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names = {"np": np, "GaussianMixture": GaussianMixture, "X": np.concatenate([X] * 15)[:10000].astype(np.float32)}
+    exec(fits, names)
+    np.testing.assert_array_equal(names["frame"]["label"].compute(), names["labels"].compute())
+    np.testing.assert_array_equal(names["model"].predict(names["X"]), names["labels"].compute())
+    assert "Client(" in on_a_cluster

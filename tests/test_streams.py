@@ -361,7 +361,7 @@ def test_an_interrupt_while_waiting_for_a_batch():
     [
         ([X[:3], [[1.0, 2.0], [3.0, np.nan]]], ValueError, "batch 1, row 1, column 1: missing value"),
         ([X[:3], [[1.0, np.inf]]], ValueError, "batch 1, row 0, column 1: inf is not a finite number"),
-        ([[["1", "x"]]], ValueError, "batch 0, row 0, column 1: 'x' is not a number"),
+        ([[["1", "x"]]], ValueError, r"batch 0 must hold numbers: .*'x'.* \(row 0, column 1\)"),
         ([[[1.0, None]]], ValueError, "batch 0, row 0, column 1: missing value"),
         ([X[:3], X[:3, :1]], ValueError, "batch 1 has 1 columns, batch 0 has 2"),
         ([X[0]], ValueError, r"batch 0 must have the shape \(n, D\), got \(2,\)"),

@@ -16,7 +16,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm._tables import TableError
@@ -140,8 +140,7 @@ class StreamedRows(Rows):
             summary = summary + summary_of(block)
         if summary.n_rows == 0:
             raise ValueError("The batches or files of X hold no rows.")
-        if summary.n_weighted == 0:
-            raise ValueError("sample_weight must be positive for at least one row, got zeros only.")
+        validation.require_positive(summary.largest)
         self.n_rows, self.dtype = summary.n_rows, np.float32 if look.all_single else np.float64
         self._mark = look.mark
         self.__dict__["_summary"] = summary
@@ -366,9 +365,9 @@ def _parsed(item: Any, label: str) -> tuple[NDArray, NDArray | None, NDArray | N
         item, weight = item
     if type(item).__module__.partition(".")[0] == "pyarrow":
         columns = [item.column(number).to_numpy(zero_copy_only=False) for number in range(item.num_columns)]
-        names, X = np.array(item.schema.names, dtype=object), _numbers(np.column_stack(columns), label)
+        names, X = np.array(item.schema.names, dtype=object), validation.as_array(np.column_stack(columns), label)
     else:
-        names, X = validation.feature_names(item), _numbers(item, label)
+        names, X = validation.feature_names(item), validation.as_array(item, label)
     if X.ndim != 2:
         raise ValueError(f"{label} must have the shape (n, D), got {X.shape}.")
     if weight is not None:
@@ -376,18 +375,3 @@ def _parsed(item: Any, label: str) -> tuple[NDArray, NDArray | None, NDArray | N
         if weight.shape != (len(X),):
             raise ValueError(f"the weights of {label} must have the shape {(len(X),)}, got {weight.shape}.")
     return X, weight, names
-
-
-def _numbers(item: ArrayLike, label: str) -> NDArray:
-    try:
-        return validation.as_array(item, label)
-    except (TypeError, ValueError):
-        array = np.asarray(item)
-        if array.ndim == 2 and array.dtype.kind in "OUS":
-            for (row, column), value in np.ndenumerate(array.astype(object)):
-                try:
-                    float(value)
-                except (TypeError, ValueError, OverflowError) as error:
-                    place = _place(label, row, column, array.shape[1])
-                    raise TableError(f"{place}: {value!r} is not a number") from error
-        raise

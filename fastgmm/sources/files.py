@@ -22,7 +22,7 @@ from fastgmm.statistics import Array
 
 # Rows that are decoded at a time, and bytes that a column of a Parquet file is read by.
 _BATCH_ROWS = 2**16
-_COLUMN_BYTES = 2**20
+_COLUMN_BYTES = 2**16
 
 _IN_FOLDERS = "Parquet", "Arrow"
 
@@ -156,7 +156,7 @@ class _Weighted(Table):
         else:
             weights = validation.as_array(weights, "sample_weight")
             if weights.ndim != 1:
-                raise ValueError(f"Sample weights must be 1D array or scalar, got {weights.ndim}D array.")
+                raise ValueError(f"sample_weight must have the shape (n_rows,), got {weights.shape}.")
             self._weights = _ArrayTable(weights)
 
     def batches(self) -> Iterator[Batch]:
@@ -166,7 +166,7 @@ class _Weighted(Table):
             for batch in self._table.batches():
                 if place + batch.n_rows > weights.n_rows:
                     raise TableError(f"sample_weight has {weights.n_rows} weights, X more rows")
-                yield _WeightedBatch(batch, weights, place)
+                yield _WeightedBatch(batch, self.n_features, weights, place)
                 place += batch.n_rows
             if place < weights.n_rows:
                 raise TableError(f"sample_weight has {weights.n_rows} weights, X {place} rows")
@@ -187,17 +187,15 @@ class _ArrayTable(Table):
 class _WeightedBatch(Batch):
     """A batch, and the weights that stand in another one from a place on."""
 
-    def __init__(self, batch: Batch, weights: Batch, place: int) -> None:
+    def __init__(self, batch: Batch, n_features: int, weights: Batch, place: int) -> None:
         self.n_rows, self.dtype = batch.n_rows, batch.dtype
-        self._batch, self._weights, self._begin = batch, weights, place
-        self._n_features = 0
+        self._batch, self._n_features, self._weights, self._begin = batch, n_features, weights, place
 
     def read(self, start: int, X: NDArray, weight: Array | None) -> None:
         """Write rows from `start` on into X, and their weights."""
         assert weight is not None
         self._batch.read(start, X, None)
         self._weights.read(self._begin + start, weight.reshape(-1, 1), None)
-        self._n_features = X.shape[1]
 
     def place(self, row: int, column: int) -> str:
         """Return where a number is, in words."""
@@ -286,7 +284,7 @@ def _object_parts(data: Any) -> list[_Part]:
     """Return the parts of an object of pyarrow."""
     if hasattr(data, "get_fragments"):
         return [_Part("the data set", "a data set", data.schema, lambda names: _scanned(data, names))]
-    if hasattr(data, "to_batches"):
+    if hasattr(data, "to_batches") and hasattr(data, "schema"):
         return [_Part("the table", "a table", data.schema, lambda names: iter(data.to_batches(_BATCH_ROWS)))]
     if hasattr(data, "num_rows") and hasattr(data, "schema"):
         return [_Part("the record batch", "a record batch", data.schema, lambda names: iter([data]))]
@@ -327,7 +325,8 @@ def _parquet_part(path: str) -> _Part:
     os.stat(path)  # raises what says what is wrong with it
 
     def batches(names: list[str]) -> Iterator[Any]:
-        with parquet.ParquetFile(path, buffer_size=_COLUMN_BYTES) as file:
+        # Columns are read piece by piece: buffered beforehand, a row group would be in memory as a whole.
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_COLUMN_BYTES) as file:
             yield from file.iter_batches(_BATCH_ROWS, columns=names)
 
     with _said(path, "a Parquet file"), parquet.ParquetFile(path) as file:

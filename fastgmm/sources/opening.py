@@ -10,7 +10,7 @@ from typing import Any
 from fastgmm.rows import Rows
 
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
-_MODULES: dict[str, str] = {"pyarrow": "fastgmm.sources.files"}
+_MODULES: dict[str, str] = {"dask": "fastgmm.sources.dask", "pyarrow": "fastgmm.sources.files"}
 # The one that takes paths.
 _FILES = "fastgmm.sources.files"
 
@@ -24,6 +24,8 @@ def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | Non
         A .npy, Parquet (.parquet, .pq), Arrow (.arrow, .feather, .ipc) or CSV (.csv, .tsv, also .gz) file, or a folder
         of Parquet and Arrow files, taken in the order of their names. All but .npy need pyarrow.
     data : pyarrow.dataset.Dataset, Table or RecordBatch
+    data : dask.array.Array, dask.dataframe.DataFrame, Delayed or list of Delayed
+        See ``fastgmm.sources.dask.DaskRows``. Nothing is read here.
     data : Rows
         Returned as they are; such as ``fastgmm.sources.BatchRows``.
     sample_weight : str, os.PathLike or (N,) array-like >= 0, optional
@@ -39,7 +41,7 @@ def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | Non
     if isinstance(data, str | os.PathLike):
         module: str | None = _FILES
     else:
-        module = _MODULES.get(type(data).__module__.partition(".")[0])
+        module = _MODULES.get(_package(data[0] if _is_delayed(data) else data))
     if columns is not None:
         if module != _FILES:
             raise ValueError(f"columns can be chosen of files and objects of pyarrow, X is a {type(data).__name__}.")
@@ -58,3 +60,12 @@ def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | Non
         return None
     rows: Rows = importlib.import_module(module).open_rows(data, sample_weight)
     return rows
+
+
+def _package(data: Any) -> str:
+    """Return the name of the package that the type of `data` is in."""
+    return type(data).__module__.partition(".")[0]
+
+
+def _is_delayed(data: Any) -> bool:
+    return isinstance(data, list | tuple) and len(data) > 0 and _package(data[0]) == "dask"

@@ -35,6 +35,7 @@ ALLOWED = {
     "loop": {"exceptions", "statistics"},
     "acceleration": {"statistics"},
     "restarts": {"exceptions", "loop", "sources"},
+    "checkpoint": {"_files", "_version", "exceptions", "families", "loop", "restarts", "rows", "statistics"},
     "sources": {"expectation", "families", "kernels", "rows", "statistics"},
     "validation": {"families", "statistics", "exceptions"},
     "kmeans": {"exceptions", "kernels", "expectation", "rows", "statistics"},
@@ -66,6 +67,7 @@ ALLOWED = {
     },
     "estimators": {
         "acceleration",
+        "checkpoint",
         "exceptions",
         "expectation",
         "families",

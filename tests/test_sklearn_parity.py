@@ -63,7 +63,8 @@ def test_constructor_is_theirs_and_a_few_more():
     ours, theirs = GaussianMixture().get_params(), Theirs().get_params()
     # Which is k-means, too, for a single start.
     assert (ours.pop("init_params"), theirs.pop("init_params")) == ("auto", "kmeans")
-    assert ours == theirs | {"n_threads": None, "race": False, "stopping": "absolute", "accelerate": None}
+    own = {"n_threads": None, "race": False, "stopping": "absolute", "accelerate": None}
+    assert ours == theirs | own | {"checkpoint": None, "checkpoint_interval": 60.0}
 
 
 BOTH = pytest.mark.parametrize("name", ["GaussianMixture", "BayesianGaussianMixture"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +97,11 @@ class BayesianGaussianMixture(Mixture):
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's law; `n_init` counts as 1 then.
+    checkpoint : path, optional
+        File that the fit is written to on its way, and kept in at its end. ``fit`` with the same parameters and rows
+        goes on from it, to the same bits; see docs/checkpoints.md.
+    checkpoint_interval : float, default 60
+        Seconds between two such writes; 0 for one after every iteration.
     verbose, verbose_interval : int
         1 prints the iterations, 2 also times and changes; every `verbose_interval` iterations.
     n_threads : int, optional
@@ -169,6 +175,8 @@ class BayesianGaussianMixture(Mixture):
         sort_sticks: bool | None = None,
         random_state: Any = None,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
         verbose: int = 0,
         verbose_interval: int = 10,
         n_threads: int | None = None,
@@ -197,6 +205,8 @@ class BayesianGaussianMixture(Mixture):
         self.sort_sticks = sort_sticks
         self.random_state = random_state
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads

@@ -155,7 +155,7 @@ class Checkpoint:
 
     def watch(self, contenders: dict[int, Contender]) -> None:
         """Write these starts, too, from now on: the next stage."""
-        self._stages.append(contenders)
+        self._stages.append(dict(contenders))
 
     def verify(self, kept: Kept, statistics: SufficientStatistics) -> None:
         """Raise CheckpointError where a pass with the kept state does not find what it found then."""

@@ -149,7 +149,7 @@ def test_several_starts_in_turn_and_on_threads(race, n_threads, rows, resumes):
         )
 
     # On one thread every iteration is written; on two, one start may find the other writing.
-    count = resumes(make, rows, stride=5)
+    count = resumes(make, rows, stride=13)
     if n_threads == 1:
         assert count == sum(restart.n_iter + 1 for restart in fit(make(), rows).restarts_)
 
@@ -163,7 +163,7 @@ def test_starts_that_are_dropped_stay_so(resumes):
         return GaussianMixture(6, n_init=4, init_params="random", race=True, tol=1e-5, max_iter=500, random_state=1)
 
     assert "dropped" in [restart.outcome for restart in make().fit(groups).restarts_]
-    resumes(make, groups, stride=9)
+    resumes(make, groups, stride=17)
 
 
 def test_a_race_on_a_sample(resumes):

@@ -36,7 +36,7 @@ FORMAT = b"fastgmm-checkpoint"
 VERSION = b"1"
 
 _CLASSES = (CollapsedComponentError, OutOfRangeError, Kept, Point, Record, Standing, SufficientStatistics)
-# Numbers of rows that stand for all in what tells data apart.
+# How many rows stand for all in what tells data apart.
 _SAMPLE_ROWS = 4096
 _DIGEST = "sha256:"
 # How far the sum of the rows' log evidence may be from what was kept, relative to its size: in float64 and in float32
@@ -123,11 +123,10 @@ class Checkpoint:
             self._draws = [float(number) for number in self._document["draws"]]
         except Exception as error:
             raise self._malformed() from error
-        differences = [
-            _difference(name, before.get(name), identity.get(name))
-            for name in sorted(before.keys() | identity.keys())
-            if before.get(name) != identity.get(name)
-        ]
+        # In their order; another estimator has other parameters.
+        names = [name for name in identity | before if before.get(name) != identity.get(name)]
+        names = names[:1] if "estimator" in names else names
+        differences = [_difference(name, before.get(name), identity.get(name)) for name in names]
         if made > max_iter or (made < max_iter and not raised):
             differences.append(_difference("max_iter", made, max_iter))
         if differences:
@@ -330,16 +329,16 @@ def identity(estimator: str, params: Mapping[str, Any], family: Family, rows: Ro
     places = np.linspace(0, summary.n_weighted - 1, min(summary.n_weighted, _SAMPLE_ROWS)).astype(np.int64)
     X, weight = rows.take(np.unique(places))
     weights = (weight, np.array([summary.n_weighted, summary.smallest, summary.largest]))
-    return {name: _fingerprint(value) for name, value in params.items()} | {
+    return {
         "estimator": estimator,
-        "covariance_type": family.name,
         "type of X": np.dtype(rows.dtype).name,
         "number of rows": rows.n_rows,
         "number of columns": rows.n_features,
-        "values of X": _digest(X),
+        "X": _digest(X),
         "sample_weight": _digest(weights) if rows.is_weighted else None,
         "model that warm_start goes on from": None if start is None else _digest(start),
-    }
+        "covariance_type": family.name,
+    } | {name: _fingerprint(value) for name, value in params.items()}
 
 
 def _fingerprint(value: Any) -> Any:

@@ -105,8 +105,8 @@ class Point:
 class Standing:
     """Where a fit stands between two iterations: all that it needs to go on with the same bits.
 
-    `bounds` may grow after; `n_iter` of them count. `safe` is where the fit goes back to if extrapolations lead to a
-    collapse: a point, its number of iterations and its progress. `memory` is that of the accelerator; None without.
+    `bounds` goes on being written; the first `n_iter` count. `safe` is where the fit goes back to if extrapolations
+    lead to a collapse: a point, its number of iterations and its progress. `memory` is the accelerator's, or None.
     """
 
     point: Point
@@ -266,7 +266,7 @@ def fit_steps(
                 raise
             point, n_iter, recent = safe
             previous = recent[-1] if recent else -math.inf
-            bounds = bounds[:n_iter]
+            del bounds[n_iter:]
             accelerator = safe = None
             continue
         n_iter += 1

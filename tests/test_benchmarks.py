@@ -91,6 +91,18 @@ def start_as_peer(small_versus, tmp_path, monkeypatch):
     return make
 
 
+def test_a_peer_that_fails_is_named_and_left_out(small_versus, start_as_peer, tmp_path, capsys):
+    options = start_as_peer(same_start=True)
+    failing = (
+        (tmp_path / "start.py").read_text().replace("    return", "    raise ArithmeticError('no start')\n    return")
+    )
+    (tmp_path / "start.py").write_text(failing)
+    small_versus.main([*options, "--only", "spherical"])
+    printed = capsys.readouterr().out
+    assert "| failed |" in printed
+    assert "start failed on spherical (20k, 16, 8): ArithmeticError: no start" in printed
+
+
 def test_comparison_prints_a_row_and_writes_json(small_versus, start_as_peer, tmp_path, capsys):
     path = tmp_path / "out.json"
     small_versus.main([*start_as_peer(same_start=False), "--only", "spherical", "--json", str(path)])
@@ -443,3 +455,13 @@ def test_a_target_out_of_reach_is_said_to_be(load):
     reply = child._reached(GaussianMixture, {"n_components": 2}, 0, X, -100.0)
     assert reply["starts"] == 1
     assert 0 < reply["reached"] < np.inf
+
+
+def test_optima_counts_the_seeds_that_find_the_published_one(load, monkeypatch, capsys):
+    optima = load("optima")
+    options = ["--seeds", "2", "--n-init", "2", "--only", "faithful full 2"]
+    optima.main(options)
+    assert "| faithful full 2 | -1130.263960 | -1130.263960 | 2 of 2 |" in capsys.readouterr().out
+    monkeypatch.setattr(optima, "reached", lambda cell, n_init, seed: cell["log_likelihood"] - 0.02 * seed)
+    optima.main(options)
+    assert "| -1130.283960 | 1 of 2 |" in capsys.readouterr().out

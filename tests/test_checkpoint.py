@@ -504,7 +504,7 @@ def test_other_arrays_of_a_kind_are_refused(rows, path):
 
 def test_another_estimator_is_refused(half, rows, path):
     with pytest.raises(CheckpointError, match=r"estimator was 'GaussianMixture' and is 'BayesianGaussianMixture'\. To"):
-        BayesianGaussianMixture(3, random_state=0, checkpoint=path).fit(rows)
+        BayesianGaussianMixture(3, random_state=0, max_iter=300, checkpoint=path).fit(rows)
 
 
 def test_other_rows_are_refused(half, rows):

@@ -371,6 +371,18 @@ def test_ctrl_c_writes_what_was_reached(estimator, rows, path):
     assert bits(model) == bits(whole)
 
 
+def test_starts_that_ran_in_turn_go_on_together(rows, path):
+    def interrupt(restart, iteration, *_):
+        if (restart, iteration) == (1, 5):
+            raise KeyboardInterrupt
+
+    options = {"n_init": 4, "init_params": "random", "random_state": 3, "tol": 1e-5, "max_iter": 60}
+    model = GaussianMixture(3, checkpoint=path, **options)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(rows, callback=interrupt)
+    assert bits(fit(model.set_params(n_threads=2), rows)) == bits(fit(GaussianMixture(3, **options), rows))
+
+
 # --- when it is written ----------------------------------------------------------------------------------------------
 
 

@@ -323,11 +323,11 @@ class _FarRow:
 
     def __init__(self, density: Density, n_threads: int | None) -> None:
         self._density = density
-        self._n_threads = n_threads
+        self.n_threads = n_threads
 
     def __call__(self, rows: Rows) -> int:
         for places, X, weight in rows.blocks(_cut(rows.n_rows, *self._density.mean.shape, 1).rows):
-            far = ~np.isfinite(Scores(self._density, ArrayRows(X), self._n_threads, evidence=True).evidence)
+            far = ~np.isfinite(Scores(self._density, ArrayRows(X), self.n_threads, evidence=True).evidence)
             if weight is not None:
                 far &= weight > 0
             if far.any():

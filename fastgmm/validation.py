@@ -9,7 +9,7 @@ import math
 import numbers
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,19 +48,33 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
         try:
             return array.astype(np.float64)
         except OverflowError as error:
-            raise ValueError(f"{name} holds numbers beyond float64: {error}") from error
+            raise ValueError(f"{name} holds numbers beyond float64: {error}{_first_text(array)}") from error
         except TypeError as error:
-            raise TypeError(f"{name}: argument must be a string or a number ({error})") from error
+            raise TypeError(f"{name}: argument must be a string or a number ({error}){_first_text(array)}") from error
         except ValueError as error:
-            raise ValueError(f"{name} must hold numbers: {error}") from error
+            raise ValueError(f"{name} must hold numbers: {error}{_first_text(array)}") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
     # Rows stay as they are: kernels convert them block by block.
     return array if array.ndim == 2 else array.astype(np.float64)
 
 
-def require_finite(array: NDArray, name: str) -> None:
-    """Raise ValueError, with the first place, where a value is NaN or infinite."""
+def _first_text(array: NDArray) -> str:
+    """Return the first place of what is no float64 in an array of objects, in words after a message."""
+    for place, value in np.ndenumerate(array):
+        try:
+            float(value)
+        except (OverflowError, TypeError, ValueError):
+            return f" ({_place(place)})" if place else ""
+    return ""
+
+
+def _place(place: Sequence[int], offset: int = 0) -> str:
+    return f"row {offset + place[0]}" + (f", column {place[1]}" if len(place) == 2 else "")
+
+
+def require_finite(array: NDArray, name: str, offset: int = 0) -> None:
+    """Raise ValueError, with the first place, where a value is NaN or infinite; rows count from `offset`."""
     if array.dtype.kind != "f" or array.size == 0:
         return
     array = np.atleast_1d(array)
@@ -69,11 +83,10 @@ def require_finite(array: NDArray, name: str) -> None:
         block = array[start : start + step]
         if not np.isfinite(block).all():
             place = np.argwhere(~np.isfinite(block))[0]
-            where = f"row {start + place[0]}" + (f", column {place[1]}" if array.ndim == 2 else "")
             kind = "NaN" if np.isnan(block[tuple(place)]) else "infinity"
             raise ValueError(
-                f"Input {name} contains {kind} ({where}). Mixtures need complete rows of finite numbers: "
-                "drop or impute the others."
+                f"Input {name} contains {kind} ({_place(place, offset + start)}). Mixtures need complete rows of "
+                "finite numbers: drop or impute the others."
             )
 
 
@@ -119,13 +132,23 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Arra
         raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D array.")
     if weight.shape != (n_samples,):
         raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}!")
-    require_finite(weight, "sample_weight")
-    if weight.min() < 0:
-        row = int(np.argmin(weight))
-        raise ValueError(f"sample_weight must be >= 0, got {weight[row]} in row {row}.")
-    if not weight.max() > 0:
-        raise ValueError("sample_weight must be positive for at least one row, got zeros only.")
+    require_weights(weight)
+    require_positive(weight.max())
     return weight.astype(np.float64, copy=False)
+
+
+def require_weights(weight: NDArray, offset: int = 0) -> None:
+    """Raise ValueError, with the row, where a weight (N,) is not finite or below 0; rows count from `offset`."""
+    require_finite(weight, "sample_weight", offset)
+    if len(weight) and weight.min() < 0:
+        row = int(np.argmin(weight))
+        raise ValueError(f"sample_weight must be >= 0, got {weight[row]} in row {offset + row}.")
+
+
+def require_positive(largest: float) -> None:
+    """Raise ValueError unless the largest weight is positive."""
+    if not largest > 0:
+        raise ValueError("sample_weight must be positive for at least one row, got zeros only.")
 
 
 def feature_names(X: Any) -> NDArray | None:

@@ -1,6 +1,7 @@
 """The benchmarks run, and both sides of a comparison do the same work: at a scale that measures nothing."""
 
 import ast
+import contextlib
 import importlib
 import json
 import sys
@@ -284,6 +285,32 @@ def test_memory_and_cold_start_are_measured_in_fresh_processes(load, tmp_path):
     assert megabytes["extra"] >= 0
     seconds = common.cold_start("scikit-learn", str(tmp_path))
     assert 0 < seconds["package"] < seconds["estimator"] < seconds["fit"] < seconds["process"]
+
+
+def test_a_file_and_an_array_are_fitted_to_the_same_bits(load, tmp_path, monkeypatch, capsys):
+    module, child = load("out_of_core"), load("child")
+    monkeypatch.setattr(module, "_WARM_ROWS", 1000)
+    monkeypatch.setattr(module, "run_child", lambda task, *arguments: getattr(child, task)(*arguments))
+    for kind in ("npy", "parquet"):
+        module.main(["--rows", "3000", "--iterations", "2", "--kind", kind, "--folder", str(tmp_path)])
+        assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[-4:-2]] == ["full", "diag"]
+    monkeypatch.setattr(module, "run_child", lambda task, where, *options: {"bound": float(where == "file")})
+    with pytest.raises(RuntimeError, match="should be the same bits"):
+        module.measure(tmp_path, tmp_path, "full", 2)
+
+
+def test_partitions_end_with_the_bound_of_the_rows_in_memory(load, monkeypatch, capsys):
+    pytest.importorskip("distributed")
+    module = load("dask_fits")
+    monkeypatch.setattr(module, "cluster", lambda n_workers, n_threads: contextlib.nullcontext())
+    module.main(
+        ["--rows", "2000", "--features", "2", "--components", "3", "--partitions", "2", "3", "--iterations", "2"]
+    )
+    rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines()[-9:]]
+    assert [partitions.strip() for _, partitions in rows] == ["", *["2", "3"] * 4]
+    monkeypatch.setattr(module, "iteration", lambda data, *_: (1.0, float(isinstance(data, np.ndarray))))
+    with pytest.raises(RuntimeError, match=r"threads of this process: the bound is 0\.0, in memory 1\.0"):
+        module.main(["--rows", "2000"])
 
 
 def test_both_sides_of_k_means_do_the_same(load):

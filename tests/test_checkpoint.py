@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from fastgmm.checkpoint import Checkpoint, CheckpointError
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning
 from fastgmm.io import load_model, save_model
 from fastgmm.loop import fit_steps
+from fastgmm.sources import BatchRows, open_rows
 
 ESTIMATORS = pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
 
@@ -536,6 +538,27 @@ def test_other_rows_are_refused(half, rows):
         half.fit(rows, sample_weight=np.ones(240))
 
 
+def test_a_fit_may_go_on_from_a_file_of_the_same_rows(half, rows, path, tmp_path):
+    whole = bits(fit(GaussianMixture(3, random_state=0, tol=1e-8, max_iter=300), rows))
+    content = path.read_bytes()
+    np.save(tmp_path / "rows.npy", rows)
+    iterations = []
+    for other in (tmp_path / "rows.npy", BatchRows([rows[:100], rows[100:]])):
+        path.write_bytes(content)
+        iterations.clear()
+        assert bits(fit(half, other, callback=lambda _, iteration, *__: iterations.append(iteration))) == whole
+        assert iterations[0] == 4
+    np.save(tmp_path / "rows.npy", rows[::-1])
+    with pytest.raises(CheckpointError, match="another fit: X differs"):
+        half.fit(tmp_path / "rows.npy")
+
+
+def test_a_fit_of_partitions_goes_on(rows, resumes):
+    array = pytest.importorskip("dask.array")
+    partitions = open_rows(array.from_array(rows, chunks=(100, 2)))
+    resumes(lambda: GaussianMixture(3, n_init=2, init_params="random", random_state=0), partitions, stride=9)
+
+
 def test_a_row_among_many_that_has_changed_is_found(path):
     X = made(20_000)
     model = fit(GaussianMixture(3, random_state=0, max_iter=3, checkpoint=path), X)
@@ -698,6 +721,20 @@ def test_nothing_is_kept_without_a_checkpoint(monkeypatch, rows):
 def test_what_a_checkpoint_cannot_hold_is_not_written(path):
     with pytest.raises(TypeError, match="a checkpoint cannot hold a set"):
         Checkpoint(path, 0.0)._packed({1}, {})
+
+
+def test_the_section_about_checkpoints_runs(rows, tmp_path, monkeypatch):
+    page = Path(__file__).parents[1] / "docs" / "sources.md"
+    if not page.exists():
+        pytest.skip("needs a checkout")
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", rows)
+    section = page.read_text().partition("\n## Checkpoints\n")[2].partition("\n## ")[0]
+    names = {"model": GaussianMixture(2, random_state=0)}
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    exec(block, names)
+    assert (tmp_path / "fit.checkpoint").exists()
+    assert bits(names["model"]) == bits(GaussianMixture(2, random_state=0).fit(rows))
 
 
 def test_the_benchmark_runs(monkeypatch, capsys):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -241,6 +242,7 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
         ("n_init", numbers.Integral, 1),
         ("verbose", numbers.Integral, 0),
         ("verbose_interval", numbers.Integral, 1),
+        ("checkpoint_interval", numbers.Real, 0),
         ("learning_offset", numbers.Real, 0),
     ):
         value = params[name]
@@ -261,6 +263,17 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
         )
     _require_random_state(params["random_state"])
     check_family(params["covariance_type"])
+
+
+def check_checkpoint(checkpoint: Any, init_params: Any) -> None:
+    """ValueError unless `checkpoint` is a path or None, and the start one that can be told from others."""
+    if not (checkpoint is None or isinstance(checkpoint, str | os.PathLike)):
+        raise ValueError(f"checkpoint must be a path or None, got {checkpoint!r}.")
+    if checkpoint is not None and callable(init_params):
+        raise ValueError(
+            "checkpoint does not go with a callable init_params, of which a later fit cannot know that it is the same: "
+            "call it first, and give the array that it returns."
+        )
 
 
 def check_family(covariance_type: Any) -> Family:

@@ -218,6 +218,16 @@ def test_a_first_batch_that_needs_more_iterations_says_nothing():
     assert model.stop_reason_ == "partial_fit"
 
 
+def test_checkpoints_are_of_fits_alone(tmp_path):
+    """And know nothing of what only partial_fit looks at."""
+    path = tmp_path / "fit.checkpoint"
+    model = GaussianMixture(K, random_state=0, checkpoint=path).partial_fit(BATCHES[0]).partial_fit(BATCHES[1])
+    assert not path.exists()
+    model.fit(X)
+    assert path.exists()
+    _assert_same_bits(GaussianMixture(K, random_state=0, checkpoint=path, learning_decay=1.0).fit(X), model)
+
+
 def test_the_first_batch_needs_as_many_rows_as_components():
     model = GaussianMixture(5)
     with pytest.raises(ValueError, match="Expected n_samples >= n_components but got n_components = 5, n_samples = 4"):

@@ -35,6 +35,7 @@ ALLOWED = {
     "loop": {"exceptions", "statistics"},
     "acceleration": {"statistics"},
     "restarts": {"exceptions", "loop", "sources"},
+    "checkpoint": {"_files", "_version", "exceptions", "families", "loop", "restarts", "rows", "statistics"},
     "sources": {
         "_array_tables",
         "_extras",
@@ -78,6 +79,7 @@ ALLOWED = {
     },
     "estimators": {
         "acceleration",
+        "checkpoint",
         "exceptions",
         "expectation",
         "families",

@@ -7,6 +7,7 @@ import functools
 import math
 import numbers
 import operator
+import os
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -17,13 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import acceleration, exceptions, online, validation
+from fastgmm.checkpoint import Checkpoint, identity
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import Score, Totals
 from fastgmm.families import Family
 from fastgmm.interface import Interface
 from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
-from fastgmm.loop import STOPPING, FitResult, fit_steps
+from fastgmm.loop import STOPPING, FitResult, Point, Standing, fit_steps
 from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.seeding import METHODS, race_sample, seed
@@ -33,6 +35,12 @@ from fastgmm.statistics import Array
 Callback = Callable[[int, int, float, float], Any]
 #: Makes the state that a fit starts from, of its rule, source, random state and number among the starts.
 Starter = Callable[[Any, Source, Any, int], Any]
+
+# Parameters that no result depends on, or that are looked at by themselves.
+_NOT_IN_CHECKPOINTS = {
+    *("checkpoint", "checkpoint_interval", "covariance_type", "max_iter", "n_threads", "verbose", "verbose_interval"),
+    *("learning_decay", "learning_offset", "total_samples", "warm_start"),
+}
 
 
 class Mixture(Interface, ABC):
@@ -51,6 +59,8 @@ class Mixture(Interface, ABC):
     means_init: ArrayLike | None
     random_state: Any
     warm_start: bool
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_interval: float
     learning_decay: float
     learning_offset: float
     verbose: int
@@ -82,6 +92,7 @@ class Mixture(Interface, ABC):
         validation.check_parameters(self.get_params(), METHODS)
         validation.check_choice(self.stopping, "stopping", STOPPING)
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
+        validation.check_checkpoint(self.checkpoint, self.init_params)
 
     @abstractmethod
     def _weight_exponent(self, rows: Rows) -> int:
@@ -129,7 +140,10 @@ class Mixture(Interface, ABC):
 
         Raises ValueError for bad input, and where in every start the covariance of a component collapses (the message
         names it). Warns ConvergenceWarning where `max_iter` ended the best start. An exception, Ctrl-C included,
-        leaves the estimator as it was.
+        leaves the estimator as it was, and what was reached in the checkpoint.
+
+        With a `checkpoint`, raises CheckpointError where the file is damaged or of another fit, OSError where it cannot
+        be written.
         """
         self._fit(X, sample_weight, callback)
         return self
@@ -160,9 +174,9 @@ class Mixture(Interface, ABC):
     ) -> Any:
         """Learn from one batch of rows, on top of what was learned before, and return self.
 
-        The first batch is fitted as by ``fit``, which needs as many rows as components at least; of every other one,
-        a pass is made and the parameters are updated. After ``fit``, its rows count as a first batch. See
-        docs/sources.md.
+        The first batch is fitted as by ``fit``, without a checkpoint, and needs as many rows as components at least; of
+        every other one, a pass is made and the parameters are updated. After ``fit``, its rows count as a first batch.
+        See docs/sources.md.
 
         Parameters
         ----------
@@ -189,7 +203,7 @@ class Mixture(Interface, ABC):
             self._learn(X, sample_weight, batch)
             return self
         rows = self._open(X, sample_weight, minimum=2)
-        rule, best, exponent, restarts = self._best_start(rows, None, partial=True)
+        rule, best, exponent, restarts = self._best_start(rows, None, None, partial=True)
         learned = online.begin(rule, best, exponent, rows.n_rows, self._schedule(), batch)
         self._keep(rule, learned, rows.dtype, rows.names, restarts, learned.record)
         return self
@@ -242,13 +256,14 @@ class Mixture(Interface, ABC):
 
     def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
         self._check_parameters()
+        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
         rows = self._open(X, sample_weight, minimum=2)
-        rule, best, exponent, restarts = self._best_start(rows, callback)
+        rule, best, exponent, restarts = self._best_start(rows, callback, checkpoint)
         self._keep(rule, best, rows.dtype, rows.names, restarts, online.after_fit(best, exponent, rows.n_rows))
         return rows
 
     def _best_start(
-        self, rows: Rows, callback: Callback | None, partial: bool = False
+        self, rows: Rows, callback: Callback | None, checkpoint: Checkpoint | None, partial: bool = False
     ) -> tuple[Any, FitResult, int, list[Restart]]:
         """Return the rule, the result of the best start, the exponent of the weights, and how all starts ended.
 
@@ -269,23 +284,40 @@ class Mixture(Interface, ABC):
         warm = self._goes_on()
         begin = self._starter(rule, rows)
         n_init = 1 if warm else self.n_init
+        start = self._warm_state(rule, rows.n_features) if warm else None
+        if checkpoint is not None:
+            params = {name: value for name, value in self.get_params().items() if name not in _NOT_IN_CHECKPOINTS}
+            told = identity(
+                type(self).__name__, params, family, rows, (start, np.array(self._watched_bounds)) if warm else None
+            )
+            blank = rule.blank_state(self.n_components, rows.n_features)
+            like = Point(blank, family.zero(blank.means), 0.0)
+            # Racing starts that come to max_iter are compared there.
+            checkpoint.match(told, int(self.max_iter), not self.race, like)
+            random_state = checkpoint.drawing(random_state)
         begins: dict[int, Callable[[Any, Source], Any]] = {}
         if warm:
-            begins[0] = _from_state(self._warm_state(rule, rows.n_features))
+            begins[0] = _from_state(start)
         else:
             for restart in range(n_init):
                 drawn = random_state if n_init == 1 or callable(self.init_params) else _Drawn(random_state.uniform())
                 begins[restart] = _numbered(begin, drawn, restart)
-        contenders: dict[int, Contender] = {}
-        if self.race and n_init > 1 and isinstance(self.init_params, str):
-            sample = race_sample(source, self.n_components, random_state)
-            if sample is not None:
-                contenders = self._raced(rule, sample, begins, callback)
-                begins = {number: _from_state(state) for number, state in finalists(contenders).items()} or begins
-        contenders |= self._raced(rule, source, begins, callback)
+        try:
+            contenders: dict[int, Contender] = {}
+            if self.race and n_init > 1 and isinstance(self.init_params, str):
+                sample = race_sample(source, self.n_components, random_state)
+                if sample is not None:
+                    contenders = self._raced(rule, sample, begins, callback, checkpoint)
+                    begins = {number: _from_state(state) for number, state in finalists(contenders).items()} or begins
+            contenders |= self._raced(rule, source, begins, callback, checkpoint)
+        finally:
+            if checkpoint is not None:
+                checkpoint.finish()
         failed = [each.error for each in contenders.values() if each.error is not None]
         best = winner(list(contenders.values()))
         if best is None:
+            if checkpoint is not None:
+                checkpoint.discard()
             raise failed[0]
         # Warnings first: where they are errors, nothing may have changed.
         if failed:
@@ -309,18 +341,32 @@ class Mixture(Interface, ABC):
         source: Source,
         begins: dict[int, Callable[[Any, Source], Any]],
         callback: Callback | None,
+        checkpoint: Checkpoint | None,
     ) -> dict[int, Contender]:
         """Run the fits that the starts begin, and return how each ended, by its number."""
         suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
         contenders = {}
         printer = _Printer()
+        reached, records = (None, {}) if checkpoint is None else (checkpoint.reached, checkpoint.records())
+        kept = next((record.kept for record in records.values() if record.kept is not None), None)
+        if checkpoint is not None and kept is not None:
+            again = source.again(self.n_threads)
+            again.arithmetic = kept.arithmetic
+            checkpoint.verify(kept, again.collect(rule.density(kept.standing.point.state)))
         for restart, begin in begins.items():
+            record = records.get(restart)
+            if record is not None and record.kept is not None:
+                begin = _from_state(record.kept.standing)
             own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
             report = _Report(restart, self.verbose, self.verbose_interval, callback, printer)
             steps = functools.partial(
                 self._steps, own_rule, own_source, functools.partial(begin, own_rule, own_source), report
             )
-            contenders[restart] = Contender(own_source, steps, suspect)
+            contenders[restart] = Contender(own_source, steps, suspect, reached)
+            if record is not None:
+                contenders[restart].restore(record)
+        if checkpoint is not None:
+            checkpoint.watch(contenders)
         race(
             list(contenders.values()),
             thread_count(self.n_threads),
@@ -331,7 +377,14 @@ class Mixture(Interface, ABC):
         )
         return contenders
 
-    def _steps(self, rule: Any, source: Source, begin: Callable[[], Any], report: _Report) -> Fit:
+    def _steps(
+        self,
+        rule: Any,
+        source: Source,
+        begin: Callable[[], Any],
+        report: _Report,
+        keep: Callable[[Standing], None] | None = None,
+    ) -> Fit:
         """Make a start and fit from it, iteration by iteration."""
         report.begin()
         try:
@@ -345,6 +398,7 @@ class Mixture(Interface, ABC):
                 accelerator=acceleration.accelerator(self.accelerate, rule),
                 watched=self._watched_bounds if self._goes_on() else (),
                 callback=report.iteration,
+                keep=keep,
             )
         except (CollapsedComponentError, OutOfRangeError) as error:
             report.failed(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +97,11 @@ class BayesianGaussianMixture(Mixture):
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's law; `n_init` counts as 1 then.
+    checkpoint : path, optional
+        File that the fit is written to on its way, and kept in at its end. ``fit`` with the same parameters and rows
+        goes on from it, to the same bits; see docs/checkpoints.md.
+    checkpoint_interval : float, default 60
+        Seconds between two such writes; 0 for one after every iteration.
     learning_decay : float in (0.5, 1], default 0.6
         How fast ``partial_fit`` forgets: the share in the statistics of the t-th of equal batches is
         (t + learning_offset)^-learning_decay. With 1 (and an offset of 0) all rows count the same.
@@ -180,6 +186,8 @@ class BayesianGaussianMixture(Mixture):
         sort_sticks: bool | None = None,
         random_state: Any = None,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
         learning_decay: float = 0.6,
         learning_offset: float = 0.0,
         total_samples: float | None = None,
@@ -211,6 +219,8 @@ class BayesianGaussianMixture(Mixture):
         self.sort_sticks = sort_sticks
         self.random_state = random_state
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
         self.learning_decay = learning_decay
         self.learning_offset = learning_offset
         self.total_samples = total_samples

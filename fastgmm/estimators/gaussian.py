@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,11 @@ class GaussianMixture(Mixture):
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
+    checkpoint : path, optional
+        File that the fit is written to on its way, and kept in at its end. ``fit`` with the same parameters and rows
+        goes on from it, to the same bits; see docs/checkpoints.md.
+    checkpoint_interval : float, default 60
+        Seconds between two such writes; 0 for one after every iteration.
     learning_decay : float in (0.5, 1], default 0.6
         How fast ``partial_fit`` forgets: the share in the statistics of the t-th of equal batches is
         (t + learning_offset)^-learning_decay. With 1 (and an offset of 0) all rows count the same.
@@ -120,6 +126,8 @@ class GaussianMixture(Mixture):
         precisions_init: ArrayLike | None = None,
         random_state: Any = None,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
         learning_decay: float = 0.6,
         learning_offset: float = 0.0,
         verbose: int = 0,
@@ -141,6 +149,8 @@ class GaussianMixture(Mixture):
         self.precisions_init = precisions_init
         self.random_state = random_state
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
         self.learning_decay = learning_decay
         self.learning_offset = learning_offset
         self.verbose = verbose

@@ -51,6 +51,11 @@ class MaximumLikelihood:
         self.family = family
         self.reg_covar = reg_covar
 
+    def blank_state(self, n_components: int, n_features: int) -> GaussianParameters:
+        """Return a state filled with zeros: which arrays there are, and their shapes."""
+        covariances = np.zeros(self.family.shape(n_components, n_features))
+        return GaussianParameters(np.zeros(n_components), covariances, self.family.blank(n_components, n_features))
+
     def density(self, state: GaussianParameters) -> Density:
         """Return what the kernels score rows with."""
         return state.density

@@ -169,6 +169,11 @@ class VariationalBayes:
             np.zeros((2 if self.sticks else 1, n_components)), np.zeros(n_components), np.zeros(n_blocks)
         ), density
 
+    def blank_state(self, n_components: int, n_features: int) -> VariationalPosterior:
+        """Return a state filled with zeros: which arrays there are, and their shapes."""
+        posterior, density = self.blank(n_components, n_features)
+        return VariationalPosterior(posterior, np.zeros(self.family.shape(n_components, n_features)), density, 0.0)
+
     def state(self, posterior: Posterior, means: Array, whitener: Array) -> VariationalPosterior:
         """Return the state of given laws; `whitener` is that of the expected precisions."""
         density = expected_density(self.family, posterior, means, whitener)

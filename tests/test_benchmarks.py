@@ -504,8 +504,7 @@ def test_one_pass_of_batches_beside_a_fit(load, monkeypatch, capsys):
         [float(cell) for cell in line.strip("| ").split(" | ")] for line in lines if line.startswith(("| 0 |", "| 1 |"))
     ]
     assert [row[0] for row in rows] == [0.0, 1.0]
-    for _, truth, fit, batches, gap, *seconds in rows:
+    for _, truth, fit, batches, gap, *_ in rows:
         assert gap == pytest.approx(100.0 * (fit - batches) / abs(fit), abs=0.01)
         assert truth == pytest.approx(fit, rel=0.02)
-        assert min(seconds) > 0.0
     assert lines[-1] == f"Largest gap: {max(row[4] for row in rows):.4f} %"

@@ -307,9 +307,31 @@ def test_rows_that_differ_from_the_first_look(second):
         passes.append(1)
         yield X if len(passes) < 5 else second
 
-    message = r"2500 when it was first read|batch 0 has 1 columns|other rows in this pass, or in another order"
+    message = (
+        r"2500 when it was first read|batch 0 has 1 columns|other rows or weights in this pass, or in another order"
+    )
     with pytest.raises(ValueError, match=message):
         GaussianMixture(2, random_state=0, tol=0).fit(BatchRows(read))
+
+
+@pytest.mark.parametrize("row", [1, 2048])
+def test_weights_that_differ_from_the_first_look(row):
+    passes = []
+
+    def read():
+        passes.append(1)
+        weight = WEIGHT.copy()
+        weight[row] += len(passes) > 4
+        yield X[:1500], weight[:1500]
+        yield X[1500:], weight[1500:]
+
+    with pytest.raises(ValueError, match="X has other rows or weights in this pass"):
+        GaussianMixture(2, random_state=0, tol=0).fit(BatchRows(read))
+
+
+def test_weights_may_be_scaled_twice():
+    twice = _batches(weight=WEIGHT).scaled(3).scaled(2)
+    np.testing.assert_array_equal(_taken(twice)[1], WEIGHT / 32.0)
 
 
 def test_numbers_that_are_wider_than_at_the_first_look():

@@ -126,7 +126,7 @@ class StreamedRows(Rows):
 
     Raises TableError, a ValueError, that names the place where a number is missing or infinite or a weight negative;
     ValueError where there is no row or no positive weight. Later passes raise TableError where they meet another number
-    of rows, wider numbers, or, as far as some rows tell, other ones or another order.
+    of rows, wider numbers, or, as far as some rows tell, other ones, other weights or another order.
     """
 
     def __init__(self, table: Table) -> None:
@@ -155,7 +155,7 @@ class StreamedRows(Rows):
             return self
         other = copy.copy(self)
         other._exponent = self._exponent + exponent
-        del other.__dict__["_summary"]
+        other.__dict__.pop("_summary", None)
         return other
 
     def _pass(self, n_rows: int, look: _Look | None) -> Iterator[Block]:
@@ -182,13 +182,13 @@ class StreamedRows(Rows):
                 n = min(batch.n_rows - start, n_rows - filled)
                 _, X, weight = _part(buffer, 0, slice(filled, filled + n))
                 batch.read(start, X, weight)
+                mark = crc32(_some(X, weight, place + filled), mark)
                 if look is not None:
                     _check(batch, start, X, weight)
                 elif place + filled + n > self.n_rows:
                     raise TableError(f"X has more rows in this pass than the {self.n_rows} when it was first read")
                 if self._exponent and weight is not None:
                     np.ldexp(weight, -self._exponent, out=weight)
-                mark = crc32(_some(X, place + filled), mark)
                 start, filled = start + n, filled + n
                 if filled == n_rows:
                     yield _part(buffer, place, slice(0, filled)), buffer
@@ -198,7 +198,9 @@ class StreamedRows(Rows):
         elif place + filled < self.n_rows:
             raise TableError(f"X has {place + filled} rows in this pass, {self.n_rows} when it was first read")
         elif mark != self._mark:
-            raise TableError("X has other rows in this pass, or in another order, than when it was first read")
+            raise TableError(
+                "X has other rows or weights in this pass, or in another order, than when it was first read"
+            )
         if buffer is not None:
             yield _part(buffer, place, slice(0, filled)), buffer
 
@@ -211,11 +213,13 @@ class _Look:
         self.mark = 0
 
 
-def _some(X: NDArray, place: int) -> bytes:
-    """Return the bits of the first rows of all, and of a few of the others; X stands at a place among all rows."""
+def _some(X: NDArray, weight: Array | None, place: int) -> bytes:
+    """Return the bits of the first rows of all, and of a few of the others, with their weights; X stands at a place."""
     begin = max(_MARKED_ROWS - place, 0)
-    rest = X[begin + -(place + begin) % _MARKED_ROWS :: _MARKED_ROWS]
-    return np.concatenate([X[:begin], rest]).astype(np.float64).tobytes()
+    some = slice(begin), slice(begin + -(place + begin) % _MARKED_ROWS, None, _MARKED_ROWS)
+    # Row by row, so that it does not matter how rows are cut.
+    table = [X] if weight is None else [X, weight[:, None]]
+    return np.concatenate([np.hstack([part[rows] for part in table]) for rows in some]).astype(np.float64).tobytes()
 
 
 def _part(buffer: Block, place: int, rows: slice) -> Block:

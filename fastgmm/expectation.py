@@ -2,7 +2,8 @@
 
 A ``Sweep`` is one pass over rows in this process, and what is sent to rows elsewhere. ``Expectation`` decides which
 passes it takes: in which arithmetic, about which points. The accumulators of the lanes live as long as the object, so
-that the passes of a fit reuse their memory; each thread that calls has its own.
+that the passes of a fit reuse their memory; each thread that calls has its own. Tasks that compute have `n_threads`,
+which other processes set to what they may use.
 """
 
 from __future__ import annotations
@@ -314,11 +315,11 @@ class _FarRow:
 
     def __init__(self, density: Density, n_threads: int | None) -> None:
         self._density = density
-        self._n_threads = n_threads
+        self.n_threads = n_threads
 
     def __call__(self, rows: Rows) -> int:
         for places, X, weight in rows.blocks(_cut(rows.n_rows, *self._density.mean.shape, 1).rows):
-            far = ~np.isfinite(Scores(self._density, ArrayRows(X), self._n_threads, evidence=True).evidence)
+            far = ~np.isfinite(Scores(self._density, ArrayRows(X), self.n_threads, evidence=True).evidence)
             if weight is not None:
                 far &= weight > 0
             if far.any():

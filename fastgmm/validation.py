@@ -58,8 +58,8 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
     return array if array.ndim == 2 else array.astype(np.float64)
 
 
-def require_finite(array: NDArray, name: str) -> None:
-    """Raise ValueError, with the first place, where a value is NaN or infinite."""
+def require_finite(array: NDArray, name: str, offset: int = 0) -> None:
+    """Raise ValueError, with the first place, where a value is NaN or infinite; rows count from `offset`."""
     if array.dtype.kind != "f" or array.size == 0:
         return
     array = np.atleast_1d(array)
@@ -68,7 +68,7 @@ def require_finite(array: NDArray, name: str) -> None:
         block = array[start : start + step]
         if not np.isfinite(block).all():
             place = np.argwhere(~np.isfinite(block))[0]
-            where = f"row {start + place[0]}" + (f", column {place[1]}" if array.ndim == 2 else "")
+            where = f"row {offset + start + place[0]}" + (f", column {place[1]}" if array.ndim == 2 else "")
             kind = "NaN" if np.isnan(block[tuple(place)]) else "infinity"
             raise ValueError(
                 f"Input {name} contains {kind} ({where}). Mixtures need complete rows of finite numbers: "
@@ -118,13 +118,23 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Arra
         raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D array.")
     if weight.shape != (n_samples,):
         raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}!")
-    require_finite(weight, "sample_weight")
-    if weight.min() < 0:
-        row = int(np.argmin(weight))
-        raise ValueError(f"sample_weight must be >= 0, got {weight[row]} in row {row}.")
-    if not weight.max() > 0:
-        raise ValueError("sample_weight must be positive for at least one row, got zeros only.")
+    require_weights(weight)
+    require_positive(weight.max())
     return weight.astype(np.float64, copy=False)
+
+
+def require_weights(weight: NDArray, offset: int = 0) -> None:
+    """Raise ValueError, with the row, where a weight (N,) is not finite or below 0; rows count from `offset`."""
+    require_finite(weight, "sample_weight", offset)
+    if len(weight) and weight.min() < 0:
+        row = int(np.argmin(weight))
+        raise ValueError(f"sample_weight must be >= 0, got {weight[row]} in row {offset + row}.")
+
+
+def require_positive(largest: float) -> None:
+    """Raise ValueError unless the largest weight is positive."""
+    if not largest > 0:
+        raise ValueError("sample_weight must be positive for at least one row, got zeros only.")
 
 
 def feature_names(X: Any) -> NDArray | None:

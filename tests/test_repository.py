@@ -35,7 +35,7 @@ ALLOWED = {
     "loop": {"exceptions", "statistics"},
     "acceleration": {"statistics"},
     "restarts": {"exceptions", "loop", "sources"},
-    "sources": {"expectation", "families", "kernels", "rows", "statistics"},
+    "sources": {"_extras", "expectation", "families", "kernels", "rows", "statistics", "validation"},
     "validation": {"families", "statistics", "exceptions"},
     "kmeans": {"exceptions", "kernels", "expectation", "rows", "statistics"},
     "partitions": {"kernels", "families", "expectation", "rows", "statistics"},

@@ -8,7 +8,7 @@ from typing import Any
 from fastgmm.rows import Rows
 
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {"pyspark": "fastgmm.sources.spark"}
 
 
 def open_rows(data: Any, sample_weight: Any = None) -> Rows | None:

@@ -1,7 +1,7 @@
 """What the benchmarks run in processes of their own; answers in JSON on standard output. Not called by hand.
 
-``child.py start SIDE``, ``child.py memory SIDE PROBLEM.npz``, ``child.py limits``, ``child.py serve SIDE`` or
-``child.py answer SIDE``.
+``child.py start SIDE``, ``child.py memory SIDE PROBLEM.npz``, ``child.py limits``, ``child.py out_of_core WHERE FILE
+COVARIANCE K ITERATIONS``, ``child.py serve SIDE`` or ``child.py answer SIDE``.
 """
 
 import importlib
@@ -70,6 +70,38 @@ def _peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def out_of_core(where, path, covariance_type, n_components, n_iterations):
+    """Fit the rows of a file where they are, or from memory; return its peak in MB, the bound, and times in seconds.
+
+    "iteration" is the mean of all but the first, "total" has the start in it, and for a file the look at its rows.
+    """
+    import warnings
+
+    import numpy as np
+
+    from fastgmm import GaussianMixture
+
+    ends = []
+    warnings.filterwarnings("ignore", ".*did not converge")
+    begin = time.perf_counter()
+    model = GaussianMixture(
+        int(n_components),
+        covariance_type=covariance_type,
+        init_params="random_from_data",
+        tol=0.0,
+        max_iter=int(n_iterations),
+        random_state=0,
+    )
+    X = np.load(path) if where == "memory" else path
+    model.fit(X, callback=lambda *state: ends.append(time.perf_counter()))
+    return {
+        "peak": _peak_memory() / 1e6,
+        "bound": model.lower_bound_,
+        "iteration": (ends[-1] - ends[0]) / (len(ends) - 1),
+        "total": time.perf_counter() - begin,
+    }
+
+
 def serve(side):
     """Answer requests for fits of `side` (see ``peers/serving.py``) until the input ends."""
     import common
@@ -96,7 +128,7 @@ def answer(side):
 
     ``{"load": path}`` says which problem, and fits it once. ``{"seed": n}`` returns the "seconds" of a fit with that
     random state and its final mean log-likelihood, "bound"; with a "target", also the seconds until that was "reached",
-    if need be by going on from there with a hundredth of ``tol``, and from more "starts".
+    if need be by going on from there, accelerated, with a hundredth of ``tol``, and from more "starts".
     """
     import warnings
 
@@ -137,7 +169,7 @@ def _reached(mixture, options, seed, X, target):
     while not reached and starts < _MOST_STARTS:
         model = mixture(random_state=seed + 1000 * starts, warm_start=True, **options).fit(X, callback=watch)
         if not reached:
-            model.set_params(tol=model.tol / 100).fit(X, callback=watch)
+            model.set_params(tol=model.tol / 100, accelerate="anderson").fit(X, callback=watch)
         starts += 1
     return {"reached": min(reached, default=float("inf")), "starts": starts}
 
@@ -154,4 +186,8 @@ if __name__ == "__main__":
     if task in ("serve", "answer"):
         {"serve": serve, "answer": answer}[task](*arguments)
     else:
-        print(json.dumps({"start": start, "memory": memory, "limits": limits}[task](*arguments)))
+        print(
+            json.dumps(
+                {"start": start, "memory": memory, "limits": limits, "out_of_core": out_of_core}[task](*arguments)
+            )
+        )

@@ -228,6 +228,10 @@ def run_child(*arguments: str, **extra: str) -> Any:
     return json.loads(done.stdout)
 
 
+class FitFailedError(Exception):
+    """A library raised an exception in a fit; the message is that one's."""
+
+
 class Worker:
     """A process that stays, and does one thing at a time: ``ask`` waits for the answer. Use it in a ``with``.
 
@@ -262,14 +266,17 @@ class Worker:
         self._process.stdout.close()
 
     def ask(self, **request: Any) -> Any:
-        """Return the answer to a request; RuntimeError where the process has died."""
+        """Return the answer to a request; RuntimeError where the process died, FitFailedError where its fit failed."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self._process.args} died: its error is above")
-        return json.loads(answer)
+        answer = json.loads(answer)
+        if isinstance(answer, dict) and "failed" in answer:
+            raise FitFailedError(answer["failed"])
+        return answer
 
     def parameters(self, n_iterations: int, method: str) -> tuple[NDArray, NDArray, NDArray]:
         """Return the weights, means and covariances of the loaded problem after so many iterations."""

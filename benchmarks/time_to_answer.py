@@ -4,8 +4,8 @@
 
 Each round has a random state of its own. scikit-learn fits with its defaults; its final mean log-likelihood is the
 target. fastgmm fits with its defaults and the same random state, and the clock runs until its bound is at the target or
-above; where its fit ends below, it goes on from there with a hundredth of ``tol``, then from another start, the clock
-running. Also printed: the time of its default fit alone, and where that ended.
+above; where its fit ends below, it goes on from there with a hundredth of ``tol`` and ``accelerate="anderson"``, then
+from another start, the clock running. Also printed: the time of its default fit alone, and where that ended.
 
 Each side runs in a process of its own; scikit-learn in several, with so many BLAS threads each; the fastest counts.
 """

@@ -24,10 +24,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from child import SIDES
 from common import (
     FEW,
     MANY,
     PEERS,
+    FitFailedError,
     Worker,
     Workload,
     add_choices,
@@ -119,7 +121,10 @@ def check_agreement(workload: Workload, scores: dict[str, float]) -> None:
 
 
 def compare(workload: Workload, sides: list[Side], repeats: int) -> dict[str, Any]:
-    """Return the milliseconds per iteration of every variant of every side that can do the workload, in every round."""
+    """Return the milliseconds per iteration of every variant of every side that can do the workload, in every round.
+
+    A peer whose fit fails is left out, and "failed" says why.
+    """
     sides = [side for side in sides if side.can(workload)]
     problem = workload.build()
     workers = [(side, variant, worker) for side in sides for variant, worker in side.variants.items()]
@@ -128,18 +133,20 @@ def compare(workload: Workload, sides: list[Side], repeats: int) -> dict[str, An
         problem.save(path)
         for *_, worker in workers:
             worker.ask(load=str(path))
-    scores = {
-        " ".join(filter(None, (side.name, variant))): mean_log_likelihood(
-            problem, *worker.parameters(MANY, workload.method)
-        )
-        for side, variant, worker in workers
-        if side.description["same_start"]
-    }
+    scores, turns, failed = {}, [], {}
+    for side, variant, worker in workers:
+        try:
+            if side.description["same_start"]:
+                parameters = worker.parameters(MANY, workload.method)
+                scores[" ".join(filter(None, (side.name, variant)))] = mean_log_likelihood(problem, *parameters)
+            turns.append(((side, variant, worker), worker.sensible_repeats(workload.method)))
+        except FitFailedError as error:
+            if side.name in SIDES:
+                raise
+            failed[side.name] = str(error)
     if workload.same_model:
         check_agreement(workload, scores)
-    again = [worker.sensible_repeats(workload.method) for *_, worker in workers]
-    milliseconds = {side.name: {variant: [] for variant in side.variants} for side in sides}
-    turns = list(zip(workers, again, strict=True))
+    milliseconds = {side.name: {variant: [] for variant in side.variants} for side in sides if side.name not in failed}
     for number in range(repeats):
         # None is always the one that comes after the same other.
         for (side, variant, worker), times in turns if number % 2 else reversed(turns):
@@ -151,6 +158,7 @@ def compare(workload: Workload, sides: list[Side], repeats: int) -> dict[str, An
         "iterations": [FEW, MANY],
         "mean_log_likelihood": scores,
         "milliseconds": milliseconds,
+        "failed": failed,
     }
 
 
@@ -165,7 +173,7 @@ def _print_result(result: dict[str, Any], sides: list[Side]) -> None:
     cells = []
     for side in sides:
         if side.name not in result["milliseconds"]:
-            cells.append("-")
+            cells.append("failed" if side.name in result["failed"] else "-")
             continue
         variant, times = best_variant(result["milliseconds"][side.name])
         median = statistics.median(times)
@@ -216,6 +224,9 @@ def main(arguments: list[str] | None = None) -> None:
         f"\nMilliseconds per iteration: median (range) of {options.repeats} rounds, the best variant; after the colon, "
         "how many times as long as fastgmm."
     )
+    for result in results:
+        for name, error in result["failed"].items():
+            print(f"{name} failed on {result['name']}: {error}")
 
 
 if __name__ == "__main__":

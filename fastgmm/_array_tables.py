@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fastgmm._extras import require
 from fastgmm._tables import Request, Table, TableError, listing, without_missing
 
-__all__ = ["read_numpy", "read_parquet"]
+__all__ = ["map_numpy", "read_numpy", "read_parquet", "require_numbers"]
 
 
 def read_numpy(path: str, request: Request, array: str | None, drop_missing: bool) -> Table:
@@ -19,13 +20,7 @@ def read_numpy(path: str, request: Request, array: str | None, drop_missing: boo
 
     A .npy file is mapped into memory rather than read.
     """
-    values = _load(path, array)
-    if values.dtype.kind not in "fiub":
-        raise TableError(f"{path} holds values of type {values.dtype}, not numbers")
-    if values.ndim == 1:
-        values = values.reshape(-1, 1)
-    if values.ndim != 2:
-        raise TableError(f"{path} holds an array with {values.ndim} dimensions, a table has 2")
+    values = _as_table(_load(path, array), path)
     n_columns = values.shape[1]
     selection = request.resolve(None, n_columns, path)
     if selection.positions != list(range(n_columns)):
@@ -33,6 +28,25 @@ def read_numpy(path: str, request: Request, array: str | None, drop_missing: boo
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
     return selection.table(*without_missing(values, selection.labels, drop_missing, path), path)
+
+
+def map_numpy(path: str) -> np.memmap:
+    """Map the table in a .npy file into memory, one column if it has one dimension; TableError if it is none."""
+    values = _load(path, None)
+    if not isinstance(values, np.memmap):
+        raise TableError(f"{path} is not a NumPy file of numbers")
+    table: np.memmap = _as_table(values, path)
+    return table
+
+
+def _as_table(values: Any, path: str) -> Any:
+    if values.dtype.kind not in "fiub":
+        raise TableError(f"{path} holds values of type {values.dtype}, not numbers")
+    if values.ndim == 1:
+        values = values.reshape(-1, 1)
+    if values.ndim != 2:
+        raise TableError(f"{path} holds an array with {values.ndim} dimensions, a table has 2")
+    return values
 
 
 def _load(path: str, name: str | None) -> NDArray[Any]:
@@ -61,10 +75,7 @@ def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
             file = pyarrow.parquet.ParquetFile(stream)
             header = file.schema_arrow.names
             selection = request.resolve(header, len(header), path)
-            for label in selection.labels:
-                kind = file.schema_arrow.field(label).type
-                if not (pyarrow.types.is_boolean(kind) or pyarrow.types.is_decimal(kind) or _is_number(pyarrow, kind)):
-                    raise TableError(f"{path}: column {label!r} holds values of type {kind}, not numbers", "columns")
+            require_numbers(file.schema_arrow, selection.labels, path)
             columns = file.read(columns=selection.labels)
             # A null becomes NaN on the way to NumPy.
             values = np.column_stack(
@@ -75,5 +86,12 @@ def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
     return selection.table(*without_missing(values, selection.labels, drop_missing, path), path)
 
 
-def _is_number(pyarrow: Any, kind: Any) -> bool:
-    return pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)
+def require_numbers(schema: Any, labels: Sequence[str], source: str) -> None:
+    """Raise TableError unless the columns of an Arrow schema hold numbers."""
+    from pyarrow import types
+
+    fine = types.is_boolean, types.is_decimal, types.is_integer, types.is_floating
+    for label in labels:
+        kind = schema.field(label).type
+        if not any(is_kind(kind) for is_kind in fine):
+            raise TableError(f"{source}: column {label!r} holds values of type {kind}, not numbers", "columns")

@@ -14,20 +14,45 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastgmm
-from fastgmm import _report, datasets
+from fastgmm import _report, datasets, validation
 from fastgmm._files import check_writable, replacing
 from fastgmm._model_files import ModelDocument, check_model_path, read_document, restore, save_model
 from fastgmm._report import METHODS, method_of
-from fastgmm._tables import Table
+from fastgmm._tables import Request, Table
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.io import read_table
+from fastgmm.rows import ArrayRows, Rows
+from fastgmm.sources.files import kind_of, open_path
 
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
 SHIPPED = {"faithful": datasets.load_faithful, "iris": datasets.load_iris}
 PREDICT_BLOCK_ROWS = 1 << 18
+# Of more rows, some drawn at random are looked at for a picture.
+PLOT_ROWS = 1 << 18
+
+
+class _Data(NamedTuple):
+    """The rows of the data, and the names of their columns: apart, for models are matched with them beforehand."""
+
+    rows: Rows
+    names: tuple[str, ...] | None
+
+    @classmethod
+    def streamed(cls, rows: Rows) -> _Data:
+        names, rows.names = rows.names, None
+        return cls(rows, None if names is None else tuple(names))
+
+    @property
+    def total_weight(self) -> float:
+        return self.rows.summary.total_weight
+
+    def blocks(self) -> Iterator[NDArray]:
+        """Yield the rows as arrays, of which each may be overwritten by the next."""
+        return (block.X for block in self.rows.blocks(PREDICT_BLOCK_ROWS))
 
 
 class Fit(NamedTuple):
@@ -43,7 +68,7 @@ def fit(arguments: argparse.Namespace) -> None:
     """Fit a mixture for each number of components; report, store and draw the best by the method's criterion."""
     _check_outputs(arguments)
     table = _read(arguments)
-    n_samples = len(table.values)
+    n_samples = table.rows.n_rows
     if max(arguments.components) > n_samples:
         raise ValueError(
             f"{max(arguments.components)} components need at least as many rows, the data have {n_samples}"
@@ -63,9 +88,9 @@ def fit(arguments: argparse.Namespace) -> None:
         _print_fits(table, fits, best)
     if arguments.labels is not None:
         with _text_output(arguments.labels) as stream:
-            _report.write_csv(stream, [{"label": best.model.predict(table.values)}])
+            _report.write_csv(stream, ({"label": best.model.predict(X)} for X in table.blocks()))
     if arguments.plot is not None:
-        _plot(arguments.plot, table, best)
+        _plot(arguments.plot, arguments.seed, table, best)
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -76,8 +101,7 @@ def predict(arguments: argparse.Namespace) -> None:
     density = method_of(model).density
 
     def blocks() -> Iterator[dict[str, Any]]:
-        for start in range(0, len(table.values), PREDICT_BLOCK_ROWS):
-            rows = table.values[start : start + PREDICT_BLOCK_ROWS]
+        for rows in table.blocks():
             columns = {"label": model.predict(rows)}
             if arguments.proba:
                 columns |= {f"p{index}": column for index, column in enumerate(model.predict_proba(rows).T)}
@@ -93,19 +117,15 @@ def score(arguments: argparse.Namespace) -> None:
     """Print the log-likelihood of the data and the criteria of the model's method."""
     document, model = _load(arguments)
     table = _read(arguments, document)
-    data, sample_weight = table.values, table.sample_weight
     method = method_of(model)
-    mean = model.score(data, sample_weight=sample_weight, **method.density)
+    mean = model.score(table.rows, **method.density)
     _report.print_pairs(
         [
-            ("rows", str(len(data))),
-            ("total weight", None if sample_weight is None else f"{_total_weight(table):.10g}"),
-            (method.likelihood, f"{mean * _total_weight(table):.10g}"),
+            ("rows", str(table.rows.n_rows)),
+            ("total weight", f"{table.total_weight:.10g}" if table.rows.is_weighted else None),
+            (method.likelihood, f"{mean * table.total_weight:.10g}"),
             ("mean per row", f"{mean:.10g}"),
-            *(
-                (name, f"{criterion(data, sample_weight=sample_weight):.10g}")
-                for name, criterion in method.criteria(model).items()
-            ),
+            *((name, f"{criterion(table.rows):.10g}") for name, criterion in method.criteria(model).items()),
         ]
     )
 
@@ -187,8 +207,8 @@ def _check_output(path: str) -> None:
         check_writable(path)
 
 
-def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) -> Table:
-    """Read the data, with the columns that the model of `document` was fitted on where they have names."""
+def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) -> _Data:
+    """Open the data, with the columns that the model of `document` was fitted on where they have names."""
     weight = getattr(arguments, "weights", None)
     expected = None if document is None else document.feature_names
     source, columns = arguments.data, arguments.columns
@@ -197,30 +217,40 @@ def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) 
             source = path
             if columns is None and expected is None:
                 columns = [name for name in SHIPPED[arguments.data]().feature_names if name != weight]
-        table = read_table(
-            source,
-            columns,
-            weight=weight,
-            expected=expected,
-            header=arguments.header,
-            delimiter=arguments.delimiter,
-            array=arguments.array,
-            drop_missing=arguments.drop_missing,
-        )
-    if table.dropped:
-        shown = ", ".join(map(str, table.dropped[:5])) + (", ..." if len(table.dropped) > 5 else "")
-        total = len(table.dropped) + len(table.values)
-        print(
-            f"fastgmm: left out {len(table.dropped)} of {total} rows for missing values (row {shown})", file=sys.stderr
-        )
+        kind = kind_of(source)
+        if arguments.drop_missing and kind in ("Arrow", "folder"):
+            raise ValueError(f"{source}: --drop-missing is not for folders and Arrow files")
+        if kind in ("Arrow", "folder", "Parquet", "NumPy") and not arguments.drop_missing:
+            data = _Data.streamed(open_path(source, Request(columns, weight, expected)))
+        else:
+            table = read_table(
+                source,
+                columns,
+                weight=weight,
+                expected=expected,
+                header=arguments.header,
+                delimiter=arguments.delimiter,
+                array=arguments.array,
+                drop_missing=arguments.drop_missing,
+            )
+            if table.dropped:
+                _say_dropped(table)
+            validation.check_sample_weight(table.sample_weight, len(table.values))
+            data = _Data(ArrayRows(table.values, table.sample_weight), table.names)
     if document is not None:
         n_features = document.arrays["means"].shape[1]
-        if table.values.shape[1] != n_features:
+        if data.rows.n_features != n_features:
             raise ValueError(
-                f"{arguments.data} has {table.values.shape[1]} columns, the model {n_features} features "
+                f"{arguments.data} has {data.rows.n_features} columns, the model {n_features} features "
                 "(choose the columns with --columns)"
             )
-    return table
+    return data
+
+
+def _say_dropped(table: Table) -> None:
+    shown = ", ".join(map(str, table.dropped[:5])) + (", ..." if len(table.dropped) > 5 else "")
+    total = len(table.dropped) + len(table.values)
+    print(f"fastgmm: left out {len(table.dropped)} of {total} rows for missing values (row {shown})", file=sys.stderr)
 
 
 @contextmanager
@@ -243,7 +273,7 @@ def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
     return document, model
 
 
-def _fit_each(arguments: argparse.Namespace, table: Table) -> list[Fit]:
+def _fit_each(arguments: argparse.Namespace, table: _Data) -> list[Fit]:
     """Fit each number of components; one that collapses is left out as long as another does not."""
     fits = []
     collapses = []
@@ -263,7 +293,7 @@ def _fit_each(arguments: argparse.Namespace, table: Table) -> list[Fit]:
     return fits
 
 
-def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> Fit:
+def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> Fit:
     method = METHODS[arguments.method]
     model = getattr(fastgmm, method.estimator)(
         n_components,
@@ -281,11 +311,13 @@ def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> 
         **method.options(arguments),
     )
     title = f"{_report.counted(n_components, 'component')}: "
-    progress = None if arguments.quiet else _report.Progress(title, method.bound)
+    progress = None
+    if not arguments.quiet:
+        progress = _report.Progress(title, method.bound, table.rows.n_rows, arguments.max_iter)
     started = time.monotonic()
     try:
         with warnings.catch_warnings(record=True) as caught:
-            model.fit(table.values, sample_weight=table.sample_weight, callback=progress)
+            model.fit(table.rows, callback=progress)
     finally:
         if progress is not None:
             progress.close()
@@ -299,12 +331,12 @@ def _fit_one(arguments: argparse.Namespace, table: Table, n_components: int) -> 
             f"fastgmm: warning: {title}not converged after {model.n_iter_} iterations (raise --max-iter or --tol)",
             file=sys.stderr,
         )
-    mean = model.score(table.values, sample_weight=table.sample_weight, **method.density)
-    criterion = method.criteria(model)[method.criterion](table.values, sample_weight=table.sample_weight)
-    return Fit(model, mean * _total_weight(table), criterion, seconds)
+    mean = model.score(table.rows, **method.density)
+    criterion = method.criteria(model)[method.criterion](table.rows)
+    return Fit(model, mean * table.total_weight, criterion, seconds)
 
 
-def _print_fits(table: Table, fits: list[Fit], best: Fit) -> None:
+def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
     model = best.model
     method = method_of(model)
     if len(fits) > 1:
@@ -322,15 +354,15 @@ def _print_fits(table: Table, fits: list[Fit], best: Fit) -> None:
         header = ["components", method.likelihood, method.criterion, "iterations", "converged", ""]
         _report.print_table(header, rows)
         print()
-    n_samples, n_features = table.values.shape
+    n_samples, n_features = table.rows.n_rows, table.rows.n_features
     _report.print_pairs(
         [
             ("data", f"{_report.counted(n_samples, 'row')}, {_report.counted(n_features, 'column')}"),
-            ("total weight", None if table.sample_weight is None else f"{_total_weight(table):.10g}"),
+            ("total weight", f"{table.total_weight:.10g}" if table.rows.is_weighted else None),
             ("model", _described(model)),
             (
                 method.likelihood,
-                f"{best.log_likelihood:.4f} ({best.log_likelihood / _total_weight(table):.6g} per row)",
+                f"{best.log_likelihood:.4f} ({best.log_likelihood / table.total_weight:.6g} per row)",
             ),
             (method.criterion, f"{best.criterion:.4f}"),
             ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s)"),
@@ -345,16 +377,18 @@ def _described(model: Any) -> str:
     return f"{_report.describe(model)}, {method_of(model).detail(model)}"
 
 
-def _plot(path: str, table: Table, best: Fit) -> None:
+def _plot(path: str, seed: int, table: _Data, best: Fit) -> None:
     from fastgmm.plotting import plot_mixture
 
-    axes = plot_mixture(best.model, table.values, sample_weight=table.sample_weight, feature_names=table.names)
+    method = method_of(best.model)
+    X, weight = table.rows.sample(PLOT_ROWS, np.random.RandomState(seed))
+    axes = plot_mixture(
+        best.model, X, sample_weight=weight if table.rows.is_weighted else None, feature_names=table.names
+    )
+    # Of all rows, not of those that are drawn.
+    axes.set_title(f"{_report.describe(best.model)}, {method.criterion} {best.criterion:.1f}", fontsize="medium")
     with replacing(path) as stream:
         axes.figure.savefig(stream, format=Path(path).suffix[1:].lower())
-
-
-def _total_weight(table: Table) -> float:
-    return float(len(table.values) if table.sample_weight is None else table.sample_weight.sum())
 
 
 @contextmanager

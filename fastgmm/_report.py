@@ -238,24 +238,29 @@ def write_csv(stream: TextIO, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> N
 class Progress:
     """Tells how a fit goes once it takes long: one line that is rewritten on a terminal, elsewhere a line now and then.
 
-    An instance is a callback for `fit`.
+    An instance is a callback for `fit` to `n_rows` rows. How long it goes on is only bounded by `max_iter`.
     """
 
     def __init__(
         self,
         title: str,
         bound: str,
+        n_rows: int,
+        max_iter: int,
         stream: TextIO | None = None,
         patience: float = 2.0,
         interval: float = 10.0,
     ) -> None:
         self.title = title
         self.bound = bound
+        self.n_rows = n_rows
+        self.max_iter = max_iter
         self.stream = sys.stderr if stream is None else stream
         self.rewrite = self.stream.isatty()
         self.interval = 0.1 if self.rewrite else interval
         self.patience = patience
         self.started: float | None = None
+        self.n_iterations = 0
         self.next = 0.0
         self.shown = False
 
@@ -265,11 +270,16 @@ class Progress:
             # From the first iteration on: compiling kernels, the first time of all, is no progress to report.
             self.started = now
             self.next = now + self.patience
-        if now < self.next:
+        else:
+            self.n_iterations += 1
+        if now < self.next or self.n_iterations == 0:
             return
+        seconds = now - self.started
+        pace = seconds / self.n_iterations
         line = (
             f"{self.title}start {restart + 1}, iteration {iteration}, {self.bound} {bound:.6f}, "
-            f"change {change:.1e}, {now - self.started:.0f} s"
+            f"change {change:.1e}, {seconds:.0f} s, {self.n_rows / pace:.2g} rows/s, "
+            f"at most about {pace * (self.max_iter - iteration):.0f} s more for this start"
         )
         if self.rewrite:
             # A line that wraps could not be rewritten.

@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Literal, TextIO, cast
+from typing import Literal, NamedTuple, TextIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm._tables import BLOCK_ROWS, Request, Table, TableError, column_labels
 
-__all__ = ["read_text"]
+__all__ = ["Layout", "read_text", "text_layout"]
 
 MISSING = frozenset({"", "na", "nan", "-nan", "n/a", "#n/a", "null", "none"})
 
@@ -34,35 +34,60 @@ def read_text(
 
     The arguments and the errors are those of `fastgmm.io.read_table`.
     """
-    with _open_text(source) as stream:
-        try:
-            return _parse(stream, name, request, header, delimiter, drop_missing)
-        except UnicodeDecodeError as error:
-            readable = "CSV and TSV, also .gz; .npy; .npz; .parquet"
-            raise TableError(f"{name} is not text in UTF-8 (what can be read: {readable})") from error
-        except csv.Error as error:
-            raise TableError(f"{name} is not a table in text form: {error}") from error
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise TableError(f"{name} is a damaged gzip file: {error}") from error
+    with _open_text(source, name) as (stream, _):
+        return _parse(stream, name, request, header, delimiter, drop_missing)
+
+
+class Layout(NamedTuple):
+    """How a text file is laid out: what divides columns, their names, and how many lines come before the numbers."""
+
+    delimiter: str
+    labels: list[str]
+    named: bool
+    n_skipped: int
+    compressed: bool
+
+
+def text_layout(source: str) -> Layout:
+    """Return the layout of the text in a file, as far as its first lines tell; errors as of :func:`read_text`."""
+    with _open_text(source, source) as (stream, compressed):
+        start = _first_lines(_uncommented(stream), source)
+        delimiter = _guess_delimiter(start, source)
+        first = list(_records(start, delimiter))
+        named = _is_header(first)
+        names = [cell.strip() for cell in first[0][1]] if named else None
+        n_skipped = len(start) if named and len(first) == 1 else first[int(named)][0] - 1
+        return Layout(delimiter, column_labels(names, len(first[0][1])), named, n_skipped, compressed)
 
 
 @contextmanager
-def _open_text(source: str) -> Iterator[TextIO]:
+def _open_text(source: str, name: str) -> Iterator[tuple[TextIO, bool]]:
+    """Open text, and tell whether it is compressed; what is wrong with it is raised as TableError."""
     with cast(io.BufferedReader, sys.stdin.buffer) if source == "-" else open(source, "rb") as binary:
         compressed = binary.peek(2)[:2] == b"\x1f\x8b"
         plain = gzip.GzipFile(fileobj=binary) if compressed else binary
         with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as stream:
-            yield stream
+            try:
+                yield stream, compressed
+            except UnicodeDecodeError as error:
+                readable = "CSV and TSV, also .gz; .npy; .npz; .parquet"
+                raise TableError(f"{name} is not text in UTF-8 (what can be read: {readable})") from error
+            except csv.Error as error:
+                raise TableError(f"{name} is not a table in text form: {error}") from error
+            except (EOFError, gzip.BadGzipFile) as error:
+                raise TableError(f"{name} is a damaged gzip file: {error}") from error
+
+
+def _uncommented(stream: TextIO) -> Iterator[str]:
+    """Yield lines; a comment becomes a blank one, so that the csv module still counts it."""
+    return ("\n" if line.startswith("#") else line for line in stream)
 
 
 def _parse(
     stream: TextIO, source: str, request: Request, header: str, delimiter: str | None, drop_missing: bool
 ) -> Table:
-    # A comment becomes a blank line, so that the csv module still counts it.
-    lines = ("\n" if line.startswith("#") else line for line in stream)
-    start = _first_lines(lines)
-    if not any(line.strip() for line in start):
-        raise TableError(f"{source} is empty")
+    lines = _uncommented(stream)
+    start = _first_lines(lines, source)
     records = _records(chain(start, lines), delimiter or _guess_delimiter(start, source))
     first = list(islice(records, 2))
     width = len(first[0][1])
@@ -78,8 +103,8 @@ def _parse(
     return selection.table(np.concatenate(blocks), converter.dropped, source)
 
 
-def _first_lines(lines: Iterable[str]) -> list[str]:
-    """Take lines up to the second one that is not blank."""
+def _first_lines(lines: Iterable[str], source: str) -> list[str]:
+    """Take lines up to the second one that is not blank; TableError where all are."""
     taken: list[str] = []
     filled = 0
     for line in lines:
@@ -87,6 +112,8 @@ def _first_lines(lines: Iterable[str]) -> list[str]:
         filled += bool(line.strip())
         if filled == 2:
             break
+    if not filled:
+        raise TableError(f"{source} is empty")
     return taken
 
 

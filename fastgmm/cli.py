@@ -33,10 +33,12 @@ examples:
 """
 
 DATA_HELP = """\
-DATA is a .csv or .tsv file (also .csv.gz), a .npy, .npz or .parquet file, or -
-for text on standard input.  Lines that begin with # are skipped.  Where there
-is no such file, 'faithful' and 'iris' name data that come with fastgmm.
-Columns of data without a header are named by their number, from 1.
+DATA is a .csv or .tsv file (also .csv.gz), a .npy, .npz, .parquet or .arrow
+file, a folder of .parquet or .arrow files, or - for text on standard input.
+Lines that begin with # are skipped.  Where there is no such file, 'faithful'
+and 'iris' name data that come with fastgmm.  Columns of data without a header
+are named by their number, from 1.  .npy, .parquet and .arrow files and folders
+are read block by block in every iteration, and may be larger than memory.
 """
 
 

@@ -22,8 +22,16 @@ from fastgmm.statistics import Array
 
 T = TypeVar("T")
 
-#: Rows that tasks of little arithmetic look at in one go: fixed, so that sums over rows are the same bits everywhere.
-SCAN_ROWS = 2**15
+_SCAN_ROWS = 2**15
+_SCAN_FLOATS = 2**21
+
+
+def scan_rows(n_features: int) -> int:
+    """Return how many rows tasks of little arithmetic look at in one go.
+
+    It depends on the shape alone, so that sums over rows are the same bits everywhere.
+    """
+    return max(min(_SCAN_ROWS, _SCAN_FLOATS // n_features), 1)
 
 
 class _Unlocked:
@@ -146,13 +154,14 @@ def summary_of(block: Block) -> Summary:
     )
 
 
-_NO_ROWS = Summary(0, 0, 0, 0.0, 0.0, math.inf, 0.0, None, -1)
+#: The summary of no rows.
+NO_ROWS = Summary(0, 0, 0, 0.0, 0.0, math.inf, 0.0, None, -1)
 
 
 def scan(rows: Rows) -> Summary:
     """Return the summary of rows in this process."""
-    summary = _NO_ROWS
-    for block in rows.blocks(SCAN_ROWS):
+    summary = NO_ROWS
+    for block in rows.blocks(scan_rows(rows.n_features)):
         summary = summary + summary_of(block)
     return summary
 
@@ -252,7 +261,7 @@ class _Take:
     def __call__(self, rows: Rows) -> list[tuple[int, Array, Array]]:
         pieces = []
         begin = rows.n_weighted_before
-        for block in rows.blocks(SCAN_ROWS):
+        for block in rows.blocks(scan_rows(rows.n_features)):
             candidates = np.arange(len(block.X)) if block.weight is None else np.flatnonzero(block.weight)
             end = begin + len(candidates)
             if self._drawn is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,15 +47,29 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
         try:
             return array.astype(np.float64)
         except OverflowError as error:
-            raise ValueError(f"{name} holds numbers beyond float64: {error}") from error
+            raise ValueError(f"{name} holds numbers beyond float64: {error}{_first_text(array)}") from error
         except TypeError as error:
-            raise TypeError(f"{name}: argument must be a string or a number ({error})") from error
+            raise TypeError(f"{name}: argument must be a string or a number ({error}){_first_text(array)}") from error
         except ValueError as error:
-            raise ValueError(f"{name} must hold numbers: {error}") from error
+            raise ValueError(f"{name} must hold numbers: {error}{_first_text(array)}") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
     # Rows stay as they are: kernels convert them block by block.
     return array if array.ndim == 2 else array.astype(np.float64)
+
+
+def _first_text(array: NDArray) -> str:
+    """Return the first place of what is no float64 in an array of objects, in words after a message."""
+    for place, value in np.ndenumerate(array):
+        try:
+            float(value)
+        except (OverflowError, TypeError, ValueError):
+            return f" ({_place(place)})" if place else ""
+    return ""
+
+
+def _place(place: Sequence[int], offset: int = 0) -> str:
+    return f"row {offset + place[0]}" + (f", column {place[1]}" if len(place) == 2 else "")
 
 
 def require_finite(array: NDArray, name: str, offset: int = 0) -> None:
@@ -68,11 +82,10 @@ def require_finite(array: NDArray, name: str, offset: int = 0) -> None:
         block = array[start : start + step]
         if not np.isfinite(block).all():
             place = np.argwhere(~np.isfinite(block))[0]
-            where = f"row {offset + start + place[0]}" + (f", column {place[1]}" if array.ndim == 2 else "")
             kind = "NaN" if np.isnan(block[tuple(place)]) else "infinity"
             raise ValueError(
-                f"Input {name} contains {kind} ({where}). Mixtures need complete rows of finite numbers: "
-                "drop or impute the others."
+                f"Input {name} contains {kind} ({_place(place, offset + start)}). Mixtures need complete rows of "
+                "finite numbers: drop or impute the others."
             )
 
 

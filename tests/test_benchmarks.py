@@ -1,6 +1,7 @@
 """The benchmarks run, and both sides of a comparison do the same work: at a scale that measures nothing."""
 
 import ast
+import contextlib
 import importlib
 import json
 import sys
@@ -89,6 +90,18 @@ def start_as_peer(small_versus, tmp_path, monkeypatch):
         return ["--peer", f"start={sys.executable}", "--repeats", "1"]
 
     return make
+
+
+def test_a_peer_that_fails_is_named_and_left_out(small_versus, start_as_peer, tmp_path, capsys):
+    options = start_as_peer(same_start=True)
+    failing = (
+        (tmp_path / "start.py").read_text().replace("    return", "    raise ArithmeticError('no start')\n    return")
+    )
+    (tmp_path / "start.py").write_text(failing)
+    small_versus.main([*options, "--only", "spherical"])
+    printed = capsys.readouterr().out
+    assert "| failed |" in printed
+    assert "start failed on spherical (20k, 16, 8): ArithmeticError: no start" in printed
 
 
 def test_comparison_prints_a_row_and_writes_json(small_versus, start_as_peer, tmp_path, capsys):
@@ -274,6 +287,32 @@ def test_memory_and_cold_start_are_measured_in_fresh_processes(load, tmp_path):
     assert 0 < seconds["package"] < seconds["estimator"] < seconds["fit"] < seconds["process"]
 
 
+def test_a_file_and_an_array_are_fitted_to_the_same_bits(load, tmp_path, monkeypatch, capsys):
+    module, child = load("out_of_core"), load("child")
+    monkeypatch.setattr(module, "_WARM_ROWS", 1000)
+    monkeypatch.setattr(module, "run_child", lambda task, *arguments: getattr(child, task)(*arguments))
+    for kind in ("npy", "parquet"):
+        module.main(["--rows", "3000", "--iterations", "2", "--kind", kind, "--folder", str(tmp_path)])
+        assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[-4:-2]] == ["full", "diag"]
+    monkeypatch.setattr(module, "run_child", lambda task, where, *options: {"bound": float(where == "file")})
+    with pytest.raises(RuntimeError, match="should be the same bits"):
+        module.measure(tmp_path, tmp_path, "full", 2)
+
+
+def test_partitions_end_with_the_bound_of_the_rows_in_memory(load, monkeypatch, capsys):
+    pytest.importorskip("distributed")
+    module = load("dask_fits")
+    monkeypatch.setattr(module, "cluster", lambda n_workers, n_threads: contextlib.nullcontext())
+    module.main(
+        ["--rows", "2000", "--features", "2", "--components", "3", "--partitions", "2", "3", "--iterations", "2"]
+    )
+    rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines()[-9:]]
+    assert [partitions.strip() for _, partitions in rows] == ["", *["2", "3"] * 4]
+    monkeypatch.setattr(module, "iteration", lambda data, *_: (1.0, float(isinstance(data, np.ndarray))))
+    with pytest.raises(RuntimeError, match=r"threads of this process: the bound is 0\.0, in memory 1\.0"):
+        module.main(["--rows", "2000"])
+
+
 def test_both_sides_of_k_means_do_the_same(load):
     kmeans, workload = load("kmeans"), load("common").Workload("diag", 3000, 4, 5)
     problem = workload.build()
@@ -443,3 +482,13 @@ def test_a_target_out_of_reach_is_said_to_be(load):
     reply = child._reached(GaussianMixture, {"n_components": 2}, 0, X, -100.0)
     assert reply["starts"] == 1
     assert 0 < reply["reached"] < np.inf
+
+
+def test_optima_counts_the_seeds_that_find_the_published_one(load, monkeypatch, capsys):
+    optima = load("optima")
+    options = ["--seeds", "2", "--n-init", "2", "--only", "faithful full 2"]
+    optima.main(options)
+    assert "| faithful full 2 | -1130.263960 | -1130.263960 | 2 of 2 |" in capsys.readouterr().out
+    monkeypatch.setattr(optima, "reached", lambda cell, n_init, seed: cell["log_likelihood"] - 0.02 * seed)
+    optima.main(options)
+    assert "| -1130.283960 | 1 of 2 |" in capsys.readouterr().out

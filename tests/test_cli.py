@@ -685,13 +685,14 @@ def clock(monkeypatch):
 
 def test_progress_is_silent_for_two_seconds_then_speaks_now_and_then(clock):
     stream = io.StringIO()
-    progress = Progress("3 components: ", "mean log-likelihood", stream)
+    progress = Progress("3 components: ", "mean log-likelihood", 50, 100, stream)
     for second in range(25):
         clock.now = 100.0 + second
         progress(0, second + 1, -4.25, 0.5)
     progress.close()
     assert stream.getvalue().splitlines() == [
-        f"3 components: start 1, iteration {second + 1}, mean log-likelihood -4.250000, change 5.0e-01, {second} s"
+        f"3 components: start 1, iteration {second + 1}, mean log-likelihood -4.250000, change 5.0e-01, {second} s, "
+        f"50 rows/s, at most about {99 - second} s more for this start"
         for second in (2, 12, 22)
     ]
 
@@ -699,7 +700,7 @@ def test_progress_is_silent_for_two_seconds_then_speaks_now_and_then(clock):
 def test_progress_fits_on_a_line_of_the_terminal(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     stream = Terminal()
-    progress = Progress("12 components: ", "mean log-likelihood", stream)
+    progress = Progress("12 components: ", "mean log-likelihood", 50, 100, stream)
     progress(0, 0, -5.0, 0.75)
     clock.now += 5
     progress(0, 1, -4.25, 0.5)
@@ -708,7 +709,7 @@ def test_progress_fits_on_a_line_of_the_terminal(clock, monkeypatch):
 
 def test_progress_rewrites_one_line_of_a_terminal_and_clears_it(clock):
     stream = Terminal()
-    progress = Progress("", "mean log-likelihood", stream)
+    progress = Progress("", "mean log-likelihood", 50, 100, stream)
     for second in (0, 1, 2, 3):
         clock.now = 100.0 + second
         progress(1, second, -4.25, 0.5)
@@ -732,7 +733,10 @@ def test_long_fits_show_progress_unless_quiet(run, clock, monkeypatch, estimator
         raise ValueError("enough")
 
     monkeypatch.setattr(estimator, "fit", fit)
-    expected = f"2 components: start 1, iteration 7, {bound} -1.500000, change 1.0e-01, 5 s\n"
+    expected = (
+        f"2 components: start 1, iteration 7, {bound} -1.500000, change 1.0e-01, 5 s, "
+        "54 rows/s, at most about 465 s more for this start\n"
+    )
     assert run("fit", "faithful", "-k", 2, "--method", method)[2] == f"{expected}fastgmm: error: enough\n"
     assert run("fit", "faithful", "-k", 2, "--method", method, "-q")[2] == "fastgmm: error: enough\n"
 

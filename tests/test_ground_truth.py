@@ -12,32 +12,8 @@ ONE_DIMENSIONAL = read_json("one_dimensional.json")
 # Total log-likelihood at the best optimum known and number of parameters; independent EM, checked with mclust 6.0.
 # Three full components on faithful: one of them is narrow, of 35 rows; restarts of k-means end at -1119.213971.
 OPTIMA = {
-    ("faithful", 1, "full"): (-1289.796745, 5),
-    ("faithful", 1, "tied"): (-1289.796745, 5),
-    ("faithful", 1, "diag"): (-1516.705827, 4),
-    ("faithful", 1, "spherical"): (-2003.952037, 3),
-    ("faithful", 2, "full"): (-1130.263960, 11),
-    ("faithful", 2, "tied"): (-1140.186759, 8),
-    ("faithful", 2, "diag"): (-1147.806353, 9),
-    ("faithful", 2, "spherical"): (-1709.529282, 7),
-    ("faithful", 3, "full"): (-1114.439873, 17),
-    ("faithful", 3, "tied"): (-1126.315928, 11),
-    ("faithful", 3, "diag"): (-1127.007519, 14),
-    ("faithful", 3, "spherical"): (-1637.434418, 11),
-    ("iris", 1, "full"): (-379.914630, 14),
-    ("iris", 1, "tied"): (-379.914630, 14),
-    ("iris", 1, "diag"): (-741.017535, 8),
-    ("iris", 1, "spherical"): (-889.516131, 5),
-    ("iris", 2, "full"): (-214.354704, 29),
-    ("iris", 2, "tied"): (-296.447575, 19),
-    ("iris", 2, "diag"): (-386.185347, 17),
-    ("iris", 2, "spherical"): (-478.559096, 11),
-    ("iris", 3, "full"): (-180.185477, 44),
-    ("iris", 3, "tied"): (-256.354043, 24),
-    ("iris", 3, "diag"): (-306.860461, 26),
-    ("iris", 3, "spherical"): (-384.314095, 17),
-    ("acidity", 2, "tied"): (-185.949264, 4),
-    ("diabetes", 3, "full"): (-2295.093456, 29),
+    (row["data"], row["n_components"], row["covariance_type"]): (row["log_likelihood"], row["n_parameters"])
+    for row in read_json("optima.json")
 }
 
 

@@ -342,6 +342,9 @@ class Mixture(Interface, ABC):
         exponent = far_exponent(rows)
         task = Totals(self._density() if density is None else density, self.n_threads)
         evidence, peak, weight = rows.scaled(exponent).gather(task, operator.add).tolist()
+        if weight == 0.0:
+            # Only rows that are elsewhere may turn out to be none.
+            validation.check_n_rows((0, rows.n_features), 1, type(self).__name__)
         return _Totals(evidence, peak, weight, exponent)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:

@@ -2,5 +2,6 @@
 
 from fastgmm.sources.opening import open_rows
 from fastgmm.sources.source import Source
+from fastgmm.sources.streams import BatchRows
 
-__all__ = ["Source", "open_rows"]
+__all__ = ["BatchRows", "Source", "open_rows"]

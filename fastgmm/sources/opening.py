@@ -3,22 +3,75 @@
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastgmm.rows import Rows
 
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
-_MODULES: dict[str, str] = {"pyspark": "fastgmm.sources.spark"}
+_MODULES: dict[str, str] = {
+    "dask": "fastgmm.sources.dask",
+    "pyarrow": "fastgmm.sources.files",
+    "pyspark": "fastgmm.sources.spark",
+}
+# The one that takes paths.
+_FILES = "fastgmm.sources.files"
 
 
-def open_rows(data: Any, sample_weight: Any = None) -> Rows | None:
-    """Return the rows of data that are not an array, with their weights; None for everything else."""
+def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | None = None) -> Rows | None:
+    """Return the rows of data that are not an array, with their weights; None for everything else.
+
+    Parameters
+    ----------
+    data : str or os.PathLike
+        A .npy, Parquet (.parquet, .pq), Arrow (.arrow, .feather, .ipc) or CSV (.csv, .tsv, also .gz) file, or a folder
+        of Parquet and Arrow files, taken in the order of their names. All but .npy need pyarrow.
+    data : pyarrow.dataset.Dataset, Table or RecordBatch
+    data : dask.array.Array, dask.dataframe.DataFrame, Delayed or list of Delayed
+        See ``fastgmm.sources.dask.DaskRows``. Nothing is read here.
+    data : pyspark.sql.DataFrame
+        See ``fastgmm.sources.spark.SparkRows``. Nothing is read here.
+    data : Rows
+        Returned as they are; such as ``fastgmm.sources.BatchRows``.
+    sample_weight : str, os.PathLike or (N,) array-like >= 0, optional
+        The name of a column; for .npy files, whose columns have no names, the path of another such file.
+    columns : sequence of str, optional
+        The features, in this order; by default all columns but that of the weights. Those without names are known by
+        their number, from "1". For files and objects of pyarrow only.
+
+    Rows of files are read once here, which checks every number; keep the result for further fits and predictions.
+    Raises ValueError that names file, row (from 1) and column of what is no finite number, TypeError for data that can
+    be read but once, OSError, and ImportError where a package is missing.
+    """
+    if isinstance(data, str | os.PathLike):
+        module: str | None = _FILES
+    else:
+        module = _MODULES.get(_package(data[0] if _is_delayed(data) else data))
+    if columns is not None:
+        if module != _FILES:
+            raise ValueError(f"columns can be chosen of files and objects of pyarrow, X is a {type(data).__name__}.")
+        chosen: Rows = importlib.import_module(_FILES).open_rows(data, sample_weight, columns)
+        return chosen
     if isinstance(data, Rows):
         if sample_weight is not None:
             raise ValueError("sample_weight must be None where X is rows that have their own weights.")
         return data
-    module = _MODULES.get(type(data).__module__.partition(".")[0])
     if module is None:
+        if isinstance(data, Iterator):
+            raise TypeError(
+                f"X must not be a {type(data).__name__}, for every iteration of a fit reads the rows: give "
+                "fastgmm.sources.BatchRows of a function that returns a new one."
+            )
         return None
     rows: Rows = importlib.import_module(module).open_rows(data, sample_weight)
     return rows
+
+
+def _package(data: Any) -> str:
+    """Return the name of the package that the type of `data` is in."""
+    return type(data).__module__.partition(".")[0]
+
+
+def _is_delayed(data: Any) -> bool:
+    return isinstance(data, list | tuple) and len(data) > 0 and _package(data[0]) == "dask"

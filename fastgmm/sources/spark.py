@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm._extras import require
-from fastgmm.rows import ArrayRows, Block, Rows, Summary, summary_of
+from fastgmm.rows import NO_ROWS, ArrayRows, Block, Rows, Summary, summary_of
+from fastgmm.sources.partitions import Census, Known, on_threads
 from fastgmm.statistics import Array
 from fastgmm.validation import check_n_rows, require_finite, require_positive, require_weights
 
@@ -281,7 +282,7 @@ class _Packed:
         answer = _combined(answers.collect(), combine)[1]
         if isinstance(answer, _Fault):
             raise answer.error
-        return answer  # type: ignore[no-any-return]
+        return answer
 
 
 def _forget(rdd: Any) -> None:
@@ -298,26 +299,33 @@ def _combined(answers: list[tuple[int, Any]], combine: Callable[[T, T], T]) -> t
     return answers[0][0], fault or (functools.reduce(combine, held) if held else None)
 
 
-class _Known(NamedTuple):
-    """What is known of one partition: its rows, the sum of their bits, and their summary (None where it is empty)."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Look:
+    """What one look at consecutive partitions says; `widths` are their numbers of features, None where rows are none.
 
-    n_rows: int
-    n_features: int
-    bits: int
-    summary: Summary | None
+    The census has the rows' bits for a fingerprint.
+    """
+
+    census: Census
+    widths: list[int | None]
+
+    def __add__(self, later: _Look) -> _Look:
+        """Return what is known of these partitions and those directly after them."""
+        return _Look(self.census + later.census, self.widths + later.widths)
 
 
-def _survey(chunks: Iterable[_Chunk], exponent: int) -> _Known | _Fault:
-    """Return what is known of a partition after one look; the places in its summary count from its first row."""
-    n_rows = n_features = bits = 0
-    summary: Summary | None = None
+def _look(chunks: Iterable[_Chunk], exponent: int) -> _Look | _Fault:
+    """Return what one look at a partition says."""
+    summary, bits = NO_ROWS, 0
+    width: int | None = None
+    is_single = True
     for X, weight, own_bits, fault in chunks:
         if X is None:
             return _Fault(ValueError(fault))
-        here = summary_of(Block(slice(n_rows, n_rows + len(X)), X, _scaled(weight, exponent)))
-        summary = here if summary is None else summary + here
-        n_rows, n_features, bits = n_rows + len(X), X.shape[1], (bits + own_bits) % 2**64
-    return _Known(n_rows, n_features, bits, summary)
+        places = slice(summary.n_rows, summary.n_rows + len(X))
+        summary = summary + summary_of(Block(places, X, _scaled(weight, exponent)))
+        bits, width, is_single = (bits + own_bits) % 2**64, X.shape[1], X.dtype == np.float32
+    return _Look(Census([summary.n_rows], [summary.n_weighted], [bits], is_single, summary), [width])
 
 
 def _scaled(weight: Array | None, exponent: int) -> Array | None:
@@ -326,36 +334,30 @@ def _scaled(weight: Array | None, exponent: int) -> Array | None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Layout:
-    """What is known of all P partitions: rows ``places[p]`` to ``places[p + 1]`` of all are in partition p.
-
-    `weighted` (P + 1,) is the same, counting rows of positive weight alone; `bits` (P,) tells their rows from others.
-    """
+    """How the rows lie in their partitions, and what these hold: it goes with every task."""
 
     n_features: int
     dtype: type[np.floating]
     is_weighted: bool
     exponent: int
-    places: NDArray[np.int64]
-    weighted: NDArray[np.int64]
-    bits: NDArray[np.uint64]
+    parts: list[Known]
 
-    def part(self, partition: int, chunks: Iterable[_Chunk]) -> _Part:
+    def part(self, number: int, chunks: Iterable[_Chunk]) -> _Part:
         """Return the rows of one partition."""
-        return _Part(self, chunks, partition, partition + 1)
+        return _Part(self, chunks, self.parts[number])
 
     def whole(self, chunks: Iterable[_Chunk]) -> _Part:
         """Return all rows."""
-        return _Part(self, chunks, 0, len(self.bits))
+        n_rows, bits = (sum(numbers) for numbers in list(zip(*self.parts, strict=True))[:2])
+        return _Part(self, chunks, Known(n_rows, bits, 0, 0))
 
 
 class _Part(Rows):
-    """The rows of consecutive partitions, which are read once, chunk by chunk."""
+    """The rows of a partition, or of all, which are read once, chunk by chunk."""
 
-    def __init__(self, layout: _Layout, chunks: Iterable[_Chunk], begin: int, end: int) -> None:
+    def __init__(self, layout: _Layout, chunks: Iterable[_Chunk], known: Known) -> None:
         self.n_features, self.dtype, self.is_weighted = layout.n_features, layout.dtype, layout.is_weighted
-        self.offset, self.n_weighted_before = int(layout.places[begin]), int(layout.weighted[begin])
-        self.n_rows = int(layout.places[end]) - self.offset
-        self._bits = int(layout.bits[begin:end].sum())
+        self.n_rows, self._bits, self.offset, self.n_weighted_before = known
         self._exponent = layout.exponent
         self._chunks = chunks
 
@@ -422,41 +424,27 @@ class SparkRows(Rows):
     @functools.cached_property
     def _known(self) -> tuple[_Layout, Summary]:
         exponent = self._exponent
-
-        def survey(partition: int, chunks: Iterable[_Chunk]) -> Any:
-            known = _survey(chunks, exponent)
-            return known if isinstance(known, _Fault) else [known]
-
-        parts: list[_Known] = self._packed.visit(survey, operator.add)
-        places = np.cumsum([0, *(part.n_rows for part in parts)])
-        check_n_rows((int(places[-1]), self._columns.n_features or 0), 1, "a mixture")
-        first = next(number for number, part in enumerate(parts) if part.n_rows)
-        n_features = parts[first].n_features
-        for number, part in enumerate(parts):
-            if part.n_rows and part.n_features != n_features:
+        found: _Look = self._packed.visit(lambda number, chunks: _look(chunks, exponent), operator.add)
+        census = found.census
+        check_n_rows((census.summary.n_rows, self._columns.n_features or 0), 1, "a mixture")
+        require_positive(census.summary.largest)
+        widths = [(width, number) for number, width in enumerate(found.widths) if width is not None]
+        n_features, first = widths[0]
+        for width, number in widths:
+            if width != n_features:
                 raise ValueError(
-                    f"rows of X have {n_features} numbers in partition {first}, but {part.n_features} in partition "
-                    f"{number}."
+                    f"rows of X have {n_features} numbers in partition {first}, but {width} in partition {number}."
                 )
         if n_features == 0:
             raise ValueError("Found rows with 0 feature(s) while a minimum of 1 is required by a mixture.")
-        summaries = [
-            each if each.first is None else dataclasses.replace(each, place=each.place + int(place))
-            for each, place in zip((part.summary for part in parts), places, strict=False)
-            if each is not None
-        ]
-        summary = functools.reduce(operator.add, summaries)
-        require_positive(summary.largest)
-        weighted = np.cumsum([0, *(0 if part.summary is None else part.summary.n_weighted for part in parts)])
-        bits = np.array([part.bits for part in parts], np.uint64)
-        dtype = self._columns.dtype
-        return _Layout(n_features, dtype, self.is_weighted, exponent, places, weighted, bits), summary
+        layout = _Layout(n_features, census.dtype, self.is_weighted, exponent, census.known())
+        return layout, census.summary
 
     # Properties of the class replace attributes of others.
     @functools.cached_property
     def n_rows(self) -> int:  # type: ignore[override]
         """The number of rows."""
-        return int(self._known[0].places[-1])
+        return self.summary.n_rows
 
     @functools.cached_property
     def n_features(self) -> int:  # type: ignore[override]
@@ -501,6 +489,8 @@ class SparkRows(Rows):
         elif names is None:
             arrays = [each.name for each in self._frame.schema.fields if _kind(each.dataType) in ("array", "vector")]
             chosen = arrays if len(arrays) == 1 else chosen
+        if chosen == self._names and "_known" in self.__dict__:
+            return self
         return SparkRows(self._frame, self._weight, chosen, n_features)
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
@@ -508,11 +498,13 @@ class SparkRows(Rows):
         layout, _ = self._known
 
         def visit(partition: int, chunks: Iterable[_Chunk]) -> Any:
+            from pyspark import TaskContext
+
             rows = layout.part(partition, chunks)
             try:
                 if rows.n_rows == 0:
                     return next(rows.blocks(1), None)
-                return _on_own_threads(task)(rows)
+                return on_threads(task, TaskContext.get().cpus())(rows)
             except _OtherRowsError:
                 return _Fault(
                     RuntimeError(
@@ -538,24 +530,15 @@ class SparkRows(Rows):
         return self._frame.withColumn(name, udf(*columns.expressions()))
 
 
-def _on_own_threads(task: Any) -> Any:
-    """Return a task that uses the CPUs of the Spark task it is in, of which others run beside it."""
-    from pyspark import TaskContext
-
-    if hasattr(task, "n_threads"):
-        task = copy.copy(task)
-        task.n_threads = TaskContext.get().cpus()
-    return task
-
-
 def _scorer(task: Any, columns: _Columns, dtype: type) -> Callable[..., Any]:
     """Return the user-defined function that scores batches of rows, given as one pandas series a column."""
     import pandas
 
     def score(batches: Any) -> Any:
         import pandas
+        from pyspark import TaskContext
 
-        own_task = _on_own_threads(task)
+        own_task = on_threads(task, TaskContext.get().cpus())
         offset = 0
         for batch in batches:
             series = batch if isinstance(batch, tuple) else (batch,)

@@ -1,0 +1,387 @@
+"""Rows that are read in batches, pass after pass, and never lie in memory as a whole.
+
+Batches are cut anew into blocks of exactly the rows that are asked for, which are those of an array in memory: so
+every sum is of the same bits. One thread reads ahead while the blocks before are computed with; it fills buffers that
+go round, so memory does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import validation
+from fastgmm._tables import TableError
+from fastgmm.rows import NO_ROWS, Block, Rows, row_type, scan_rows, summary_of
+from fastgmm.statistics import Array
+
+# One block is computed with, one lies ready, one is filled.
+_BUFFERS = 3
+# Columns are written into rows so many rows at a time: what they are written to stays in cache.
+_COLUMN_ROWS = 2**12
+
+_AGAIN = """\
+A fit reads the rows once in every iteration, and that can be read but once. Give what can be read again: a list of \
+batches, an object whose __iter__ begins anew, or a function that returns a new iterator, such as
+    def batches():
+        for path in paths:
+            yield numpy.load(path)
+    model.fit(fastgmm.sources.BatchRows(batches))"""
+
+
+class Batch(ABC):
+    """Some consecutive rows of a table, which are read in order, part by part.
+
+    Attributes
+    ----------
+    n_rows : int
+    dtype : float32 or float64, the narrower one that holds all numbers
+    """
+
+    n_rows: int
+    dtype: type[np.floating]
+
+    @abstractmethod
+    def read(self, start: int, X: NDArray, weight: Array | None) -> None:
+        """Write rows from `start` on into X (n, D) and, where they have weights, those into `weight` (n,)."""
+
+    @abstractmethod
+    def place(self, row: int, column: int) -> str:
+        """Return where a number is, in words; the column after the last is that of the weights."""
+
+
+class Table(ABC):
+    """What can be read in batches again and again.
+
+    Attributes
+    ----------
+    n_features : int
+    is_weighted : bool
+    names : (D,) array of str, or None
+    dtype : float32 or float64, or None where only reading it tells
+    """
+
+    n_features: int
+    is_weighted: bool
+    names: NDArray | None = None
+    dtype: type[np.floating] | None = None
+
+    @abstractmethod
+    def batches(self) -> Iterator[Batch]:
+        """Yield all rows in order. A batch is read before the next one is asked for; all happens in one thread."""
+
+
+class ArrayBatch(Batch):
+    """Rows of an array, with their weights (n,) or None."""
+
+    def __init__(self, X: NDArray, weight: NDArray | None, label: str) -> None:
+        self.n_rows, self.dtype = len(X), row_type(X.dtype)
+        self._X, self._weight, self._label = X, weight, label
+
+    def read(self, start: int, X: NDArray, weight: Array | None) -> None:
+        """Write rows from `start` on into X, and their weights."""
+        X[...] = self._X[start : start + len(X)]
+        if weight is not None and self._weight is not None:
+            weight[...] = self._weight[start : start + len(X)]
+
+    def place(self, row: int, column: int) -> str:
+        """Return where a number is, in words, counted from 0."""
+        return _place(self._label, row, column, self._X.shape[1])
+
+
+class ColumnBatch(Batch):
+    """Rows given as columns, arrays of one length; `place` is called as ``Batch.place`` is."""
+
+    def __init__(self, columns: list[NDArray], weight: NDArray | None, place: Callable[[int, int], str]) -> None:
+        self.n_rows = len(columns[0])
+        self.dtype = np.float32 if all(column.dtype == np.float32 for column in columns) else np.float64
+        self._columns, self._weight, self._place = columns, weight, place
+
+    def read(self, start: int, X: NDArray, weight: Array | None) -> None:
+        """Write rows from `start` on into X, and their weights."""
+        for first in range(0, len(X), _COLUMN_ROWS):
+            rows = X[first : first + _COLUMN_ROWS]
+            begin = start + first
+            for target, column in zip(rows.T, self._columns, strict=True):
+                target[...] = column[begin : begin + len(rows)]
+        if weight is not None and self._weight is not None:
+            weight[...] = self._weight[start : start + len(X)]
+
+    def place(self, row: int, column: int) -> str:
+        """Return where a number is, in words."""
+        return self._place(row, column)
+
+
+def _place(label: str, row: int, column: int, n_features: int) -> str:
+    return f"{label}, row {row}, " + (f"column {column}" if column < n_features else "the weight")
+
+
+class StreamedRows(Rows):
+    """The rows of a table that is read again in every pass. The first look, at the door, checks every number.
+
+    Raises TableError, a ValueError, that names the place where a number is missing or infinite or a weight negative;
+    ValueError where there is no row or no positive weight. Later passes raise TableError where they meet other numbers
+    of rows, or wider numbers, than the first.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._exponent = 0
+        self.n_features, self.is_weighted, self.names = table.n_features, table.is_weighted, table.names
+        self.n_rows, self.dtype = -1, table.dtype or np.float64
+        single = _Singles()
+        summary = NO_ROWS
+        for block in self._pass(scan_rows(self.n_features), single):
+            summary = summary + summary_of(block)
+        if summary.n_rows == 0:
+            raise ValueError("The batches or files of X hold no rows.")
+        if summary.n_weighted == 0:
+            raise ValueError("sample_weight must be positive for at least one row, got zeros only.")
+        self.n_rows, self.dtype = summary.n_rows, np.float32 if single.all else np.float64
+        self.__dict__["_summary"] = summary
+
+    def blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows in order, `n_rows` at a time; their arrays are written anew for later ones."""
+        return self._pass(min(n_rows, self.n_rows), None)
+
+    def scaled(self, exponent: int) -> Rows:
+        """Return the same rows with their weights times ``2**-exponent``."""
+        if not self.is_weighted or exponent == 0:
+            return self
+        other = copy.copy(self)
+        other._exponent = self._exponent + exponent
+        del other.__dict__["_summary"]
+        return other
+
+    def _pass(self, n_rows: int, first_look: _Singles | None) -> Iterator[Block]:
+        def buffer() -> Block:
+            weight = np.empty(n_rows) if self.is_weighted else None
+            return Block(slice(0, n_rows), np.empty((n_rows, self.n_features), self.dtype), weight)
+
+        return _read_ahead(lambda pool: self._cut(n_rows, pool, first_look), [buffer() for _ in range(_BUFFERS)])
+
+    def _cut(self, n_rows: int, pool: _Pool, first_look: _Singles | None) -> Iterator[tuple[Block, Block]]:
+        """Yield blocks of `n_rows`, and the buffers of the pool that they are in."""
+        place = filled = 0
+        buffer: Block | None = None
+        for batch in self._table.batches():
+            pool.check()
+            if first_look is not None:
+                first_look.look(batch)
+            elif self.dtype is np.float32 and batch.n_rows and batch.dtype is not np.float32:
+                raise TableError(f"{batch.place(0, 0)}: a float64 number, all were float32 when they were first read")
+            start = 0
+            while start < batch.n_rows:
+                if buffer is None:
+                    buffer = pool.take()
+                n = min(batch.n_rows - start, n_rows - filled)
+                _, X, weight = _part(buffer, 0, slice(filled, filled + n))
+                batch.read(start, X, weight)
+                if first_look is not None:
+                    _check(batch, start, X, weight)
+                elif place + filled + n > self.n_rows:
+                    raise TableError(f"more rows than the {self.n_rows} when they were first read")
+                if self._exponent and weight is not None:
+                    np.ldexp(weight, -self._exponent, out=weight)
+                start, filled = start + n, filled + n
+                if filled == n_rows:
+                    yield _part(buffer, place, slice(0, filled)), buffer
+                    place, filled, buffer = place + filled, 0, None
+        if first_look is None and place + filled < self.n_rows:
+            raise TableError(f"{place + filled} rows, {self.n_rows} when they were first read")
+        if buffer is not None:
+            yield _part(buffer, place, slice(0, filled)), buffer
+
+
+class _Singles:
+    """Finds out whether all rows are float32."""
+
+    def __init__(self) -> None:
+        self.all = True
+
+    def look(self, batch: Batch) -> None:
+        if batch.n_rows and batch.dtype is not np.float32:
+            self.all = False
+
+
+def _part(buffer: Block, place: int, rows: slice) -> Block:
+    """Return rows of a buffer that stands at a place."""
+    weight = None if buffer.weight is None else buffer.weight[rows]
+    return Block(slice(place + rows.start, place + rows.stop), buffer.X[rows], weight)
+
+
+def _check(batch: Batch, start: int, X: NDArray, weight: Array | None) -> None:
+    """Raise TableError for the first number of a batch that is not finite, and for a negative weight."""
+    for values, first_column in ((X, 0), (weight, X.shape[1])):
+        if values is None or np.isfinite(values).all():
+            continue
+        table = values.reshape(len(X), -1)
+        row, column = np.argwhere(~np.isfinite(table))[0].tolist()
+        place = batch.place(start + row, first_column + column)
+        if np.isnan(table[row, column]):
+            raise TableError(f"{place}: missing value", "drop_missing")
+        raise TableError(f"{place}: {table[row, column]} is not a finite number")
+    if weight is not None and weight.min() < 0:
+        row = int(np.argmax(weight < 0))
+        raise TableError(f"{batch.place(start + row, X.shape[1])}: weights must be >= 0, got {weight[row]}")
+
+
+class _Stopped(Exception):  # noqa: N818 - nobody hears of it
+    """Ends the thread that reads ahead, where what it reads is not wanted any more."""
+
+
+class _Pool:
+    """The buffers that the thread that reads ahead may fill, and whether it shall go on."""
+
+    def __init__(self, buffers: list[Block]) -> None:
+        self._free: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        for buffer in buffers:
+            self.give(buffer)
+
+    def take(self) -> Block:
+        """Return a buffer as soon as one is free."""
+        buffer = self._free.get()
+        self.check()
+        assert buffer is not None  # only the last one is
+        return buffer
+
+    def give(self, buffer: Block) -> None:
+        self._free.put(buffer)
+
+    def check(self) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._free.put(None)
+
+
+def _read_ahead(produce: Callable[[_Pool], Iterator[tuple[Block, Block]]], buffers: list[Block]) -> Iterator[Block]:
+    """Yield the blocks that `produce` makes, in a thread of its own, of the buffers in the pool that it gets.
+
+    A buffer goes back once the next block is asked for. The thread ends with the iterator, however that ends; an error
+    in it is raised here.
+    """
+    pool = _Pool(buffers)
+    ready: queue.SimpleQueue[tuple[Block, Block] | BaseException | None] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            for made in produce(pool):
+                ready.put(made)
+            ready.put(None)
+        except BaseException as error:
+            ready.put(error)
+
+    thread = threading.Thread(target=run, name="fastgmm-read-ahead", daemon=True)
+    try:
+        thread.start()
+        while (made := ready.get()) is not None:
+            if isinstance(made, BaseException):
+                raise made
+            yield made[0]
+            pool.give(made[1])
+    finally:
+        pool.stop()
+        # A garbage collection may end a forgotten iterator in any thread.
+        if thread.ident is not None and thread is not threading.current_thread():
+            thread.join()
+
+
+class BatchRows(StreamedRows):
+    """Rows that come in batches, which are read anew in every pass: memory holds a few of them.
+
+    Parameters
+    ----------
+    batches : iterable, or a function without arguments that returns an iterator
+        Each batch is an array (n, D) of finite real numbers, a data frame, a ``pyarrow.RecordBatch`` or ``Table``, or a
+        pair of one of these and weights (n,) >= 0, where n may be 0 and differ. Every iteration yields the same rows in
+        the same order. It runs in a thread of its own. Weights, where one batch has them, all have.
+
+    Reads all once, to check and to count. Raises ValueError or TypeError that says which batch, row and column (counted
+    from 0) are at fault, and TypeError for an iterator that can be read but once.
+    """
+
+    def __init__(self, batches: Iterable[Any] | Callable[[], Iterator[Any]]) -> None:
+        super().__init__(_Batches(batches))
+
+
+class _Batches(Table):
+    """A table of batches as users give them; the first one says what all are like."""
+
+    def __init__(self, batches: Any) -> None:
+        if not callable(batches):
+            if not hasattr(batches, "__iter__"):
+                raise TypeError(f"batches must be an iterable of arrays, got {type(batches).__name__}.")
+            if iter(batches) is batches:
+                raise TypeError(f"batches must not be a {type(batches).__name__}. {_AGAIN}")
+        self._batches = batches
+        first = next(self._iterate(), None)
+        if first is None:
+            raise ValueError("batches must hold at least one batch, got none.")
+        X, weight, self.names = _parsed(first, "batch 0")
+        self.n_features, self.is_weighted = X.shape[1], weight is not None
+        if self.n_features == 0:
+            raise ValueError("batch 0 has no columns.")
+
+    def _iterate(self) -> Iterator[Any]:
+        return iter(self._batches()) if callable(self._batches) else iter(self._batches)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all batches, having checked that they are alike."""
+        for number, item in enumerate(self._iterate()):
+            label = f"batch {number}"
+            X, weight, names = _parsed(item, label)
+            if X.shape[1] != self.n_features:
+                raise ValueError(f"{label} has {X.shape[1]} columns, batch 0 has {self.n_features}.")
+            if (weight is not None) != self.is_weighted:
+                has = "no weights, but batch 0 has" if weight is None else "weights, but batch 0 has none"
+                raise ValueError(f"{label} has {has}.")
+            if names is not None and self.names is not None and list(names) != list(self.names):
+                raise ValueError(f"{label} has columns {list(names)}, batch 0 has {list(self.names)}.")
+            yield ArrayBatch(X, weight, label)
+
+
+def _parsed(item: Any, label: str) -> tuple[NDArray, NDArray | None, NDArray | None]:
+    """Return the rows of a batch as an array, its weights, and the names of its columns."""
+    weight = None
+    if isinstance(item, tuple):
+        if len(item) != 2:
+            raise TypeError(f"{label} must be an array or a pair (X, weight), got a tuple of {len(item)}.")
+        item, weight = item
+    if type(item).__module__.partition(".")[0] == "pyarrow":
+        names = np.array(item.schema.names, dtype=object)
+        X = _numbers(np.column_stack([item.column(name).to_numpy(zero_copy_only=False) for name in names]), label)
+    else:
+        names, X = validation.feature_names(item), _numbers(item, label)
+    if X.ndim != 2:
+        raise ValueError(f"{label} must have the shape (n, D), got {X.shape}.")
+    if weight is not None:
+        weight = validation.as_array(weight, f"the weights of {label}")
+        if weight.shape != (len(X),):
+            raise ValueError(f"the weights of {label} must have the shape {(len(X),)}, got {weight.shape}.")
+    return X, weight, names
+
+
+def _numbers(item: ArrayLike, label: str) -> NDArray:
+    try:
+        return validation.as_array(item, label)
+    except (TypeError, ValueError):
+        array = np.asarray(item)
+        if array.ndim == 2 and array.dtype.kind in "OUS":
+            for (row, column), value in np.ndenumerate(array.astype(object)):
+                try:
+                    float(value)
+                except (TypeError, ValueError, OverflowError) as error:
+                    place = _place(label, row, column, array.shape[1])
+                    raise TableError(f"{place}: {value!r} is not a number") from error
+        raise

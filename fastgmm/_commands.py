@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastgmm
-from fastgmm import _report, datasets, validation
+from fastgmm import _report, datasets
 from fastgmm._files import check_writable, replacing
 from fastgmm._model_files import ModelDocument, check_model_path, read_document, restore, save_model
 from fastgmm._report import METHODS, method_of
-from fastgmm._tables import Request, Table
+from fastgmm._tables import Request, Table, kind_of
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.io import read_table
 from fastgmm.rows import ArrayRows, Rows
-from fastgmm.sources.files import kind_of, open_path
 
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
@@ -221,6 +220,8 @@ def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) 
         if arguments.drop_missing and kind in ("Arrow", "folder"):
             raise ValueError(f"{source}: --drop-missing is not for folders and Arrow files")
         if kind in ("Arrow", "folder", "Parquet", "NumPy") and not arguments.drop_missing:
+            from fastgmm.sources.files import open_path
+
             data = _Data.streamed(open_path(source, Request(columns, weight, expected)))
         else:
             table = read_table(
@@ -235,6 +236,8 @@ def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) 
             )
             if table.dropped:
                 _say_dropped(table)
+            from fastgmm import validation  # late: what cannot be read is said before kernels are loaded
+
             validation.check_sample_weight(table.sample_weight, len(table.values))
             data = _Data(ArrayRows(table.values, table.sample_weight), table.names)
     if document is not None:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Selection", "Table", "TableError", "column_labels", "listing", "without_missing"]
+__all__ = ["KINDS", "Selection", "Table", "TableError", "column_labels", "kind_of", "listing", "without_missing"]
 
 BLOCK_ROWS = 8192
+
+#: What a file is, by the end of its name.
+KINDS = {
+    ".npy": "NumPy",
+    ".parquet": "Parquet",
+    ".pq": "Parquet",
+    ".arrow": "Arrow",
+    ".feather": "Arrow",
+    ".ipc": "Arrow",
+    ".csv": "CSV",
+    ".tsv": "CSV",
+}
 
 
 class TableError(ValueError):
@@ -123,6 +137,14 @@ def without_missing(
     if dropped:
         values = np.delete(values, np.array(dropped) - 1, axis=0)
     return values, dropped
+
+
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """Return what a path promises: one of the KINDS or "folder"; None for anything else."""
+    if os.path.isdir(path):
+        return "folder"
+    name = os.fspath(path).lower()
+    return KINDS.get(Path(name.removesuffix(".gz") if name.endswith((".csv.gz", ".tsv.gz")) else name).suffix)
 
 
 def column_labels(header: Sequence[str] | None, n_columns: int) -> list[str]:

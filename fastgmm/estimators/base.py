@@ -113,6 +113,8 @@ class Mixture(Interface, ABC):
         Parameters
         ----------
         X : (N, D) array-like of finite numbers, N >= 2 and N >= n_components
+            Or a path, a data set, ``fastgmm.sources.BatchRows``: rows that are read in every iteration
+            (docs/sources.md). So here as in the other methods.
         y : ignored
         sample_weight : (N,) array-like >= 0, optional
             A row of weight w counts as w copies.

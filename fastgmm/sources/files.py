@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastgmm import validation
 from fastgmm._array_tables import map_numpy, require_numbers
 from fastgmm._extras import require
-from fastgmm._tables import Request, Selection, TableError, listing
+from fastgmm._tables import KINDS, Request, Selection, TableError, kind_of, listing
 from fastgmm._text_tables import text_layout
 from fastgmm.rows import row_type
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
@@ -22,18 +22,8 @@ from fastgmm.statistics import Array
 
 # Rows that are decoded at a time, and bytes that a column of a Parquet file is read by.
 _BATCH_ROWS = 2**16
-_COLUMN_BYTES = 2**20
+_COLUMN_BYTES = 2**16
 
-_KINDS = {
-    ".npy": "NumPy",
-    ".parquet": "Parquet",
-    ".pq": "Parquet",
-    ".arrow": "Arrow",
-    ".feather": "Arrow",
-    ".ipc": "Arrow",
-    ".csv": "CSV",
-    ".tsv": "CSV",
-}
 _IN_FOLDERS = "Parquet", "Arrow"
 
 
@@ -55,16 +45,6 @@ def open_path(path: str | os.PathLike[str], request: Request) -> StreamedRows:
     return StreamedRows(_table(path, request, None))
 
 
-def kind_of(path: str | os.PathLike[str]) -> str | None:
-    """Return what a path promises: "NumPy", "Parquet", "Arrow", "CSV" or "folder"; None for anything else."""
-    if os.path.isdir(path):
-        return "folder"
-    path = os.fspath(path).lower()
-    return _KINDS.get(
-        Path(path.removesuffix(".gz")).suffix if path.endswith((".csv.gz", ".tsv.gz")) else Path(path).suffix
-    )
-
-
 def _is_path(data: Any) -> bool:
     return isinstance(data, str | os.PathLike)
 
@@ -76,9 +56,8 @@ def _table(data: Any, request: Request, weights: Any) -> Table:
     else:
         kind = kind_of(data)
         if kind is None:
-            known = "a folder, " + ", ".join(_KINDS)
+            known = "a folder, " + ", ".join(KINDS)
             raise ValueError(f"X must be an array or a path to a table ({known}), got {os.fspath(data)!r}.")
-        os.stat(data)  # raises the error that says what is wrong with the path
         table = _NumpyTable(os.fspath(data), request) if kind == "NumPy" else _ArrowTable(_parts(data, kind), request)
     return table if weights is None else _Weighted(table, weights)
 
@@ -177,7 +156,7 @@ class _Weighted(Table):
         else:
             weights = validation.as_array(weights, "sample_weight")
             if weights.ndim != 1:
-                raise ValueError(f"Sample weights must be 1D array or scalar, got {weights.ndim}D array.")
+                raise ValueError(f"sample_weight must have the shape (n_rows,), got {weights.shape}.")
             self._weights = _ArrayTable(weights)
 
     def batches(self) -> Iterator[Batch]:
@@ -187,7 +166,7 @@ class _Weighted(Table):
             for batch in self._table.batches():
                 if place + batch.n_rows > weights.n_rows:
                     raise TableError(f"sample_weight has {weights.n_rows} weights, X more rows")
-                yield _WeightedBatch(batch, weights, place)
+                yield _WeightedBatch(batch, self.n_features, weights, place)
                 place += batch.n_rows
             if place < weights.n_rows:
                 raise TableError(f"sample_weight has {weights.n_rows} weights, X {place} rows")
@@ -208,17 +187,15 @@ class _ArrayTable(Table):
 class _WeightedBatch(Batch):
     """A batch, and the weights that stand in another one from a place on."""
 
-    def __init__(self, batch: Batch, weights: Batch, place: int) -> None:
+    def __init__(self, batch: Batch, n_features: int, weights: Batch, place: int) -> None:
         self.n_rows, self.dtype = batch.n_rows, batch.dtype
-        self._batch, self._weights, self._begin = batch, weights, place
-        self._n_features = 0
+        self._batch, self._n_features, self._weights, self._begin = batch, n_features, weights, place
 
     def read(self, start: int, X: NDArray, weight: Array | None) -> None:
         """Write rows from `start` on into X, and their weights."""
         assert weight is not None
         self._batch.read(start, X, None)
         self._weights.read(self._begin + start, weight.reshape(-1, 1), None)
-        self._n_features = X.shape[1]
 
     def place(self, row: int, column: int) -> str:
         """Return where a number is, in words."""
@@ -307,7 +284,7 @@ def _object_parts(data: Any) -> list[_Part]:
     """Return the parts of an object of pyarrow."""
     if hasattr(data, "get_fragments"):
         return [_Part("the data set", "a data set", data.schema, lambda names: _scanned(data, names))]
-    if hasattr(data, "to_batches"):
+    if hasattr(data, "to_batches") and hasattr(data, "schema"):
         return [_Part("the table", "a table", data.schema, lambda names: iter(data.to_batches(_BATCH_ROWS)))]
     if hasattr(data, "num_rows") and hasattr(data, "schema"):
         return [_Part("the record batch", "a record batch", data.schema, lambda names: iter([data]))]
@@ -331,12 +308,12 @@ def _parts(path: str | os.PathLike[str], kind: str) -> list[_Part]:
         file
         for file in inside.rglob("*")
         if not any(part.startswith((".", "_")) for part in file.relative_to(inside).parts)
-        and _KINDS.get(file.suffix.lower()) in _IN_FOLDERS
+        and KINDS.get(file.suffix.lower()) in _IN_FOLDERS
         and file.is_file()
     )
     if not files:
-        raise TableError(f"{inside} is a folder without files of Parquet or Arrow ({listing(list(_KINDS)[1:6])})")
-    return [_part(str(file), _KINDS[file.suffix.lower()]) for file in files]
+        raise TableError(f"{inside} is a folder without files of Parquet or Arrow ({listing(list(KINDS)[1:6])})")
+    return [_part(str(file), KINDS[file.suffix.lower()]) for file in files]
 
 
 def _part(path: str, kind: str) -> _Part:
@@ -345,9 +322,11 @@ def _part(path: str, kind: str) -> _Part:
 
 def _parquet_part(path: str) -> _Part:
     parquet = require("parquet", "Parquet files need", "pyarrow", "pyarrow.parquet").parquet
+    os.stat(path)  # raises what says what is wrong with it
 
     def batches(names: list[str]) -> Iterator[Any]:
-        with parquet.ParquetFile(path, buffer_size=_COLUMN_BYTES) as file:
+        # Columns are read piece by piece: buffered beforehand, a row group would be in memory as a whole.
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_COLUMN_BYTES) as file:
             yield from file.iter_batches(_BATCH_ROWS, columns=names)
 
     with _said(path, "a Parquet file"), parquet.ParquetFile(path) as file:
@@ -356,6 +335,7 @@ def _parquet_part(path: str) -> _Part:
 
 def _arrow_part(path: str) -> _Part:
     pyarrow = require("arrow", "Arrow files need", "pyarrow", "pyarrow.ipc")
+    os.stat(path)
 
     @contextmanager
     def opened(fields: list[int]) -> Iterator[tuple[Any, Iterator[Any]]]:

@@ -353,14 +353,15 @@ class _Batches(Table):
 
 def _parsed(item: Any, label: str) -> tuple[NDArray, NDArray | None, NDArray | None]:
     """Return the rows of a batch as an array, its weights, and the names of its columns."""
-    weight = None
+    weight: Any = None
+    names: NDArray | None
     if isinstance(item, tuple):
         if len(item) != 2:
             raise TypeError(f"{label} must be an array or a pair (X, weight), got a tuple of {len(item)}.")
         item, weight = item
     if type(item).__module__.partition(".")[0] == "pyarrow":
-        names = np.array(item.schema.names, dtype=object)
-        X = _numbers(np.column_stack([item.column(name).to_numpy(zero_copy_only=False) for name in names]), label)
+        columns = [item.column(number).to_numpy(zero_copy_only=False) for number in range(item.num_columns)]
+        names, X = np.array(item.schema.names, dtype=object), _numbers(np.column_stack(columns), label)
     else:
         names, X = validation.feature_names(item), _numbers(item, label)
     if X.ndim != 2:

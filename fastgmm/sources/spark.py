@@ -11,6 +11,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import gc
 import math
 import operator
 import pickle
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 # More answers than so many are first put together in groups by other tasks, for the driver's memory.
 _MOST_ANSWERS = 16
+# More objects than a task leaves behind, and fewer than a compiler is.
+_MANY_OBJECTS = 50_000
 # What is added to a DataFrame by each output of a score, named as in Spark's own models where they have it.
 _ADDED = {
     "labels": ("prediction", "int", np.int32),
@@ -268,7 +271,9 @@ class _Packed:
         """
 
         def numbered(partition: int, chunks: Iterable[_Chunk]) -> list[tuple[int, Any]]:
-            return [(partition, task(partition, chunks))]
+            answer = task(partition, chunks)
+            _spare_the_collector()
+            return [(partition, answer)]
 
         def together(pairs: Iterable[tuple[int, tuple[int, Any]]]) -> list[tuple[int, Any]]:
             return [_combined([answer for _, answer in pairs], combine)]
@@ -283,6 +288,16 @@ class _Packed:
         if isinstance(answer, _Fault):
             raise answer.error
         return answer
+
+
+def _spare_the_collector() -> None:
+    """Keep what is loaded out of Python's garbage collections: Spark's workers make one after each task.
+
+    Numba is so many objects that looking at them takes tens of milliseconds, far longer than a usual task.
+    """
+    if len(gc.get_objects()) > _MANY_OBJECTS:
+        gc.collect()
+        gc.freeze()
 
 
 def _forget(rdd: Any) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 WORKLOADS = [
     Workload("full", 300_000, 8, 8),
     Workload("full", 300_000, 2, 3),
-    Workload("full", 100_000, 32, 16),
+    Workload("full", 200_000, 16, 16),
 ]
 
 
@@ -35,7 +35,9 @@ def session(n_cpus: int) -> Any:
 
     builder = SparkSession.builder.master(f"local[{n_cpus}]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.memory", "4g")
-    builder = builder.config("spark.sql.execution.arrow.pyspark.enabled", "true").config("spark.ui.showConsoleProgress", "false")
+    builder = builder.config("spark.sql.execution.arrow.pyspark.enabled", "true").config(
+        "spark.ui.showConsoleProgress", "false"
+    )
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("OFF")
     return spark

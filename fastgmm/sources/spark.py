@@ -12,9 +12,11 @@ import copy
 import dataclasses
 import functools
 import gc
+import itertools
 import math
 import operator
 import pickle
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -32,6 +34,8 @@ T = TypeVar("T")
 
 # More answers than so many are first put together in groups by other tasks, for the driver's memory.
 _MOST_ANSWERS = 16
+# A task takes Spark as long as passing through so many numbers, about.
+_NUMBERS_OF_A_TASK = 2**20
 # More objects than a task leaves behind, and fewer than a compiler is.
 _MANY_OBJECTS = 50_000
 # What is added to a DataFrame by each output of a score, named as in Spark's own models where they have it.
@@ -227,7 +231,7 @@ def _bits(X: NDArray, weight: Array | None) -> int:
 
 
 def _chunks(columns: _Columns, batches: Iterable[Any]) -> Iterator[_Chunk]:
-    """Yield the rows of Arrow batches of the partition that this task is about; up to the first bad row."""
+    """Yield the rows of Arrow batches of one partition, up to the first bad row."""
     offset = 0
     try:
         for batch in batches:
@@ -238,13 +242,20 @@ def _chunks(columns: _Columns, batches: Iterable[Any]) -> Iterator[_Chunk]:
                 yield _Chunk(X, weight, _bits(X, weight))
             offset += len(X)
     except ValueError as error:
-        yield _Chunk(None, None, 0, _placed(error))
+        yield _Chunk(None, None, 0, str(error))
 
 
-def _placed(error: ValueError) -> str:
-    from pyspark import TaskContext
+def _partitions(items: Iterable[int | _Chunk]) -> Iterator[tuple[int, Iterator[Any]]]:
+    """Yield the numbers of the partitions that a task is about, each with its chunks, which come after its number."""
+    latest = -1
 
-    return f"partition {TaskContext.get().partitionId()} of X: {error}"
+    def number(item: int | _Chunk) -> int:
+        nonlocal latest
+        latest = item if isinstance(item, int) else latest
+        return latest
+
+    for partition, group in itertools.groupby(items, number):
+        yield partition, itertools.islice(group, 1, None)
 
 
 class _Packed:
@@ -260,30 +271,41 @@ class _Packed:
                 content = pyarrow.array([pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL)], pyarrow.binary())
                 yield pyarrow.RecordBatch.from_arrays([content], ["chunk"])
 
+        def unpack(partition: int, rows: Iterable[Any]) -> Iterator[int | _Chunk]:
+            yield partition
+            for row in rows:
+                yield pickle.loads(row[0])
+
         packed = frame.select(*columns.expressions()).mapInArrow(pack, "chunk binary").rdd
-        self.rdd = packed.map(lambda row: pickle.loads(row[0])).persist(StorageLevel.MEMORY_AND_DISK)
+        self.rdd = packed.mapPartitionsWithIndex(unpack).persist(StorageLevel.MEMORY_AND_DISK)
         weakref.finalize(self, _forget, self.rdd).atexit = False
 
-    def visit(self, task: Callable[[int, Iterable[_Chunk]], Any], combine: Callable[[T, T], T]) -> T:
+    def visit(self, task: Callable[[int, Iterable[_Chunk]], Any], combine: Callable[[T, T], T], n_numbers: int) -> T:
         """Return ``task(partition, chunks)`` of each partition, put together in the order of partitions.
 
-        What is None is left out. Of many partitions, groups are put together by other tasks.
+        What is None is left out. `n_numbers` are looked at: where these are few, a task of Spark's has several
+        partitions. The answers of many partitions are put together in groups by other tasks.
         """
 
-        def numbered(partition: int, chunks: Iterable[_Chunk]) -> list[tuple[int, Any]]:
-            answer = task(partition, chunks)
+        def visited(items: Iterable[int | _Chunk]) -> Iterator[tuple[int, Any]]:
+            for partition, chunks in _partitions(items):
+                yield partition, task(partition, chunks)
             _spare_the_collector()
-            return [(partition, answer)]
 
-        def together(pairs: Iterable[tuple[int, tuple[int, Any]]]) -> list[tuple[int, Any]]:
-            return [_combined([answer for _, answer in pairs], combine)]
+        def together(pairs: Iterable[tuple[int, tuple[int, Any]]]) -> Iterator[tuple[int, Any]]:
+            groups: dict[int, list[tuple[int, Any]]] = {}
+            for group, answer in pairs:
+                groups.setdefault(group, []).append(answer)
+            for answers in groups.values():
+                yield _combined(answers, combine)
 
-        answers = self.rdd.mapPartitionsWithIndex(numbered)
-        n_partitions = answers.getNumPartitions()
+        n_partitions = self.rdd.getNumPartitions()
+        n_tasks = min(n_partitions, max(n_numbers // _NUMBERS_OF_A_TASK, self.rdd.ctx.defaultParallelism))
+        answers = self.rdd.coalesce(n_tasks).mapPartitions(visited)
         if n_partitions > _MOST_ANSWERS:
             width = math.isqrt(n_partitions - 1) + 1
             grouped = answers.map(lambda answer: (answer[0] // width, answer))
-            answers = grouped.partitionBy(-(-n_partitions // width), int).mapPartitions(together)
+            answers = grouped.partitionBy(min(width, n_tasks), int).mapPartitions(together)
         answer = _combined(answers.collect(), combine)[1]
         if isinstance(answer, _Fault):
             raise answer.error
@@ -329,14 +351,14 @@ class _Look:
         return _Look(self.census + later.census, self.widths + later.widths)
 
 
-def _look(chunks: Iterable[_Chunk], exponent: int) -> _Look | _Fault:
+def _look(partition: int, chunks: Iterable[_Chunk], exponent: int) -> _Look | _Fault:
     """Return what one look at a partition says."""
     summary, bits = NO_ROWS, 0
     width: int | None = None
     is_single = True
     for X, weight, own_bits, fault in chunks:
         if X is None:
-            return _Fault(ValueError(fault))
+            return _Fault(ValueError(f"partition {partition} of X: {fault}"))
         places = slice(summary.n_rows, summary.n_rows + len(X))
         summary = summary + summary_of(Block(places, X, _scaled(weight, exponent)))
         bits, width, is_single = (bits + own_bits) % 2**64, X.shape[1], X.dtype == np.float32
@@ -439,7 +461,9 @@ class SparkRows(Rows):
     @functools.cached_property
     def _known(self) -> tuple[_Layout, Summary]:
         exponent = self._exponent
-        found: _Look = self._packed.visit(lambda number, chunks: _look(chunks, exponent), operator.add)
+        # The first look runs the plan of the DataFrame: with a task for each partition, as that was made for.
+        look: Callable[..., Any] = functools.partial(_look, exponent=exponent)
+        found: _Look = self._packed.visit(look, operator.add, sys.maxsize)
         census = found.census
         check_n_rows((census.summary.n_rows, self._columns.n_features or 0), 1, "a mixture")
         require_positive(census.summary.largest)
@@ -485,7 +509,8 @@ class SparkRows(Rows):
     def blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, `n_rows` at a time, brought to this process one partition after the other."""
         layout, _ = self._known
-        yield from layout.whole(self._packed.rdd.toLocalIterator()).blocks(n_rows)
+        chunks = (item for item in self._packed.rdd.toLocalIterator() if isinstance(item, _Chunk))
+        yield from layout.whole(chunks).blocks(n_rows)
 
     def scaled(self, exponent: int) -> SparkRows:
         """Return the same rows with their weights times ``2**-exponent``."""
@@ -528,7 +553,7 @@ class SparkRows(Rows):
                     )
                 )
 
-        return self._packed.visit(visit, combine)
+        return self._packed.visit(visit, combine, layout.n_features * self.n_rows)
 
     def scored(self, task: Any) -> Any:
         """Return the DataFrame with a column of what a ``Score`` makes of each row, to be computed when it is read.
@@ -561,7 +586,8 @@ def _scorer(task: Any, columns: _Columns, dtype: type) -> Callable[..., Any]:
                 X, _ = columns.table([each.to_numpy() for each in series], offset)
                 answers = own_task(ArrayRows(X, offset=offset)).astype(dtype, copy=False)
             except ValueError as error:
-                raise ValueError(_placed(error)) from error
+                partition = TaskContext.get().partitionId()
+                raise ValueError(f"partition {partition} of X: {error}") from error
             offset += len(X)
             yield pandas.Series(list(answers) if answers.ndim == 2 else answers)
 

@@ -164,6 +164,8 @@ class _Columns:
 
     def _stacked(self, rows: NDArray, offset: int) -> NDArray:
         n_features = self.n_features
+        if rows.ndim == 2 and n_features in (None, rows.shape[1]):
+            return rows.astype(self.dtype)
         for place, row in enumerate(rows):
             if row is None:
                 raise ValueError(f"Input X contains null instead of numbers (row {offset + place}).")
@@ -235,14 +237,24 @@ def _chunks(columns: _Columns, batches: Iterable[Any]) -> Iterator[_Chunk]:
     offset = 0
     try:
         for batch in batches:
-            values = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
-            X, weight = columns.table(values, offset)
+            X, weight = columns.table([_values(column) for column in batch.columns], offset)
             if len(X):
                 columns = dataclasses.replace(columns, n_features=X.shape[1])
                 yield _Chunk(X, weight, _bits(X, weight))
             offset += len(X)
     except ValueError as error:
         yield _Chunk(None, None, 0, str(error))
+
+
+def _values(column: Any) -> NDArray:
+    """Return a column of Arrow as an array: of two axes where it holds arrays of one length, else of objects."""
+    if hasattr(column, "value_lengths") and len(column) and column.null_count == 0:
+        lengths = column.value_lengths().to_numpy()
+        if (lengths == lengths[0]).all():
+            values: NDArray = column.flatten().to_numpy(zero_copy_only=False)
+            return values.reshape(len(column), lengths[0])
+    objects: NDArray = column.to_numpy(zero_copy_only=False)
+    return objects
 
 
 def _partitions(items: Iterable[int | _Chunk]) -> Iterator[tuple[int, Iterator[Any]]]:

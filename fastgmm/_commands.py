@@ -195,6 +195,8 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     for path in (arguments.output, arguments.labels, arguments.plot):
         if path is not None:
             _check_output(path)
+    if arguments.checkpoint is not None:
+        check_writable(arguments.checkpoint)
     if arguments.plot is not None:
         from fastgmm.plotting import check_image_path
 
@@ -311,6 +313,8 @@ def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> 
         init_params=arguments.init,
         random_state=arguments.seed,
         n_threads=arguments.threads,
+        checkpoint=_checkpoint(arguments, n_components),
+        checkpoint_interval=arguments.checkpoint_interval,
         **method.options(arguments),
     )
     title = f"{_report.counted(n_components, 'component')}: "
@@ -337,6 +341,12 @@ def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> 
     mean = model.score(table.rows, **method.density)
     criterion = method.criteria(model)[method.criterion](table.rows)
     return Fit(model, mean * table.total_weight, criterion, seconds)
+
+
+def _checkpoint(arguments: argparse.Namespace, n_components: int) -> str | None:
+    """Return where the fit of so many components is kept, None for nowhere: a file each where there are several."""
+    path: str | None = arguments.checkpoint
+    return path if path is None or len(arguments.components) == 1 else f"{path}.{n_components}"
 
 
 def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:

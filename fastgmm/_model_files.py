@@ -69,6 +69,7 @@ PLAIN = (bool, int, float, str, type(None))
 PARAMETERS_NOT_STORED = {
     "n_components", "covariance_type", "weights_init", "means_init", "precisions_init", "weight_concentration_init",
     "mean_precision_init", "degrees_of_freedom_init", "covariances_init", "n_threads", "verbose", "verbose_interval",
+    "checkpoint", "checkpoint_interval",
 }  # fmt: skip
 
 

@@ -176,6 +176,8 @@ def _use(covariance_type: str, dtype: str, method: str) -> None:
     model = estimator(n_components=2, **params).fit(X)
     model.predict(X)
     model.score(X, **METHODS[method].density)
+    for _ in range(2):
+        model.partial_fit(X, batch="again")
     if dtype == "float32":
         # Problems of that size are computed in float32 arithmetic.
         n_each = SINGLE_WORK // (len(X) * X.shape[1] * 2)

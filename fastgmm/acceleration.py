@@ -65,6 +65,8 @@ class Accelerator(ABC):
         self._restart()
 
     def _restart(self) -> None:
+        #: The state that the chart is about.
+        self._reference: Any = None
         self._chart: Any = None
         self._points: list[Array] = []
         self._steps: list[Array] = []
@@ -94,13 +96,24 @@ class Accelerator(ABC):
         self._next_pause *= 2
         self._failed()
 
+    def memory(self) -> dict[str, Any]:
+        """Return what it knows of the fit: values, arrays and states, none of which changes later."""
+        return {name: value for name, value in vars(self).items() if name not in ("_rule", "_chart")}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Go on from a memory of an accelerator of this class; ValueError for another."""
+        if memory.keys() != self.memory().keys():
+            raise ValueError(f"this is no memory of {type(self).__name__}")
+        vars(self).update(memory)
+        self._chart = None if self._reference is None else self._rule.chart(self._reference)
+
     def _record(self, state: Any, successor: Any) -> bool:
         """Add a point and its step to the history; return whether there is one to extrapolate."""
         if not self._rule.same_components(state, successor):
             self._restart()
             return False
         if self._chart is None:
-            self._chart = self._rule.chart(state)
+            self._reference, self._chart = state, self._rule.chart(state)
         point = self._rule.coordinates(self._chart, state)
         step = self._rule.coordinates(self._chart, successor) - point
         if not np.isfinite(point + step).all():

@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _run(arguments)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        print("fastgmm: interrupted", file=sys.stderr)
+        resume = "; the same command goes on from the checkpoint" if getattr(arguments, "checkpoint", None) else ""
+        print(f"fastgmm: interrupted{resume}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # As Python's documentation advises (note on SIGPIPE): the interpreter flushes once more when it exits.
@@ -236,6 +237,20 @@ def _add_fit(commands: Any) -> None:
     )
     _add_seed(model)
     _add_threads(model)
+    checkpoint = command.add_argument_group("checkpoint")
+    checkpoint.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="write to FILE where the fit stands, and go on from there if it exists; of several K, each has its own, "
+        "FILE.K.  Delete it to begin anew",
+    )
+    checkpoint.add_argument(
+        "--checkpoint-interval",
+        type=_not_negative,
+        default=60.0,
+        metavar="S",
+        help="seconds between two writes (default: 60; 0: after every iteration)",
+    )
     output = command.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="MODEL", help="write the model to this .json or .npz file")
     output.add_argument("--labels", metavar="CSV", help="write the component of each row to this file (-: print it)")

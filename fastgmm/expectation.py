@@ -209,6 +209,15 @@ class Expectation:
         other._last_single = -math.inf
         return other
 
+    @property
+    def arithmetic(self) -> tuple[bool, float]:
+        """What the passes so far say of the next one: whether it may be in float32, and the last log evidence so."""
+        return self._may_be_single, self._last_single
+
+    @arithmetic.setter
+    def arithmetic(self, arithmetic: tuple[bool, float]) -> None:
+        self._may_be_single, self._last_single = arithmetic
+
     def __call__(
         self,
         density: Density,

@@ -80,6 +80,11 @@ class Interface:
         self._requested("fit")["sample_weight"] = sample_weight
         return self
 
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Any:
+        """Say whether a meta-estimator passes ``sample_weight`` on to ``partial_fit`` (scikit-learn's routing)."""
+        self._requested("partial_fit")["sample_weight"] = sample_weight
+        return self
+
     def set_score_request(self, *, sample_weight: bool | str | None = None) -> Any:
         """Say whether a meta-estimator passes ``sample_weight`` on to ``score`` (scikit-learn's metadata routing)."""
         self._requested("score")["sample_weight"] = sample_weight
@@ -90,7 +95,7 @@ class Interface:
         from sklearn.utils.metadata_routing import MetadataRequest
 
         request = MetadataRequest(owner=self)
-        for method in ("fit", "score"):
+        for method in ("fit", "partial_fit", "score"):
             wanted = self.__dict__.get("_metadata_request", {}).get(method, {})
             getattr(request, method).add_request(param="sample_weight", alias=wanted.get("sample_weight"))
         return request

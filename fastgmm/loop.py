@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
@@ -22,6 +22,7 @@ _ROUNDING = 8.0 * 2.220446049250313e-16
 class Rule(Protocol):
     """What the loop and the seeding need of an update rule."""
 
+    family: Any
     #: Whether seeded components that are too thin for a covariance need pseudo-rows.
     smooths_seeds: bool
 
@@ -30,6 +31,9 @@ class Rule(Protocol):
 
     def update(self, statistics: SufficientStatistics, final: bool = False) -> Any:
         """Return the next state; its `trusted` is False where moments about its `means` are needed first."""
+
+    def order(self, statistics: SufficientStatistics) -> Any:
+        """Return which component of the statistics each component of their update is, (K,); None for the same."""
 
     def spurious(self, state: Any, n_samples: float) -> int:
         """Return a component whose bound has no limit, for it holds too few of the rows, or -1."""
@@ -61,6 +65,12 @@ class Accelerator(Protocol):
     def reject(self) -> None:
         """Hear that the state proposed last was worse than the one before, or not valid."""
 
+    def memory(self) -> dict[str, Any]:
+        """Return what it knows of the fit: values, arrays and states, none of which changes later."""
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Go on from a memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
@@ -68,7 +78,7 @@ class FitResult:
 
     `watched` is the progress of the last plain updates in a row: what a fit that goes on from here compares with.
     `n_passes` counts the passes over the data, those of extrapolations that were not kept included; 0 where the state
-    was given rather than fitted.
+    was given rather than fitted. `statistics` are those of all rows under the state, None where it was given.
     """
 
     state: Any
@@ -78,6 +88,7 @@ class FitResult:
     n_iter: int
     converged: bool
     n_passes: int
+    statistics: SufficientStatistics | None = None
 
     @property
     def stop_reason(self) -> str:
@@ -86,13 +97,38 @@ class FitResult:
 
 
 @dataclass(eq=False)
-class _Point:
+class Point:
     """A state that a pass was made with; `successor` is its update, None until it is needed."""
 
     state: Any
     statistics: SufficientStatistics
     bound: float
     successor: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """Where a fit stands between two iterations: all that it needs to go on with the same bits.
+
+    `bounds` goes on being written; the first `n_iter` count. `safe` is where the fit goes back to if extrapolations
+    lead to a collapse: a point, its number of iterations and its progress. `memory` is the accelerator's, or None.
+    """
+
+    point: Point
+    n_iter: int
+    bounds: list[float]
+    rises: list[float]
+    recent: list[float]
+    previous: float
+    converged: bool
+    n_passes: int
+    safe: tuple[Point, int, list[float]] | None = None
+    memory: dict[str, Any] | None = None
+
+    @property
+    def step(self) -> Step | None:
+        """The last iteration; None where there was none."""
+        return Step(self.n_iter, self.point.bound, max(self.rises), self.point.state) if self.rises else None
 
 
 class Step(NamedTuple):
@@ -142,19 +178,19 @@ class _Fit:
         self.n_passes = 0
         self._source = source
 
-    def visit(self, state: Any) -> _Point:
+    def visit(self, state: Any) -> Point:
         """Return what a pass with a state says."""
         statistics = self._collect(self.rule.density(state))
-        return _Point(state, statistics, self.rule.bound(state, statistics))
+        return Point(state, statistics, self.rule.bound(state, statistics))
 
-    def successor(self, point: _Point) -> Any:
+    def successor(self, point: Point) -> Any:
         """Return the update of a point's state, made once."""
         if point.successor is None:
             density = self.rule.density(point.state)
             point.successor = updated(self.rule, lambda origin: self._collect(density, origin), point.statistics)
         return point.successor
 
-    def attempt(self, state: Any, least: float) -> _Point | None:
+    def attempt(self, state: Any, least: float) -> Point | None:
         """Return what a pass with an extrapolated state says, its update included; None where that is no progress.
 
         That is, where the bound is below `least`, and where anything overflows or collapses.
@@ -184,6 +220,7 @@ def fit_steps(
     accelerator: Accelerator | None = None,
     watched: Sequence[float] = (),
     callback: Callable[[int, float, float], None] | None = None,
+    keep: Callable[[Standing], None] | None = None,
 ) -> Generator[Step, None, FitResult]:
     """Iterate from `state`: collect, update, and stop where what `stopping` makes of the progress is below `tol`.
 
@@ -196,16 +233,36 @@ def fit_steps(
     otherwise the plain one, which is known already: what was tried in vain costs its pass. Only plain updates are
     compared, so that a fit stops where another of them would gain too little. Where extrapolations led to a component
     that collapses, the fit goes back to where the first one began, and on without.
+
+    ``keep(standing)`` is called before the first iteration and after each. A fit that is given a `Standing` in place of
+    a state goes on from there, with the same rule, source and options except `max_iter`, as if it had never stopped.
     """
+    fit = _Fit(rule, source)
     bounds: list[float] = []
     rises: list[float] = []
-    recent = list(watched)
-    previous = recent[-1] if recent else -math.inf
-    converged = False
-    n_iter = 0
-    fit = _Fit(rule, source)
-    point = fit.visit(state)
-    safe: tuple[_Point, int, list[float]] | None = None
+    safe: tuple[Point, int, list[float]] | None = None
+    if isinstance(state, Standing):
+        point, safe, n_iter, converged = state.point, state.safe, state.n_iter, state.converged
+        bounds, rises, recent, previous = state.bounds[:n_iter], state.rises, state.recent, state.previous
+        fit.n_passes = state.n_passes
+        if accelerator is not None and state.memory is not None:
+            accelerator.remember(state.memory)
+        else:
+            accelerator = None
+    else:
+        recent = list(watched)
+        previous = recent[-1] if recent else -math.inf
+        converged = False
+        n_iter = 0
+        point = fit.visit(state)
+
+    def standing() -> Standing:
+        memory = None if accelerator is None else accelerator.memory()
+        # A copy, for the point is given its successor by passes that belong to the next iteration.
+        return Standing(replace(point), n_iter, bounds, rises, recent, previous, converged, fit.n_passes, safe, memory)
+
+    if keep is not None and not isinstance(state, Standing):
+        keep(standing())
     while n_iter < max_iter and not converged:
         try:
             successor = fit.successor(point)
@@ -240,8 +297,10 @@ def fit_steps(
         bounds.append(point.bound)
         # Plain updates gain little between extrapolations: these set the pace.
         rises = [*rises, point.bound - last][-1 if accelerator is None else -_WATCHED :]
+        if keep is not None:
+            keep(standing())
         yield Step(n_iter, point.bound, max(rises), point.state)
-    return FitResult(point.state, point.bound, bounds, tuple(recent), n_iter, converged, fit.n_passes)
+    return FitResult(point.state, point.bound, bounds, tuple(recent), n_iter, converged, fit.n_passes, point.statistics)
 
 
 def _negligible(stopping: str, tol: float, bound: float) -> float:

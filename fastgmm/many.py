@@ -47,7 +47,7 @@ _SLAB_FLOPS = 3e10
 _SLAB_FLOATS = 2**21
 
 # What a fit of many is told by other means, or has no use for.
-_IGNORED = {"verbose", "verbose_interval", "race"}
+_IGNORED = {"verbose", "verbose_interval", "race", "learning_decay", "learning_offset", "total_samples"}
 _KNOWN = _IGNORED | {
     *("n_components", "covariance_type", "tol", "reg_covar", "max_iter", "n_init", "init_params", "means_init"),
     *("random_state", "n_threads", "weights_init", "precisions_init", "sort_sticks", "weight_concentration_prior_type"),

@@ -16,10 +16,11 @@ import math
 import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
-from fastgmm.loop import FitResult, Step
+from fastgmm.loop import FitResult, Standing, Step
 from fastgmm.sources import Source
 
 #: Iterations of a round.
@@ -46,20 +47,50 @@ class Restart(NamedTuple):
     spurious: int = -1
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Where one start stood after `n_steps` iterations, those that were undone included."""
+
+    n_steps: int
+    standing: Standing
+    arithmetic: tuple[bool, float]
+
+
+class Record(NamedTuple):
+    """All that one start needs to go on in another process.
+
+    `kept` is None where it had not begun; `goal` is how many iterations it had been allowed.
+    """
+
+    goal: int
+    kept: Kept | None
+    error: ValueError | None
+
+
 class Contender:
     """One start: the fit as it goes on, what it reached, and how it ended.
 
     `source` is its own; `begin` returns the fit, a generator of its iterations, and making the start belongs to it.
-    `suspect` says which component of a state is spurious, or -1.
+    `suspect` says which component of a state is spurious, or -1. `reached`, if given, is called after each iteration,
+    once `record` holds it; then `begin` is given ``keep``, for the loop.
     """
 
-    def __init__(self, source: Source, begin: Callable[[], Fit], suspect: Callable[[Any], int]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        begin: Callable[..., Fit],
+        suspect: Callable[[Any], int],
+        reached: Callable[[], None] | None = None,
+    ) -> None:
         self._source = source
         self._begin = begin
         self._suspect = suspect
+        self._reached = reached
         self._fit: Fit | None = None
         self._last: Step | None = None
         self._stopped = False
+        self._n_steps = self._goal = 0
+        self._kept: Kept | None = None
         self.result: FitResult | None = None
         self.error: ValueError | None = None
 
@@ -82,16 +113,25 @@ class Contender:
         """The spurious component of the result, or -1."""
         return -1 if self.result is None else self._suspect(self.result.state)
 
-    def advance(self, n_iterations: int, n_threads: int | None) -> None:
-        """Go on for so many iterations at most."""
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it has not made all iterations that it was allowed."""
+        return not self.ended and self._n_steps < self._goal
+
+    def allow(self, n_iterations: int) -> None:
+        """Let it go on for so many iterations; if some are left from before, for those alone."""
+        if not self.is_under_way:
+            self._goal = self._n_steps + n_iterations
+
+    def advance(self, n_threads: int | None) -> None:
+        """Make the iterations that it is allowed."""
         self._source.n_threads = n_threads
         try:
             if self._fit is None:
-                self._fit = self._begin()
-            for _ in range(n_iterations):
-                if self._stopped:
-                    break
+                self._fit = self._begin() if self._reached is None else self._begin(keep=self._keep)
+            while self._n_steps < self._goal and not self._stopped:
                 self._last = next(self._fit)
+                self._n_steps += 1
         except StopIteration as end:
             if math.isfinite(end.value.bound):
                 self.result = end.value
@@ -99,6 +139,27 @@ class Contender:
                 self.error = OutOfRangeError()
         except (CollapsedComponentError, OutOfRangeError) as error:
             self.error = error
+
+    def _keep(self, standing: Standing) -> None:
+        # At once, for others read it at any time; `_n_steps` counts this iteration only later.
+        n_steps = 0 if self._kept is None else self._kept.n_steps + 1
+        self._kept = Kept(n_steps, standing, self._source.arithmetic)
+        if self._reached is not None:
+            self._reached()
+
+    @property
+    def record(self) -> Record:
+        """Where it stands; it may be asked for while the fit goes on."""
+        # The error first: without it the last iteration would only fail again.
+        error = self.error
+        return Record(self._goal, self._kept, error)
+
+    def restore(self, record: Record) -> None:
+        """Stand where another contender with the same start did; its `begin` must go on from the standing there."""
+        self._goal, self._kept, self.error = record
+        if self._kept is not None:
+            self._n_steps, self._last = self._kept.n_steps, self._kept.standing.step
+            self._source.arithmetic = self._kept.arithmetic
 
     def lags(self, leading: float) -> bool:
         """Return whether the gap to the leading bound is too wide to be closed."""
@@ -136,9 +197,11 @@ def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn
     """
     n_iterations = sys.maxsize if in_turn and not drop else ROUND
     while running := _running(contenders, drop):
+        for each in running:
+            each.allow(n_iterations)
         if n_threads == 1 or len(running) < n_threads or in_turn:
             for each in running:
-                each.advance(n_iterations, n_threads)
+                each.advance(n_threads)
         else:
             _advance_together(running, n_threads)
 
@@ -146,7 +209,7 @@ def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn
 def _advance_together(contenders: Sequence[Contender], n_threads: int) -> None:
     with ThreadPoolExecutor(n_threads) as pool:
         try:
-            list(pool.map(lambda contender: contender.advance(ROUND, 1), contenders))
+            list(pool.map(lambda contender: contender.advance(1), contenders))
         except BaseException:
             # Before the pool is left, which waits for its threads.
             for each in contenders:
@@ -170,6 +233,9 @@ def finalists(contenders: dict[int, Contender]) -> dict[int, Any]:
 
 
 def _running(contenders: Sequence[Contender], drop: bool) -> list[Contender]:
+    """Return who goes on: those that a round was broken off for, or all, or with `drop` those that do not lag."""
+    if behind := [each for each in contenders if each.is_under_way]:
+        return behind
     leading = max(each.bound for each in contenders)
     return [each for each in contenders if not (each.ended or (drop and each.lags(leading)))]
 

@@ -6,11 +6,12 @@ offset of 1e8, raw second moments lose every digit of a unit variance; these los
 
 from __future__ import annotations
 
+import math
 import numbers
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
@@ -84,6 +85,38 @@ class SufficientStatistics:
         )
 
     __rmul__ = __mul__
+
+    def to_array(self) -> Array:
+        """Return all that adds up as one vector: mass, deviation and scatter row by row, log_evidence, weight.
+
+        Of K + K D + (the scatter's size) + 2 float64. About one origin, the vector of a sum is the sum of the vectors,
+        bit for bit: processes that share a density can merge their statistics by any sum of arrays (an allreduce).
+        """
+        ends = np.array([self.log_evidence, self.weight])
+        return np.concatenate([self.mass, self.deviation.ravel(), self.scatter.ravel(), ends])
+
+    @classmethod
+    def from_array(cls, array: ArrayLike, origin: ArrayLike, scatter_shape: tuple[int, ...]) -> SufficientStatistics:
+        """Return the statistics about `origin` (K, D) of which `array` is the ``to_array()``.
+
+        `scatter_shape` is the family's: ``family.shape(K, D)``. ValueError where the length does not fit.
+        """
+        values, about = np.array(array, np.float64), np.array(origin, np.float64, ndmin=2)
+        lengths = (len(about), about.size, math.prod(scatter_shape), 1, 1)
+        if values.shape != (sum(lengths),):
+            raise ValueError(
+                f"array must have the shape ({sum(lengths)},) for statistics about {about.shape[0]} points of "
+                f"{about.shape[1]} features with a scatter of shape {tuple(scatter_shape)}, got {values.shape}"
+            )
+        mass, deviation, scatter, log_evidence, weight = np.split(values, np.cumsum(lengths)[:-1])
+        return cls(
+            about,
+            mass,
+            deviation.reshape(about.shape),
+            scatter.reshape(scatter_shape),
+            float(log_evidence[0]),
+            float(weight[0]),
+        )
 
     @property
     def mean(self) -> Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ _FINITE_BLOCK = 2**18
 _LEAST_POSITIVE = 1e-300
 # Squares of sums over rows must stay in the range of float64.
 _MOST_ROWS = 1e100
+# Weights of batches whose exponents are so far apart do not add up in float64, and their squares leave its range.
+_MOST_APART = 500
 #: Weights are brought near 1 where the exponent of the largest is at least so large, either way.
 FAR_EXPONENT = 64
 
@@ -239,9 +242,14 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
         ("n_init", numbers.Integral, 1),
         ("verbose", numbers.Integral, 0),
         ("verbose_interval", numbers.Integral, 1),
+        ("checkpoint_interval", numbers.Real, 0),
+        ("learning_offset", numbers.Real, 0),
     ):
         value = params[name]
         _number(name, int(value) if name == "verbose" and isinstance(value, bool) else value, kind, low)
+    decay = params["learning_decay"]
+    if not (_is_real(decay) and 0.5 < decay <= 1.0):
+        raise ValueError(f"learning_decay must be a float in the range (0.5, 1], got {decay!r}.")
     if params["n_threads"] is not None:
         _number("n_threads", params["n_threads"], numbers.Integral, 1)
     for name in ("warm_start", "race"):
@@ -255,6 +263,17 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
         )
     _require_random_state(params["random_state"])
     check_family(params["covariance_type"])
+
+
+def check_checkpoint(checkpoint: Any, init_params: Any) -> None:
+    """ValueError unless `checkpoint` is a path or None, and the start one that can be told from others."""
+    if not (checkpoint is None or isinstance(checkpoint, str | os.PathLike)):
+        raise ValueError(f"checkpoint must be a path or None, got {checkpoint!r}.")
+    if checkpoint is not None and callable(init_params):
+        raise ValueError(
+            "checkpoint does not go with a callable init_params, of which a later fit cannot know that it is the same: "
+            "call it first, and give the array that it returns."
+        )
 
 
 def check_family(covariance_type: Any) -> Family:
@@ -372,6 +391,21 @@ def check_prior_counts(params: Mapping[str, Any]) -> None:
         value = params[name]
         if value is not None and not (_is_real(value) and _LEAST_POSITIVE <= value <= high):
             raise ValueError(f"{name} must be a float in the range [{_LEAST_POSITIVE:g}, {high:g}], got {value!r}.")
+
+
+def check_weight_scale(exponent: int | None, before: int) -> None:
+    """ValueError where weights (`exponent` of the largest, None for no weights) do not compare with those `before`."""
+    if (exponent is None and before) or (exponent is not None and abs(exponent - before) > _MOST_APART):
+        received = "none" if exponent is None else f"values up to 2**{exponent}"
+        raise ValueError(
+            f"sample_weight must compare with that of the batches before, of about 2**{before}; got {received}."
+        )
+
+
+def check_total_samples(value: Any) -> None:
+    """ValueError unless the number of rows that batches are a sample of is None, or positive."""
+    if value is not None and not (_is_real(value) and 0.0 < value <= _MOST_ROWS):
+        raise ValueError(f"total_samples must be None or a float in the range (0, {_MOST_ROWS:g}], got {value!r}.")
 
 
 def check_row_counts(total: float) -> None:

@@ -492,3 +492,19 @@ def test_optima_counts_the_seeds_that_find_the_published_one(load, monkeypatch, 
     monkeypatch.setattr(optima, "reached", lambda cell, n_init, seed: cell["log_likelihood"] - 0.02 * seed)
     optima.main(options)
     assert "| -1130.283960 | 1 of 2 |" in capsys.readouterr().out
+
+
+def test_one_pass_of_batches_beside_a_fit(load, monkeypatch, capsys):
+    online = load("online")
+    monkeypatch.setattr(online, "N_COMPONENTS", 3)
+    monkeypatch.setattr(online, "N_FEATURES", 2)
+    online.main(["--rows", "6000", "--batch", "500", "--seeds", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [
+        [float(cell) for cell in line.strip("| ").split(" | ")] for line in lines if line.startswith(("| 0 |", "| 1 |"))
+    ]
+    assert [row[0] for row in rows] == [0.0, 1.0]
+    for _, truth, fit, batches, gap, *_ in rows:
+        assert gap == pytest.approx(100.0 * (fit - batches) / abs(fit), abs=0.01)
+        assert truth == pytest.approx(fit, rel=0.02)
+    assert lines[-1] == f"Largest gap: {max(row[4] for row in rows):.4f} %"

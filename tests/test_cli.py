@@ -755,6 +755,35 @@ def test_progress_is_cleared_before_anything_else_is_said(clock, monkeypatch):
     assert re.fullmatch(r"\r\x1b\[K2 components: start 1.*\r\x1b\[Kfastgmm: error: enough\n", terminal.getvalue())
 
 
+@pytest.mark.parametrize("components", ["3", "2-3"])
+def test_an_interrupted_fit_goes_on_from_its_checkpoint(run, monkeypatch, components, tmp_path):
+    options = ("fit", "faithful", "-k", components, "--tol", "1e-9", "--max-iter", 500)
+    kept = (*options, "--checkpoint", "c", "--checkpoint-interval", 0)
+    whole = run(*options, "-o", "whole.json")[1]
+    reported = Progress.__call__
+
+    def interrupt(progress, restart, iteration, *rest):
+        if iteration == 12:
+            raise KeyboardInterrupt
+        reported(progress, restart, iteration, *rest)
+
+    monkeypatch.setattr(Progress, "__call__", interrupt)
+    code, out, err = run(*kept)
+    assert (code, out) == (130, "")
+    assert err.endswith("fastgmm: interrupted; the same command goes on from the checkpoint\n")
+    iterations = []
+    monkeypatch.setattr(Progress, "__call__", lambda progress, restart, iteration, *_: iterations.append(iteration))
+    out = run(*kept, "-o", "resumed.json")[1]
+    assert iterations[0] == 12
+    without_time = re.compile(r"\(\S+ s\)")
+    assert without_time.sub("", out) == without_time.sub("", whole)
+    assert (tmp_path / "resumed.json").read_text() == (tmp_path / "whole.json").read_text()
+    assert sorted(path.name for path in tmp_path.glob("c*")) == (["c"] if components == "3" else ["c.2", "c.3"])
+    code, _, err = run(*kept, "--covariance", "tied")
+    assert code == 1
+    assert "checkpoint of another fit: covariance_type was 'full' and is 'tied'" in err
+
+
 def test_interrupt(run, monkeypatch):
     def fit(self, *arguments, **options):
         raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """The laws of sufficient statistics, on values that the operations themselves build."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -120,6 +121,52 @@ def test_a_weight_is_a_number_of_copies(counts):
             continue
         weighted = e_step(family, density, X, counts.astype(float))
         _close(weighted, e_step(family, density, np.repeat(X, counts, axis=0)), 1e3)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_packed_statistics_add_up_as_the_statistics_do(name):
+    """Bit for bit, about one origin; and unpacked they are what they were."""
+    shape = FAMILIES[name].shape(*SHAPE)
+    fields = ("origin", "mass", "deviation", "scatter", "log_evidence", "weight")
+
+    @SETTINGS
+    @given(statistics(name), statistics(name))
+    def laws(a, b):
+        np.testing.assert_array_equal((a + b).to_array(), a.to_array() + b.to_array())
+        again = SufficientStatistics.from_array(a.to_array(), a.origin, shape)
+        for field in fields:
+            np.testing.assert_array_equal(getattr(again, field), getattr(a, field))
+
+    laws()
+
+
+def test_the_layout_of_packed_statistics():
+    packed = np.arange(1.0, 2 + 6 + 6 + 2 + 1)
+    value = SufficientStatistics.from_array(packed, np.zeros(SHAPE), (2, 3))
+    np.testing.assert_array_equal(value.mass, [1, 2])
+    np.testing.assert_array_equal(value.deviation, [[3, 4, 5], [6, 7, 8]])
+    np.testing.assert_array_equal(value.scatter, [[9, 10, 11], [12, 13, 14]])
+    assert (value.log_evidence, value.weight) == (15.0, 16.0)
+    packed[:] = 0.0
+    assert value.weight == 16.0
+    assert value.mass[0] == 1.0
+    with pytest.raises(ValueError, match=r"array must have the shape \(16,\) .* got \(15,\)"):
+        SufficientStatistics.from_array(packed[1:], np.zeros(SHAPE), (2, 3))
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_statistics_merge_across_processes(name):
+    """Of workers that share a density, by pickles or by a sum of vectors."""
+    family = FAMILIES[name]
+    density, X = PROBLEMS[name]
+    parts = [e_step(family, density, rows) for rows in np.split(X, [10, 30])]
+    whole = parts[0] + parts[1] + parts[2]
+    first, *others = [pickle.loads(pickle.dumps(part)) for part in parts]
+    merged = first + others[0] + others[1]
+    vector = sum(part.to_array() for part in parts)
+    unpacked = SufficientStatistics.from_array(vector, density.mean, family.shape(*SHAPE))
+    for value in (merged, unpacked):
+        np.testing.assert_array_equal(value.to_array(), whole.to_array())
 
 
 def test_different_origins_and_families_do_not_add():

@@ -52,6 +52,9 @@ def use(method, family):
                 fitted.predict(rows, **options), fitted.predict_proba(rows, **options)
                 fitted.score_samples(rows, **options), fitted.score(rows, **options)
     model.sample(5)
+    estimator(n_components=2, **params).partial_fit(few[::2]).partial_fit(few)
+    for rows in (few, few[::2], few):
+        model.partial_fit(rows, batch=len(rows))
 """
 
 

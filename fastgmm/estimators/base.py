@@ -7,23 +7,25 @@ import functools
 import math
 import numbers
 import operator
+import os
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgmm import acceleration, exceptions, validation
+from fastgmm import acceleration, exceptions, online, validation
+from fastgmm.checkpoint import Checkpoint, identity
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import Score, Totals
 from fastgmm.families import Family
 from fastgmm.interface import Interface
 from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
-from fastgmm.loop import STOPPING, FitResult, fit_steps
+from fastgmm.loop import STOPPING, FitResult, Point, Standing, fit_steps
 from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.seeding import METHODS, race_sample, seed
@@ -33,6 +35,12 @@ from fastgmm.statistics import Array
 Callback = Callable[[int, int, float, float], Any]
 #: Makes the state that a fit starts from, of its rule, source, random state and number among the starts.
 Starter = Callable[[Any, Source, Any, int], Any]
+
+# Parameters that no result depends on, or that are looked at by themselves.
+_NOT_IN_CHECKPOINTS = {
+    *("checkpoint", "checkpoint_interval", "covariance_type", "max_iter", "n_threads", "verbose", "verbose_interval"),
+    *("learning_decay", "learning_offset", "total_samples", "warm_start"),
+}
 
 
 class Mixture(Interface, ABC):
@@ -51,6 +59,10 @@ class Mixture(Interface, ABC):
     means_init: ArrayLike | None
     random_state: Any
     warm_start: bool
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_interval: float
+    learning_decay: float
+    learning_offset: float
     verbose: int
     verbose_interval: int
     n_threads: int | None
@@ -80,6 +92,7 @@ class Mixture(Interface, ABC):
         validation.check_parameters(self.get_params(), METHODS)
         validation.check_choice(self.stopping, "stopping", STOPPING)
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
+        validation.check_checkpoint(self.checkpoint, self.init_params)
 
     @abstractmethod
     def _weight_exponent(self, rows: Rows) -> int:
@@ -88,6 +101,10 @@ class Mixture(Interface, ABC):
     @abstractmethod
     def _rule(self, source: Source) -> Any:
         """Return the update rule for the rows of a source."""
+
+    @abstractmethod
+    def _fitted_rule(self, source: Source | None = None) -> Any:
+        """Return the update rule of the fitted attributes; what they do not tell comes from the rows of the source."""
 
     @abstractmethod
     def _starter(self, rule: Any, rows: Rows) -> Starter:
@@ -123,7 +140,10 @@ class Mixture(Interface, ABC):
 
         Raises ValueError for bad input, and where in every start the covariance of a component collapses (the message
         names it). Warns ConvergenceWarning where `max_iter` ended the best start. An exception, Ctrl-C included,
-        leaves the estimator as it was.
+        leaves the estimator as it was, and what was reached in the checkpoint.
+
+        With a `checkpoint`, raises CheckpointError where the file is damaged or of another fit, OSError where it cannot
+        be written.
         """
         self._fit(X, sample_weight, callback)
         return self
@@ -144,10 +164,112 @@ class Mixture(Interface, ABC):
         weight = validation.check_sample_weight(sample_weight, len(array))
         return ArrayRows(array, weight, validation.feature_names(X))
 
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        batch: Hashable = None,
+    ) -> Any:
+        """Learn from one batch of rows, on top of what was learned before, and return self.
+
+        The first batch is fitted as by ``fit``, without a checkpoint, and needs as many rows as components at least; of
+        every other one, a pass is made and the parameters are updated. After ``fit``, its rows count as a first batch.
+        See docs/sources.md.
+
+        Parameters
+        ----------
+        X : (N, D) array-like of finite numbers, N >= 1
+        y : ignored
+        sample_weight : (N,) array-like >= 0, optional
+            A row of weight w counts as w copies.
+        batch : hashable, optional
+            None: rows come once, and recent ones count more (`learning_decay`, `learning_offset`). Else the name of the
+            batch: its statistics are kept, and replaced when it comes again. Visits to all batches, round by round,
+            lead where ``fit`` leads on all rows; `converged_` says when.
+
+        `lower_bound_` is then the bound with every row's responsibilities as they were when it was seen last: without
+        names, a mean in which recent rows count more, of rows that the parameters had not seen; with names, one that
+        no visit to a batch that is known lowers (`reg_covar` 0).
+
+        Raises ValueError and TypeError for bad input, and ValueError where a covariance collapses; an exception leaves
+        the estimator as it was.
+        """
+        self._check_parameters()
+        if batch is not None:
+            online.check_key(batch)
+        if hasattr(self, "means_"):
+            self._learn(X, sample_weight, batch)
+            return self
+        rows = self._open(X, sample_weight, minimum=2)
+        rule, best, exponent, restarts = self._best_start(rows, None, None, partial=True)
+        learned = online.begin(rule, best, exponent, rows.n_rows, self._schedule(), batch)
+        self._keep(rule, learned, rows.dtype, rows.names, restarts, learned.record)
+        return self
+
+    def _learn(self, X: ArrayLike, sample_weight: ArrayLike | None, key: Hashable) -> None:
+        """Learn from one more batch."""
+        rows = self._rows(X, sample_weight)
+        family = validation.check_family(self.covariance_type)
+        if len(self.means_) != self.n_components or family != self._family():
+            raise ValueError(
+                f"partial_fit goes on with what was learned, {len(self.means_)} components of covariance "
+                f"{self._family().name!r}, but n_components is {self.n_components} and covariance_type {family.name!r}."
+                " To start anew, use a clone or fit."
+            )
+        exponent = self._weight_exponent(rows)
+        learned = self.__dict__.get("_learned")
+        if learned is not None:
+            exponent = learned.exponent
+            validation.check_weight_scale(rows.summary.exponent if rows.is_weighted else None, exponent)
+        rows = rows.scaled(exponent)
+        source = Source(family, rows, self.n_threads)
+        rule = self._fitted_rule(source)
+        density = None if learned is None else learned.density
+        if density is None:
+            density = rule.density(self._state(rule))
+        past = online.goes_on_from(learned, key, family, density.mean, exponent)
+        result = online.learn(rule, source, past, density, self._schedule(), key)
+        dtype = np.result_type(self.means_, rows.dtype).type
+        names = self.__dict__.get("feature_names_in_")
+        self._keep(rule, result, dtype, names, self.restarts_, result.record)
+
+    def _schedule(self) -> online.Schedule:
+        total_samples = getattr(self, "total_samples", None)
+        return online.Schedule(self.learning_decay, self.learning_offset, total_samples, self.stopping, self.tol)
+
+    @property
+    def n_samples_seen_(self) -> int:
+        """The number of rows that were learned from; 0 where parameters were given."""
+        return self._seen("n_samples")
+
+    @property
+    def n_batches_seen_(self) -> int:
+        """The number of batches that were learned from, each visit counted, and a fit as one; 0 for given ones."""
+        return self._seen("n_batches")
+
+    def _seen(self, name: str) -> int:
+        self._require_fitted()
+        learned = self.__dict__.get("_learned")
+        return 0 if learned is None else getattr(learned, name)
+
     def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
         self._check_parameters()
-        family = validation.check_family(self.covariance_type)
+        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
         rows = self._open(X, sample_weight, minimum=2)
+        rule, best, exponent, restarts = self._best_start(rows, callback, checkpoint)
+        self._keep(rule, best, rows.dtype, rows.names, restarts, online.after_fit(best, exponent, rows.n_rows))
+        return rows
+
+    def _best_start(
+        self, rows: Rows, callback: Callback | None, checkpoint: Checkpoint | None, partial: bool = False
+    ) -> tuple[Any, FitResult, int, list[Restart]]:
+        """Return the rule, the result of the best start, the exponent of the weights, and how all starts ended.
+
+        A `partial` fit, of a first batch, may stop at `max_iter` without a word.
+        """
+        family = validation.check_family(self.covariance_type)
         n_samples = rows.summary.n_weighted
         if n_samples < self.n_components:
             raise ValueError(
@@ -155,46 +277,63 @@ class Mixture(Interface, ABC):
                 f"n_samples = {n_samples}" + (" (rows of positive weight)" if rows.is_weighted else "")
             )
         random_state = validation.check_random_state(self.random_state)
-        rows = rows.scaled(self._weight_exponent(rows))
+        exponent = self._weight_exponent(rows)
+        rows = rows.scaled(exponent)
         source = Source(family, rows, self.n_threads)
         rule = self._rule(source)
         warm = self._goes_on()
         begin = self._starter(rule, rows)
         n_init = 1 if warm else self.n_init
+        start = self._warm_state(rule, rows.n_features) if warm else None
+        if checkpoint is not None:
+            params = {name: value for name, value in self.get_params().items() if name not in _NOT_IN_CHECKPOINTS}
+            told = identity(
+                type(self).__name__, params, family, rows, (start, np.array(self._watched_bounds)) if warm else None
+            )
+            blank = rule.blank_state(self.n_components, rows.n_features)
+            like = Point(blank, family.zero(blank.means), 0.0)
+            # Racing starts that come to max_iter are compared there.
+            checkpoint.match(told, int(self.max_iter), not self.race, like)
+            random_state = checkpoint.drawing(random_state)
         begins: dict[int, Callable[[Any, Source], Any]] = {}
         if warm:
-            begins[0] = _from_state(self._warm_state(rule, rows.n_features))
+            begins[0] = _from_state(start)
         else:
             for restart in range(n_init):
                 drawn = random_state if n_init == 1 or callable(self.init_params) else _Drawn(random_state.uniform())
                 begins[restart] = _numbered(begin, drawn, restart)
-        contenders: dict[int, Contender] = {}
-        if self.race and n_init > 1 and isinstance(self.init_params, str):
-            sample = race_sample(source, self.n_components, random_state)
-            if sample is not None:
-                contenders = self._raced(rule, sample, begins, callback)
-                begins = {number: _from_state(state) for number, state in finalists(contenders).items()} or begins
-        contenders |= self._raced(rule, source, begins, callback)
+        try:
+            contenders: dict[int, Contender] = {}
+            if self.race and n_init > 1 and isinstance(self.init_params, str):
+                sample = race_sample(source, self.n_components, random_state)
+                if sample is not None:
+                    contenders = self._raced(rule, sample, begins, callback, checkpoint)
+                    begins = {number: _from_state(state) for number, state in finalists(contenders).items()} or begins
+            contenders |= self._raced(rule, source, begins, callback, checkpoint)
+        finally:
+            if checkpoint is not None:
+                checkpoint.finish()
         failed = [each.error for each in contenders.values() if each.error is not None]
         best = winner(list(contenders.values()))
         if best is None:
+            if checkpoint is not None:
+                checkpoint.discard()
             raise failed[0]
         # Warnings first: where they are errors, nothing may have changed.
         if failed:
             warnings.warn(
                 f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}",
                 exceptions.ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=3 if partial else 4,
             )
-        if not best.converged and self.max_iter > 0:
+        if not best.converged and self.max_iter > 0 and not partial:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase "
                 "max_iter, tol, or check for degenerate data.",
                 exceptions.ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        self._keep(rule, best, rows.dtype, rows.names, [each.summary() for each in contenders.values()])
-        return rows
+        return rule, best, exponent, [each.summary() for each in contenders.values()]
 
     def _raced(
         self,
@@ -202,18 +341,32 @@ class Mixture(Interface, ABC):
         source: Source,
         begins: dict[int, Callable[[Any, Source], Any]],
         callback: Callback | None,
+        checkpoint: Checkpoint | None,
     ) -> dict[int, Contender]:
         """Run the fits that the starts begin, and return how each ended, by its number."""
         suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
         contenders = {}
         printer = _Printer()
+        reached, records = (None, {}) if checkpoint is None else (checkpoint.reached, checkpoint.records())
+        kept = next((record.kept for record in records.values() if record.kept is not None), None)
+        if checkpoint is not None and kept is not None:
+            again = source.again(self.n_threads)
+            again.arithmetic = kept.arithmetic
+            checkpoint.verify(kept, again.collect(rule.density(kept.standing.point.state)))
         for restart, begin in begins.items():
+            record = records.get(restart)
+            if record is not None and record.kept is not None:
+                begin = _from_state(record.kept.standing)
             own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
             report = _Report(restart, self.verbose, self.verbose_interval, callback, printer)
             steps = functools.partial(
                 self._steps, own_rule, own_source, functools.partial(begin, own_rule, own_source), report
             )
-            contenders[restart] = Contender(own_source, steps, suspect)
+            contenders[restart] = Contender(own_source, steps, suspect, reached)
+            if record is not None:
+                contenders[restart].restore(record)
+        if checkpoint is not None:
+            checkpoint.watch(contenders)
         race(
             list(contenders.values()),
             thread_count(self.n_threads),
@@ -224,7 +377,14 @@ class Mixture(Interface, ABC):
         )
         return contenders
 
-    def _steps(self, rule: Any, source: Source, begin: Callable[[], Any], report: _Report) -> Fit:
+    def _steps(
+        self,
+        rule: Any,
+        source: Source,
+        begin: Callable[[], Any],
+        report: _Report,
+        keep: Callable[[Standing], None] | None = None,
+    ) -> Fit:
         """Make a start and fit from it, iteration by iteration."""
         report.begin()
         try:
@@ -238,6 +398,7 @@ class Mixture(Interface, ABC):
                 accelerator=acceleration.accelerator(self.accelerate, rule),
                 watched=self._watched_bounds if self._goes_on() else (),
                 callback=report.iteration,
+                keep=keep,
             )
         except (CollapsedComponentError, OutOfRangeError) as error:
             report.failed(error)
@@ -278,7 +439,15 @@ class Mixture(Interface, ABC):
             )
         return self._state(rule)
 
-    def _keep(self, rule: Any, result: FitResult, dtype: type, names: NDArray | None, restarts: list[Restart]) -> None:
+    def _keep(
+        self,
+        rule: Any,
+        result: FitResult,
+        dtype: type,
+        names: NDArray | None,
+        restarts: list[Restart],
+        learned: online.Stream | online.Memo | None = None,
+    ) -> None:
         arrays, others = self._attributes(rule, result.state)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             rounded: dict[str, NDArray] = {name: array.astype(dtype) for name, array in arrays.items()}
@@ -303,6 +472,7 @@ class Mixture(Interface, ABC):
                 "n_features_in_": result.state.means.shape[1],
                 "_watched_bounds": result.watched,
                 "_fitted_family": rule.family,
+                "_learned": learned,
             }
         )
         if names is not None:

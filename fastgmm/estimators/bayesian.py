@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +97,19 @@ class BayesianGaussianMixture(Mixture):
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's law; `n_init` counts as 1 then.
+    checkpoint : path, optional
+        File that the fit is written to on its way, and kept in at its end. ``fit`` with the same parameters and rows
+        goes on from it, to the same bits; see docs/checkpoints.md.
+    checkpoint_interval : float, default 60
+        Seconds between two such writes; 0 for one after every iteration.
+    learning_decay : float in (0.5, 1], default 0.6
+        How fast ``partial_fit`` forgets: the share in the statistics of the t-th of equal batches is
+        (t + learning_offset)^-learning_decay. With 1 (and an offset of 0) all rows count the same.
+    learning_offset : float >= 0, default 0
+        Lowers the share of the batches after the first, most for the next few.
+    total_samples : float, optional
+        How many rows (or how much weight) the batches without names of ``partial_fit`` are a sample of: against the
+        prior, what was learned counts as so many. Default: as many as were seen.
     verbose, verbose_interval : int
         1 prints the iterations, 2 also times and changes; every `verbose_interval` iterations.
     n_threads : int, optional
@@ -116,19 +130,22 @@ class BayesianGaussianMixture(Mixture):
         The prior that was used.
     converged_ : bool
     stop_reason_ : str
-        "converged" or "max_iter"; "given" where parameters were given and no fit was made.
+        "converged" or "max_iter"; "given" where parameters were given and no fit was made; "partial_fit" after that,
+        unless all its batches converged.
     n_iter_ : int
-        Updates made in the best fit.
+        Updates made in the best fit, or by ``partial_fit``.
     n_passes_ : int
         Passes over the data that the best fit made from its start on: `n_iter_` + 1 without `accelerate`, but where
-        moments had to be taken again about other means.
+        moments had to be taken again about other means. After ``partial_fit``, `n_iter_`.
     lower_bound_ : float
-        Evidence lower bound of all rows (nat) under the law above.
+        Evidence lower bound of all rows (nat) under the law above. After ``partial_fit``, see there.
     lower_bounds_ : list of float
-        The bound after each update of the best fit; the last one is `lower_bound_`.
+        The bound after each update of the best fit, or after the last ``partial_fit``; the last one is `lower_bound_`.
     restarts_ : list of Restart
         How each start ended, in order: `bound` (NaN where it failed), `n_iter`, `outcome` ("converged", "max_iter",
         "dropped" or "failed") and `spurious`, a component on too few rows, or -1.
+    n_batches_seen_, n_samples_seen_ : int
+        Batches that ``partial_fit`` learned from, each visit counted, and all rows; a fit is a first batch.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 
@@ -169,6 +186,11 @@ class BayesianGaussianMixture(Mixture):
         sort_sticks: bool | None = None,
         random_state: Any = None,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
+        learning_decay: float = 0.6,
+        learning_offset: float = 0.0,
+        total_samples: float | None = None,
         verbose: int = 0,
         verbose_interval: int = 10,
         n_threads: int | None = None,
@@ -197,11 +219,17 @@ class BayesianGaussianMixture(Mixture):
         self.sort_sticks = sort_sticks
         self.random_state = random_state
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
+        self.learning_decay = learning_decay
+        self.learning_offset = learning_offset
+        self.total_samples = total_samples
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads
 
     weight_concentration_: Array | tuple[Array, Array]
+    total_samples: float | None
     mean_precision_: Array
     degrees_of_freedom_: Array | float
     weight_concentration_prior_: float
@@ -245,6 +273,7 @@ class BayesianGaussianMixture(Mixture):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         validation.check_prior_counts(self.get_params())
+        validation.check_total_samples(self.total_samples)
         validation.check_choice(self.weight_concentration_prior_type, "weight_concentration_prior_type", PRIOR_TYPES)
         validation.check_choice(self.sort_sticks, "sort_sticks", (None, True, False))
 
@@ -453,19 +482,24 @@ class BayesianGaussianMixture(Mixture):
         if not hasattr(self, "mean_prior_"):
             raise UnknownPriorError
 
-    def _fitted_rule(self) -> VariationalBayes:
-        """Return the rule with the prior of the fitted attributes."""
-        self._require_prior()
+    def _fitted_rule(self, source: Source | None = None) -> VariationalBayes:
+        """Return the rule with the prior of the fitted attributes, or where it is not known, of the source's rows."""
         family = self._family()
-        prior = make_prior(
-            family,
-            self.weight_concentration_prior_,
-            self.mean_prior_,
-            self.mean_precision_prior_,
-            self.degrees_of_freedom_prior_,
-            self.covariance_prior_,
-        )
-        return VariationalBayes(family, prior, isinstance(self.weight_concentration_, tuple), False, self.reg_covar)
+        if source is not None and not hasattr(self, "mean_prior_"):
+            prior: Prior | None = self._prior(family, source.n_features, source)
+        else:
+            self._require_prior()
+            prior = make_prior(
+                family,
+                self.weight_concentration_prior_,
+                self.mean_prior_,
+                self.mean_precision_prior_,
+                self.degrees_of_freedom_prior_,
+                self.covariance_prior_,
+            )
+        sort = self.__dict__.get("_sorted_sticks", False) if self.sort_sticks is None else self.sort_sticks
+        sticks = isinstance(self.weight_concentration_, tuple)
+        return VariationalBayes(family, prior, sticks, bool(sort), float(self.reg_covar))
 
     def sample(
         self, n_samples: int = 1, random_state: Any = None, predictive: str = "plug-in"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,16 @@ class GaussianMixture(Mixture):
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
+    checkpoint : path, optional
+        File that the fit is written to on its way, and kept in at its end. ``fit`` with the same parameters and rows
+        goes on from it, to the same bits; see docs/checkpoints.md.
+    checkpoint_interval : float, default 60
+        Seconds between two such writes; 0 for one after every iteration.
+    learning_decay : float in (0.5, 1], default 0.6
+        How fast ``partial_fit`` forgets: the share in the statistics of the t-th of equal batches is
+        (t + learning_offset)^-learning_decay. With 1 (and an offset of 0) all rows count the same.
+    learning_offset : float >= 0, default 0
+        Lowers the share of the batches after the first, most for the next few.
     verbose, verbose_interval : int
         1 prints the iterations, 2 also times and changes; every `verbose_interval` iterations.
     n_threads : int, optional
@@ -67,19 +78,23 @@ class GaussianMixture(Mixture):
     covariances_, precisions_, precisions_cholesky_ : (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
     converged_ : bool
     stop_reason_ : str
-        "converged" or "max_iter"; "given" where parameters were given and no fit was made.
+        "converged" or "max_iter"; "given" where parameters were given and no fit was made; "partial_fit" after that,
+        unless all its batches converged.
     n_iter_ : int
-        Updates made in the best fit.
+        Updates made in the best fit, or by ``partial_fit``.
     n_passes_ : int
         Passes over the data that the best fit made from its start on: `n_iter_` + 1 without `accelerate`, but where
-        moments had to be taken again about other means.
+        moments had to be taken again about other means. After ``partial_fit``, `n_iter_`.
     lower_bound_ : float
-        Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean.
+        Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean. After
+        ``partial_fit``, see there.
     lower_bounds_ : list of float
-        The bound after each update of the best fit; the last one is `lower_bound_`.
+        The bound after each update of the best fit, or after the last ``partial_fit``; the last one is `lower_bound_`.
     restarts_ : list of Restart
         How each start ended, in order: `bound` (NaN where it failed), `n_iter`, `outcome` ("converged", "max_iter",
         "dropped" or "failed") and `spurious`, a component on too few rows, or -1.
+    n_batches_seen_, n_samples_seen_ : int
+        Batches that ``partial_fit`` learned from, each visit counted, and all rows; a fit is a first batch.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 
@@ -111,6 +126,10 @@ class GaussianMixture(Mixture):
         precisions_init: ArrayLike | None = None,
         random_state: Any = None,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
+        learning_decay: float = 0.6,
+        learning_offset: float = 0.0,
         verbose: int = 0,
         verbose_interval: int = 10,
         n_threads: int | None = None,
@@ -130,6 +149,10 @@ class GaussianMixture(Mixture):
         self.precisions_init = precisions_init
         self.random_state = random_state
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
+        self.learning_decay = learning_decay
+        self.learning_offset = learning_offset
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads
@@ -162,6 +185,9 @@ class GaussianMixture(Mixture):
 
     def _rule(self, source: Source) -> MaximumLikelihood:
         return MaximumLikelihood(source.family, float(self.reg_covar))
+
+    def _fitted_rule(self, source: Source | None = None) -> MaximumLikelihood:
+        return MaximumLikelihood(self._family(), float(self.reg_covar))
 
     def _starter(self, rule: MaximumLikelihood, rows: Rows) -> Starter:
         """Return a function that makes a start, having checked every explicit part of it."""

@@ -51,6 +51,11 @@ class MaximumLikelihood:
         self.family = family
         self.reg_covar = reg_covar
 
+    def blank_state(self, n_components: int, n_features: int) -> GaussianParameters:
+        """Return a state filled with zeros: which arrays there are, and their shapes."""
+        covariances = np.zeros(self.family.shape(n_components, n_features))
+        return GaussianParameters(np.zeros(n_components), covariances, self.family.blank(n_components, n_features))
+
     def density(self, state: GaussianParameters) -> Density:
         """Return what the kernels score rows with."""
         return state.density
@@ -73,6 +78,9 @@ class MaximumLikelihood:
     def progress(self, state: GaussianParameters, statistics: SufficientStatistics, successor: Any) -> float:
         """Return the bound that the update started from, as scikit-learn's stopping rule does."""
         return self.bound(state, statistics)
+
+    def order(self, statistics: SufficientStatistics) -> None:
+        """Return None: an update leaves all components in their places."""
 
     def spurious(self, state: GaussianParameters, n_samples: float) -> int:
         """Return the first component on so few rows that its likelihood has no limit, and narrow already, or -1.

@@ -169,6 +169,11 @@ class VariationalBayes:
             np.zeros((2 if self.sticks else 1, n_components)), np.zeros(n_components), np.zeros(n_blocks)
         ), density
 
+    def blank_state(self, n_components: int, n_features: int) -> VariationalPosterior:
+        """Return a state filled with zeros: which arrays there are, and their shapes."""
+        posterior, density = self.blank(n_components, n_features)
+        return VariationalPosterior(posterior, np.zeros(self.family.shape(n_components, n_features)), density, 0.0)
+
     def state(self, posterior: Posterior, means: Array, whitener: Array) -> VariationalPosterior:
         """Return the state of given laws; `whitener` is that of the expected precisions."""
         density = expected_density(self.family, posterior, means, whitener)
@@ -178,6 +183,10 @@ class VariationalBayes:
             density,
             kernels.divergence(density, self.prior, posterior),
         )
+
+    def order(self, statistics: SufficientStatistics) -> NDArray[np.int64] | None:
+        """Return which component of the statistics each component of their update is, (K,); None for the same."""
+        return self._ordered(statistics)[0]
 
     def spurious(self, state: VariationalPosterior, n_samples: float) -> int:
         """Return -1: the bound of a component that shrinks has a limit, for the prior has a scale."""
@@ -230,7 +239,7 @@ class VariationalBayes:
         entropy of the responsibilities is the log evidence minus the expected log joint.
         """
         _, ordered = self._ordered(statistics)
-        change = _expected_log_joint(successor.density, ordered) - _expected_log_joint(state.density, statistics)
+        change = expected_log_joint(successor.density, ordered) - expected_log_joint(state.density, statistics)
         return statistics.log_evidence + change - successor.divergence
 
     def chart(self, state: VariationalPosterior) -> Chart:
@@ -277,7 +286,8 @@ class VariationalBayes:
         return self._last_ordered[1:]
 
 
-def _expected_log_joint(density: Density, statistics: SufficientStatistics) -> float:
+def expected_log_joint(density: Density, statistics: SufficientStatistics) -> float:
+    """Return the sum over rows and components of w r times the log joint of `density`, whatever made the statistics."""
     return kernels.expected_log_joint(
         density, statistics.origin, statistics.mass, statistics.deviation, statistics.scatter
     )

@@ -37,6 +37,15 @@ class Source:
         self._expectation.n_threads = n_threads
 
     @property
+    def arithmetic(self) -> tuple[bool, float]:
+        """What the passes so far say of the next one: see ``Expectation.arithmetic``."""
+        return self._expectation.arithmetic
+
+    @arithmetic.setter
+    def arithmetic(self, arithmetic: tuple[bool, float]) -> None:
+        self._expectation.arithmetic = arithmetic
+
+    @property
     def n_weighted_rows(self) -> int:
         """The number of rows of positive weight."""
         return self.rows.summary.n_weighted

@@ -13,9 +13,10 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from zlib import crc32
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm._tables import TableError
@@ -24,8 +25,8 @@ from fastgmm.statistics import Array
 
 # One block is computed with, one lies ready, one is filled.
 _BUFFERS = 3
-# Columns are written into rows so many rows at a time: what they are written to stays in cache.
-_COLUMN_ROWS = 2**12
+# So many rows from the first, and then one in so many, must be the same in every pass.
+_MARKED_ROWS = 2**10
 
 _AGAIN = """\
 A fit reads the rows once in every iteration, and that can be read but once. Give what can be read again: a list of \
@@ -106,11 +107,8 @@ class ColumnBatch(Batch):
 
     def read(self, start: int, X: NDArray, weight: Array | None) -> None:
         """Write rows from `start` on into X, and their weights."""
-        for first in range(0, len(X), _COLUMN_ROWS):
-            rows = X[first : first + _COLUMN_ROWS]
-            begin = start + first
-            for target, column in zip(rows.T, self._columns, strict=True):
-                target[...] = column[begin : begin + len(rows)]
+        for target, column in zip(X.T, self._columns, strict=True):
+            target[...] = column[start : start + len(X)]
         if weight is not None and self._weight is not None:
             weight[...] = self._weight[start : start + len(X)]
 
@@ -127,8 +125,8 @@ class StreamedRows(Rows):
     """The rows of a table that is read again in every pass. The first look, at the door, checks every number.
 
     Raises TableError, a ValueError, that names the place where a number is missing or infinite or a weight negative;
-    ValueError where there is no row or no positive weight. Later passes raise TableError where they meet other numbers
-    of rows, or wider numbers, than the first.
+    ValueError where there is no row or no positive weight. Later passes raise TableError where they meet another number
+    of rows, wider numbers, or, as far as some rows tell, other ones or another order.
     """
 
     def __init__(self, table: Table) -> None:
@@ -136,15 +134,15 @@ class StreamedRows(Rows):
         self._exponent = 0
         self.n_features, self.is_weighted, self.names = table.n_features, table.is_weighted, table.names
         self.n_rows, self.dtype = -1, table.dtype or np.float64
-        single = _Singles()
+        look = _Look()
         summary = NO_ROWS
-        for block in self._pass(scan_rows(self.n_features), single):
+        for block in self._pass(scan_rows(self.n_features), look):
             summary = summary + summary_of(block)
         if summary.n_rows == 0:
             raise ValueError("The batches or files of X hold no rows.")
-        if summary.n_weighted == 0:
-            raise ValueError("sample_weight must be positive for at least one row, got zeros only.")
-        self.n_rows, self.dtype = summary.n_rows, np.float32 if single.all else np.float64
+        validation.require_positive(summary.largest)
+        self.n_rows, self.dtype = summary.n_rows, np.float32 if look.all_single else np.float64
+        self._mark = look.mark
         self.__dict__["_summary"] = summary
 
     def blocks(self, n_rows: int) -> Iterator[Block]:
@@ -160,21 +158,21 @@ class StreamedRows(Rows):
         del other.__dict__["_summary"]
         return other
 
-    def _pass(self, n_rows: int, first_look: _Singles | None) -> Iterator[Block]:
+    def _pass(self, n_rows: int, look: _Look | None) -> Iterator[Block]:
         def buffer() -> Block:
             weight = np.empty(n_rows) if self.is_weighted else None
             return Block(slice(0, n_rows), np.empty((n_rows, self.n_features), self.dtype), weight)
 
-        return _read_ahead(lambda pool: self._cut(n_rows, pool, first_look), [buffer() for _ in range(_BUFFERS)])
+        return _read_ahead(lambda pool: self._cut(n_rows, pool, look), [buffer() for _ in range(_BUFFERS)])
 
-    def _cut(self, n_rows: int, pool: _Pool, first_look: _Singles | None) -> Iterator[tuple[Block, Block]]:
+    def _cut(self, n_rows: int, pool: _Pool, look: _Look | None) -> Iterator[tuple[Block, Block]]:
         """Yield blocks of `n_rows`, and the buffers of the pool that they are in."""
-        place = filled = 0
+        place = filled = mark = 0
         buffer: Block | None = None
         for batch in self._table.batches():
             pool.check()
-            if first_look is not None:
-                first_look.look(batch)
+            if look is not None:
+                look.all_single &= batch.n_rows == 0 or batch.dtype is np.float32
             elif self.dtype is np.float32 and batch.n_rows and batch.dtype is not np.float32:
                 raise TableError(f"{batch.place(0, 0)}: a float64 number, all were float32 when they were first read")
             start = 0
@@ -184,31 +182,40 @@ class StreamedRows(Rows):
                 n = min(batch.n_rows - start, n_rows - filled)
                 _, X, weight = _part(buffer, 0, slice(filled, filled + n))
                 batch.read(start, X, weight)
-                if first_look is not None:
+                if look is not None:
                     _check(batch, start, X, weight)
                 elif place + filled + n > self.n_rows:
-                    raise TableError(f"more rows than the {self.n_rows} when they were first read")
+                    raise TableError(f"X has more rows in this pass than the {self.n_rows} when it was first read")
                 if self._exponent and weight is not None:
                     np.ldexp(weight, -self._exponent, out=weight)
+                mark = crc32(_some(X, place + filled), mark)
                 start, filled = start + n, filled + n
                 if filled == n_rows:
                     yield _part(buffer, place, slice(0, filled)), buffer
                     place, filled, buffer = place + filled, 0, None
-        if first_look is None and place + filled < self.n_rows:
-            raise TableError(f"{place + filled} rows, {self.n_rows} when they were first read")
+        if look is not None:
+            look.mark = mark
+        elif place + filled < self.n_rows:
+            raise TableError(f"X has {place + filled} rows in this pass, {self.n_rows} when it was first read")
+        elif mark != self._mark:
+            raise TableError("X has other rows in this pass, or in another order, than when it was first read")
         if buffer is not None:
             yield _part(buffer, place, slice(0, filled)), buffer
 
 
-class _Singles:
-    """Finds out whether all rows are float32."""
+class _Look:
+    """What a first look at rows finds: whether all are float32, and a mark by which to know them again."""
 
     def __init__(self) -> None:
-        self.all = True
+        self.all_single = True
+        self.mark = 0
 
-    def look(self, batch: Batch) -> None:
-        if batch.n_rows and batch.dtype is not np.float32:
-            self.all = False
+
+def _some(X: NDArray, place: int) -> bytes:
+    """Return the bits of the first rows of all, and of a few of the others; X stands at a place among all rows."""
+    begin = max(_MARKED_ROWS - place, 0)
+    rest = X[begin + -(place + begin) % _MARKED_ROWS :: _MARKED_ROWS]
+    return np.concatenate([X[:begin], rest]).astype(np.float64).tobytes()
 
 
 def _part(buffer: Block, place: int, rows: slice) -> Block:
@@ -304,8 +311,8 @@ class BatchRows(StreamedRows):
     ----------
     batches : iterable, or a function without arguments that returns an iterator
         Each batch is an array (n, D) of finite real numbers, a data frame, a ``pyarrow.RecordBatch`` or ``Table``, or a
-        pair of one of these and weights (n,) >= 0, where n may be 0 and differ. Every iteration yields the same rows in
-        the same order. It runs in a thread of its own. Weights, where one batch has them, all have.
+        pair of one of these and weights (n,) >= 0, where n may be 0 and differ. Where one batch has weights, all have.
+        Every iteration yields the same rows in the same order; it runs in a thread of its own.
 
     Reads all once, to check and to count. Raises ValueError or TypeError that says which batch, row and column (counted
     from 0) are at fault, and TypeError for an iterator that can be read but once.
@@ -319,12 +326,12 @@ class _Batches(Table):
     """A table of batches as users give them; the first one says what all are like."""
 
     def __init__(self, batches: Any) -> None:
-        if not callable(batches):
-            if not hasattr(batches, "__iter__"):
-                raise TypeError(f"batches must be an iterable of arrays, got {type(batches).__name__}.")
-            if iter(batches) is batches:
-                raise TypeError(f"batches must not be a {type(batches).__name__}. {_AGAIN}")
-        self._batches = batches
+        iterable = hasattr(batches, "__iter__")
+        if not iterable and not callable(batches):
+            raise TypeError(f"batches must be an iterable of arrays, got {type(batches).__name__}.")
+        if iterable and iter(batches) is batches:
+            raise TypeError(f"batches must not be a {type(batches).__name__}. {_AGAIN}")
+        self._iterate: Callable[[], Iterator[Any]] = (lambda: iter(batches)) if iterable else (lambda: iter(batches()))
         first = next(self._iterate(), None)
         if first is None:
             raise ValueError("batches must hold at least one batch, got none.")
@@ -332,9 +339,6 @@ class _Batches(Table):
         self.n_features, self.is_weighted = X.shape[1], weight is not None
         if self.n_features == 0:
             raise ValueError("batch 0 has no columns.")
-
-    def _iterate(self) -> Iterator[Any]:
-        return iter(self._batches()) if callable(self._batches) else iter(self._batches)
 
     def batches(self) -> Iterator[Batch]:
         """Yield all batches, having checked that they are alike."""
@@ -361,9 +365,9 @@ def _parsed(item: Any, label: str) -> tuple[NDArray, NDArray | None, NDArray | N
         item, weight = item
     if type(item).__module__.partition(".")[0] == "pyarrow":
         columns = [item.column(number).to_numpy(zero_copy_only=False) for number in range(item.num_columns)]
-        names, X = np.array(item.schema.names, dtype=object), _numbers(np.column_stack(columns), label)
+        names, X = np.array(item.schema.names, dtype=object), validation.as_array(np.column_stack(columns), label)
     else:
-        names, X = validation.feature_names(item), _numbers(item, label)
+        names, X = validation.feature_names(item), validation.as_array(item, label)
     if X.ndim != 2:
         raise ValueError(f"{label} must have the shape (n, D), got {X.shape}.")
     if weight is not None:
@@ -371,18 +375,3 @@ def _parsed(item: Any, label: str) -> tuple[NDArray, NDArray | None, NDArray | N
         if weight.shape != (len(X),):
             raise ValueError(f"the weights of {label} must have the shape {(len(X),)}, got {weight.shape}.")
     return X, weight, names
-
-
-def _numbers(item: ArrayLike, label: str) -> NDArray:
-    try:
-        return validation.as_array(item, label)
-    except (TypeError, ValueError):
-        array = np.asarray(item)
-        if array.ndim == 2 and array.dtype.kind in "OUS":
-            for (row, column), value in np.ndenumerate(array.astype(object)):
-                try:
-                    float(value)
-                except (TypeError, ValueError, OverflowError) as error:
-                    place = _place(label, row, column, array.shape[1])
-                    raise TableError(f"{place}: {value!r} is not a number") from error
-        raise

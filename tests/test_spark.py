@@ -4,6 +4,7 @@ import gc
 import operator
 import os
 import re
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -362,6 +363,53 @@ def test_tables_are_cut_anew(lengths, n_rows, weighted):
             assert_array_equal(weight, block[:, 0])
         else:
             assert weight is None
+
+
+CLUSTER = """
+import os, signal, warnings
+from pathlib import Path
+import numpy as np, pandas
+warnings.simplefilter("ignore")
+from pyspark.sql import SparkSession
+from fastgmm import GaussianMixture
+
+builder = SparkSession.builder.master("local-cluster[2,1,1024]").config("spark.ui.enabled", "false")
+spark = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
+X = np.random.default_rng(0).normal(size=(600, 2)) + np.repeat([[0.0, 0.0], [4.0, 1.0]], 300, axis=0)
+
+def make(batches):
+    for batch in batches:
+        for number in batch["id"]:
+            yield pandas.DataFrame(X[100 * number : 100 * (number + 1)], columns=["a", "b"])
+
+def kill_an_executor(restart, iteration, bound, change):
+    if iteration == 2:
+        children = Path(f"/proc/{spark.sparkContext._gateway.proc.pid}/task").glob("*/children")
+        for child in " ".join(path.read_text() for path in children).split():
+            if "CoarseGrainedExecutorBackend" in Path(f"/proc/{child}/cmdline").read_text():
+                os.kill(int(child), signal.SIGKILL)
+                killed.append(child)
+                break
+
+killed = []
+params = {"n_components": 2, "max_iter": 4, "tol": 0, "random_state": 0}
+frame = spark.range(0, 6, 1, 6).mapInPandas(make, "a double, b double")
+model = GaussianMixture(**params).fit(frame, callback=kill_an_executor)
+again = GaussianMixture(**params).fit(frame)
+expected = GaussianMixture(**params).fit(X)
+assert model.n_iter_ == 4
+assert np.array_equal(model.covariances_, again.covariances_) and model.lower_bounds_ == again.lower_bounds_
+assert np.allclose(model.covariances_, expected.covariances_, rtol=1e-10)
+print("killed", len(killed))
+spark.stop()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+def test_an_executor_that_is_killed_changes_nothing(spark):
+    """On a cluster of its own, in a process of its own; the other session makes sure that there is Java."""
+    result = subprocess.run([sys.executable, "-c", CLUSTER], capture_output=True, text=True, timeout=300, check=False)
+    assert result.stdout.split() == ["killed", "1"], result.stderr
 
 
 def test_the_page_about_sources_runs(spark, table, capsys):

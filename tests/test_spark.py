@@ -1,6 +1,8 @@
 """Fits of Spark DataFrames beside fits of the same rows in memory, and what can go wrong between partitions."""
 
+import argparse
 import gc
+import importlib
 import operator
 import os
 import re
@@ -424,3 +426,18 @@ def test_the_page_about_sources_runs(spark, table, capsys):
         names["model"].bic(pandas.DataFrame(table[0], columns=["width", "length"]))
     )
     assert lines[1].split() == ["|name|prediction|"]
+
+
+def test_benchmark(spark, monkeypatch, capsys):
+    folder = Path(__file__).parents[1] / "benchmarks"
+    if not folder.exists():
+        pytest.skip("needs a checkout")
+    monkeypatch.syspath_prepend(str(folder))
+    benchmark = importlib.import_module("spark")
+    workload = importlib.import_module("common").Workload("full", 1000, 2, 2)
+    benchmark.compare(workload, spark, argparse.Namespace(partitions=2, repeats=1, iterations=3))
+    name, ours, theirs, ratio, score, other = capsys.readouterr().out.strip("| \n").split(" | ")
+    assert name == workload.name
+    assert float(theirs) / float(ours) == pytest.approx(float(ratio.split()[0]), rel=0.1, abs=0.1)
+    # From other starts, after three iterations.
+    assert float(score) == pytest.approx(float(other), abs=0.3)

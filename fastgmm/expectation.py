@@ -2,7 +2,8 @@
 
 A ``Sweep`` is one pass over rows in this process, and what is sent to rows elsewhere. ``Expectation`` decides which
 passes it takes: in which arithmetic, about which points. The accumulators of the lanes live as long as the object, so
-that the passes of a fit reuse their memory; each thread that calls has its own.
+that the passes of a fit reuse their memory; each thread that calls has its own. Tasks that compute have `n_threads`,
+which other processes set to what they may use.
 """
 
 from __future__ import annotations

@@ -203,6 +203,13 @@ class Rows(ABC):
     def scaled(self, exponent: int) -> Rows:
         """Return the same rows with their weights times ``2**-exponent``."""
 
+    def expecting(self, names: NDArray | None, n_features: int) -> Rows:
+        """Return the rows as a model takes them that was fitted to columns of these names (None where they had none).
+
+        Themselves, unless the columns are part of a table that has others, too.
+        """
+        return self
+
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         """Return what the task makes of the rows; `combine` puts answers of parts together, in any order."""
         return task(self)

@@ -499,8 +499,9 @@ class Mixture(Interface, ABC):
 
     def _rows(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         self._require_fitted()
-        rows = self._open(X, sample_weight)
-        validation.check_feature_names(getattr(self, "feature_names_in_", None), rows.names, type(self).__name__)
+        names = getattr(self, "feature_names_in_", None)
+        rows = self._open(X, sample_weight).expecting(names, self.means_.shape[1])
+        validation.check_feature_names(names, rows.names, type(self).__name__)
         validation.check_n_features(rows.n_features, self.means_.shape[1], type(self).__name__)
         return rows
 

@@ -10,7 +10,11 @@ from typing import Any
 from fastgmm.rows import Rows
 
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
-_MODULES: dict[str, str] = {"dask": "fastgmm.sources.dask", "pyarrow": "fastgmm.sources.files"}
+_MODULES: dict[str, str] = {
+    "dask": "fastgmm.sources.dask",
+    "pyarrow": "fastgmm.sources.files",
+    "pyspark": "fastgmm.sources.spark",
+}
 # The one that takes paths.
 _FILES = "fastgmm.sources.files"
 
@@ -26,6 +30,8 @@ def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | Non
     data : pyarrow.dataset.Dataset, Table or RecordBatch
     data : dask.array.Array, dask.dataframe.DataFrame, Delayed or list of Delayed
         See ``fastgmm.sources.dask.DaskRows``. Nothing is read here.
+    data : pyspark.sql.DataFrame
+        See ``fastgmm.sources.spark.SparkRows``. Nothing is read here.
     data : Rows
         Returned as they are; such as ``fastgmm.sources.BatchRows``.
     sample_weight : str, os.PathLike or (N,) array-like >= 0, optional

@@ -680,6 +680,7 @@ def test_csv(tmp_path, name, text, names):
         ("a,b\n1,2\n3,x\n", r"t\.csv cannot be read as CSV: .*'x'"),
         ("a,b\n1,2\n3\n", r"t\.csv cannot be read as CSV: .*Expected 2 columns, got 1"),
         ("a b\n1 2\n", r"t\.csv is divided by blanks"),
+        ("a,b\n1,2\n#3,4\n", r"t\.csv cannot be read as CSV: .*'#3'"),
         ("", r"t\.csv is empty"),
         ("a,b\n", r"hold no rows"),
     ],
@@ -689,6 +690,16 @@ def test_bad_csv(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         open_rows(tmp_path / "t.csv")
+
+
+def test_a_row_of_csv_that_is_commented_out_is_no_row(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n1,2,3\n#x,5,6\n3,4,5\n")
+    with pytest.raises(ValueError, match=r"t\.csv: row 2 begins with '#' like a comment"):
+        open_rows(path, columns=["c", "b"])
+    path.write_text("a,a,b\n1,2,3\nx#,4,5\n")
+    np.testing.assert_array_equal(_taken(open_rows(path, columns=["b"]))[0], [[3.0], [5.0]])
 
 
 def test_the_page_about_sources_runs(tmp_path, monkeypatch):

@@ -361,23 +361,41 @@ def _arrow_part(path: str) -> _Part:
 
 
 def _csv_part(path: str) -> _Part:
-    pyarrow = require("arrow", "CSV files that are read block by block need", "pyarrow", "pyarrow.csv")
+    needed = "pyarrow", "pyarrow.compute", "pyarrow.csv"
+    pyarrow = require("arrow", "CSV files that are read block by block need", *needed)
     layout = text_layout(path)
     if layout.delimiter == " ":
         raise TableError(f"{path} is divided by blanks: read it into memory, by fastgmm.io.read_table")
 
     def batches(names: list[str]) -> Iterator[Any]:
         csv = pyarrow.csv
+        labels, types = layout.labels, dict.fromkeys(names, pyarrow.float64())
+        begins = None
+        if labels[0] not in names:
+            # Comments of as many columns as rows have begin there. Longer than all other names, it is none of them.
+            begins = "#" + "".join(labels)
+            labels, types = [begins, *labels[1:]], types | {begins: pyarrow.binary()}
+        begin = 0
         with pyarrow.input_stream(path, compression="gzip" if layout.compressed else None) as stream:
-            yield from csv.open_csv(
+            for batch in csv.open_csv(
                 stream,
-                csv.ReadOptions(column_names=layout.labels, skip_rows=layout.n_skipped),
+                csv.ReadOptions(column_names=labels, skip_rows=layout.n_skipped),
                 csv.ParseOptions(
                     delimiter=layout.delimiter,
                     invalid_row_handler=lambda row: "skip" if row.text.startswith("#") else "error",
                 ),
-                csv.ConvertOptions(include_columns=names, column_types=dict.fromkeys(names, pyarrow.float64())),
-            )
+                csv.ConvertOptions(include_columns=list(types), column_types=types),
+            ):
+                if begins is not None:
+                    comments = pyarrow.compute.starts_with(batch.column(batch.schema.get_field_index(begins)), "#")
+                    comment = pyarrow.compute.index(comments, True).as_py()
+                    if comment >= 0:
+                        raise TableError(
+                            f"{path}: row {begin + comment + 1} begins with '#' like a comment, but has as many "
+                            "columns as others: delete it, or read the table into memory, by fastgmm.io.read_table"
+                        )
+                begin += batch.num_rows
+                yield batch
 
     schema = pyarrow.schema([(name, pyarrow.float64()) for name in layout.labels])
     return _Part(path, "CSV", schema, batches, layout.named)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastgmm._extras import require
 from fastgmm._tables import Request, Table, TableError, listing, without_missing
 
-__all__ = ["map_numpy", "read_numpy", "read_parquet", "require_numbers"]
+__all__ = ["map_numpy", "read_numpy", "read_parquet", "require_numbers", "row_labels"]
 
 
 def read_numpy(path: str, request: Request, array: str | None, drop_missing: bool) -> Table:
@@ -74,7 +74,7 @@ def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
         try:
             file = pyarrow.parquet.ParquetFile(stream)
             header = file.schema_arrow.names
-            selection = request.resolve(header, len(header), path)
+            selection = request.resolve(header, len(header), path, row_labels(file.schema_arrow))
             require_numbers(file.schema_arrow, selection.labels, path)
             columns = file.read(columns=selection.labels)
             # A null becomes NaN on the way to NumPy.
@@ -84,6 +84,12 @@ def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
         except pyarrow.ArrowException as error:
             raise TableError(f"{path} cannot be read as a Parquet file: {error}") from error
     return selection.table(*without_missing(values, selection.labels, drop_missing, path), path)
+
+
+def row_labels(schema: Any) -> list[str]:
+    """Return the columns of an Arrow schema that hold the index of the pandas data frame that was written."""
+    # What could be made anew, such as a range, is described by a dictionary rather than written.
+    return [name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
 
 
 def require_numbers(schema: Any, labels: Sequence[str], source: str) -> None:

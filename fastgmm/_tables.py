@@ -81,8 +81,14 @@ class Request(NamedTuple):
     weight: str | None
     expected: Sequence[str] | None
 
-    def resolve(self, header: Sequence[str] | None, n_columns: int, source: str) -> Selection:
-        """Find the wanted columns in a source; raise TableError for one that is missing, ambiguous or unnamed."""
+    def resolve(
+        self, header: Sequence[str] | None, n_columns: int, source: str, row_labels: Sequence[str] = ()
+    ) -> Selection:
+        """Find the wanted columns in a source; raise TableError for one that is missing, ambiguous or unnamed.
+
+        And for one of the `row_labels`, the names of columns that are known to number or name the rows, where no names
+        are wanted.
+        """
         labels = column_labels(header, n_columns)
 
         def position(name: str, why: str = "") -> int:
@@ -106,6 +112,11 @@ class Request(NamedTuple):
             for index in features:
                 if not labels[index]:
                     raise TableError(f"column {index + 1} of {source} has no name; does it number the rows?", "columns")
+                if labels[index] in row_labels:
+                    raise TableError(
+                        f"column {labels[index]!r} of {source} was the index of a data frame; does it number the rows?",
+                        "columns",
+                    )
                 position(labels[index])
         if not features:
             raise TableError(f"{source} has no column besides the weight")

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, cli, expectation, kernels, rows, seeding
+from fastgmm.io import read_table
 from fastgmm.rows import ArrayRows
 from fastgmm.seeding import METHODS
 from fastgmm.sources import BatchRows, open_rows
@@ -619,6 +620,23 @@ def test_nulls_are_named_by_file_row_and_column(table, tmp_path):
     _written(pyarrow.table({"a": [1.0], "c": [1.0]}), tmp_path / "3.parquet")
     with pytest.raises(ValueError, match=r"3\.parquet has no column 'b'"):
         open_rows(tmp_path)
+
+
+@pytest.mark.parametrize("name", [None, "id"])
+def test_the_index_of_a_data_frame_is_no_feature(tmp_path, name):
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(X, columns=["a", "b"])
+    path, label = tmp_path / "t.parquet", name or "__index_level_0__"
+    frame[frame["a"] > 0].rename_axis(name).to_parquet(path)
+    message = rf"column '{label}' of .* was the index of a data frame; does it number the rows\?"
+    for read in (GaussianMixture(2).fit, read_table):
+        with pytest.raises(ValueError, match=message):
+            read(path)
+    with pytest.raises(ValueError, match=message):
+        open_rows(pyarrow.Table.from_pandas(frame[frame["a"] > 0].rename_axis(name)))
+    assert open_rows(path, columns=["b", label]).n_features == 2
+    frame.to_parquet(path)
+    assert list(open_rows(path).names) == ["a", "b"]
 
 
 def test_what_is_no_table(tmp_path, table):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import validation
-from fastgmm._array_tables import map_numpy, require_numbers
+from fastgmm._array_tables import map_numpy, require_numbers, row_labels
 from fastgmm._extras import require
 from fastgmm._tables import KINDS, Request, Selection, TableError, kind_of, listing
 from fastgmm._text_tables import text_layout
@@ -254,7 +254,7 @@ class _ArrowTable(Table):
 def _resolved(part: _Part, request: Request) -> Selection:
     """Return which columns of a part are meant, having checked that they hold numbers."""
     header = part.schema.names
-    selection = request.resolve(header if part.is_named else None, len(header), part.label)
+    selection = request.resolve(header if part.is_named else None, len(header), part.label, row_labels(part.schema))
     require_numbers(part.schema, selection.labels, part.label)
     return selection
 

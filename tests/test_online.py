@@ -590,6 +590,13 @@ def test_another_model_cannot_go_on(change):
         model.partial_fit(BATCHES[1])
 
 
+def test_weights_of_another_kind_cannot_go_on():
+    model = BayesianGaussianMixture(K, random_state=0).partial_fit(BATCHES[0])
+    model.set_params(weight_concentration_prior_type="dirichlet_distribution")
+    with pytest.raises(ValueError, match="but weight_concentration_prior_type is 'dirichlet_distribution'"):
+        model.partial_fit(BATCHES[1])
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

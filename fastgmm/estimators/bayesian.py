@@ -499,6 +499,11 @@ class BayesianGaussianMixture(Mixture):
             )
         sort = self.__dict__.get("_sorted_sticks", False) if self.sort_sticks is None else self.sort_sticks
         sticks = isinstance(self.weight_concentration_, tuple)
+        if source is not None and sticks != self._sticks():
+            raise ValueError(
+                "partial_fit goes on with weights of the kind that was learned, but weight_concentration_prior_type is "
+                f"{self.weight_concentration_prior_type!r}. To start anew, use a clone or fit."
+            )
         return VariationalBayes(family, prior, sticks, bool(sort), float(self.reg_covar))
 
     def sample(

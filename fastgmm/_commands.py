@@ -29,7 +29,7 @@ from fastgmm.rows import ArrayRows, Rows
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
 SHIPPED = {"faithful": datasets.load_faithful, "iris": datasets.load_iris}
-PREDICT_BLOCK_ROWS = 1 << 18
+PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS = 1 << 18, 1 << 24
 # Of more rows, some drawn at random are looked at for a picture.
 PLOT_ROWS = 1 << 18
 
@@ -51,7 +51,8 @@ class _Data(NamedTuple):
 
     def blocks(self) -> Iterator[NDArray]:
         """Yield the rows as arrays, of which each may be overwritten by the next."""
-        return (block.X for block in self.rows.blocks(PREDICT_BLOCK_ROWS))
+        n_rows = max(min(PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS // self.rows.n_features), 1)
+        return (block.X for block in self.rows.blocks(n_rows))
 
 
 class Fit(NamedTuple):

@@ -473,11 +473,15 @@ def test_predict_writes_labels_probabilities_and_densities(run, model):
     np.testing.assert_array_equal(labels[:, 0], values[:, 0])
 
 
-def test_predict_goes_block_by_block(run, model, monkeypatch):
-    monkeypatch.setattr("fastgmm._commands.PREDICT_BLOCK_ROWS", 100)
+@pytest.mark.parametrize(("limit", "number"), [("ROWS", 100), ("FLOATS", 200)])
+def test_predict_goes_block_by_block(run, model, monkeypatch, limit, number):
+    monkeypatch.setattr(f"fastgmm._commands.PREDICT_BLOCK_{limit}", number)
+    expected, predict, lengths = model.predict(FAITHFUL.data), GaussianMixture.predict, []
+    monkeypatch.setattr(GaussianMixture, "predict", lambda self, X: (lengths.append(len(X)), predict(self, X))[1])
     _, out, _ = run("predict", "m.json", "faithful")
     _, labels = read_csv(out)
-    np.testing.assert_array_equal(labels[:, 0], model.predict(FAITHFUL.data))
+    np.testing.assert_array_equal(labels[:, 0], expected)
+    assert lengths == [100, 100, 72]
 
 
 def test_threads_are_passed_on(run, model, monkeypatch):

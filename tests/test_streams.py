@@ -149,6 +149,21 @@ def test_several_starts_and_extrapolation(small_blocks, options):
     _assert_same_fit(GaussianMixture(3, **fit).fit(_batches()), GaussianMixture(3, **fit).fit(X))
 
 
+def test_starts_share_the_total_scatter():
+    def n_passes(family, n_init):
+        passes = []
+
+        def read():
+            passes.append(1)
+            yield X
+
+        options = {"init_params": "random_from_data", "max_iter": 0, "random_state": 0}
+        GaussianMixture(2, covariance_type=family, n_init=n_init, **options).fit(BatchRows(read))
+        return len(passes)
+
+    assert n_passes("tied", 3) - n_passes("tied", 1) == n_passes("diag", 3) - n_passes("diag", 1)
+
+
 def test_assignments_and_far_weights(small_blocks):
     labels = (X[:, 0] > 2.5).astype(int)
     fit = {"init_params": labels, "max_iter": 2}

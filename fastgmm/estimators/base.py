@@ -344,6 +344,9 @@ class Mixture(Interface, ABC):
         checkpoint: Checkpoint | None,
     ) -> dict[int, Contender]:
         """Run the fits that the starts begin, and return how each ended, by its number."""
+        if source.family.uses_total:
+            # Before the starts part: it takes passes, and is the same for all.
+            source.total()
         suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
         contenders = {}
         printer = _Printer()

@@ -308,6 +308,39 @@ def test_an_error_while_reading_is_the_users_own():
     assert _reading() == []
 
 
+class _GoneError(OSError):
+    """An error that can be watched."""
+
+
+def test_what_was_read_is_let_go_of_at_once():
+    made = []
+
+    def read():
+        batch = X.copy()
+        made.append(weakref.ref(batch))
+        yield batch
+        del batch
+        if len(made) > 3:
+            raise _GoneError
+
+    streamed = BatchRows(read)
+    made.clear()
+    gc.disable()
+    try:
+        blocks = streamed.blocks(10)
+        next(blocks)
+        blocks.close()
+        assert made[-1]() is None
+        made.extend(made * 3)
+        try:
+            BatchRows(read)
+        except _GoneError as error:
+            gone = weakref.ref(error)
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 CHANGED = np.where(np.arange(N_ROWS)[:, None] == 2048, 7.0, X)
 
 

@@ -290,10 +290,13 @@ def _read_ahead(produce: Callable[[_Pool], Iterator[tuple[Block, Block]]], buffe
             for made in produce(pool):
                 ready.put(made)
             ready.put(None)
+        except _Stopped:
+            pass
         except BaseException as error:
             ready.put(error)
 
     thread = threading.Thread(target=run, name="fastgmm-read-ahead", daemon=True)
+    made: tuple[Block, Block] | BaseException | None = None
     try:
         thread.start()
         while (made := ready.get()) is not None:
@@ -302,6 +305,8 @@ def _read_ahead(produce: Callable[[_Pool], Iterator[tuple[Block, Block]]], buffe
             yield made[0]
             pool.give(made[1])
     finally:
+        # The traceback of an error holds this frame: buffers and batches would wait for a garbage collection.
+        made = None
         pool.stop()
         # A garbage collection may end a forgotten iterator in any thread.
         if thread.ident is not None and thread is not threading.current_thread():

@@ -22,7 +22,7 @@ from common import Workload, add_choices, chosen, machine_facts, print_facts, pr
 from numpy.typing import NDArray
 
 WORKLOADS = [
-    Workload("full", 300_000, 8, 8),
+    Workload("full", 1_000_000, 8, 8),
     Workload("full", 300_000, 2, 3),
     Workload("full", 200_000, 16, 16),
 ]

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from fastgmm.rows import Rows
 
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
@@ -44,6 +46,8 @@ def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | Non
     Raises ValueError that names file, row (from 1) and column of what is no finite number, TypeError for data that can
     be read but once, OSError, and ImportError where a package is missing.
     """
+    if type(data) is np.ndarray and columns is None:
+        return None  # what most data are, sooner than the checks below could tell
     if isinstance(data, str | os.PathLike):
         module: str | None = _FILES
     else:

@@ -119,7 +119,7 @@ class Request(NamedTuple):
                     )
                 position(labels[index])
         if not features:
-            raise TableError(f"{source} has no column besides the weight")
+            raise TableError(f"{source} has no column" + (" besides the weight" if weight else ""))
         positions = features + weight
         return Selection(positions, [labels[index] for index in positions], header is not None, bool(weight))
 

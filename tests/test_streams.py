@@ -206,6 +206,8 @@ def test_batches_are_frames_and_pairs_and_functions():
         model.predict(BatchRows([frame.rename(columns={"width": "height"})]))
     with pytest.raises(ValueError, match=r"batch 1 has columns \['a', 'b'\], batch 0 has \['width', 'length'\]"):
         BatchRows([frame, pandas.DataFrame({"a": [1.0], "b": [2.0]})])
+    with pytest.raises(TypeError, match="got a DataFrame, which is one table"):
+        BatchRows(frame)
 
 
 # --- memory ------------------------------------------------------------------------------------------------------
@@ -448,6 +450,10 @@ def test_an_interrupt_while_waiting_for_a_batch():
         ([], ValueError, "at least one batch"),
         ([np.empty((3, 0))], ValueError, "batch 0 has no columns"),
         (3, TypeError, "batches must be an iterable of arrays, got int"),
+        (X, TypeError, "got a ndarray, which is one table"),
+        ("rows.npy", TypeError, "got a str, which is one table"),
+        (lambda: None, TypeError, "batches must return an iterator over arrays, got NoneType"),
+        ([None], ValueError, r"batch 0 must have the shape \(n, D\), got \(\)"),
         (iter([X]), TypeError, r"(?s)batches must not be a list_iterator.*def batches\(\)"),
     ],
 )

@@ -8,6 +8,7 @@ go round, so memory does not grow with the number of rows.
 from __future__ import annotations
 
 import copy
+import os
 import queue
 import threading
 from abc import ABC, abstractmethod
@@ -338,16 +339,30 @@ class _Batches(Table):
         iterable = hasattr(batches, "__iter__")
         if not iterable and not callable(batches):
             raise TypeError(f"batches must be an iterable of arrays, got {type(batches).__name__}.")
+        is_array = isinstance(batches, np.ndarray) and batches.ndim < 3
+        if is_array or isinstance(batches, str | bytes | os.PathLike) or hasattr(batches, "columns"):
+            raise TypeError(
+                f"batches must be an iterable of arrays, got a {type(batches).__name__}, which is one table: give it "
+                "to fit as it is, or in a list."
+            )
         if iterable and iter(batches) is batches:
             raise TypeError(f"batches must not be a {type(batches).__name__}. {_AGAIN}")
-        self._iterate: Callable[[], Iterator[Any]] = (lambda: iter(batches)) if iterable else (lambda: iter(batches()))
-        first = next(self._iterate(), None)
-        if first is None:
+        self._begin: Callable[[], Any] = (lambda: batches) if iterable else batches
+        nothing = object()
+        first = next(self._iterate(), nothing)
+        if first is nothing:
             raise ValueError("batches must hold at least one batch, got none.")
         X, weight, self.names = _parsed(first, "batch 0")
         self.n_features, self.is_weighted = X.shape[1], weight is not None
         if self.n_features == 0:
             raise ValueError("batch 0 has no columns.")
+
+    def _iterate(self) -> Iterator[Any]:
+        """Return a new iterator over batches as users give them."""
+        found = self._begin()
+        if not hasattr(found, "__iter__"):
+            raise TypeError(f"batches must return an iterator over arrays, got {type(found).__name__}.")
+        return iter(found)
 
     def batches(self) -> Iterator[Batch]:
         """Yield all batches, having checked that they are alike."""

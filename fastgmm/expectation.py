@@ -13,7 +13,6 @@ import functools
 import math
 import operator
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,12 +57,6 @@ class Blocks:
         self.tile = kernels.tile_rows(n_components, n_features, n_bytes)
         self.rows = kernels.block_rows(n_components, n_features, self.tile)
         self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
-        self.n_rows = n_rows
-
-    def __iter__(self) -> Iterator[slice]:
-        """Yield the slices of rows, in order."""
-        for start in range(0, self.n_rows, self.rows):
-            yield slice(start, min(start + self.rows, self.n_rows))
 
 
 # Only numbers come in, and what comes out never changes: the last ones are kept.

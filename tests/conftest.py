@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastgmm
+from fastgmm import cli
 from fastgmm.families import FAMILIES
 
 DATA = Path(__file__).parent / "data"
@@ -77,3 +78,15 @@ def family(request):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240501)
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run a command line in an empty folder; return the exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv):
+        code = cli.main([str(argument) for argument in argv])
+        return code, *capsys.readouterr()
+
+    return run

@@ -23,18 +23,6 @@ FAITHFUL = load_faithful()
 
 
 @pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Run a command line in an empty folder; return the exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*argv):
-        code = cli.main([str(argument) for argument in argv])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def table(tmp_path):
     """Write lines to a file in the folder that `run` runs in."""
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, cli, expectation, kernels, rows, seeding
+from fastgmm import BayesianGaussianMixture, GaussianMixture, expectation, kernels, rows, seeding
 from fastgmm.io import read_table
 from fastgmm.rows import ArrayRows
 from fastgmm.seeding import METHODS
@@ -789,18 +789,6 @@ def test_the_page_about_sources_runs(tmp_path, monkeypatch):
 
 
 # --- the command line --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Run a command line in an empty folder; return the exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*argv):
-        code = cli.main([str(argument) for argument in argv])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_command_line(run, table, tmp_path, monkeypatch):

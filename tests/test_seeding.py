@@ -12,7 +12,7 @@ from fastgmm.expectation import Expectation
 from fastgmm.families import FAMILIES
 from fastgmm.kernels.kmeans import kmeans_plus_plus
 from fastgmm.loop import fit_loop
-from fastgmm.rows import ArrayRows
+from fastgmm.rows import ArrayRows, Block, summary_of
 from fastgmm.rules import MaximumLikelihood
 from fastgmm.seeding import _AUTO, METHODS, Sample, seed
 from fastgmm.sources import Source
@@ -339,3 +339,18 @@ def test_a_centre_without_rows_starts_where_rows_are():
     X[17] = 1e50
     state = _seed(FAMILIES["full"], X, 3, "kmeans")
     assert sorted(np.abs(state.means).max(axis=1) > 1.0) == [False, False, True]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
+def test_summaries_of_parts_add_up_to_that_of_the_whole(rng, scale):
+    """Weights of the parts are of different scales, so that each has an exponent of its own; some are 0."""
+    X, weight = rng.normal(size=(60, 2)), rng.uniform(0.5, 2.0, 60)
+    weight[:25] *= scale
+    weight[[0, 1, 30]] = 0.0
+    parts = [summary_of(Block(slice(a, b), X[a:b], weight[a:b])) for a, b in ((0, 2), (2, 25), (25, 60))]
+    for summary in (parts[0] + (parts[1] + parts[2]), (parts[2] + parts[1]) + parts[0]):
+        assert (summary.n_rows, summary.n_weighted, summary.place) == (60, 57, 2)
+        assert summary.total_weight == pytest.approx(weight.sum(), rel=1e-14)
+        assert summary.effective_rows == pytest.approx(weight.sum() ** 2 / (weight**2).sum(), rel=1e-14)
+        assert (summary.smallest, summary.largest) == (weight[weight > 0].min(), weight.max())
+        np.testing.assert_array_equal(summary.first, X[2:3])

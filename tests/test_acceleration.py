@@ -1,6 +1,7 @@
 """Extrapolated fits: monotone, at the same optimum, in fewer passes, and never an error of their own."""
 
 import importlib
+import itertools
 import statistics
 import warnings
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.acceleration import METHODS, accelerator
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning
 from fastgmm.families import FAMILIES
-from fastgmm.loop import fit_loop
+from fastgmm.loop import fit_loop, fit_steps
+from fastgmm.restarts import Contender
 from fastgmm.rows import ArrayRows
 from fastgmm.rules import MaximumLikelihood, VariationalBayes, make_prior, parameters_of_whitener
 from fastgmm.seeding import seed
@@ -401,11 +403,43 @@ def test_a_warm_start_goes_on(overlapping, estimator, accelerate):
 @ESTIMATORS
 @ACCELERATE
 def test_starts_race_as_without(bench, estimator, accelerate):
-    """Plain steps between extrapolations gain little: that must not look like a start without prospects."""
     X, n_components = bench.mixture(4, "full", 500)
     params = {"n_components": n_components, "n_init": 4, "init_params": "random", "tol": 1e-6}
-    raced, all_of_them = (_fit(estimator, X, accelerate, race=race, **params) for race in (True, False))
-    assert raced.lower_bound_ >= all_of_them.lower_bound_ - 1e-9 * abs(all_of_them.lower_bound_)
+    raced, all_of_them = (_fit(estimator, X, accelerate, race=race, **params).restarts_ for race in (True, False))
+    for one, other in zip(raced, all_of_them, strict=True):
+        assert one == other or (one.outcome == "dropped" and one.n_iter <= other.n_iter)
+
+
+@pytest.mark.parametrize("method", ["em", "vb"])
+@ACCELERATE
+def test_plain_steps_are_not_taken_for_the_pace_of_a_start(bench, method, accelerate):
+    """They gain little between extrapolations: by the last step alone, starts lag behind their own ends twice as often.
+
+    Which starts a race loses depends on rounding; how often starts lag, summed over many, hardly does.
+    """
+    lagged = lagged_by_last = 0
+    for number in (2, 4, 5):
+        X, n_components = bench.mixture(number, "full", 500)
+        rule, source = bench.rule(method, "full", X), Source(FAMILIES["full"], ArrayRows(X))
+        for start in range(20):
+            state = seed(rule, source, n_components, np.random.RandomState(start), "random")
+            options = {"tol": 1e-6 * bench.per_row(method, X), "max_iter": 5000}
+            steps = list(fit_steps(rule, source, state, accelerator=accelerator(accelerate, rule), **options))
+            last = [two._replace(change=two.bound - one.bound) for one, two in itertools.pairwise(steps)]
+            lagged += _lagged(source, steps[1:])
+            lagged_by_last += _lagged(source, last)
+    assert lagged < 0.8 * lagged_by_last
+
+
+def _lagged(source, steps):
+    """Return after how many steps a race would drop a start if the leader were where the start itself ends."""
+    contender = Contender(source, lambda: iter(steps), lambda state: -1)
+    n_lagged = 0
+    for _ in steps:
+        contender.allow(1)
+        contender.advance(1)
+        n_lagged += contender.lags(steps[-1].bound)
+    return n_lagged
 
 
 @ESTIMATORS

@@ -311,6 +311,7 @@ def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> 
         race=arguments.race,
         stopping=arguments.stopping,
         accelerate=arguments.accelerate,
+        truncate=arguments.truncate,
         init_params=arguments.init,
         random_state=arguments.seed,
         n_threads=arguments.threads,

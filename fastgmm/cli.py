@@ -233,6 +233,12 @@ def _add_fit(commands: Any) -> None:
         help="extrapolate by squarem or anderson: fewer iterations where components overlap",
     )
     model.add_argument(
+        "--truncate",
+        type=_positive,
+        metavar="M",
+        help="keep only the M most probable components of each row in an iteration: an approximation",
+    )
+    model.add_argument(
         "--reg-covar", type=_not_negative, default=1e-6, metavar="R", help="add R to every variance (default: 1e-06)"
     )
     _add_seed(model)

@@ -13,6 +13,7 @@ import functools
 import math
 import operator
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.closed_forms import round_density
+from fastgmm.kernels.live import EVIDENCE, LABELS, Sums
+from fastgmm.live import Hints, LivePass, blank_sums, lost_mass, may_pay
 from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -46,17 +49,28 @@ _NO_WEIGHTS = np.empty(0)
 _NO_LABELS = np.empty(0, np.int64)
 _NO_CENTRE = np.empty(0, np.float32)
 _NO_TABLE = np.empty((0, 0))
+# Numbers that are read at a time: 16 MB of float64.
+_READ_FLOATS = 2**21
 # More than any row's number.
 _NOWHERE = 2**63 - 1
 
 
 class Blocks:
-    """How a problem is cut: tiles, blocks of rows, lanes. Depends on its shape alone, never on threads or layout."""
+    """How a problem is cut: tiles, blocks of rows, lanes. Depends on its shape alone, never on threads or layout.
+
+    Where rows take long, blocks are short; those of `read` rows are several, for passes that look at few components.
+    """
 
     def __init__(self, n_rows: int, n_components: int, n_features: int, lane_floats: int, n_bytes: int = 8) -> None:
         self.tile = kernels.tile_rows(n_components, n_features, n_bytes)
         self.rows = kernels.block_rows(n_components, n_features, self.tile)
         self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
+        self.read = max(_READ_FLOATS // n_features // self.rows, 1) * self.rows
+
+    def within(self, n_rows: int) -> Iterator[slice]:
+        """Yield the blocks of so many rows that were read."""
+        for start in range(0, n_rows, self.rows):
+            yield slice(start, min(start + self.rows, n_rows))
 
 
 # Only numbers come in, and what comes out never changes: the last ones are kept.
@@ -74,24 +88,30 @@ class _Accumulators(threading.local):
     """Accumulators of lanes by the shape of a problem, for each thread its own; they are not sent anywhere."""
 
     def __init__(self) -> None:
-        self._lanes: dict[tuple[Any, ...], tuple[Blocks, list[NDArray]]] = {}
+        self._lanes: dict[tuple[Any, ...], list[NDArray]] = {}
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return _Accumulators, ()
 
-    def cleared(self, n_rows: int, density: Density, shape: tuple[int, ...]) -> tuple[Blocks, list[NDArray]]:
-        """Return how the rows are cut, and accumulators filled with zeros."""
+    @staticmethod
+    def blocks(n_rows: int, density: Density, shape: tuple[int, ...]) -> Blocks:
+        """Return how the rows are cut."""
+        n_components, n_features = density.mean.shape
+        lane_floats = n_components * (n_features + 1) + math.prod(shape)
+        return _cut(n_rows, n_components, n_features, lane_floats, density.mean.itemsize)
+
+    def cleared(self, n_rows: int, density: Density, shape: tuple[int, ...]) -> list[NDArray]:
+        """Return accumulators of all lanes, filled with zeros."""
         (n_components, n_features), dtype = density.mean.shape, density.mean.dtype
         key = (n_rows, n_components, *shape, dtype)
         if key not in self._lanes:
-            lane_floats = n_components * (n_features + 1) + math.prod(shape)
-            blocks = _cut(n_rows, n_components, n_features, lane_floats, dtype.itemsize)
+            n_lanes = self.blocks(n_rows, density, shape).n_lanes
             shapes = (n_components,), (n_components, n_features), shape, ()
-            self._lanes[key] = blocks, [np.empty((blocks.n_lanes, *each)) for each in shapes]
-        blocks, accumulators = self._lanes[key]
+            self._lanes[key] = [np.empty((n_lanes, *each)) for each in shapes]
+        accumulators = self._lanes[key]
         for array in accumulators:
             array.fill(0.0)
-        return blocks, accumulators
+        return accumulators
 
 
 @dataclass(eq=False)
@@ -102,6 +122,12 @@ class Sweep:
     ----------
     family : Family
     density : Density of float64, or of float32 about `centre`
+    exact : Density of float64, for rows that few components are live for; None where all are to be looked at
+    highest : float
+        What the log scales of `exact` are above those of `density`.
+    hints : Hints
+    n_kept : int or None
+        At most so many components of a row are kept; None for all.
     origin : (K, D), what moments are about
     mode : ``kernels.SOFT`` or ``HARD`` (responsibilities come from the density), ``LABELLED`` (`labels`) or ``GIVEN``
     labels, responsibilities : (N,) int64 and (N, K), or what gives them for a slice of the rows' places
@@ -120,41 +146,71 @@ class Sweep:
     centre: NDArray[np.float32] = field(default_factory=lambda: _NO_CENTRE)
     n_threads: int | None = None
     accumulators: _Accumulators = field(default_factory=_Accumulators)
+    exact: Density | None = None
+    highest: float = 0.0
+    hints: Hints = field(default_factory=Hints)
+    n_kept: int | None = None
 
     def __call__(self, rows: Rows) -> SufficientStatistics:
         """Return the statistics of all rows."""
         density = self.density
         shape = self.family.shape(*density.mean.shape) if self.with_scatter else (0, 0)
-        blocks, sums = self.accumulators.cleared(rows.n_rows, density, shape)
-        mass, deviation, scatter, log_evidence = sums
-        weight = 0.0
-        for places, block, block_weight in rows.blocks(blocks.rows):
-            weight += len(block) if block_weight is None else float(block_weight.sum())
-            kernels.collect(
-                blocks.n_lanes,
-                self.n_threads,
-                density,
-                self.origin,
-                self.centre,
-                contiguous(block),
-                _NO_WEIGHTS if block_weight is None else kernel_array(block_weight, np.float64),
-                self.mode,
-                _NO_LABELS if self.labels is None else kernel_array(self.labels[places], np.int64),
-                _NO_TABLE if self.responsibilities is None else kernel_array(self.responsibilities[places], np.float64),
-                blocks.tile,
-                mass,
-                deviation,
-                scatter,
-                log_evidence,
-            )
-        return SufficientStatistics(
-            self.origin,
-            _folded(mass),
-            _folded(deviation),
-            self.family.mirror(_folded(scatter)),
-            float(_folded(log_evidence)),
-            weight,
-        )
+        blocks = self.accumulators.blocks(rows.n_rows, density, shape)
+        live = None if self.exact is None else LivePass(self.exact, self.n_threads, self.hints, self.n_kept)
+        dense_sums = live_sums = None
+        weight = log_evidence = 0.0
+        for places, read, read_weight in rows.blocks(blocks.rows if live is None else blocks.read):
+            weight += len(read) if read_weight is None else float(read_weight.sum())
+            X = contiguous(read)
+            w = None if read_weight is None else kernel_array(read_weight, np.float64)
+            if live is not None and live.pays(X):
+                live_sums = live_sums or self._blank_sums(shape)
+                log_evidence += live.collect(X, w, places.start, self._wide_origin, live_sums)
+                log_evidence -= self.highest * (len(X) if w is None else float(w.sum()))
+                continue
+            if dense_sums is None:
+                dense_sums = self.accumulators.cleared(rows.n_rows, density, shape)
+            for part in blocks.within(len(X)):
+                here = slice(places.start + part.start, places.start + part.stop)
+                kernels.collect(
+                    blocks.n_lanes,
+                    self.n_threads,
+                    density,
+                    self.origin,
+                    self.centre,
+                    X[part],
+                    _NO_WEIGHTS if w is None else w[part],
+                    self.mode,
+                    _NO_LABELS if self.labels is None else kernel_array(self.labels[here], np.int64),
+                    _NO_TABLE
+                    if self.responsibilities is None
+                    else kernel_array(self.responsibilities[here], np.float64),
+                    blocks.tile,
+                    *dense_sums,
+                )
+        if dense_sums is None:
+            mass, deviation, scatter = self._blank_sums(shape) if live_sums is None else self._shared(live_sums)
+        else:
+            mass, deviation, scatter, evidence = map(_folded, dense_sums)
+            log_evidence += float(evidence)
+            if live_sums is not None:
+                for total, more in zip((mass, deviation, scatter), self._shared(live_sums), strict=True):
+                    total += more
+        return SufficientStatistics(self.origin, mass, deviation, self.family.mirror(scatter), log_evidence, weight)
+
+    def _blank_sums(self, shape: tuple[int, ...]) -> Sums:
+        """Return accumulators for a scatter of some shape, by component even where the family has one for all."""
+        n_components, n_features = self.density.mean.shape
+        is_shared = self.family.uses_total and self.with_scatter
+        return blank_sums(n_components, n_features, (n_components, *shape) if is_shared else shape)
+
+    def _shared(self, sums: Sums) -> Sums:
+        is_shared = self.family.uses_total and self.with_scatter
+        return sums._replace(scatter=sums.scatter.sum(axis=0)) if is_shared else sums
+
+    @property
+    def _wide_origin(self) -> Array:
+        return self.origin if self.centre.size == 0 else np.add(self.centre, self.origin, dtype=np.float64)
 
 
 def _moderate(rows: Rows) -> bool:
@@ -172,6 +228,10 @@ class Expectation:
     rows : Rows
     n_threads : int or None
         None takes Numba's current number.
+    n_kept : int or None
+        At most so many components of a row are kept, the best; None for all.
+    skips : bool
+        Whether blocks of rows are passed over components that are not live where that pays (:mod:`fastgmm.live`).
 
     Large float32 problems are computed in float32 arithmetic, with sums over rows in float64, as long as that is good
     to three digits in every row: where the density is too narrow for its place, or a row too far out, or the log
@@ -181,10 +241,15 @@ class Expectation:
     Fits that run at the same time need an object each: :meth:`again`.
     """
 
-    def __init__(self, family: Family, rows: Rows, n_threads: int | None = None) -> None:
+    def __init__(
+        self, family: Family, rows: Rows, n_threads: int | None = None, *, n_kept: int | None = None, skips: bool = True
+    ) -> None:
         self._family = family
         self._rows = rows
         self.n_threads = n_threads
+        self._n_kept = n_kept
+        self._may_skip = skips or n_kept is not None
+        self._hints = Hints()
         self._total: SufficientStatistics | None = None
         self._accumulators = _Accumulators()
         self._has_moderate_rows = rows.dtype is np.float32 and _moderate(rows)
@@ -200,6 +265,7 @@ class Expectation:
         other.n_threads = n_threads
         other._may_be_single = self._has_moderate_rows
         other._last_single = -math.inf
+        other._hints = Hints()
         return other
 
     @property
@@ -228,12 +294,13 @@ class Expectation:
         own_origin = origin is None
         origin = density.mean if origin is None else kernel_array(origin, np.float64)
         is_large = self._rows.n_rows * self._rows.n_features >= SINGLE_WORK / len(origin)
-        if own_origin and mode == kernels.SOFT and self._may_be_single and is_large:
+        if own_origin and mode == kernels.SOFT and self._may_be_single and is_large and self._n_kept is None:
             statistics = self._in_single(density)
             if statistics is not None:
                 return statistics
             self._may_be_single = False
         assignment = {"mode": mode, "labels": labels, "responsibilities": responsibilities}
+        assignment |= self._options(density, mode)
         total = self.total() if self._family.uses_total and mode == kernels.SOFT else None
         statistics = self._sweep(density, origin, with_scatter=total is None, **assignment)
         if total is not None:
@@ -244,7 +311,27 @@ class Expectation:
             else:
                 statistics = completed
         self._require_finite(density, statistics)
+        if self._may_have_lost(density, statistics, mode):
+            return self._looking_at_all()(density, origin, mode, labels, responsibilities)
         return statistics
+
+    def _options(self, density: Density, mode: int, highest: float = 0.0) -> dict[str, Any]:
+        """Return what a sweep needs to know in order to pass over components that are not live."""
+        is_wanted = self._n_kept is not None or may_pay(density, self._rows.n_rows)
+        if mode != kernels.SOFT or not self._may_skip or not is_wanted:
+            return {}
+        return {"exact": density, "highest": highest, "hints": self._hints, "n_kept": self._n_kept}
+
+    def _may_have_lost(self, density: Density, statistics: SufficientStatistics, mode: int) -> bool:
+        """Return whether what a pass was allowed to pass over could be seen in the statistics."""
+        is_exact = self._n_kept is None and self._options(density, mode)
+        return bool(is_exact) and lost_mass(density, statistics.mass, statistics.weight)
+
+    def _looking_at_all(self) -> Expectation:
+        """Return the E-step that passes nothing over."""
+        other = copy.copy(self)
+        other._may_skip = False
+        return other
 
     def _in_single(self, density: Density) -> SufficientStatistics | None:
         """Return the statistics by float32 arithmetic; None where that is not good enough."""
@@ -254,8 +341,9 @@ class Expectation:
         if not amplified <= _MOST_AMPLIFIED:
             return None
         total = self.total() if self._family.uses_total else None
-        statistics = self._sweep(rounded, rounded.mean, with_scatter=total is None, centre=centre)
-        if not _is_finite(statistics):
+        options = self._options(density, kernels.SOFT, highest)
+        statistics = self._sweep(rounded, rounded.mean, with_scatter=total is None, centre=centre, **options)
+        if not _is_finite(statistics) or self._may_have_lost(density, statistics, kernels.SOFT):
             return None
         log_evidence = statistics.log_evidence + highest * statistics.weight
         # A change of exactly 0 is that of a density that is asked for again.
@@ -405,24 +493,47 @@ class Scores:
         ones = np.ones(min(n_rows, blocks.rows) if sums else 0)
         self.weight = 0.0
         lanes = np.zeros((blocks.n_lanes, 3))
-        for places, block, weight in rows.blocks(blocks.rows):
-            self.weight += len(block) if weight is None else float(weight.sum())
+        live = LivePass(density, n_threads) if may_pay(density, n_rows) and not responsibilities else None
+        for places, read, weight in rows.blocks(blocks.rows if live is None else blocks.read):
+            self.weight += len(read) if weight is None else float(weight.sum())
+            X = contiguous(read)
             here = slice(places.start - rows.offset, places.stop - rows.offset)
-            kernels.score(
-                blocks.n_lanes,
-                n_threads,
-                density,
-                contiguous(block),
-                blocks.tile,
-                ones[: len(block)] if weight is None or not sums else kernel_array(weight, np.float64),
-                self.labels[here],
-                self.evidence[here],
-                self.responsibilities[here],
-                lanes,
-            )
+            if live is not None and live.pays(X):
+                lanes[0] += self._found(live, X, weight, places.start, here, sums)
+                continue
+            for part in blocks.within(len(X)):
+                there = slice(here.start + part.start, here.start + part.stop)
+                n = part.stop - part.start
+                kernels.score(
+                    blocks.n_lanes,
+                    n_threads,
+                    density,
+                    X[part],
+                    blocks.tile,
+                    ones[:n] if weight is None or not sums else kernel_array(weight[part], np.float64),
+                    self.labels[there],
+                    self.evidence[there],
+                    self.responsibilities[there],
+                    lanes,
+                )
         self.sum_evidence, self.sum_peak, overflown = _folded(lanes).tolist()
         if overflown and (labels or responsibilities):
             refuse_far_rows(density, rows, n_threads)
+
+    def _found(self, live: LivePass, X: NDArray, weight: Array | None, place: int, here: slice, sums: bool) -> Array:
+        """Write what a block is found to be, and return what it adds to the sums."""
+        with_evidence = sums or self.evidence.size > 0
+        found = live.find(X, None, place, EVIDENCE if with_evidence else LABELS)
+        if self.labels.size > 0:
+            self.labels[here] = found.label
+        if self.evidence.size > 0:
+            self.evidence[here] = found.evidence
+        added = np.array([0.0, 0.0, np.count_nonzero(np.isneginf(found.peak))])
+        if sums:
+            counted = slice(None) if weight is None else weight > 0.0
+            w = 1.0 if weight is None else weight[counted]
+            added[:2] = (w * found.evidence[counted]).sum(), (w * found.peak[counted]).sum()
+        return added
 
 
 @dataclass(eq=False)

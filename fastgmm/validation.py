@@ -250,8 +250,9 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
     decay = params["learning_decay"]
     if not (_is_real(decay) and 0.5 < decay <= 1.0):
         raise ValueError(f"learning_decay must be a float in the range (0.5, 1], got {decay!r}.")
-    if params["n_threads"] is not None:
-        _number("n_threads", params["n_threads"], numbers.Integral, 1)
+    for name in ("n_threads", "truncate"):
+        if params[name] is not None:
+            _number(name, params[name], numbers.Integral, 1)
     for name in ("warm_start", "race"):
         if not isinstance(params[name], bool | np.bool_):
             raise ValueError(f"{name} must be True or False, got {params[name]!r}.")

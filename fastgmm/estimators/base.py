@@ -53,6 +53,7 @@ class Mixture(Interface, ABC):
     reg_covar: float
     max_iter: int
     accelerate: str | None
+    truncate: int | None
     n_init: int
     race: bool
     init_params: Any
@@ -224,7 +225,7 @@ class Mixture(Interface, ABC):
             exponent = learned.exponent
             validation.check_weight_scale(rows.summary.exponent if rows.is_weighted else None, exponent)
         rows = rows.scaled(exponent)
-        source = Source(family, rows, self.n_threads)
+        source = Source(family, rows, self.n_threads, n_kept=self.truncate)
         rule = self._fitted_rule(source)
         density = None if learned is None else learned.density
         if density is None:
@@ -279,7 +280,7 @@ class Mixture(Interface, ABC):
         random_state = validation.check_random_state(self.random_state)
         exponent = self._weight_exponent(rows)
         rows = rows.scaled(exponent)
-        source = Source(family, rows, self.n_threads)
+        source = Source(family, rows, self.n_threads, n_kept=self.truncate)
         rule = self._rule(source)
         warm = self._goes_on()
         begin = self._starter(rule, rows)

@@ -38,6 +38,10 @@ class GaussianMixture(Mixture):
     accelerate : {None, 'squarem', 'anderson'}, default None
         Extrapolate iterations: fewer passes over the data where components overlap; no extrapolation that lowers the
         bound is kept. The steps are others then, so a fit may end in another local maximum.
+    truncate : int, optional
+        Keep only so many components of a row in an iteration, the most probable ones: an approximation, for very many
+        components. `lower_bound_` is then a lower bound of what it is without, and no iteration lowers it either. See
+        docs/many-components.md.
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept. Starts whose components collapse are left out.
         A start with a component on so few rows, and so narrow, that its likelihood means nothing wins only where all
@@ -118,6 +122,7 @@ class GaussianMixture(Mixture):
         reg_covar: float = 1e-6,
         max_iter: int = 100,
         accelerate: str | None = None,
+        truncate: int | None = None,
         n_init: int = 1,
         race: bool = False,
         init_params: Any = "auto",
@@ -141,6 +146,7 @@ class GaussianMixture(Mixture):
         self.reg_covar = reg_covar
         self.max_iter = max_iter
         self.accelerate = accelerate
+        self.truncate = truncate
         self.n_init = n_init
         self.race = race
         self.init_params = init_params

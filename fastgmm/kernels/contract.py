@@ -96,3 +96,47 @@ def amplification(density, centre):
     The largest, over components and whitened features, of the sum of |whitener| times (standard deviation + distance
     of the mean from the centre).
     """
+
+
+@dispatched
+def component(density, k):
+    """Return component k as a density of one component, whose arrays count no references."""
+
+
+@dispatched
+def whitened_length(density, k, vector):
+    """Return the length of whitener[k] times `vector` (D,)."""
+
+
+@dispatched
+def stretch(density, k, unit):
+    """Return (least, most, rough, spread) of component k's whitener A in units of 1 / `unit` (D,).
+
+    Bounds of the length of A z over that of unit * z, for vectors z; a bound of that of |A| |z|, which rounding errors
+    are made of; and the mean square of unit * z for rows z of the component about its mean.
+    """
+
+
+@dispatched
+def first_features(density):
+    """Return after how many features distances are compared with their limits for the first time."""
+
+
+@dispatched
+def enter_tile(density, table, x, n, scratch):
+    """Make ready, in `scratch`, for the distances of a tile from listed components."""
+
+
+@dispatched
+def begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
+    """Overwrite rows begin .. end of `distance` with the first squares of the distances from their listed components.
+
+    Row s belongs to component ``listed[s]``; :func:`first_features` features are summed.
+    """
+
+
+@dispatched
+def finish_distances(
+    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
+):
+    """Finish the distances of ``slots[:n_slots]``, or give them up: see ``simd_live.finish_whitened``."""

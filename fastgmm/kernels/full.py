@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels import contract, matrix
+from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import FullDensity
 from fastgmm.kernels.simd import add_moments, moments_rows, tile_buffer, whitened_distances
-from fastgmm.kernels.triangular import whiten_matrix, whitened_spread, whitened_trace
+from fastgmm.kernels.simd_live import begin_whitened, finish_whitened, first_whitened
+from fastgmm.kernels.triangular import whiten_matrix, whitened_length, whitened_spread, whitened_trace, whitener_stretch
 
 
 @contract.blank.register(FullDensity)
@@ -97,3 +99,57 @@ def _amplification(density, centre):
     for k in range(density.mean.shape[0]):
         largest = max(largest, whitened_spread(density.whitener[k], density.mean[k], centre))
     return largest
+
+
+@contract.component.register(FullDensity)
+def _component(density, k):
+    return borrowed(FullDensity(density.log_scale[k : k + 1], density.mean[k : k + 1], density.whitener[k : k + 1]))
+
+
+@contract.whitened_length.register(FullDensity)
+def _whitened_length(density, k, vector):
+    return whitened_length(density.whitener[k], vector)
+
+
+@contract.stretch.register(FullDensity)
+def _stretch(density, k, unit):
+    return whitener_stretch(density.whitener[k], unit)
+
+
+@contract.first_features.register(FullDensity)
+def _first_features(density):
+    return first_whitened(density.mean.shape[1])
+
+
+@contract.enter_tile.register(FullDensity)
+def _enter_tile(density, table, x, n, scratch):
+    pass
+
+
+@contract.begin_distances.register(FullDensity)
+def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
+    first = first_whitened(density.mean.shape[1])
+    begin_whitened(density.whitener, density.mean, x, n, listed, begin, end, first, distance)
+
+
+@contract.finish_distances.register(FullDensity)
+def _finish_distances(
+    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
+):
+    first = first_whitened(density.mean.shape[1])
+    finish_whitened(
+        density.whitener,
+        density.mean,
+        x,
+        n,
+        listed,
+        slots,
+        n_slots,
+        first,
+        twice,
+        limit,
+        highest,
+        reached,
+        distance,
+        live,
+    )

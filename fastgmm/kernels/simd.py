@@ -347,6 +347,62 @@ def _copy_bytes(typing_context, source, target, n_bytes):
     return _made(generate, target, source, target, n_bytes)
 
 
+def few_whitened(code, whitener, mean, x, width, n_chunks, out, size):
+    """Write squared norms of whitener (x - mean) to `out` with all of `size` features in registers."""
+    builder = code.builder
+    entries = [(i, j) for i in range(size) for j in range(i + 1)]
+    weights = {(i, j): code.splat(code.at(whitener, i * size + j)) for i, j in entries}
+    centres = [code.splat(code.at(mean, i)) for i in range(size)]
+    with code.columns(n_chunks) as places:
+        for place in places:
+            centred = [
+                builder.fsub(code.load(code.at(x, (_index(i), width), place)), centre)
+                for i, centre in enumerate(centres)
+            ]
+            square = None
+            for i in range(size):
+                whitened = builder.fmul(weights[i, 0], centred[0])
+                for j in range(1, i + 1):
+                    whitened = code.multiply_add(weights[i, j], centred[j], whitened)
+                square = (
+                    builder.fmul(whitened, whitened)
+                    if square is None
+                    else code.multiply_add(whitened, whitened, square)
+                )
+            code.store(square, code.at(out, place))
+
+
+def whitened_block(code, whitener, mean, x, width, n_features, size, begin, finish):
+    """Whiten a chunk of columns, features `begin` .. of `size`; ``finish(feature, v, vector)`` gets the results."""
+    builder = code.builder
+
+    def centred(feature):
+        centre = code.splat(code.at(mean, feature))
+        row = code.at(x, (feature, width))
+        return [builder.fsub(code.load(code.at(row, v * code.lanes)), centre) for v in range(_VECTORS)]
+
+    rows = [code.at(whitener, (builder.add(begin, _index(r)), n_features)) for r in range(size)]
+    products = [code.accumulators(_VECTORS) for _ in range(size)]
+
+    def add(vectors, feature, r):
+        weight = code.splat(code.at(rows[r], feature))
+        for product, vector in zip(products[r], vectors, strict=True):
+            code.add_product(product, weight, vector)
+
+    with code.loop(begin) as features:
+        vectors = centred(features.index)
+        for r in range(size):
+            add(vectors, features.index, r)
+    # The triangle on the diagonal.
+    for c in range(size):
+        feature = builder.add(begin, _index(c))
+        vectors = centred(feature)
+        for r in range(c, size):
+            add(vectors, feature, r)
+        for v in range(_VECTORS):
+            finish(feature, v, builder.load(products[c][v]))
+
+
 def _whiten(keep):
     """Return an intrinsic that whitens chunks of columns: to rows of `out` if `keep`, else to their squared norms."""
 
@@ -355,64 +411,18 @@ def _whiten(keep):
         def generate(code, whiteners, means, x, width, n_chunks, n_components, n_features, outs):
             builder = code.builder
 
-            def few(whitener, mean, out, size):
-                """Do all with `size` features in registers."""
-                entries = [(i, j) for i in range(size) for j in range(i + 1)]
-                weights = {(i, j): code.splat(code.at(whitener, i * size + j)) for i, j in entries}
-                centres = [code.splat(code.at(mean, i)) for i in range(size)]
-                with code.columns(n_chunks) as places:
-                    for place in places:
-                        centred = [
-                            builder.fsub(code.load(code.at(x, (_index(i), width), place)), centre)
-                            for i, centre in enumerate(centres)
-                        ]
-                        square = None
-                        for i in range(size):
-                            whitened = builder.fmul(weights[i, 0], centred[0])
-                            for j in range(1, i + 1):
-                                whitened = code.multiply_add(weights[i, j], centred[j], whitened)
-                            square = (
-                                builder.fmul(whitened, whitened)
-                                if square is None
-                                else code.multiply_add(whitened, whitened, square)
-                            )
-                        code.store(square, code.at(out, place))
-
             def many(whitener, mean, out, first):
                 at_x, at_out = code.at(x, first), code.at(out, first)
                 squares = code.accumulators(_VECTORS)
 
-                def centred(feature):
-                    centre = code.splat(code.at(mean, feature))
-                    row = code.at(at_x, (feature, width))
-                    return [builder.fsub(code.load(code.at(row, v * code.lanes)), centre) for v in range(_VECTORS)]
+                def finish(feature, v, whitened):
+                    if keep:
+                        code.store(whitened, code.at(at_out, (feature, width), v * code.lanes))
+                    else:
+                        code.add_product(squares[v], whitened, whitened)
 
                 def block(size, begin):
-                    """Finish the next `size` whitened features."""
-                    rows = [code.at(whitener, (builder.add(begin, _index(r)), n_features)) for r in range(size)]
-                    products = [code.accumulators(_VECTORS) for _ in range(size)]
-
-                    def add(vectors, feature, r):
-                        weight = code.splat(code.at(rows[r], feature))
-                        for product, vector in zip(products[r], vectors, strict=True):
-                            code.add_product(product, weight, vector)
-
-                    with code.loop(begin) as features:
-                        vectors = centred(features.index)
-                        for r in range(size):
-                            add(vectors, features.index, r)
-                    # The triangle on the diagonal.
-                    for c in range(size):
-                        feature = builder.add(begin, _index(c))
-                        vectors = centred(feature)
-                        for r in range(c, size):
-                            add(vectors, feature, r)
-                        for v in range(_VECTORS):
-                            whitened = builder.load(products[c][v])
-                            if keep:
-                                code.store(whitened, code.at(at_out, (feature, width), v * code.lanes))
-                            else:
-                                code.add_product(squares[v], whitened, whitened)
+                    whitened_block(code, whitener, mean, at_x, width, n_features, size, begin, finish)
 
                 code.by_sizes(n_features, block, _HALVES)
                 if not keep:
@@ -426,9 +436,17 @@ def _whiten(keep):
             with code.loop(n_components) as components:
                 k = components.index
                 row = builder.mul(k, n_features)
-                component = code.at(whiteners, (row, n_features)), code.at(means, row), code.at(outs, (k, width))
-                sizes = () if keep else range(1, _FEW + 1)
-                code.choose(n_features, lambda size: few(*component, size), sizes, lambda: general(*component))
+                whitener, mean, out = (
+                    code.at(whiteners, (row, n_features)),
+                    code.at(means, row),
+                    code.at(outs, (k, width)),
+                )
+                code.choose(
+                    n_features,
+                    lambda size: few_whitened(code, whitener, mean, x, width, n_chunks, out, size),
+                    () if keep else range(1, _FEW + 1),
+                    lambda: general(whitener, mean, out),
+                )
 
         return _made(generate, x, whitener, mean, x, width, n_chunks, n_components, n_features, out)
 
@@ -472,6 +490,35 @@ def _whitened_distances(whitener, mean, x, n, distance):
     _whiten_chunks_to_squares(whitener, mean, x, x.shape[1], _chunks(x, n), mean.shape[0], mean.shape[1], distance)
 
 
+def add_squares(code, means, scales, x, width, sums, begin, end):
+    """Add squared differences of a chunk of columns from components in features `begin` .. `end` to their sums.
+
+    `means` and `scales` are pointers to the components' rows; None: differences are not scaled.
+    """
+    builder = code.builder
+    with code.loop(end, begin) as features:
+        row = code.at(x, (features.index, width))
+        vectors = [code.load(code.at(row, v * code.lanes)) for v in range(_VECTORS)]
+        for i, total in enumerate(sums):
+            centre = code.splat(code.at(means[i], features.index))
+            differences = [builder.fsub(vector, centre) for vector in vectors]
+            if scales is not None:
+                weight = code.splat(code.at(scales[i], features.index))
+                differences = [builder.fmul(difference, weight) for difference in differences]
+            for v, difference in enumerate(differences):
+                code.add_product(total[v], difference, difference)
+
+
+def store_squares(code, total, scale, out):
+    """Store sums of squares, times the square of the number that `scale` points to unless that is None."""
+    values = [code.builder.load(each) for each in total]
+    if scale is not None:
+        weight = code.splat(scale)
+        values = [code.builder.fmul(code.builder.fmul(value, weight), weight) for value in values]
+    for v, value in enumerate(values):
+        code.store(value, code.at(out, v * code.lanes))
+
+
 def _squares(scaled):
     """Return an intrinsic for squared distances of a chunk of columns from all components.
 
@@ -487,25 +534,12 @@ def _squares(scaled):
             def block(size, begin, first):
                 components = [builder.add(begin, _index(i)) for i in range(size)]
                 sums = [code.accumulators(_VECTORS) for _ in components]
-                with code.loop(n_features) as features:
-                    row = code.at(x, (features.index, width), first)
-                    vectors = [code.load(code.at(row, v * code.lanes)) for v in range(_VECTORS)]
-                    for k, total in zip(components, sums, strict=True):
-                        entry = (k, n_features), features.index
-                        centre = code.splat(code.at(mean, *entry))
-                        differences = [builder.fsub(vector, centre) for vector in vectors]
-                        if scaled == "features":
-                            weight = code.splat(code.at(scale, *entry))
-                            differences = [builder.fmul(difference, weight) for difference in differences]
-                        for v, difference in enumerate(differences):
-                            code.add_product(total[v], difference, difference)
+                entries = [code.at(mean, (k, n_features)) for k in components]
+                scales = [code.at(scale, (k, n_features)) for k in components] if scaled == "features" else None
+                add_squares(code, entries, scales, code.at(x, first), width, sums, _index(0), n_features)
                 for k, total in zip(components, sums, strict=True):
-                    weight = code.splat(code.at(scale, k)) if scaled == "components" else None
-                    for v in range(_VECTORS):
-                        value = builder.load(total[v])
-                        if weight is not None:
-                            value = builder.fmul(builder.fmul(value, weight), weight)
-                        code.store(value, code.at(distance, (k, width), first, v * code.lanes))
+                    at = code.at(distance, (k, width), first)
+                    store_squares(code, total, code.at(scale, k) if scaled == "components" else None, at)
 
             with code.loop(n_chunks) as chunks:
                 first = builder.mul(chunks.index, _index(_VECTORS * code.lanes))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels import contract
+from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import SphericalDensity
 from fastgmm.kernels.simd import add_deviations, add_weighted_sums, scaled_distances, square_distances, tile_buffer
+from fastgmm.kernels.simd_live import begin_squares, finish_squares, first_squares
 
 
 @contract.blank.register(SphericalDensity)
@@ -105,3 +107,72 @@ def _amplification(density, centre):
         for j in range(density.mean.shape[1]):
             largest = max(largest, 1.0 + density.whitener[k] * abs(density.mean[k, j] - centre[j]))
     return largest
+
+
+@contract.component.register(SphericalDensity)
+def _component(density, k):
+    return borrowed(
+        SphericalDensity(density.log_scale[k : k + 1], density.mean[k : k + 1], density.whitener[k : k + 1])
+    )
+
+
+@contract.whitened_length.register(SphericalDensity)
+def _whitened_length(density, k, vector):
+    total = 0.0
+    for j in range(vector.shape[0]):
+        value = density.whitener[k] * vector[j]
+        total += value * value
+    return np.sqrt(total)
+
+
+@contract.stretch.register(SphericalDensity)
+def _stretch(density, k, unit):
+    least = np.inf
+    most = 0.0
+    spread = 0.0
+    for j in range(unit.shape[0]):
+        ratio = density.whitener[k] / unit[j]
+        least = min(least, ratio)
+        most = max(most, ratio)
+        spread += 1.0 / (ratio * ratio)
+    most *= 1.0 + 2.0**-40
+    return least * (1.0 - 2.0**-40), most, most, spread
+
+
+@contract.first_features.register(SphericalDensity)
+def _first_features(density):
+    return first_squares(density.mean.shape[1])
+
+
+@contract.enter_tile.register(SphericalDensity)
+def _enter_tile(density, table, x, n, scratch):
+    pass
+
+
+@contract.begin_distances.register(SphericalDensity)
+def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
+    first = first_squares(density.mean.shape[1])
+    begin_squares(density.mean, density.whitener, x, n, listed, begin, end, first, distance)
+
+
+@contract.finish_distances.register(SphericalDensity)
+def _finish_distances(
+    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
+):
+    first = first_squares(density.mean.shape[1])
+    finish_squares(
+        density.mean,
+        density.whitener,
+        x,
+        n,
+        listed,
+        slots,
+        n_slots,
+        first,
+        twice,
+        limit,
+        highest,
+        reached,
+        distance,
+        live,
+    )

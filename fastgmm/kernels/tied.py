@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels import contract, matrix
+from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import TiedDensity
 from fastgmm.kernels.simd import add_deviations, add_moments, moments_rows, square_distances, tile_buffer, whiten_tile
-from fastgmm.kernels.triangular import whiten_matrix, whitened_spread, whitened_trace
+from fastgmm.kernels.simd_live import begin_squares, finish_plain_squares, first_squares
+from fastgmm.kernels.triangular import whiten_matrix, whitened_length, whitened_spread, whitened_trace, whitener_stretch
 
 
 @contract.blank.register(TiedDensity)
@@ -115,3 +117,44 @@ def _amplification(density, centre):
     for k in range(density.mean.shape[0]):
         largest = max(largest, whitened_spread(density.whitener, density.mean[k], centre))
     return largest
+
+
+@contract.component.register(TiedDensity)
+def _component(density, k):
+    return borrowed(TiedDensity(density.log_scale[k : k + 1], density.mean[k : k + 1], density.whitener))
+
+
+@contract.whitened_length.register(TiedDensity)
+def _whitened_length(density, k, vector):
+    return whitened_length(density.whitener, vector)
+
+
+@contract.stretch.register(TiedDensity)
+def _stretch(density, k, unit):
+    return whitener_stretch(density.whitener, unit)
+
+
+@contract.first_features.register(TiedDensity)
+def _first_features(density):
+    return first_squares(density.mean.shape[1])
+
+
+@contract.enter_tile.register(TiedDensity)
+def _enter_tile(density, table, x, n, scratch):
+    whiten_tile(density.whitener, table[0], x, n, scratch)
+
+
+@contract.begin_distances.register(TiedDensity)
+def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
+    first = first_squares(density.mean.shape[1])
+    begin_squares(table[1:], density.log_scale, scratch, n, listed, begin, end, first, distance)
+
+
+@contract.finish_distances.register(TiedDensity)
+def _finish_distances(
+    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
+):
+    first = first_squares(density.mean.shape[1])
+    finish_plain_squares(
+        table[1:], scratch, n, listed, slots, n_slots, first, twice, limit, highest, reached, distance, live
+    )

@@ -109,3 +109,92 @@ def whitened_spread(whitener, mean, centre):
             s += abs(whitener[i, j]) * spread[j]
         largest = max(largest, s)
     return largest
+
+
+@kernel
+def whitened_length(whitener, vector):
+    """Return the length of the lower triangular `whitener` (D, D) times `vector` (D,). D**2 flops; thread-safe."""
+    total = 0.0
+    for i in range(vector.shape[0]):
+        s = 0.0
+        for j in range(i + 1):
+            s += whitener[i, j] * vector[j]
+        total += s * s
+    return math.sqrt(total)
+
+
+@kernel
+def _sums_bound(matrix, left, right):
+    """Return an upper bound of the spectral norm of diag(left) |M| diag(right), for M the lower triangular (D, D).
+
+    The geometric mean of the largest sums of a row and of a column. Allocates (D,).
+    """
+    n = left.shape[0]
+    columns = np.zeros(n)
+    largest_row = 0.0
+    for i in range(n):
+        row = 0.0
+        for j in range(i + 1):
+            value = abs(left[i] * matrix[i, j] * right[j])
+            row += value
+            columns[j] += value
+        largest_row = max(largest_row, row)
+    largest_column = 0.0
+    for j in range(n):
+        largest_column = max(largest_column, columns[j])
+    return math.sqrt(largest_row * largest_column)
+
+
+@kernel
+def _trace_bound(matrix, product):
+    """Return an upper bound of the spectral norm of the lower triangular (D, D): the 8th root of trace((M M^T)^4).
+
+    Overwrites `product` (D, D). The matrix is of moderate size: its entries' eighth powers must not overflow.
+    """
+    n = matrix.shape[0]
+    for i in range(n):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(j + 1):
+                s += matrix[i, m] * matrix[j, m]
+            product[i, j] = s
+            product[j, i] = s
+    total = 0.0
+    for i in range(n):
+        for j in range(i + 1):
+            s = 0.0
+            for m in range(n):
+                s += product[i, m] * product[j, m]
+            total += s * s * (2.0 if j < i else 1.0)
+    return math.sqrt(math.sqrt(math.sqrt(total)))
+
+
+@kernel
+def whitener_stretch(whitener, unit):
+    """Return bounds (least, most) of the length of the lower triangular `whitener` A times z over that of unit * z.
+
+    For all vectors z; and `rough`, a bound of the length of |A| |z|, and `spread`, the mean square of unit * z for z of
+    the covariance that A whitens. `unit` (D,) is positive. About D**3 flops; allocates three matrices.
+    """
+    n = unit.shape[0]
+    inverse = np.empty((n, n))
+    invert_lower(whitener, inverse)
+    ones = np.ones(n)
+    rough = _sums_bound(whitener, ones, 1.0 / unit)
+    longest = _sums_bound(inverse, unit, ones)
+    # An inverse X of A as computed is off by no more than some D units of rounding times |X| |A| |X|.
+    off = (n + 4.0) * 2.0**-50 * rough * longest
+    wider = 1.0 + 2.0**-40
+    scaled = np.zeros((n, n))
+    product = np.empty((n, n))
+    spread = 0.0
+    for i in range(n):
+        for j in range(i + 1):
+            inverse[i, j] *= unit[i]
+            spread += inverse[i, j] * inverse[i, j]
+            scaled[i, j] = whitener[i, j] / (unit[j] * rough)
+            inverse[i, j] /= longest
+    most = rough * min(_trace_bound(scaled, product), 1.0) * wider
+    length = longest * min(_trace_bound(inverse, product), 1.0)
+    least = 1.0 / ((length + longest * off) * wider) if off < 0.1 else 0.0
+    return least, most, rough * wider, spread

@@ -15,11 +15,11 @@ from fastgmm.statistics import Array, SufficientStatistics
 class Source:
     """Rows, wherever they are, for fits of one family; parameters as of ``Expectation``."""
 
-    def __init__(self, family: Family, rows: Rows, n_threads: int | None = None) -> None:
+    def __init__(self, family: Family, rows: Rows, n_threads: int | None = None, *, n_kept: int | None = None) -> None:
         self.family = family
         self.rows = rows
         self.n_features = rows.n_features
-        self._expectation = Expectation(family, rows, n_threads)
+        self._expectation = Expectation(family, rows, n_threads, n_kept=n_kept)
 
     def again(self, n_threads: int | None) -> Source:
         """Return the same rows for another fit, which may run at the same time."""

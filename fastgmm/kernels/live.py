@@ -1,0 +1,795 @@
+"""The fused pass where most components have no measurable weight on most rows: what is zero is not computed.
+
+A pair of a row and a component is *live* unless its log joint is so far below the row's highest that its responsibility
+is below 2**-60 of the component's weight; what is not live counts as zero. That is a rule about numbers, not about how
+they are found: every pair that is passed over has been proven not to be live, so results do not depend on where rows
+are looked at, or in which order, or what they are looked at with.
+
+A block of rows is brought to two stages. First, tiles of rows that are likely to have the same components: a tile's
+centre and radius rule most components out; for the others squared distances are summed feature by feature, and given
+up chunk by chunk of rows when they have grown too large (:mod:`fastgmm.kernels.simd_live`). What is left are entries:
+the live components of each row, with responsibilities. Second, the entries are sorted by component, with rows in
+their order, and each component's rows are packed into tiles and accumulated.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from fastgmm.kernels import contract
+from fastgmm.kernels._compile import Driver, call_at, exact_kernel, kernel
+from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity
+from fastgmm.kernels.simd import gather_rows, pack_tile, square_distances, tile_buffer
+from fastgmm.kernels.simd_live import CHUNK, FAR, WIDER, begin_squares
+from fastgmm.kernels.vector_math import vector_exp, vector_log
+
+Array = NDArray[np.float64]
+
+#: -log of the share of its component's weight below which a responsibility is zero; some more for many components.
+CUTOFF = 60.0 * math.log(2.0)
+# Where a row has no limits, responsibilities down to the smallest numbers count, as in other passes. Vector code takes
+# rows for far a little earlier.
+_NO_LIMIT = 720.0
+_FAR = FAR * (1.0 + 2.0**-10)
+# Neighbouring tiles that one lane gets.
+_HAND = 8
+# How often a bound is tried in a lane before it has to have proven its worth.
+_TRIALS = 256
+# Hints whose means' distances from all others are measured together: a block of registers.
+_HINTS = 8
+#: Lanes of :data:`guess`.
+GUESS_LANES = 8
+# Relative rounding errors of lengths of D numbers, for each of them.
+_ROUNDING = 2.0**-49
+
+
+class Bounds(NamedTuple):
+    """What is known of a density before it meets rows; see :data:`measure`.
+
+    `twice`, `cutoff`, `limit` (K,): twice the log scale; how far below a row's highest log joint a component's is live;
+    twice their sum, widened. `stretch` (4, K): of :func:`contract.stretch` for `unit` (D,). `frame` (D, W): the means
+    about `middle` (D,), times `unit`, feature-major; `length` (K,) their lengths.
+    """
+
+    twice: Array
+    cutoff: Array
+    limit: Array
+    stretch: Array
+    frame: Array
+    length: Array
+    middle: Array
+    unit: Array
+
+
+def blank_bounds(n_components: int, middle: Array, unit: Array) -> Bounds:
+    """Return bounds that are to be set, about `middle` (D,) in units 1 / `unit` (D,)."""
+    width = -(-n_components // CHUNK) * CHUNK
+    twice, cutoff, limit, length = np.empty((4, n_components))
+    frame = np.zeros((len(unit), width))
+    return Bounds(twice, cutoff, limit, np.empty((4, n_components)), frame, length, middle, unit)
+
+
+def _measure_lanes(first_lane, last_lane, density, bounds):
+    """Overwrite `stretch`, `frame` and `length` of `bounds`; there is a lane for each component.
+
+    About D**3 flops a component for families of matrices.
+    """
+    n_features = density.mean.shape[1]
+    for k in range(first_lane, last_lane):
+        least, most, rough, spread = contract.stretch(density, k, bounds.unit)
+        bounds.stretch[0, k] = least
+        bounds.stretch[1, k] = most
+        bounds.stretch[2, k] = rough
+        bounds.stretch[3, k] = spread
+        square = 0.0
+        for d in range(n_features):
+            value = (density.mean[k, d] - bounds.middle[d]) * bounds.unit[d]
+            bounds.frame[d, k] = value
+            square += value * value
+        bounds.length[k] = math.sqrt(square)
+
+
+def _measure_fan_out(address, density, bounds):
+    for i in prange(bounds.twice.shape[0]):
+        lane = np.int64(i)
+        call_at(address, (lane, lane + 1, density, bounds))
+
+
+measure = Driver(_measure_lanes, _measure_fan_out)
+
+
+def log_weights(density: Density) -> Array:
+    """Return the log weights (K,) of the components of a Gaussian mixture, up to a constant; -inf for a weight of 0."""
+    whitener = density.whitener
+    if isinstance(density, FullDensity):
+        return density.log_scale - np.log(np.diagonal(whitener, axis1=1, axis2=2)).sum(axis=1)
+    if isinstance(density, DiagDensity):
+        return density.log_scale - np.log(whitener).sum(axis=1)
+    if isinstance(density, SphericalDensity):
+        return density.log_scale - density.mean.shape[1] * np.log(whitener)
+    return density.log_scale
+
+
+def set_limits(density: Density, cutoff: float, bounds: Bounds) -> None:
+    """Overwrite `twice`, `cutoff` and `limit` of `bounds`, for the least `cutoff` of a component.
+
+    Components lighter than the heaviest get as much more as they are lighter; with a cutoff of 0 none does.
+    """
+    log_scale = density.log_scale
+    bounds.twice[:] = 2.0 * log_scale
+    bounds.cutoff[:] = cutoff
+    if cutoff > 0.0:
+        log_weight = log_weights(density)
+        lighter = log_weight.max() - log_weight
+        bounds.cutoff[:] = np.where(cutoff + lighter < _NO_LIMIT, cutoff + lighter, _NO_LIMIT)
+    limit = 2.0 * (log_scale + bounds.cutoff)
+    bounds.limit[:] = limit + WIDER * 2.0 * (np.abs(log_scale) + bounds.cutoff)
+    bounds.limit[np.isneginf(log_scale)] = -np.inf
+
+
+@kernel
+def _nearest_listed(x, n, means, listed, begin, end, distance, label, square):
+    """Overwrite label[:n] with the nearest of the listed means and square[:n] with the squared distance."""
+    begin_squares(means, square, x, n, listed, begin, end, x.shape[0], distance)
+    for b in range(n):
+        square[b] = np.inf
+        label[b] = listed[begin]
+    for s in range(begin, end):
+        for b in range(n):
+            lower = distance[s, b] < square[b]
+            label[b] = listed[s] if lower else label[b]
+            square[b] = distance[s, b] if lower else square[b]
+
+
+def _guess_lanes(first_lane, last_lane, X, order, tiles, means, middle, unit, begins, listed, label, square):
+    """Overwrite `label` (n,) int64 with a mean that is near to each row of X, and `square` (n,) with how near.
+
+    `tiles` (n_tiles, 3) int64: each is the rows ``order[start:stop]``, and which list of means they are compared with;
+    list i is ``listed[begins[i]:begins[i + 1]]``. `means` (K, D) are about `middle` (D,) and times `unit` (D,), and so
+    are distances. There are :data:`GUESS_LANES` lanes, which share the tiles out evenly.
+    """
+    n_features = means.shape[1]
+    longest, most = 0, 0
+    for t in range(tiles.shape[0]):
+        longest = max(longest, tiles[t, 1] - tiles[t, 0])
+        most = max(most, begins[tiles[t, 2] + 1] - begins[tiles[t, 2]])
+    x = tile_buffer(n_features, longest, means)
+    rows = np.empty((longest, n_features), X.dtype)
+    distance = np.empty((most, x.shape[1]))
+    tile_label = np.empty(longest, np.int64)
+    tile_square = np.empty(longest)
+    for lane in range(first_lane, last_lane):
+        for t in range(tiles.shape[0] * lane // GUESS_LANES, tiles.shape[0] * (lane + 1) // GUESS_LANES):
+            start, stop, group = tiles[t, 0], tiles[t, 1], tiles[t, 2]
+            n = stop - start
+            gather_rows(X, order[start:stop], n, rows)
+            pack_tile(rows, 0, n, middle, x)
+            for d in range(n_features):
+                for b in range(n):
+                    x[d, b] = (x[d, b] - middle[d]) * unit[d]
+            part = listed[begins[group] : begins[group + 1]]
+            _nearest_listed(x, n, means, part, 0, part.shape[0], distance, tile_label, tile_square)
+            for b in range(n):
+                label[order[start + b]] = tile_label[b]
+                square[order[start + b]] = tile_square[b]
+
+
+def _guess_fan_out(address, X, order, tiles, means, middle, unit, begins, listed, label, square):
+    for i in prange(GUESS_LANES):
+        lane = np.int64(i)
+        call_at(address, (lane, lane + 1, X, order, tiles, means, middle, unit, begins, listed, label, square))
+
+
+guess = Driver(_guess_lanes, _guess_fan_out)
+
+
+@kernel
+def _measure_away(bounds, tiles, t, last, hints, images, away):
+    """Overwrite `away` (R, W) with how far means are from those of the next R different hints of tiles t .. last.
+
+    In units of the bounds. `hints` (R,) are overwritten with what they are, -1 for none; `images` (R, D) is scratch.
+    """
+    n_features, n_components = bounds.unit.shape[0], bounds.twice.shape[0]
+    n = 0
+    for each in range(t, last):
+        if n == 0 or tiles[each, 2] != hints[n - 1]:
+            if n == hints.shape[0]:
+                break
+            hints[n] = tiles[each, 2]
+            for d in range(n_features):
+                images[n, d] = bounds.frame[d, hints[n]]
+            n += 1
+    for i in range(n, hints.shape[0]):
+        hints[i] = -1
+    square_distances(images[:n], bounds.frame, n_components, away)
+    for i in range(n):
+        for k in range(n_components):
+            away[i, k] = math.sqrt(away[i, k])
+
+
+@kernel
+def _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, listed, work):
+    """List the components that may be live in a tile, in order, after `hint`, which is listed; return how many.
+
+    `worst` is the most that a row has reached (see :func:`contract.finish_distances`), `radius` how far rows are from
+    the hint's mean, `away` (W,) how far the means are. A row's distance from a component is at least that of the hint's
+    mean, less its own from there, in any metric: first in units of the bounds, then in the component's own, as long as
+    that often helps. `passed` (W,) and `gap` (D,) are scratch; ``work[4]`` and ``work[5]`` count how often that was
+    tried and how often it helped.
+    """
+    n_components, n_features = density.mean.shape
+    slack = (n_features + 16.0) * _ROUNDING
+    length = bounds.length[hint]
+    for k in range(n_components):
+        blur = slack * (away[k] + length + bounds.length[k] + radius)
+        low = bounds.stretch[0, k] * (away[k] - radius - blur) - slack * bounds.stretch[2, k] * (
+            away[k] + radius + blur
+        )
+        low = low if low > 0.0 else 0.0
+        passed[k] = 1.0 if low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40) else 0.0
+    n = 1
+    for k in range(n_components):
+        if passed[k] > 0.0 or k == hint:
+            continue
+        if work[4] > 16 * work[5] + _TRIALS:
+            listed[n] = k
+            n += 1
+            continue
+        work[4] += 1
+        for d in range(n_features):
+            gap[d] = density.mean[hint, d] - density.mean[k, d]
+        low = contract.whitened_length(density, k, gap) - bounds.stretch[1, k] * radius
+        low -= slack * bounds.stretch[2, k] * (away[k] + radius)
+        low = low if low > 0.0 else 0.0
+        if low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40):
+            work[5] += 1
+        else:
+            listed[n] = k
+            n += 1
+    return n
+
+
+@kernel
+def _order_slots(log_scale, distance, n, listed, n_listed, best, nearest, marked, slots):
+    """Overwrite slots[: n_listed - 1] with slots 1 .. n_listed: first those that rows most likely belong to.
+
+    By what of the distances has been summed so far. `best` (T,), `nearest` (T,) int64 and `marked` (K,) int64 are
+    scratch.
+    """
+    for b in range(n):
+        best[b] = np.inf
+        nearest[b] = 0
+    for s in range(1, n_listed):
+        twice = 2.0 * log_scale[listed[s]]
+        for b in range(n):
+            value = distance[s, b] - twice
+            lower = value < best[b]
+            nearest[b] = s if lower else nearest[b]
+            best[b] = value if lower else best[b]
+    for s in range(n_listed):
+        marked[s] = 0
+    for b in range(n):
+        marked[nearest[b]] = 1
+    i = 0
+    for wanted in (1, 0):
+        for s in range(1, n_listed):
+            if marked[s] == wanted:
+                slots[i] = s
+                i += 1
+
+
+@kernel
+def _live_slots(sequence, n_listed, live, chunk, slots):
+    """Overwrite `slots` with those that are live in a chunk, in the order of components; return how many."""
+    n = 0
+    for i in range(n_listed):
+        slots[n] = sequence[i]
+        n += 1 if live[sequence[i], chunk] != 0 else 0
+    return n
+
+
+@exact_kernel
+def _settle_chunk(
+    log_scale, cutoff, highest, listed, slots, n_live, begin, n_kept, outputs, weight, distance, peak, total, label
+):
+    """Turn distances in columns `begin` .. of a chunk into responsibilities times `weight`, 0 where they are not live.
+
+    `slots` are the live ones. Overwrites that part of `peak` (T,) with the highest log joints, of `label` (T,) int64
+    with where they are (the first of equals), and unless `outputs` is 0, of `total` (T,) with the sums of exponentials
+    relative to the peak.
+    """
+    end = begin + CHUNK
+    for b in range(begin, end):
+        peak[b] = -np.inf
+        label[b] = 0
+        total[b] = 0.0
+    for i in range(n_live):
+        k = listed[slots[i]]
+        scale = log_scale[k]
+        row = distance[slots[i]]
+        for b in range(begin, end):
+            joint = scale - 0.5 * row[b]
+            row[b] = joint
+            higher = joint > peak[b]
+            label[b] = k if higher else label[b]
+            peak[b] = joint if higher else peak[b]
+    if outputs == 0:
+        return
+    if n_kept < n_live:
+        _keep_best(slots, n_live, begin, n_kept, distance)
+    for i in range(n_live):
+        least = -cutoff[listed[slots[i]]]
+        row = distance[slots[i]]
+        for b in range(begin, end):
+            below = row[b] - peak[b]
+            value = vector_exp(below)
+            value = 0.0 if below < (least if peak[b] > highest - 0.5 * _FAR else -_NO_LIMIT) else value
+            row[b] = value
+            total[b] += value
+    for b in range(begin, end):
+        weight[b] = weight[b] / total[b]
+    for i in range(n_live):
+        row = distance[slots[i]]
+        for b in range(begin, end):
+            row[b] *= weight[b]
+
+
+@kernel
+def _write_entries(listed, slots, n_live, begin, n, distance, index, place, end, counts, found):
+    """Write the entries of the first n columns of a chunk from `begin` on; return the place after the last.
+
+    Those from the place `end` on are counted alone. `counts` (T,) int64 is scratch.
+    """
+    for b in range(CHUNK):
+        counts[b] = 0
+    for i in range(n_live):
+        row = distance[slots[i]]
+        for b in range(CHUNK):
+            counts[b] += 1 if row[begin + b] != 0.0 else 0
+    for b in range(n):
+        found.begin[index[begin + b]] = place
+        found.size[index[begin + b]] = counts[b]
+        place, counts[b] = place + counts[b], place
+    if place > end:
+        return place
+    for i in range(n_live):
+        k = listed[slots[i]]
+        row = distance[slots[i]]
+        for b in range(n):
+            value = row[begin + b]
+            if value != 0.0:
+                found.component[counts[b]] = k
+                found.responsibility[counts[b]] = value
+                counts[b] += 1
+    return place
+
+
+@kernel
+def _keep_best(slots, n_live, begin, n_kept, joint):
+    """Set all but the `n_kept` highest log joints of each column of a chunk to -inf; of equals the first are kept."""
+    best = np.empty(n_kept)
+    for b in range(begin, begin + CHUNK):
+        n = 0
+        for i in range(n_live):
+            value = joint[slots[i], b]
+            place = n
+            if n < n_kept:
+                n += 1
+            elif value > best[n_kept - 1]:
+                place = n_kept - 1
+            else:
+                continue
+            while place > 0 and best[place - 1] < value:
+                best[place] = best[place - 1]
+                place -= 1
+            best[place] = value
+        least = best[n_kept - 1]
+        equal = 0
+        for i in range(n_kept):
+            equal += 1 if best[i] == least else 0
+        for i in range(n_live):
+            value = joint[slots[i], b]
+            if value == least and equal > 0:
+                equal -= 1
+            elif not value > least:
+                joint[slots[i], b] = -np.inf
+
+
+@kernel
+def _search_tile(
+    density,
+    table,
+    bounds,
+    highest,
+    hint,
+    guess,
+    x,
+    n,
+    distance,
+    live,
+    listed,
+    slots,
+    sequence,
+    reached,
+    total,
+    nearest,
+    away,
+    passed,
+    gap,
+    scratch,
+    work,
+):
+    """List components that may be live in a loaded tile, with their distances or none; return how many.
+
+    `hint` is a component that is likely to be the best of many rows. Slots of `distance` count where
+    ``live[slot, chunk]``; `sequence` has them in the order of components.
+    """
+    n_features = x.shape[0]
+    n_chunks = (n + CHUNK - 1) // CHUNK
+    for b in range(n):
+        total[b] = 0.0
+    for d in range(n_features):
+        c, u = density.mean[hint, d], bounds.unit[d]
+        for b in range(n):
+            value = (x[d, b] - c) * u
+            total[b] += value * value
+    radius = 0.0
+    for b in range(n):
+        radius = max(radius, total[b])
+    radius = math.sqrt(radius) * (1.0 + 2.0**-40)
+    for b in range(n):
+        reached[b] = np.inf
+    # Columns beyond the rows are beyond every limit.
+    for b in range(n, n_chunks * CHUNK):
+        reached[b] = -np.inf
+    contract.enter_tile(density, table, x, n, scratch)
+    listed[0] = hint
+    slots[0] = 0
+    contract.begin_distances(density, table, x, scratch, n, listed, 0, 1, distance)
+    contract.finish_distances(
+        density, table, x, scratch, n, listed, slots, 1, bounds.twice, bounds.limit, highest, reached, distance, live
+    )
+    worst = -np.inf
+    for b in range(n):
+        worst = max(worst, reached[b])
+    n_listed = _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, listed, work)
+    if n_listed > 1:
+        contract.begin_distances(density, table, x, scratch, n, listed, 1, n_listed, distance)
+        if guess:
+            _order_slots(density.log_scale, distance, n, listed, n_listed, total, nearest, sequence, slots)
+        else:
+            for s in range(1, n_listed):
+                slots[s - 1] = s
+        contract.finish_distances(
+            density,
+            table,
+            x,
+            scratch,
+            n,
+            listed,
+            slots,
+            n_listed - 1,
+            bounds.twice,
+            bounds.limit,
+            highest,
+            reached,
+            distance,
+            live,
+        )
+    i = 0
+    for s in range(1, n_listed):
+        if listed[s] < hint:
+            sequence[i] = s
+            i += 1
+    sequence[i] = 0
+    for s in range(i + 1, n_listed):
+        sequence[s] = s
+    work[0] += n_listed * n
+    for s in range(n_listed):
+        for chunk in range(n_chunks):
+            work[1] += min(n - chunk * CHUNK, CHUNK) if live[s, chunk] != 0 else 0
+    return n_listed
+
+
+class Found(NamedTuple):
+    """What the first stage finds out of a block of n rows.
+
+    `label` (n,) int64, the component of highest log joint (the first of equals), and `peak` (n,) that log joint;
+    `evidence` (n,) the log evidence. `begin` and `size` (n,) int64: where a row's entries are; `component` (E,) int32
+    and `responsibility` (E,), times the row's weight.
+    """
+
+    label: NDArray[np.int64]
+    peak: Array
+    evidence: Array
+    begin: NDArray[np.int64]
+    size: NDArray[np.int64]
+    component: NDArray[np.int32]
+    responsibility: Array
+
+
+#: What the first stage is asked for: labels and peaks; and log evidence; and entries.
+LABELS, EVIDENCE, ENTRIES = 0, 1, 2
+
+
+def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles, n_kept, outputs, found, work):
+    """Find the live components of a block of rows, tile by tile.
+
+    X (n, D), C-contiguous; `weight` (n,), or size 0 for 1. `tiles` (n_tiles, 4) int64: each is the rows
+    ``order[start:stop]``, a component that is likely to be the best of many of them, and whether that is a bad guess.
+    At most `n_kept` components of a row are kept. Overwrites the rows of `found` that `outputs` asks for. `work`
+    (L, 6) is overwritten: pairs whose distances were begun, and finished, entries, rows whose distances all overflow,
+    and two counts of its own. A lane's entries may be more than its share of the arrays holds: then the arrays hold
+    nothing of use, and `work` says how many there are.
+    """
+    n_components, n_features = density.mean.shape
+    n_lanes = work.shape[0]
+    longest = 0
+    for t in range(tiles.shape[0]):
+        longest = max(longest, tiles[t, 1] - tiles[t, 0])
+    x = tile_buffer(n_features, longest, density.mean)
+    width = x.shape[1]
+    rows = np.empty((longest, n_features), X.dtype)
+    distance = np.empty((n_components, width))
+    live = np.empty((n_components, width // CHUNK), np.uint8)
+    listed = np.empty(n_components, np.int64)
+    slots = np.empty(n_components, np.int64)
+    sequence = np.empty(n_components, np.int64)
+    columns = np.zeros((4, width))
+    label = np.empty(width, np.int64)
+    nearest = np.empty(width, np.int64)
+    gap = np.empty(n_features)
+    hints = np.full(_HINTS, -1)
+    images = np.empty((_HINTS, n_features))
+    away = np.empty((_HINTS, bounds.frame.shape[1]))
+    passed = np.empty(bounds.frame.shape[1])
+    scratch = contract.workspace(density, longest)
+    table = contract.prepare(density)
+    reached, peak, total, tile_weight = columns[0], columns[1], columns[2], columns[3]
+    highest = -np.inf
+    for k in range(n_components):
+        highest = max(highest, bounds.twice[k])
+    share = found.component.size // n_lanes
+    for lane in range(first_lane, last_lane):
+        place = lane * share
+        for i in range(work.shape[1]):
+            work[lane, i] = 0
+        # Tiles are dealt out in hands: neighbours are alike, and may all take long.
+        for turn in range(tiles.shape[0]):
+            t = (turn // _HAND * n_lanes + lane) * _HAND + turn % _HAND
+            if t >= tiles.shape[0]:
+                break
+            last = min(t - turn % _HAND + _HAND, tiles.shape[0])
+            start, stop = tiles[t, 0], tiles[t, 1]
+            i = 0
+            while i < _HINTS and hints[i] != tiles[t, 2]:
+                i += 1
+            if i == _HINTS:
+                _measure_away(bounds, tiles, t, last, hints, images, away)
+                i = 0
+            n = stop - start
+            index = order[start:stop]
+            gather_rows(X, index, n, rows)
+            pack_tile(rows, 0, n, gap, x)
+            for b in range(n):
+                tile_weight[b] = weight[index[b]] if weight.size > 0 else 1.0
+            n_listed = _search_tile(
+                density,
+                table,
+                bounds,
+                highest,
+                tiles[t, 2],
+                tiles[t, 3] != 0,
+                x,
+                n,
+                distance,
+                live,
+                listed,
+                slots,
+                sequence,
+                reached,
+                total,
+                nearest,
+                away[i],
+                passed,
+                gap,
+                scratch,
+                work[lane],
+            )
+            for begin in range(0, n, CHUNK):
+                n_live = _live_slots(sequence, n_listed, live, begin // CHUNK, slots)
+                _settle_chunk(
+                    density.log_scale,
+                    bounds.cutoff,
+                    0.5 * highest,
+                    listed,
+                    slots,
+                    n_live,
+                    begin,
+                    n_kept,
+                    outputs,
+                    tile_weight,
+                    distance,
+                    peak,
+                    total,
+                    label,
+                )
+                if outputs == ENTRIES:
+                    place = _write_entries(
+                        listed,
+                        slots,
+                        n_live,
+                        begin,
+                        min(n - begin, CHUNK),
+                        distance,
+                        index,
+                        place,
+                        (lane + 1) * share,
+                        nearest,
+                        found,
+                    )
+            for b in range(n):
+                row = index[b]
+                found.label[row] = label[b]
+                found.peak[row] = peak[b]
+                work[lane, 3] += 0 if peak[b] > -np.inf else 1
+                if outputs != LABELS:
+                    found.evidence[row] = peak[b] + vector_log(total[b]) if peak[b] > -np.inf else -np.inf
+        work[lane, 2] = place - lane * share
+
+
+def _find_fan_out(address, density, bounds, X, weight, order, tiles, n_kept, outputs, found, work):
+    for i in prange(work.shape[0]):
+        lane = np.int64(i)
+        call_at(
+            address,
+            (lane, lane + 1, density, bounds, X, weight, order, tiles, n_kept, outputs, found, work),
+        )
+
+
+find = Driver(_find_lanes, _find_fan_out)
+
+
+def _sort_lanes(first_lane, last_lane, found, placing, places, rows, responsibility):
+    """Sort entries by component, and by row within one: a counting sort in two steps, over lanes of rows.
+
+    First, `places` (L, K) int64 are overwritten with the numbers of entries; then, if `placing`, it says where those of
+    a lane and component go in `rows` (E,) int64 and `responsibility` (E,), and is counted up.
+    """
+    n_rows, n_lanes = found.begin.shape[0], places.shape[0]
+    for lane in range(first_lane, last_lane):
+        place = places[lane]
+        if not placing:
+            for k in range(place.shape[0]):
+                place[k] = 0
+        for row in range(n_rows * lane // n_lanes, n_rows * (lane + 1) // n_lanes):
+            for e in range(found.begin[row], found.begin[row] + found.size[row]):
+                k = found.component[e]
+                if placing:
+                    rows[place[k]] = row
+                    responsibility[place[k]] = found.responsibility[e]
+                place[k] += 1
+
+
+def _sort_fan_out(address, found, placing, places, rows, responsibility):
+    for i in prange(places.shape[0]):
+        lane = np.int64(i)
+        call_at(address, (lane, lane + 1, found, placing, places, rows, responsibility))
+
+
+sort = Driver(_sort_lanes, _sort_fan_out)
+
+
+class Sums(NamedTuple):
+    """Accumulators: `mass` (K,), `deviation` (K, D), `scatter` in the family's shape or of size 0; float64."""
+
+    mass: Array
+    deviation: Array
+    scatter: Array
+
+
+@kernel
+def _accumulate_entries(
+    density, k, origin, X, rows, responsibility, begin, end, tile, x, gathered, r, nothing, scratch, sums, at
+):
+    """Add the moments about ``origin[k]`` of entries begin .. end, all of component k, to place `at` of `sums`."""
+    component = contract.component(density, k)
+    tile_mass = np.empty(1)
+    for first in range(begin, end, tile):
+        n = min(tile, end - first)
+        gather_rows(X, rows[first : first + n], n, gathered)
+        pack_tile(gathered, 0, n, nothing[0], x)
+        s = 0.0
+        for b in range(n):
+            r[0, b] = responsibility[first + b]
+            s += r[0, b]
+        for b in range(n, r.shape[1]):
+            r[0, b] = 0.0
+        tile_mass[0] = s
+        sums.mass[at] += s
+        contract.accumulate_tile(
+            component,
+            origin[k : k + 1],
+            x,
+            n,
+            r,
+            tile_mass,
+            nothing[:0],
+            scratch,
+            sums.deviation[at : at + 1],
+            sums.scatter[at : at + 1],
+        )
+
+
+def _gather_lanes(first_lane, last_lane, density, origin, X, begins, rows, responsibility, tile, sums, ends):
+    """Add the moments of sorted entries about `origin` (K, D) to `sums`, lane by lane.
+
+    Lanes share the entries out evenly. What a lane has of a component that it shares with others goes to `ends`, which
+    hold two components a lane, (2 L, ...): the one that lanes before it have begun, and the one that lanes after it go
+    on with.
+    """
+    n_components, n_features = density.mean.shape
+    n_lanes = ends.mass.shape[0] // 2
+    n_entries = begins[n_components]
+    x = tile_buffer(n_features, tile, density.mean)
+    gathered = np.empty((tile, n_features), X.dtype)
+    r = tile_buffer(1, tile, density.mean)
+    nothing = np.zeros((1, n_features))
+    scratch = contract.workspace(contract.component(density, 0), tile)
+    for lane in range(first_lane, last_lane):
+        first = n_entries * lane // n_lanes
+        last = n_entries * (lane + 1) // n_lanes
+        if last == first:
+            continue
+        # The component that the first entry belongs to.
+        low, high = 0, n_components
+        while high - low > 1:
+            middle = (low + high) // 2
+            if begins[middle] <= first:
+                low = middle
+            else:
+                high = middle
+        for k in range(low, n_components):
+            begin, end = max(begins[k], first), min(begins[k + 1], last)
+            if begins[k] >= last:
+                break
+            if end <= begin:
+                continue
+            # One call of what accumulates: it is large.
+            target, at = sums, k
+            if begins[k] < first:
+                target, at = ends, 2 * lane
+            elif begins[k + 1] > last:
+                target, at = ends, 2 * lane + 1
+            _accumulate_entries(
+                density,
+                k,
+                origin,
+                X,
+                rows,
+                responsibility,
+                begin,
+                end,
+                tile,
+                x,
+                gathered,
+                r,
+                nothing,
+                scratch,
+                target,
+                at,
+            )
+
+
+def _gather_fan_out(address, density, origin, X, begins, rows, responsibility, tile, sums, ends):
+    for i in prange(ends.mass.shape[0] // 2):
+        lane = np.int64(i)
+        call_at(address, (lane, lane + 1, density, origin, X, begins, rows, responsibility, tile, sums, ends))
+
+
+gather = Driver(_gather_lanes, _gather_fan_out)

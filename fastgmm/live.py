@@ -1,0 +1,351 @@
+"""Passes that look only at the components that matter to a row: when they pay, in which order, and what they find.
+
+What is computed is a matter of :mod:`fastgmm.kernels.live`; here blocks of rows are looked at with a small sample, and
+ordered by the component that they most likely belong to. Neither has an influence on results: whether a block is
+passed so depends on its rows and the density alone, and what is found does not depend on the order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm import kernels
+from fastgmm.kernels import live
+from fastgmm.statistics import Array
+
+# Fewer components, or less work (rows times components times features), are not worth the compilation.
+_FEWEST_COMPONENTS = 16
+_LEAST_WORK = 2**23
+# Rows of a block that are looked at to see whether it pays.
+_SAMPLE = 48
+# Nanoseconds that a pass takes for a row and component, as a function of the number of features: measured, on one
+# thread of one machine. Only ratios of such times decide anything.
+_PAIR_TIME: dict[type, Callable[[int], float]] = {
+    kernels.FullDensity: lambda d: 2.0 + 0.031 * d * (d + 1),
+    kernels.DiagDensity: lambda d: 1.8 + 0.068 * d,
+    kernels.SphericalDensity: lambda d: 1.3 + 0.055 * d,
+    kernels.TiedDensity: lambda d: 1.3 + 0.094 * d,
+}
+# What must be gained for a pass to skip.
+_LEAST_GAIN = 1.1
+# Rows of a tile of the first and second stage: multiples of a chunk.
+_TILE = 144
+_GATHERED_TILE = 192
+_LANES = 8
+# How many of a few means a mean is listed with.
+_NEIGHBOURS = 3
+# Entries that a lane of the second stage should have.
+_LANE_ENTRIES = 2048
+# Entries of a block, at most, if the sample is right: more are cut.
+_ENTRIES = 2**21
+_SMALLEST_RESPONSIBILITY = 2.0**-60
+_NO_WEIGHTS = np.empty(0)
+# Labels are remembered for so many rows, so that memory does not grow with rows that are read.
+_REMEMBERED = 2**24
+
+
+class Hints:
+    """The components that rows had last time, by the place of their block: where to look first, and no more.
+
+    A key is the component's number, plus the number of components for a row that is far from it.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[int, NDArray] = {}
+        self._n_rows = 0
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return Hints, ()
+
+    def get(self, place: int, n_rows: int) -> NDArray | None:
+        """Return what is remembered of the block of so many rows at a place, or None."""
+        keys = self._keys.get(place)
+        return keys if keys is not None and len(keys) == n_rows else None
+
+    def keep(self, place: int, keys: NDArray[np.int64], n_components: int) -> None:
+        """Remember the keys of a block, unless many rows are remembered already."""
+        if place not in self._keys:
+            if self._n_rows + len(keys) > _REMEMBERED:
+                return
+            self._n_rows += len(keys)
+        self._keys[place] = keys.astype(np.uint16 if n_components <= 2**15 else np.int64)
+
+
+def _usual(mean: Any, n_features: int) -> Any:
+    """Return the most that a squared distance over so many features usually is, where its mean is `mean`."""
+    return mean * (1.0 + 6.0 * math.sqrt(2.0 / n_features))
+
+
+def _tiles(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first row of each tile, the row after its last, and its group, for rows sorted by group."""
+    filled = np.flatnonzero(counts)
+    counts = counts[filled]
+    pieces = -(-counts // _TILE)
+    ends = np.cumsum(counts)
+    number = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    first = np.repeat(ends - counts, pieces) + number * _TILE
+    return first, np.minimum(first + _TILE, np.repeat(ends, pieces)), np.repeat(filled, pieces)
+
+
+def blank_sums(n_components: int, n_features: int, shape: tuple[int, ...]) -> live.Sums:
+    """Return accumulators filled with zeros, for a scatter of some shape."""
+    return live.Sums(np.zeros(n_components), np.zeros((n_components, n_features)), np.zeros(shape))
+
+
+def _gain(density: Any, share: float) -> float:
+    """Return how many times longer it takes to look at all pairs than at the `share` of them that is live: an estimate.
+
+    Half the time of a pair is its distance. Of those that are not live, some take as long as those that are, more of
+    them where more are live. A live pair's row is copied once more.
+    """
+    n_components, n_features = density.mean.shape
+    pair = _PAIR_TIME[type(density)](n_features)
+    distances = min(1.1 * (0.15 + 4.0 * share), 1.1)
+    each = pair * (0.5 * distances + 1.2 * share) + share * (5.0 + 0.4 * n_features)
+    return n_components * pair / (150.0 + 2.0 * n_features + n_components * (0.1 + each))
+
+
+def may_pay(density: Any, n_rows: int) -> bool:
+    """Return whether so many rows and components may be worth the trouble."""
+    n_components, n_features = density.mean.shape
+    work = float(n_rows) * n_components * n_features
+    is_large = n_components >= _FEWEST_COMPONENTS and work >= _LEAST_WORK
+    # Where each row belongs to one component alone, more cannot be gained.
+    return type(density) in _PAIR_TIME and is_large and _gain(density, 1.0 / n_components) > _LEAST_GAIN
+
+
+def lost_mass(density: Any, mass: Array, weight: float) -> bool:
+    """Return whether a component of the density has lost so much mass that what was passed over could be seen in it.
+
+    What is passed over of a component is below 2**-60 of its weight in every row. So where it keeps a millionth of its
+    mass, its statistics are right to 2**-40 of themselves. `mass` (K,) is of rows of so much `weight`.
+    """
+    log_weight = live.log_weights(density)
+    share = np.exp(log_weight - log_weight.max())
+    return bool((mass < 2.0**-20 * weight * share / share.sum()).any())
+
+
+class LivePass:
+    """Blocks of rows under one float64 density, looked at where components are live.
+
+    Parameters
+    ----------
+    density : Density
+    n_threads : int or None
+    hints : Hints
+    n_kept : int or None
+        At most so many components of a row are kept: the best.
+    """
+
+    def __init__(
+        self, density: Any, n_threads: int | None, hints: Hints | None = None, n_kept: int | None = None
+    ) -> None:
+        self.density = density
+        self._n_threads = n_threads
+        self._hints = Hints() if hints is None else hints
+        self._n_kept = n_kept or len(density.mean)
+        self._bounds: live.Bounds | None = None
+        self._is_measured = False
+        self._cutoff = math.nan
+        self._per_row = 8.0
+        #: Pairs of a row and a component: all, begun, finished, live.
+        self.pairs = np.zeros(4)
+
+    def pays(self, X: NDArray) -> bool:
+        """Return whether few components are live in a block of rows: a function of the rows and the density.
+
+        Or whether few are to be kept.
+        """
+        n_components, n_rows = len(self.density.mean), len(X)
+        is_truncated = self._n_kept < n_components
+        if not is_truncated and not may_pay(self.density, n_rows):
+            return False
+        sample = np.ascontiguousarray(X[np.linspace(0, n_rows - 1, _SAMPLE).astype(np.int64)])
+        responsibility = np.empty((_SAMPLE, n_components))
+        labels = np.empty(_SAMPLE, np.int64)
+        sums = np.zeros((2, 3))
+        half = _SAMPLE // 2
+        kernels.score(
+            2, self._n_threads, self.density, sample, half, _NO_WEIGHTS, labels, np.empty(0), responsibility, sums
+        )
+        share = float((responsibility > _SMALLEST_RESPONSIBILITY).mean())
+        if not is_truncated and not _gain(self.density, share) > _LEAST_GAIN:
+            return False
+        if self._bounds is None:
+            self._set_units(sample, labels)
+        return True
+
+    def _set_units(self, sample: NDArray, labels: NDArray[np.int64]) -> None:
+        with np.errstate(divide="ignore", over="ignore"):
+            unit = 1.0 / np.median(np.abs(sample - self.density.mean[labels]), axis=0)
+        unit = np.where(np.isfinite(unit) & (unit > 0.0), unit, 1.0)
+        self._bounds = live.blank_bounds(len(self.density.mean), self.density.mean.mean(axis=0), unit)
+
+    def _ready(self) -> live.Bounds:
+        """Return the bounds, measured."""
+        assert self._bounds is not None
+        if not self._is_measured:
+            live.measure(len(self.density.mean), self._n_threads, self.density, self._bounds)
+            self._is_measured = True
+        return self._bounds
+
+    def _limited(self, cutoff: float) -> live.Bounds:
+        """Return the bounds with limits for the least cutoff of a component."""
+        bounds = self._ready()
+        if cutoff != self._cutoff:
+            live.set_limits(self.density, cutoff, bounds)
+            self._cutoff = cutoff
+        return bounds
+
+    def _order(self, X: NDArray, weight: Array | None, place: int) -> tuple[NDArray, NDArray]:
+        """Return rows in the order of what they most likely belong to, and tiles of them."""
+        n_components, n_features = self.density.mean.shape
+        keys = self._hints.get(place, len(X))
+        guessed = keys is None
+        if keys is None:
+            bounds = self._ready()
+            labels, square = self._guess(X)
+            # Rows that belong elsewhere would make large tiles of those that do not.
+            keys = labels + n_components * (square > _usual(bounds.stretch[3], n_features)[labels])
+        # Numbers of 16 bits are sorted in linear time.
+        order = np.argsort(keys.astype(np.uint16) if n_components <= 2**15 else keys, kind="stable")
+        if weight is not None:
+            order = order[weight[order] > 0.0]
+            keys = keys[order]
+        counts = np.bincount(keys, minlength=2 * n_components)
+        if guessed:
+            counts = np.append(counts[:n_components], counts[n_components:].sum())
+        first, last, group = _tiles(counts)
+        hint = (keys if weight is not None else keys[order])[first] % n_components if guessed else group % n_components
+        return order, np.stack([first, last, hint, (group >= n_components) * guessed], axis=1)
+
+    def _guess(self, X: NDArray) -> tuple[NDArray[np.int64], Array]:
+        """Return for each row a component whose mean is near, and the square of how near, in units of the bounds.
+
+        A row is compared with some of the means, and then with all that have the nearest of these among theirs.
+        """
+        bounds = self._ready()
+        n_components, n_rows = len(self.density.mean), len(X)
+        means = np.ascontiguousarray(bounds.frame[:, :n_components].T)
+        label, square = np.empty(n_rows, np.int64), np.empty(n_rows)
+        n_some = min(2 * math.isqrt(n_components), n_components)
+        some = np.linspace(0, n_components - 1, n_some).astype(np.int64)
+        order = np.arange(n_rows)
+        first, last, group = _tiles(np.array([n_rows]))
+        lists = np.array([0, n_some])
+        for _ in range(2):
+            tiles = np.stack([first, last, group], axis=1)
+            frame = bounds.middle, bounds.unit
+            live.guess(live.GUESS_LANES, self._n_threads, X, order, tiles, means, *frame, lists, some, label, square)
+            if len(lists) > 2:
+                break
+            # Not by a matrix product: the threads of BLAS go on waiting for work, in the way of ours.
+            away = (means[some] ** 2).sum(axis=1) - 2.0 * np.einsum("kd,jd->kj", means, means[some])
+            nearest = np.argpartition(away, min(_NEIGHBOURS, n_some) - 1, axis=1)[:, :_NEIGHBOURS]
+            place = np.empty(n_components, np.int64)
+            place[some] = np.arange(n_some)
+            label = place[label]
+            order = np.argsort(label.astype(np.uint16), kind="stable")
+            first, last, group = _tiles(np.bincount(label, minlength=n_some))
+            by_list = np.argsort(nearest.ravel(), kind="stable")
+            lists = np.concatenate([[0], np.cumsum(np.bincount(nearest.ravel(), minlength=n_some))])
+            some = np.repeat(np.arange(n_components), nearest.shape[1])[by_list]
+        return label, square
+
+    def find(self, X: NDArray, weight: Array | None, place: int, outputs: int) -> live.Found:
+        """Return what a block of rows, C-contiguous, is found to be; its labels become hints."""
+        n_rows, n_components = len(X), len(self.density.mean)
+        base = 0.0 if outputs == live.LABELS else live.CUTOFF + math.log(n_components)
+        bounds = self._limited(base)
+        order, tiles = self._order(X, weight, place)
+        n_lanes = max(min(_LANES, len(tiles)), 1)
+        work = np.zeros((n_lanes, 6), np.int64)
+        capacity = int(1.25 * self._per_row * n_rows / n_lanes + 1024) * n_lanes if outputs == live.ENTRIES else 0
+        while True:
+            found = live.Found(
+                np.zeros(n_rows, np.int64),
+                np.zeros(n_rows),
+                np.zeros(n_rows),
+                np.zeros(n_rows, np.int64),
+                np.zeros(n_rows, np.int64),
+                np.empty(capacity, np.int32),
+                np.empty(capacity),
+            )
+            live.find(
+                n_lanes,
+                self._n_threads,
+                self.density,
+                bounds,
+                X,
+                _NO_WEIGHTS if weight is None else weight,
+                order,
+                tiles,
+                self._n_kept,
+                outputs,
+                found,
+                work,
+            )
+            most = int(work[:, 2].max()) if outputs == live.ENTRIES else 0
+            if most * n_lanes <= capacity:
+                break
+            capacity = (most + most // 8) * n_lanes
+        self._per_row = max(capacity / 1.25 / n_rows, 1.0) if outputs == live.ENTRIES else self._per_row
+        with np.errstate(invalid="ignore"):
+            square = 2.0 * (self.density.log_scale[found.label] - found.peak)
+        n_features = X.shape[1]
+        far = square > _usual(n_features, n_features)
+        self._hints.keep(place, found.label + n_components * far, n_components)
+        self.pairs += n_rows * n_components, *work[:, :3].sum(axis=0)
+        return found
+
+    def _sorted(self, found: live.Found, n_entries: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+        """Return entries by component, and by row within one: where those of each begin, rows and responsibilities."""
+        n_components = len(self.density.mean)
+        rows, responsibility = np.empty(n_entries, np.int64), np.empty(n_entries)
+        places = np.empty((_LANES, n_components), np.int64)
+        live.sort(_LANES, self._n_threads, found, False, places, rows, responsibility)
+        ends = np.cumsum(places.T).reshape(n_components, _LANES)
+        places = np.ascontiguousarray(ends.T - places)
+        begins = np.append(places[0], n_entries)
+        live.sort(_LANES, self._n_threads, found, True, places, rows, responsibility)
+        return begins, rows, responsibility
+
+    def collect(self, X: NDArray, weight: Array | None, place: int, origin: Array, sums: live.Sums) -> float:
+        """Add the moments of a block of rows about `origin` to `sums`, and return its log evidence."""
+        found = self.find(X, weight, place, live.ENTRIES)
+        n_features = origin.shape[1]
+        n_entries = int(found.size.sum())
+        begins, rows, responsibility = self._sorted(found, n_entries)
+        n_lanes = min(max(n_entries // _LANE_ENTRIES, 1), _LANES)
+        ends = live.Sums(
+            np.zeros(2 * n_lanes),
+            np.zeros((2 * n_lanes, n_features)),
+            np.zeros((2 * n_lanes if sums.scatter.size else 0, *sums.scatter.shape[1:])),
+        )
+        live.gather(
+            n_lanes,
+            self._n_threads,
+            self.density,
+            origin,
+            X,
+            begins,
+            rows,
+            responsibility,
+            _GATHERED_TILE,
+            sums,
+            ends,
+        )
+        for lane in np.flatnonzero(ends.mass):
+            first, last = (n_entries * (lane // 2 + i) // n_lanes for i in (0, 1))
+            at = first if lane % 2 == 0 else last - 1
+            k = int(np.searchsorted(begins, at, side="right")) - 1
+            for total, part in zip(sums, ends, strict=True):
+                if total.size:
+                    total[k] += part[lane]
+        evidence = found.evidence
+        return float(evidence.sum() if weight is None else (weight * evidence).sum())

@@ -1,0 +1,412 @@
+"""Passes that look only at live components: the same numbers as looking at all, proven zeros, and when they are taken.
+
+Where `always` is used every block of rows is passed so, however small; elsewhere the package decides.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+import reference
+from conftest import draw, random_mixture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels, live
+from fastgmm.exceptions import OutOfRangeError
+from fastgmm.expectation import Expectation, Scores
+from fastgmm.families import FAMILIES
+from fastgmm.kernels import live as stages
+from fastgmm.kernels import simd, simd_live
+from fastgmm.kernels._compile import entry
+from fastgmm.live import Hints, LivePass
+from fastgmm.rows import ArrayRows
+from fastgmm.sources import BatchRows
+
+ULP = 2.0**-52
+
+
+@pytest.fixture
+def always(monkeypatch):
+    _take_always(monkeypatch)
+
+
+def _take_always(patch):
+    patch.setattr(live, "_LEAST_WORK", 0)
+    patch.setattr(live, "_FEWEST_COMPONENTS", 1)
+    patch.setattr(live, "_LEAST_GAIN", -np.inf)
+
+
+def _separated(rng, family, n_components, n_features, n_rows, distance=12.0):
+    """Rows around means so many standard deviations apart in each feature, and the density a little off."""
+    means = distance * rng.normal(size=(n_components, n_features))
+    X = means[rng.integers(n_components, size=n_rows)] + rng.normal(size=(n_rows, n_features))
+    return X, _density(family, means + 0.1 * rng.normal(size=means.shape))
+
+
+def _density(family, means):
+    """Components of weight 1 / K and unit covariance."""
+    n_components, n_features = means.shape
+    covariances = {
+        "full": np.repeat(np.eye(n_features)[None], n_components, axis=0),
+        "tied": np.eye(n_features),
+        "diag": np.ones(means.shape),
+        "spherical": np.ones(n_components),
+    }[family.name]
+    density, failed = family.density(np.full(n_components, 1.0 / n_components), means, covariances)
+    assert failed == -1
+    return density
+
+
+def _both(family, density, X, weight=None):
+    """Return the statistics of a pass that skips, and of one that looks at everything."""
+    rows = ArrayRows(X, weight)
+    return Expectation(family, rows)(density), Expectation(family, rows, skips=False)(density)
+
+
+def _assert_same(found, dense, X, tolerance=1e-12):
+    """Each to the tolerance of what it is a sum of."""
+    assert found.log_evidence == pytest.approx(dense.log_evidence, rel=tolerance)
+    assert found.weight == dense.weight
+    np.testing.assert_allclose(found.mass, dense.mass, rtol=tolerance, atol=0)
+    spread = np.abs(X - X.mean(axis=0)).max() + np.abs(dense.origin - X.mean(axis=0)).max()
+    mass = dense.mass[:, None]
+    assert (np.abs(found.deviation - dense.deviation) <= tolerance * mass * spread).all()
+    np.testing.assert_allclose(found.scatter, dense.scatter, rtol=1e-9, atol=tolerance * mass.sum() * spread**2)
+
+
+@st.composite
+def problems(draw_):
+    """A mixture and rows made to be hard: scales, offsets, ties, outliers, rows between means."""
+    family = FAMILIES[draw_(st.sampled_from(sorted(FAMILIES)))]
+    n_components, n_features = draw_(st.integers(1, 40)), draw_(st.sampled_from([1, 2, 3, 7, 8, 9, 17, 20, 33]))
+    rng = np.random.default_rng(draw_(st.integers(0, 2**32 - 1)))
+    scale = 10.0 ** draw_(st.integers(-100, 100))
+    offset = draw_(st.sampled_from([0.0, 0.0, 1e3, -1e6])) * scale
+    separation = draw_(st.sampled_from([0.0, 1.0, 3.0, 10.0, 100.0, 1e5]))
+    weights, means, covariances = random_mixture(rng, family, n_components, n_features)
+    means = means * separation
+    if draw_(st.booleans()) and not family.uses_total:
+        # Components of very different widths.
+        widths = 10.0 ** rng.uniform(-3, 3, n_components)
+        covariances = covariances * np.reshape(widths**2, (-1, *[1] * (covariances.ndim - 1)))
+    if draw_(st.booleans()):
+        means[n_components // 2 :] = means[: n_components - n_components // 2]  # equal components: ties
+    if draw_(st.booleans()):
+        weights = weights * 10.0 ** rng.uniform(-30, 0, n_components)
+        weights = weights / weights.sum()
+    n_rows = draw_(st.sampled_from([1, 5, 50, 400]))
+    matrices = family.matrices(covariances, n_components, n_features)
+    X = draw(rng, np.full(n_components, 1 / n_components), means, matrices, n_rows)
+    kind = draw_(st.sampled_from(["plain", "between", "equal", "outliers"]))
+    if kind == "between":
+        pairs = rng.integers(n_components, size=(n_rows, 2))
+        X = means[pairs].mean(axis=1)
+    elif kind == "equal":
+        X[:] = X[0]
+    elif kind == "outliers":
+        X[:: 1 + n_rows // 5] *= 10.0 ** rng.uniform(1, 8)
+    means, X = offset + scale * means, offset + scale * X
+    density, failed = family.density(weights, means, scale**2 * covariances)
+    weight = rng.uniform(0, 3, n_rows) * (rng.uniform(size=n_rows) < 0.8) if draw_(st.booleans()) else None
+    if weight is not None:
+        weight[0] = 1.0
+    return family, density if failed == -1 else None, X, weight
+
+
+@given(problems())
+@settings(max_examples=400, deadline=None)
+def test_nothing_is_missed(problem):
+    """The pairs that are found are those that the rule says are live, whatever the mixture: no bound is ever wrong."""
+    _, density, X, weight = problem
+    if density is None:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        _take_always(patch)
+        passing = LivePass(density, None)
+        assert passing.pays(X)
+        found = passing.find(X, weight, 0, stages.ENTRIES)
+    n_components = len(density.mean)
+    distance = np.empty((len(X), n_components))
+    kernels.distance_rows(density, X, 0, len(X), distance)
+    joint = density.log_scale - 0.5 * distance
+    peak = joint.max(axis=1)
+    counts = np.ones(len(X), bool) if weight is None else weight > 0
+    labels = np.empty(len(X), np.int64)
+    kernels.label_rows(density, X, 0, len(X), labels)
+    np.testing.assert_array_equal(found.label[counts], labels[counts])
+    assert (np.abs(found.peak - peak) <= 4 * ULP * (np.abs(peak) + np.abs(density.log_scale[labels])))[counts].all()
+    log_weight = stages.log_weights(density)
+    cutoff = np.minimum(60 * np.log(2) + np.log(n_components) + log_weight.max() - log_weight, 720.0)
+    below = peak[:, None] - joint
+    is_far = peak < density.log_scale.max() - 2.0**19
+    bound = np.where(is_far[:, None], 708.0, np.minimum(cutoff, 708.0))
+    # Numbers of such a size are rounded by so much.
+    blur = 8 * ULP * (np.abs(joint) + np.abs(density.log_scale)) + 1e-9
+    table = np.zeros((len(X), n_components))
+    for row in range(len(X)):
+        entries = slice(found.begin[row], found.begin[row] + found.size[row])
+        assert (np.diff(found.component[entries]) > 0).all()
+        table[row, found.component[entries]] = found.responsibility[entries]
+    assert (table[counts] > 0)[(below < bound - blur)[counts]].all()
+    assert (table[counts] == 0)[(below > bound + blur)[counts]].all()
+    assert (table[~counts] == 0).all()
+
+
+@given(problems())
+@settings(max_examples=200, deadline=None)
+def test_statistics_are_those_of_looking_at_everything(problem):
+    family, density, X, weight = problem
+    if density is None:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        _take_always(patch)
+        try:
+            found, dense = _both(family, density, X, weight)
+        except OutOfRangeError:
+            with pytest.raises(OutOfRangeError):
+                Expectation(family, ArrayRows(X, weight), skips=False)(density)
+            return
+    total = np.abs(np.where(np.isfinite(density.log_scale), density.log_scale, 0)).max() * dense.weight
+    assert found.log_evidence == pytest.approx(dense.log_evidence, rel=1e-12, abs=1e-12 * total)
+    np.testing.assert_allclose(found.mass, dense.mass, rtol=1e-11, atol=0)
+    size = np.abs(X[:, None] - dense.origin).max(axis=0)
+    assert (np.abs(found.deviation - dense.deviation) <= 1e-11 * dense.mass[:, None] * size).all()
+
+
+def test_the_same_bits_whatever_is_remembered_and_for_any_number_of_threads(family, rng, always):
+    """Hints, threads and tiles decide how long a pass takes, never what it returns."""
+    X, density = _separated(rng, family, 30, 6, 3000, distance=2.0)
+    weight = rng.uniform(0, 2, len(X)) * (rng.uniform(size=len(X)) < 0.9)
+
+    def collect(hints, n_threads):
+        passing = LivePass(density, n_threads, hints)
+        assert passing.pays(X)
+        sums = live.blank_sums(30, 6, (0, 0) if family.uses_total else family.shape(30, 6))
+        evidence = passing.collect(X, weight, 0, density.mean, sums)
+        return [np.array(evidence), *sums]
+
+    hints = Hints()
+    first = collect(hints, None)
+    wrong = Hints()
+    wrong.keep(0, rng.integers(60, size=len(X)), 30)
+    for again in (collect(hints, None), collect(hints, 1), collect(Hints(), 3), collect(wrong, 2)):
+        for one, other in zip(first, again, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_memory_and_batches_have_the_same_bits(family, rng):
+    n_components, n_features = 64, 24
+    X, density = _separated(rng, family, n_components, n_features, 100_000)
+    expectation = Expectation(family, ArrayRows(X))
+    whole = expectation(density)
+    rows = BatchRows(lambda: (X[i : i + 7001] for i in range(0, len(X), 7001)))
+    parts = Expectation(family, rows)(density)
+    for name in ("mass", "deviation", "scatter", "log_evidence"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+    _assert_same(whole, Expectation(family, ArrayRows(X), skips=False)(density), X)
+
+
+def test_a_fit_has_the_same_bounds_at_every_iteration(rng, always):
+    X, _ = _separated(rng, FAMILIES["full"], 20, 5, 4000, distance=3.0)
+    for estimator in (GaussianMixture, BayesianGaussianMixture):
+        model = estimator(20, max_iter=8, tol=0.0, random_state=0, reg_covar=0.0)
+        skipping = _bounds(model, X)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(live, "_LEAST_WORK", np.inf)
+            looking = _bounds(model, X)
+        np.testing.assert_allclose(skipping, looking, rtol=1e-12)
+        assert skipping != looking, "both looked at everything"
+
+
+def _bounds(model, X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(X).lower_bounds_
+
+
+def test_a_component_that_loses_all_its_rows_is_looked_at_everywhere(family, rng, always):
+    """Its mass, however small, is that of a pass that skips nothing; without that pass it would be 0."""
+    X, density = _separated(rng, family, 8, 3, 500)
+    density.mean[3] += 12.0
+    found, dense = _both(family, density, X)
+    assert 0 < dense.mass[3] < 1e-15
+    np.testing.assert_allclose(found.mass, dense.mass, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("distance", "pays"), [(0.3, False), (12.0, True)])
+def test_it_is_taken_where_components_are_apart(family, rng, distance, pays):
+    X, density = _separated(rng, family, 128, 16, 20_000, distance)
+    assert LivePass(density, None).pays(X) is pays
+    found, dense = _both(family, density, X)
+    _assert_same(found, dense, X)
+    assert np.array_equal(found.deviation, dense.deviation) is not pays
+
+
+@pytest.mark.parametrize("change", [{"n_components": 4}, {"n_rows": 200}])
+def test_small_problems_are_not_worth_it(family, rng, change):
+    size = {"n_components": 128, "n_features": 16, "n_rows": 20_000} | change
+    X, density = _separated(rng, family, **size)
+    assert not LivePass(density, None).pays(X)
+
+
+def test_most_pairs_are_never_looked_at(family, rng):
+    X, density = _separated(rng, family, 128, 16, 20_000)
+    passing = LivePass(density, None)
+    for _ in range(2):
+        assert passing.pays(X)
+        passing.pairs[:] = 0
+        passing.find(X, None, 0, stages.ENTRIES)
+    pairs, begun, finished, alive = passing.pairs
+    assert pairs == 128 * 20_000
+    assert alive == 20_000
+    assert finished <= begun < 2 * alive
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_predictions_are_those_of_looking_at_everything(rng, dtype):
+    family = FAMILIES["diag"]
+    X, density = _separated(rng, family, 256, 16, 20_000, distance=3.0)
+    density.mean[7], density.log_scale[7] = density.mean[200], density.log_scale[200]
+    density.whitener[7] = density.whitener[200]
+    rows = ArrayRows(X.astype(dtype), rng.uniform(0, 2, len(X)))
+    every = {"labels": True, "evidence": True, "sums": True}
+    assert LivePass(density, None).pays(X)
+    skipping, labels = Scores(density, rows, **every), Scores(density, rows, labels=True).labels
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "_LEAST_WORK", np.inf)
+        looking = Scores(density, rows, **every)
+    np.testing.assert_array_equal(skipping.labels, looking.labels)
+    np.testing.assert_array_equal(labels, looking.labels)
+    assert 7 in labels
+    assert 200 not in labels
+    np.testing.assert_allclose(skipping.evidence, looking.evidence, rtol=1e-6 if dtype is np.float32 else 1e-13)
+    assert skipping.sum_evidence == pytest.approx(looking.sum_evidence, rel=1e-12)
+    assert skipping.sum_peak == pytest.approx(looking.sum_peak, rel=1e-12)
+    assert skipping.weight == looking.weight
+
+
+def test_large_float32_problems_are_exact_where_components_are_apart(rng):
+    """float32 arithmetic would leave six digits."""
+    family = FAMILIES["diag"]
+    X, density = _separated(rng, family, 256, 16, 20_000)
+    X = X.astype(np.float32)
+    found, dense = _both(family, density, X)
+    assert found.log_evidence != dense.log_evidence
+    exact = Expectation(family, ArrayRows(X.astype(np.float64)), skips=False)(density)
+    assert found.log_evidence == pytest.approx(exact.log_evidence, rel=1e-12)
+    np.testing.assert_allclose(family.recentre(found, density.mean).scatter, exact.scatter, rtol=1e-9)
+
+
+def test_a_row_whose_distances_overflow_is_named(family, rng, always):
+    X, density = _separated(rng, family, 5, 3, 100)
+    X[42] = 1e200
+    with pytest.raises(OutOfRangeError, match="moments" if family.uses_total else "row 42 of X"):
+        Expectation(family, ArrayRows(X))(density)
+    with pytest.raises(OutOfRangeError, match="row 42 of X"):
+        Scores(density, ArrayRows(X), labels=True)
+    weight = np.ones(len(X))
+    weight[42] = 0.0
+    found, dense = _both(family, density, X, weight)
+    np.testing.assert_allclose(found.mass, dense.mass, rtol=1e-12)
+
+
+# Truncation
+
+
+def _truncated_step(X, m, weights, means, matrices):
+    """Return the bound, and EM's next parameters, with the m best components of each row: the slow twin."""
+    joint = reference.log_joint(X, weights, means, matrices)
+    kept = np.argsort(-joint, axis=1, kind="stable")[:, :m]
+    mask = np.full(joint.shape, -np.inf)
+    np.put_along_axis(mask, kept, 0.0, axis=1)
+    evidence = reference.log_sum_exp(joint + mask)
+    r = np.exp(joint + mask - evidence[:, None])
+    return evidence.mean(), reference.em_step(FAMILIES["full"], X, np.ones(len(X)), r, 0.0)
+
+
+@pytest.mark.parametrize("m", [1, 2, 4])
+def test_truncation_keeps_the_best_components_of_each_row(rng, m):
+    weights, means, covariances = random_mixture(rng, FAMILIES["full"], 6, 2)
+    X = draw(rng, weights, means, covariances, 400)
+    start = {"weights_init": weights, "means_init": means, "precisions_init": np.linalg.inv(covariances)}
+    model = GaussianMixture(6, truncate=m, max_iter=4, tol=0.0, reg_covar=0.0, **start)
+    bounds = _bounds(model, X)
+    for step in range(4):
+        _, (weights, means, covariances) = _truncated_step(X, m, weights, means, covariances)
+        assert bounds[step] == pytest.approx(_truncated_step(X, m, weights, means, covariances)[0], rel=1e-10)
+    np.testing.assert_allclose(model.means_, means, rtol=1e-8)
+    np.testing.assert_allclose(model.covariances_, covariances, rtol=1e-8)
+    assert model.lower_bound_ < model.score(X)
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_no_iteration_lowers_the_bound_of_truncated_fits(family, rng, estimator):
+    weights, means, covariances = random_mixture(rng, family, 6, 2)
+    X = draw(rng, weights, means, family.matrices(covariances, 6, 2), 600)
+    model = estimator(6, covariance_type=family, truncate=2, max_iter=40, tol=0.0, reg_covar=0.0, random_state=0)
+    bounds = np.array(_bounds(model, X))
+    assert (np.diff(bounds) >= -1e-12 * np.abs(bounds[1:])).all()
+    assert bounds[-1] > bounds[0]
+    whole = estimator(6, covariance_type=family, truncate=6, max_iter=3, tol=0.0, random_state=0)
+    plain = estimator(6, covariance_type=family, max_iter=3, tol=0.0, random_state=0)
+    np.testing.assert_allclose(_bounds(whole, X), _bounds(plain, X), rtol=1e-12)
+
+
+def test_truncated_tied_covariances_that_are_narrow(rng):
+    """Where the total scatter cancels, scatters are summed by component."""
+    means = 1e5 * rng.normal(size=(5, 3))
+    X = means[rng.integers(5, size=500)] + rng.normal(size=(500, 3))
+    model = GaussianMixture(5, covariance_type="tied", truncate=1, tol=1e-6, random_state=0, n_init=3).fit(X)
+    gap = X - model.means_[model.predict(X)]
+    np.testing.assert_allclose(model.covariances_, gap.T @ gap / len(X) + 1e-6 * np.eye(3), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [0, 1.5, "two"])
+def test_truncate_is_checked(value):
+    with pytest.raises((ValueError, TypeError), match="truncate"):
+        GaussianMixture(2, truncate=value).fit(np.arange(10.0)[:, None])
+
+
+# Vector code
+
+
+@entry
+def _begin_and_finish(family, whitener, mean, x, n, listed, slots, twice, limit, reached, distance, lives):
+    if family == 0:
+        first = simd_live.first_whitened(mean.shape[1])
+        simd_live.begin_whitened(whitener, mean, x, n, listed, 0, len(listed), first, distance)
+        simd_live.finish_whitened(
+            whitener, mean, x, n, listed, slots, len(slots), first, twice, limit, twice.max(), reached, distance, lives
+        )
+
+
+@pytest.mark.parametrize("n_features", [1, 5, 7, 8, 13, 16, 27])
+def test_distances_that_are_not_given_up_have_the_bits_of_the_dense_pass(rng, n_features):
+    """And those that are given up are above their limits, for every row of the chunk."""
+    n_components, n = 9, simd_live.CHUNK * 2 + 5
+    whitener = np.tril(rng.normal(size=(n_components, n_features, n_features)))
+    mean = 3 * rng.normal(size=(n_components, n_features))
+    x = simd.tile_buffer(n_features, n, mean)
+    x[:, :n] = rng.normal(size=(n_features, n))
+    distance = np.zeros((n_components, x.shape[1]))
+    density = kernels.FullDensity(np.zeros(n_components), mean, whitener)
+    exact = np.empty((n, n_components))
+    kernels.distance_rows(density, np.ascontiguousarray(x[:, :n].T), 0, n, exact)
+    listed = rng.permutation(n_components)
+    lives = np.zeros((n_components, x.shape[1] // simd_live.CHUNK), np.uint8)
+    twice = np.zeros(n_components)
+    reached = np.full(x.shape[1], -np.inf)
+    reached[:n] = np.inf
+    limit = np.full(n_components, 1.0)
+    _begin_and_finish(0, whitener, mean, x, n, listed, np.arange(n_components), twice, limit, reached, distance, lives)
+    assert lives[0, :3].all()
+    assert not lives[:, :3].all()
+    for slot, k in enumerate(listed):
+        before = exact[:, listed[:slot]].min(axis=1, initial=np.inf)
+        for chunk, columns in enumerate(np.split(np.arange(n), range(simd_live.CHUNK, n, simd_live.CHUNK))):
+            if lives[slot, chunk]:
+                np.testing.assert_array_equal(distance[slot, columns], exact[columns, k])
+            else:
+                assert (exact[columns, k] > limit[k] + before[columns]).all()
+    np.testing.assert_allclose(reached[:n], exact.min(axis=1), rtol=1e-12)

@@ -38,6 +38,9 @@ _MOST_REPEATS = 20
 #: An iteration's time is that of a fit of MANY iterations minus that of a fit of FEW, over the difference.
 FEW, MANY = 1, 5
 
+#: The environment variable that makes fastgmm's side look at all pairs of a row and a component, live or not.
+ALL_PAIRS = "FASTGMM_BENCHMARK_ALL_PAIRS"
+
 #: The estimator's default, passed on in every benchmark: all threads Numba starts, one for each usable CPU.
 N_THREADS = None
 

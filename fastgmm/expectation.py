@@ -49,8 +49,8 @@ _NO_WEIGHTS = np.empty(0)
 _NO_LABELS = np.empty(0, np.int64)
 _NO_CENTRE = np.empty(0, np.float32)
 _NO_TABLE = np.empty((0, 0))
-# Numbers that are read at a time: 16 MB of float64.
-_READ_FLOATS = 2**21
+# Numbers that are read at a time where rows are sorted: 32 MB of float64.
+_READ_FLOATS = 2**22
 # More than any row's number.
 _NOWHERE = 2**63 - 1
 
@@ -267,6 +267,14 @@ class Expectation:
         other._last_single = -math.inf
         other._hints = Hints()
         return other
+
+    @property
+    def pairs(self) -> Array:
+        """Pairs of a row and a component in blocks of the last pass that skipped: all, begun, finished, live.
+
+        Known of rows in this process alone.
+        """
+        return self._hints.pairs
 
     @property
     def arithmetic(self) -> tuple[bool, float]:

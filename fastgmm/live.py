@@ -34,7 +34,7 @@ _PAIR_TIME: dict[type, Callable[[int], float]] = {
 # What must be gained for a pass to skip.
 _LEAST_GAIN = 1.1
 # Rows of a tile of the first and second stage: multiples of a chunk.
-_TILE = 144
+_TILE = 240
 _GATHERED_TILE = 192
 _LANES = 8
 # How many of a few means a mean is listed with.
@@ -44,6 +44,8 @@ _LANE_ENTRIES = 2048
 # Entries of a block, at most, if the sample is right: more are cut.
 _ENTRIES = 2**21
 _SMALLEST_RESPONSIBILITY = 2.0**-60
+# Components that are less likely than that are mostly ruled out by where they are.
+_NEAR = math.exp(-300.0)
 _NO_WEIGHTS = np.empty(0)
 # Labels are remembered for so many rows, so that memory does not grow with rows that are read.
 _REMEMBERED = 2**24
@@ -52,11 +54,15 @@ _REMEMBERED = 2**24
 class Hints:
     """The components that rows had last time, by the place of their block: where to look first, and no more.
 
-    A key is the component's number, plus the number of components for a row that is far from it.
+    A key is the component's number, plus the number of components for a row that is far from it. `share` is what share
+    of the pairs to make room for.
     """
 
     def __init__(self) -> None:
         self._keys: dict[int, NDArray] = {}
+        self.share = 0.0
+        #: Pairs of a row and a component in the last pass: all, begun, finished, live. 0 where nothing was skipped.
+        self.pairs = np.zeros(4)
         self._n_rows = 0
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -97,17 +103,20 @@ def blank_sums(n_components: int, n_features: int, shape: tuple[int, ...]) -> li
     return live.Sums(np.zeros(n_components), np.zeros((n_components, n_features)), np.zeros(shape))
 
 
-def _gain(density: Any, share: float) -> float:
+def _gain(density: Any, share: float, near: float) -> float:
     """Return how many times longer it takes to look at all pairs than at the `share` of them that is live: an estimate.
 
-    Half the time of a pair is its distance. Of those that are not live, some take as long as those that are, more of
-    them where more are live. A live pair's row is copied once more.
+    `near` is the share of pairs whose distances have to be looked into. Fitted to measured times. Those by variances
+    are summed in smaller blocks when they may be given up. A live pair is written and sorted, and its row copied again.
     """
     n_components, n_features = density.mean.shape
     pair = _PAIR_TIME[type(density)](n_features)
-    distances = min(1.1 * (0.15 + 4.0 * share), 1.1)
-    each = pair * (0.5 * distances + 1.2 * share) + share * (5.0 + 0.4 * n_features)
-    return n_components * pair / (150.0 + 2.0 * n_features + n_components * (0.1 + each))
+    if isinstance(density, kernels.FullDensity):
+        look = pair * min(0.3 + 4.0 * share, 0.55)
+    else:
+        look = pair * min(0.6 + 12.0 * share, 1.6)
+    each = 0.1 + near * (0.8 + look) + share * (25.0 + 0.7 * n_features + 0.8 * pair)
+    return n_components * pair / (110.0 + 2.0 * n_features + n_components * each)
 
 
 def may_pay(density: Any, n_rows: int) -> bool:
@@ -116,7 +125,11 @@ def may_pay(density: Any, n_rows: int) -> bool:
     work = float(n_rows) * n_components * n_features
     is_large = n_components >= _FEWEST_COMPONENTS and work >= _LEAST_WORK
     # Where each row belongs to one component alone, more cannot be gained.
-    return type(density) in _PAIR_TIME and is_large and _gain(density, 1.0 / n_components) > _LEAST_GAIN
+    return (
+        type(density) in _PAIR_TIME
+        and is_large
+        and _gain(density, 1.0 / n_components, 1.0 / n_components) > _LEAST_GAIN
+    )
 
 
 def lost_mass(density: Any, mass: Array, weight: float) -> bool:
@@ -152,9 +165,7 @@ class LivePass:
         self._bounds: live.Bounds | None = None
         self._is_measured = False
         self._cutoff = math.nan
-        self._per_row = 8.0
-        #: Pairs of a row and a component: all, begun, finished, live.
-        self.pairs = np.zeros(4)
+        self._hints.pairs = np.zeros(4)
 
     def pays(self, X: NDArray) -> bool:
         """Return whether few components are live in a block of rows: a function of the rows and the density.
@@ -174,7 +185,9 @@ class LivePass:
             2, self._n_threads, self.density, sample, half, _NO_WEIGHTS, labels, np.empty(0), responsibility, sums
         )
         share = float((responsibility > _SMALLEST_RESPONSIBILITY).mean())
-        if not is_truncated and not _gain(self.density, share) > _LEAST_GAIN:
+        self._hints.share = max(self._hints.share, 2.0 * share)
+        near = float((responsibility > _NEAR).mean())
+        if not is_truncated and not _gain(self.density, share, near) > _LEAST_GAIN:
             return False
         if self._bounds is None:
             self._set_units(sample, labels)
@@ -265,7 +278,8 @@ class LivePass:
         order, tiles = self._order(X, weight, place)
         n_lanes = max(min(_LANES, len(tiles)), 1)
         work = np.zeros((n_lanes, 6), np.int64)
-        capacity = int(1.25 * self._per_row * n_rows / n_lanes + 1024) * n_lanes if outputs == live.ENTRIES else 0
+        per_lane = int(min(self._hints.share * n_components, self._n_kept) * n_rows / n_lanes) + 1024
+        capacity = per_lane * n_lanes if outputs == live.ENTRIES else 0
         while True:
             found = live.Found(
                 np.zeros(n_rows, np.int64),
@@ -293,14 +307,14 @@ class LivePass:
             most = int(work[:, 2].max()) if outputs == live.ENTRIES else 0
             if most * n_lanes <= capacity:
                 break
-            capacity = (most + most // 8) * n_lanes
-        self._per_row = max(capacity / 1.25 / n_rows, 1.0) if outputs == live.ENTRIES else self._per_row
+            self._hints.share = 1.1 * most * n_lanes / (n_rows * n_components)
+            capacity = (most + most // 16) * n_lanes
         with np.errstate(invalid="ignore"):
             square = 2.0 * (self.density.log_scale[found.label] - found.peak)
         n_features = X.shape[1]
         far = square > _usual(n_features, n_features)
         self._hints.keep(place, found.label + n_components * far, n_components)
-        self.pairs += n_rows * n_components, *work[:, :3].sum(axis=0)
+        self._hints.pairs += n_rows * n_components, *work[:, :3].sum(axis=0)
         return found
 
     def _sorted(self, found: live.Found, n_entries: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:

@@ -39,7 +39,7 @@ _FAR = FAR * (1.0 + 2.0**-10)
 # Neighbouring tiles that one lane gets.
 _HAND = 8
 # How often a bound is tried in a lane before it has to have proven its worth.
-_TRIALS = 256
+_TRIALS = 128
 # Hints whose means' distances from all others are measured together: a block of registers.
 _HINTS = 8
 #: Lanes of :data:`guess`.
@@ -236,7 +236,7 @@ def _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, li
     for k in range(n_components):
         if passed[k] > 0.0 or k == hint:
             continue
-        if work[4] > 16 * work[5] + _TRIALS:
+        if work[4] > 3 * work[5] + _TRIALS:
             listed[n] = k
             n += 1
             continue

@@ -15,11 +15,19 @@ from fastgmm.statistics import Array, SufficientStatistics
 class Source:
     """Rows, wherever they are, for fits of one family; parameters as of ``Expectation``."""
 
-    def __init__(self, family: Family, rows: Rows, n_threads: int | None = None, *, n_kept: int | None = None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        rows: Rows,
+        n_threads: int | None = None,
+        *,
+        n_kept: int | None = None,
+        skips: bool = True,
+    ) -> None:
         self.family = family
         self.rows = rows
         self.n_features = rows.n_features
-        self._expectation = Expectation(family, rows, n_threads, n_kept=n_kept)
+        self._expectation = Expectation(family, rows, n_threads, n_kept=n_kept, skips=skips)
 
     def again(self, n_threads: int | None) -> Source:
         """Return the same rows for another fit, which may run at the same time."""
@@ -44,6 +52,11 @@ class Source:
     @arithmetic.setter
     def arithmetic(self, arithmetic: tuple[bool, float]) -> None:
         self._expectation.arithmetic = arithmetic
+
+    @property
+    def pairs(self) -> Array:
+        """What the last pass that skipped pairs looked at: see ``Expectation.pairs``."""
+        return self._expectation.pairs
 
     @property
     def n_weighted_rows(self) -> int:

@@ -49,8 +49,9 @@ _NO_WEIGHTS = np.empty(0)
 _NO_LABELS = np.empty(0, np.int64)
 _NO_CENTRE = np.empty(0, np.float32)
 _NO_TABLE = np.empty((0, 0))
-# Numbers that are read at a time where rows are sorted: 32 MB of float64.
+# Numbers, and rows, that are read at a time where rows are sorted: 32 MB of float64.
 _READ_FLOATS = 2**22
+_READ_ROWS = 2**18
 # More than any row's number.
 _NOWHERE = 2**63 - 1
 
@@ -65,7 +66,7 @@ class Blocks:
         self.tile = kernels.tile_rows(n_components, n_features, n_bytes)
         self.rows = kernels.block_rows(n_components, n_features, self.tile)
         self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
-        self.read = max(_READ_FLOATS // n_features // self.rows, 1) * self.rows
+        self.read = max(min(_READ_FLOATS // n_features, _READ_ROWS) // self.rows, 1) * self.rows
 
     def within(self, n_rows: int) -> Iterator[slice]:
         """Yield the blocks of so many rows that were read."""
@@ -302,7 +303,7 @@ class Expectation:
         own_origin = origin is None
         origin = density.mean if origin is None else kernel_array(origin, np.float64)
         is_large = self._rows.n_rows * self._rows.n_features >= SINGLE_WORK / len(origin)
-        if own_origin and mode == kernels.SOFT and self._may_be_single and is_large and self._n_kept is None:
+        if own_origin and mode == kernels.SOFT and self._may_be_single and is_large and not self._truncates(density):
             statistics = self._in_single(density)
             if statistics is not None:
                 return statistics
@@ -325,15 +326,19 @@ class Expectation:
 
     def _options(self, density: Density, mode: int, highest: float = 0.0) -> dict[str, Any]:
         """Return what a sweep needs to know in order to pass over components that are not live."""
-        is_wanted = self._n_kept is not None or may_pay(density, self._rows.n_rows)
+        is_wanted = self._truncates(density) or may_pay(density, self._rows.n_rows)
         if mode != kernels.SOFT or not self._may_skip or not is_wanted:
             return {}
         return {"exact": density, "highest": highest, "hints": self._hints, "n_kept": self._n_kept}
 
     def _may_have_lost(self, density: Density, statistics: SufficientStatistics, mode: int) -> bool:
         """Return whether what a pass was allowed to pass over could be seen in the statistics."""
-        is_exact = self._n_kept is None and self._options(density, mode)
+        is_exact = not self._truncates(density) and self._options(density, mode)
         return bool(is_exact) and lost_mass(density, statistics.mass, statistics.weight)
+
+    def _truncates(self, density: Density) -> bool:
+        """Return whether some components of a row are left out that may be live."""
+        return self._n_kept is not None and self._n_kept < len(density.mean)
 
     def _looking_at_all(self) -> Expectation:
         """Return the E-step that passes nothing over."""

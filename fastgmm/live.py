@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.kernels import live
+from fastgmm.kernels._compile import thread_count
 from fastgmm.statistics import Array
 
 # Fewer components, or less work (rows times components times features), are not worth the compilation.
@@ -36,13 +37,16 @@ _LEAST_GAIN = 1.1
 # Rows of a tile of the first and second stage: multiples of a chunk.
 _TILE = 240
 _GATHERED_TILE = 192
-_LANES = 8
+# Lanes of the second stage, at most: sums of its lanes are added, so their number must not depend on threads. What the
+# first stage finds does not depend on lanes.
+_MOST_LANES = 64
+_LANES_PER_THREAD = 4
 # How many of a few means a mean is listed with.
 _NEIGHBOURS = 3
 # Entries that a lane of the second stage should have.
-_LANE_ENTRIES = 2048
-# Entries of a block, at most, if the sample is right: more are cut.
-_ENTRIES = 2**21
+_LANE_ENTRIES = 4096
+# Entries that are held at a time, if the sample is right: 60 MB.
+_MOST_ENTRIES = 2**21
 _SMALLEST_RESPONSIBILITY = 2.0**-60
 # Components that are less likely than that are mostly ruled out by where they are.
 _NEAR = math.exp(-300.0)
@@ -165,6 +169,8 @@ class LivePass:
         self._bounds: live.Bounds | None = None
         self._is_measured = False
         self._cutoff = math.nan
+        self._n_lanes = _LANES_PER_THREAD * thread_count(n_threads)
+        self._n_pieces = 1
         self._hints.pairs = np.zeros(4)
 
     def pays(self, X: NDArray) -> bool:
@@ -176,7 +182,7 @@ class LivePass:
         is_truncated = self._n_kept < n_components
         if not is_truncated and not may_pay(self.density, n_rows):
             return False
-        sample = np.ascontiguousarray(X[np.linspace(0, n_rows - 1, _SAMPLE).astype(np.int64)])
+        sample = X[np.linspace(0, n_rows - 1, _SAMPLE).astype(np.int64)].astype(np.float64)
         responsibility = np.empty((_SAMPLE, n_components))
         labels = np.empty(_SAMPLE, np.int64)
         sums = np.zeros((2, 3))
@@ -187,6 +193,9 @@ class LivePass:
         share = float((responsibility > _SMALLEST_RESPONSIBILITY).mean())
         self._hints.share = max(self._hints.share, 2.0 * share)
         near = float((responsibility > _NEAR).mean())
+        n_entries = n_rows * min(2.0 * share * n_components, self._n_kept)
+        # A power of two, so that pieces, of which labels are remembered, are seldom others.
+        self._n_pieces = 2 ** max(math.ceil(math.log2(max(n_entries, 1.0) / _MOST_ENTRIES)), 0)
         if not is_truncated and not _gain(self.density, share, near) > _LEAST_GAIN:
             return False
         if self._bounds is None:
@@ -276,7 +285,7 @@ class LivePass:
         base = 0.0 if outputs == live.LABELS else live.CUTOFF + math.log(n_components)
         bounds = self._limited(base)
         order, tiles = self._order(X, weight, place)
-        n_lanes = max(min(_LANES, len(tiles)), 1)
+        n_lanes = max(min(self._n_lanes, len(tiles)), 1)
         work = np.zeros((n_lanes, 6), np.int64)
         per_lane = int(min(self._hints.share * n_components, self._n_kept) * n_rows / n_lanes) + 1024
         capacity = per_lane * n_lanes if outputs == live.ENTRIES else 0
@@ -321,24 +330,37 @@ class LivePass:
         """Return entries by component, and by row within one: where those of each begin, rows and responsibilities."""
         n_components = len(self.density.mean)
         rows, responsibility = np.empty(n_entries, np.int64), np.empty(n_entries)
-        places = np.empty((_LANES, n_components), np.int64)
-        live.sort(_LANES, self._n_threads, found, False, places, rows, responsibility)
-        ends = np.cumsum(places.T).reshape(n_components, _LANES)
+        n_lanes = self._n_lanes
+        places = np.empty((n_lanes, n_components), np.int64)
+        live.sort(n_lanes, self._n_threads, found, False, places, rows, responsibility)
+        ends = np.cumsum(places.T).reshape(n_components, n_lanes)
         places = np.ascontiguousarray(ends.T - places)
         begins = np.append(places[0], n_entries)
-        live.sort(_LANES, self._n_threads, found, True, places, rows, responsibility)
+        live.sort(n_lanes, self._n_threads, found, True, places, rows, responsibility)
         return begins, rows, responsibility
 
     def collect(self, X: NDArray, weight: Array | None, place: int, origin: Array, sums: live.Sums) -> float:
-        """Add the moments of a block of rows about `origin` to `sums`, and return its log evidence."""
-        found = self.find(X, weight, place, live.ENTRIES)
-        n_features = origin.shape[1]
+        """Add the moments of a block of rows about `origin` to `sums`, and return its log evidence.
+
+        The block is one that :meth:`pays` has looked at last.
+        """
+        n_rows = -(-len(X) // self._n_pieces)
+        evidence = 0.0
+        for start in range(0, len(X), n_rows):
+            piece = slice(start, min(start + n_rows, len(X)))
+            w = None if weight is None else weight[piece]
+            found = self.find(X[piece], w, place + start, live.ENTRIES)
+            self._accumulate(X[piece], found, origin, sums)
+            evidence += float(found.evidence.sum() if w is None else (w * found.evidence).sum())
+        return evidence
+
+    def _accumulate(self, X: NDArray, found: live.Found, origin: Array, sums: live.Sums) -> None:
         n_entries = int(found.size.sum())
         begins, rows, responsibility = self._sorted(found, n_entries)
-        n_lanes = min(max(n_entries // _LANE_ENTRIES, 1), _LANES)
+        n_lanes = min(max(n_entries // _LANE_ENTRIES, 1), _MOST_LANES)
         ends = live.Sums(
             np.zeros(2 * n_lanes),
-            np.zeros((2 * n_lanes, n_features)),
+            np.zeros((2 * n_lanes, origin.shape[1])),
             np.zeros((2 * n_lanes if sums.scatter.size else 0, *sums.scatter.shape[1:])),
         )
         live.gather(
@@ -356,10 +378,7 @@ class LivePass:
         )
         for lane in np.flatnonzero(ends.mass):
             first, last = (n_entries * (lane // 2 + i) // n_lanes for i in (0, 1))
-            at = first if lane % 2 == 0 else last - 1
-            k = int(np.searchsorted(begins, at, side="right")) - 1
+            k = int(np.searchsorted(begins, first if lane % 2 == 0 else last - 1, side="right")) - 1
             for total, part in zip(sums, ends, strict=True):
                 if total.size:
                     total[k] += part[lane]
-        evidence = found.evidence
-        return float(evidence.sum() if weight is None else (weight * evidence).sum())

@@ -3,6 +3,7 @@
 Where `always` is used every block of rows is passed so, however small; elsewhere the package decides.
 """
 
+import pickle
 import warnings
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels, live
 from fastgmm.exceptions import OutOfRangeError
-from fastgmm.expectation import Expectation, Scores
+from fastgmm.expectation import Expectation, Scores, Sweep
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import live as stages
 from fastgmm.kernels import simd, simd_live
@@ -207,6 +208,39 @@ def test_memory_and_batches_have_the_same_bits(family, rng):
     _assert_same(whole, Expectation(family, ArrayRows(X), skips=False)(density), X)
 
 
+def test_blocks_with_many_live_pairs_are_taken_in_pieces(family, rng, always, monkeypatch):
+    X, density = _separated(rng, family, 20, 4, 2000, distance=2.0)
+    X = X.astype(np.float64)
+    whole = Expectation(family, ArrayRows(X))(density)
+    monkeypatch.setattr(live, "_MOST_ENTRIES", 1000)
+    expectation = Expectation(family, ArrayRows(X))
+    pieces = expectation(density)
+    assert (pieces.deviation != whole.deviation).any()
+    _assert_same(pieces, whole, X)
+    # The pieces are remembered, too.
+    begun = expectation.pairs[1]
+    again = expectation(density)
+    np.testing.assert_array_equal(again.scatter, pieces.scatter)
+    assert expectation.pairs[1] <= begun
+
+
+def test_rows_in_partitions(family, rng, always):
+    """What is sent to other processes remembers nothing, and needs nothing that is remembered."""
+    X, density = _separated(rng, family, 20, 4, 3000)
+    whole = Expectation(family, ArrayRows(X))(density)
+    options = {"with_scatter": not family.uses_total, "exact": density}
+    parts = [
+        pickle.loads(pickle.dumps(Sweep(family, density, density.mean, **options)))(
+            ArrayRows(X[part], offset=part.start)
+        )
+        for part in (slice(0, 500), slice(500, 500), slice(500, 3000))
+    ]
+    total = parts[0] + parts[1] + parts[2]
+    np.testing.assert_allclose(total.mass, whole.mass, rtol=1e-12)
+    np.testing.assert_allclose(total.deviation, whole.deviation, rtol=1e-9, atol=1e-9)
+    assert total.log_evidence == pytest.approx(whole.log_evidence, rel=1e-12)
+
+
 def test_a_fit_has_the_same_bounds_at_every_iteration(rng, always):
     X, _ = _separated(rng, FAMILIES["full"], 20, 5, 4000, distance=3.0)
     for estimator in (GaussianMixture, BayesianGaussianMixture):
@@ -264,7 +298,7 @@ def test_most_pairs_are_never_looked_at(family, rng):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_predictions_are_those_of_looking_at_everything(rng, dtype):
     family = FAMILIES["diag"]
-    X, density = _separated(rng, family, 256, 16, 20_000, distance=3.0)
+    X, density = _separated(rng, family, 256, 16, 20_000, distance=6.0)
     density.mean[7], density.log_scale[7] = density.mean[200], density.log_scale[200]
     density.whitener[7] = density.whitener[200]
     rows = ArrayRows(X.astype(dtype), rng.uniform(0, 2, len(X)))

@@ -43,7 +43,7 @@ _TRIALS = 128
 # Hints whose means' distances from all others are measured together: a block of registers.
 _HINTS = 8
 #: Lanes of :data:`guess`.
-GUESS_LANES = 8
+GUESS_LANES = 64
 # Relative rounding errors of lengths of D numbers, for each of them.
 _ROUNDING = 2.0**-49
 
@@ -225,11 +225,14 @@ def _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, li
     n_components, n_features = density.mean.shape
     slack = (n_features + 16.0) * _ROUNDING
     length = bounds.length[hint]
+    # Rows may be whitened about another mean, as those of the tied family are.
+    far = 0.0
+    for k in range(n_components):
+        far = max(far, 2.0 * bounds.length[k])
     for k in range(n_components):
         blur = slack * (away[k] + length + bounds.length[k] + radius)
-        low = bounds.stretch[0, k] * (away[k] - radius - blur) - slack * bounds.stretch[2, k] * (
-            away[k] + radius + blur
-        )
+        low = bounds.stretch[0, k] * (away[k] - radius - blur)
+        low -= slack * bounds.stretch[2, k] * (away[k] + radius + blur + far)
         low = low if low > 0.0 else 0.0
         passed[k] = 1.0 if low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40) else 0.0
     n = 1
@@ -244,7 +247,7 @@ def _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, li
         for d in range(n_features):
             gap[d] = density.mean[hint, d] - density.mean[k, d]
         low = contract.whitened_length(density, k, gap) - bounds.stretch[1, k] * radius
-        low -= slack * bounds.stretch[2, k] * (away[k] + radius)
+        low -= slack * bounds.stretch[2, k] * (away[k] + radius + far)
         low = low if low > 0.0 else 0.0
         if low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40):
             work[5] += 1

@@ -24,8 +24,6 @@ from fastgmm.live import Hints, LivePass
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, Source
 
-ULP = 2.0**-52
-
 
 @pytest.fixture
 def always(monkeypatch):
@@ -115,8 +113,18 @@ def problems(draw_):
     return family, density if failed == -1 else None, X, weight
 
 
+def _distances(density, X):
+    """Squared distances of rows from each component, (N, K)."""
+    gap = X[:, None] - density.mean
+    if density.whitener.ndim == 3:
+        return (np.einsum("kij,nkj->nki", np.tril(density.whitener), gap) ** 2).sum(axis=2)
+    if isinstance(density, kernels.TiedDensity):
+        return ((gap @ np.tril(density.whitener).T) ** 2).sum(axis=2)
+    return ((gap * np.reshape(density.whitener, (len(density.mean), -1))) ** 2).sum(axis=2)
+
+
 @given(problems())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_nothing_is_missed(problem):
     """The pairs that are found are those that the rule says are live, whatever the mixture: no bound is ever wrong."""
     _, density, X, weight = problem
@@ -128,34 +136,34 @@ def test_nothing_is_missed(problem):
         assert passing.pays(X)
         found = passing.find(X, weight, 0, stages.ENTRIES)
     n_components = len(density.mean)
-    distance = np.empty((len(X), n_components))
-    kernels.distance_rows(density, X, 0, len(X), distance)
-    joint = density.log_scale - 0.5 * distance
+    joint = density.log_scale - 0.5 * _distances(density, X)
     peak = joint.max(axis=1)
+    # Numbers of such a size are rounded by so much.
+    blur = 1e-9 + 1e-11 * np.abs(joint).max(axis=1)
     counts = np.ones(len(X), bool) if weight is None else weight > 0
-    labels = np.empty(len(X), np.int64)
-    kernels.label_rows(density, X, 0, len(X), labels)
+    assert (np.abs(found.peak - peak) <= blur)[counts].all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "_LEAST_WORK", np.inf)
+        labels = Scores(density, ArrayRows(X), labels=True).labels
     np.testing.assert_array_equal(found.label[counts], labels[counts])
-    assert (np.abs(found.peak - peak) <= 4 * ULP * (np.abs(peak) + np.abs(density.log_scale[labels])))[counts].all()
     log_weight = stages.log_weights(density)
     cutoff = np.minimum(60 * np.log(2) + np.log(n_components) + log_weight.max() - log_weight, 720.0)
     below = peak[:, None] - joint
     is_far = peak < density.log_scale.max() - 2.0**19
     bound = np.where(is_far[:, None], 708.0, np.minimum(cutoff, 708.0))
-    # Numbers of such a size are rounded by so much.
-    blur = 8 * ULP * (np.abs(joint) + np.abs(density.log_scale)) + 1e-9
+    blur = blur[:, None]
     table = np.zeros((len(X), n_components))
-    for row in range(len(X)):
+    for row in np.flatnonzero(found.size):
         entries = slice(found.begin[row], found.begin[row] + found.size[row])
-        assert (np.diff(found.component[entries]) > 0).all()
         table[row, found.component[entries]] = found.responsibility[entries]
+    assert np.count_nonzero(table) == found.size.sum(), "a component was found twice"
     assert (table[counts] > 0)[(below < bound - blur)[counts]].all()
     assert (table[counts] == 0)[(below > bound + blur)[counts]].all()
     assert (table[~counts] == 0).all()
 
 
 @given(problems())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_statistics_are_those_of_looking_at_everything(problem):
     family, density, X, weight = problem
     if density is None:
@@ -375,8 +383,8 @@ def test_truncation_keeps_the_best_components_of_each_row(rng, m):
 @pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
 def test_no_iteration_lowers_the_bound_of_truncated_fits(family, rng, estimator):
     weights, means, covariances = random_mixture(rng, family, 6, 2)
-    X = draw(rng, weights, means, family.matrices(covariances, 6, 2), 600)
-    model = estimator(6, covariance_type=family, truncate=2, max_iter=40, tol=0.0, reg_covar=0.0, random_state=0)
+    X = draw(rng, weights, means, family.matrices(covariances, 6, 2), 300)
+    model = estimator(6, covariance_type=family, truncate=2, max_iter=15, tol=0.0, reg_covar=0.0, random_state=0)
     bounds = np.array(_bounds(model, X))
     assert (np.diff(bounds) >= -1e-12 * np.abs(bounds[1:])).all()
     assert bounds[-1] > bounds[0]

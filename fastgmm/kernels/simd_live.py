@@ -267,6 +267,7 @@ def begin_whitened(whitener, mean, x, n, listed, begin, end, first, distance):
     for s in range(begin, end):
         k = listed[s]
         whitened = np.tril(whitener[k])[:first] @ (x[:, :n] - mean[k][:, None])
+        distance[s, n:] = 0.0
         distance[s, :n] = (whitened**2).sum(axis=0)
 
 
@@ -294,6 +295,7 @@ def finish_whitened(
 
 def _finish_all(slot, k, n, twice, highest, reached, distance, live):
     live[slot] = 1
+    distance[slot, n:] = 0.0
     value = distance[slot, :n] - twice[k]
     wider = value + np.abs(value) * WIDER + np.where(value + highest > FAR, _NO_LIMIT, 0.0)
     reached[:n] = np.fmin(reached[:n], wider)
@@ -460,6 +462,7 @@ def begin_squares(mean, scale, x, n, listed, begin, end, first, distance):
     for s in range(begin, end):
         k = listed[s]
         factor = scale[k][:first, None] if scale.ndim == 2 else 1.0
+        distance[s, n:] = 0.0
         distance[s, :n] = (((x[:first, :n] - mean[k][:first, None]) * factor) ** 2).sum(axis=0)
 
 
@@ -476,7 +479,9 @@ def finish_squares(mean, scale, x, n, listed, slots, n_slots, first, twice, limi
     """Do what :func:`finish_whitened` does for squared norms of scale (x - mean); `scale` is (K, D) or (K,)."""
     for slot in slots[:n_slots]:
         k = listed[slot]
-        distance[slot, :n] = (((x[:, :n] - mean[k][:, None]) * np.reshape(scale[k], (-1, 1))) ** 2).sum(axis=0)
+        distance[slot, :n] = (((x[: len(mean[k]), :n] - mean[k][:, None]) * np.reshape(scale[k], (-1, 1))) ** 2).sum(
+            axis=0
+        )
         _finish_all(slot, k, n, twice, highest, reached, distance, live)
 
 

@@ -225,6 +225,7 @@ def _draw(path: Path, results: list[dict[str, Any]], exponents: dict[str, float]
             color=colours[name],
         )
     axes.set(xscale="log", yscale="log", xlabel="components K", ylabel="one iteration, ms")
+    axes.set_ylim(top=3.0 * axes.get_ylim()[1])
     axes.set_xticks(x, [str(value) for value in x])
     axes.minorticks_off()
     axes.grid(alpha=0.3)

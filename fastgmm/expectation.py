@@ -190,7 +190,7 @@ class Sweep:
                     *dense_sums,
                 )
         if dense_sums is None:
-            mass, deviation, scatter = self._blank_sums(shape) if live_sums is None else self._shared(live_sums)
+            mass, deviation, scatter = self._shared(live_sums or self._blank_sums(shape))
         else:
             mass, deviation, scatter, evidence = map(_folded, dense_sums)
             log_evidence += float(evidence)
@@ -233,6 +233,9 @@ class Expectation:
         At most so many components of a row are kept, the best; None for all.
     skips : bool
         Whether blocks of rows are passed over components that are not live where that pays (:mod:`fastgmm.live`).
+    alone : bool
+        Whether statistics are all that parameters are made of. Where they are added to a prior or to those of other
+        rows, it does not matter how little mass they say a component has left.
 
     Large float32 problems are computed in float32 arithmetic, with sums over rows in float64, as long as that is good
     to three digits in every row: where the density is too narrow for its place, or a row too far out, or the log
@@ -243,13 +246,21 @@ class Expectation:
     """
 
     def __init__(
-        self, family: Family, rows: Rows, n_threads: int | None = None, *, n_kept: int | None = None, skips: bool = True
+        self,
+        family: Family,
+        rows: Rows,
+        n_threads: int | None = None,
+        *,
+        n_kept: int | None = None,
+        skips: bool = True,
+        alone: bool = True,
     ) -> None:
         self._family = family
         self._rows = rows
         self.n_threads = n_threads
         self._n_kept = n_kept
         self._may_skip = skips or n_kept is not None
+        self._alone = alone
         self._hints = Hints()
         self._total: SufficientStatistics | None = None
         self._accumulators = _Accumulators()
@@ -306,7 +317,8 @@ class Expectation:
         if own_origin and mode == kernels.SOFT and self._may_be_single and is_large and not self._truncates(density):
             statistics = self._in_single(density)
             if statistics is not None:
-                return statistics
+                is_lost = self._may_have_lost(density, statistics, mode)
+                return self._looking_at_all()(density) if is_lost else statistics
             self._may_be_single = False
         assignment = {"mode": mode, "labels": labels, "responsibilities": responsibilities}
         assignment |= self._options(density, mode)
@@ -333,7 +345,7 @@ class Expectation:
 
     def _may_have_lost(self, density: Density, statistics: SufficientStatistics, mode: int) -> bool:
         """Return whether what a pass was allowed to pass over could be seen in the statistics."""
-        is_exact = not self._truncates(density) and self._options(density, mode)
+        is_exact = self._alone and not self._truncates(density) and self._options(density, mode)
         return bool(is_exact) and lost_mass(density, statistics.mass, statistics.weight)
 
     def _truncates(self, density: Density) -> bool:
@@ -356,7 +368,7 @@ class Expectation:
         total = self.total() if self._family.uses_total else None
         options = self._options(density, kernels.SOFT, highest)
         statistics = self._sweep(rounded, rounded.mean, with_scatter=total is None, centre=centre, **options)
-        if not _is_finite(statistics) or self._may_have_lost(density, statistics, kernels.SOFT):
+        if not _is_finite(statistics):
             return None
         log_evidence = statistics.log_evidence + highest * statistics.weight
         # A change of exactly 0 is that of a density that is asked for again.

@@ -21,7 +21,7 @@ from fastgmm.statistics import Array
 
 # Fewer components, or less work (rows times components times features), are not worth the compilation.
 _FEWEST_COMPONENTS = 16
-_LEAST_WORK = 2**23
+_LEAST_WORK = 2**25
 # Rows of a block that are looked at to see whether it pays.
 _SAMPLE = 48
 # Nanoseconds that a pass takes for a row and component, as a function of the number of features: measured, on one
@@ -67,7 +67,6 @@ class Hints:
         self.share = 0.0
         #: Pairs of a row and a component in the last pass: all, begun, finished, live. 0 where nothing was skipped.
         self.pairs = np.zeros(4)
-        self._n_rows = 0
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Hints, ()
@@ -79,10 +78,9 @@ class Hints:
 
     def keep(self, place: int, keys: NDArray[np.int64], n_components: int) -> None:
         """Remember the keys of a block, unless many rows are remembered already."""
-        if place not in self._keys:
-            if self._n_rows + len(keys) > _REMEMBERED:
-                return
-            self._n_rows += len(keys)
+        remembered = sum(len(each) for at, each in self._keys.items() if at != place)
+        if remembered + len(keys) > _REMEMBERED:
+            return
         self._keys[place] = keys.astype(np.uint16 if n_components <= 2**15 else np.int64)
 
 
@@ -171,6 +169,7 @@ class LivePass:
         self._cutoff = math.nan
         self._n_lanes = _LANES_PER_THREAD * thread_count(n_threads)
         self._n_pieces = 1
+        self._share = 0.0
         self._hints.pairs = np.zeros(4)
 
     def pays(self, X: NDArray) -> bool:
@@ -191,11 +190,13 @@ class LivePass:
             2, self._n_threads, self.density, sample, half, _NO_WEIGHTS, labels, np.empty(0), responsibility, sums
         )
         share = float((responsibility > _SMALLEST_RESPONSIBILITY).mean())
-        self._hints.share = max(self._hints.share, 2.0 * share)
         near = float((responsibility > _NEAR).mean())
-        n_entries = n_rows * min(2.0 * share * n_components, self._n_kept)
+        self._share = 2.0 * share
+        n_entries = n_rows * min(self._share * n_components, self._n_kept)
+        # A second of one core, at most, until an interrupt is heard.
+        seconds = 1e-9 * n_rows * n_components * near * _PAIR_TIME[type(self.density)](self.density.mean.shape[1])
         # A power of two, so that pieces, of which labels are remembered, are seldom others.
-        self._n_pieces = 2 ** max(math.ceil(math.log2(max(n_entries, 1.0) / _MOST_ENTRIES)), 0)
+        self._n_pieces = 2 ** max(math.ceil(math.log2(max(n_entries / _MOST_ENTRIES, seconds, 1.0))), 0)
         if not is_truncated and not _gain(self.density, share, near) > _LEAST_GAIN:
             return False
         if self._bounds is None:
@@ -268,6 +269,8 @@ class LivePass:
                 break
             # Not by a matrix product: the threads of BLAS go on waiting for work, in the way of ours.
             away = (means[some] ** 2).sum(axis=1) - 2.0 * np.einsum("kd,jd->kj", means, means[some])
+            # However much cancels there: no list is empty.
+            away[some, np.arange(n_some)] = -np.inf
             nearest = np.argpartition(away, min(_NEIGHBOURS, n_some) - 1, axis=1)[:, :_NEIGHBOURS]
             place = np.empty(n_components, np.int64)
             place[some] = np.arange(n_some)
@@ -287,7 +290,8 @@ class LivePass:
         order, tiles = self._order(X, weight, place)
         n_lanes = max(min(self._n_lanes, len(tiles)), 1)
         work = np.zeros((n_lanes, 6), np.int64)
-        per_lane = int(min(self._hints.share * n_components, self._n_kept) * n_rows / n_lanes) + 1024
+        share = max(self._share, self._hints.share)
+        per_lane = int(min(share * n_components, self._n_kept) * n_rows / n_lanes) + 1024
         capacity = per_lane * n_lanes if outputs == live.ENTRIES else 0
         while True:
             found = live.Found(
@@ -314,9 +318,10 @@ class LivePass:
                 work,
             )
             most = int(work[:, 2].max()) if outputs == live.ENTRIES else 0
+            if outputs == live.ENTRIES:
+                self._hints.share = 1.1 * most * n_lanes / (n_rows * n_components)
             if most * n_lanes <= capacity:
                 break
-            self._hints.share = 1.1 * most * n_lanes / (n_rows * n_components)
             capacity = (most + most // 16) * n_lanes
         with np.errstate(invalid="ignore"):
             square = 2.0 * (self.density.log_scale[found.label] - found.peak)

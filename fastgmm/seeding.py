@@ -187,7 +187,7 @@ class Sample(Source):
         self.middle, self.centred, _ = _about_the_middle(points, weight)
         # In the type of the source: what is compiled for it serves the sample, too.
         rows = ArrayRows(points.astype(source.rows.dtype), weight)
-        super().__init__(source.family, rows, source.n_threads)
+        super().__init__(source.family, rows, source.n_threads, n_kept=source.n_kept)
 
 
 def race_sample(source: Source, n_components: int, random_state: Any) -> Sample | None:

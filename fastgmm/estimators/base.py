@@ -84,6 +84,8 @@ class Mixture(Interface, ABC):
     feature_names_in_: NDArray
     _watched_bounds: tuple[float, ...]
     _fitted_family: Family
+    #: Whether statistics are added to a prior.
+    _has_prior = False
 
     def _goes_on(self) -> bool:
         """Return whether a fit starts from the fitted attributes."""
@@ -225,7 +227,7 @@ class Mixture(Interface, ABC):
             exponent = learned.exponent
             validation.check_weight_scale(rows.summary.exponent if rows.is_weighted else None, exponent)
         rows = rows.scaled(exponent)
-        source = Source(family, rows, self.n_threads, n_kept=self.truncate)
+        source = Source(family, rows, self.n_threads, n_kept=self.truncate, alone=False)
         rule = self._fitted_rule(source)
         density = None if learned is None else learned.density
         if density is None:
@@ -280,7 +282,7 @@ class Mixture(Interface, ABC):
         random_state = validation.check_random_state(self.random_state)
         exponent = self._weight_exponent(rows)
         rows = rows.scaled(exponent)
-        source = Source(family, rows, self.n_threads, n_kept=self.truncate)
+        source = Source(family, rows, self.n_threads, n_kept=self.truncate, alone=not self._has_prior)
         rule = self._rule(source)
         warm = self._goes_on()
         begin = self._starter(rule, rows)

@@ -163,6 +163,8 @@ class BayesianGaussianMixture(Mixture):
     [0, 1]
     """
 
+    _has_prior = True
+
     def __init__(
         self,
         n_components: int = 1,

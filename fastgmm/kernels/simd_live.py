@@ -2,8 +2,8 @@
 
 Squared distances are sums of squares over features, and only grow, in floating point as well: rounding is monotone. So
 a partial sum beyond a limit proves that the whole one is. The limit of a row and a component is the sum of one number
-each; a chunk of columns is given up when all its rows are beyond theirs. What is not given up has the very bits that
-:mod:`fastgmm.kernels.simd` computes, for the same numbers are added in the same order.
+each; a chunk of columns is given up when all its rows are beyond theirs. What is not given up is what
+:mod:`fastgmm.kernels.simd` computes, the same numbers added in the same order.
 
 Components are listed: slot s of a list stands for component ``listed[s]``, and row s of `distance` is its. All numbers
 are float64. Each function exists twice, as there.

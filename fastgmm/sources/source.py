@@ -23,11 +23,13 @@ class Source:
         *,
         n_kept: int | None = None,
         skips: bool = True,
+        alone: bool = True,
     ) -> None:
         self.family = family
         self.rows = rows
         self.n_features = rows.n_features
-        self._expectation = Expectation(family, rows, n_threads, n_kept=n_kept, skips=skips)
+        self._expectation = Expectation(family, rows, n_threads, n_kept=n_kept, skips=skips, alone=alone)
+        self.n_kept = n_kept
 
     def again(self, n_threads: int | None) -> Source:
         """Return the same rows for another fit, which may run at the same time."""

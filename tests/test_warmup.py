@@ -82,7 +82,7 @@ def test_the_command_says_what_it_did(cache):
     names = [name for name, _ in rows]
     assert len(rows) == len(files) == len(set(rows))
     assert {"draw_candidates", "iterate_lanes", "collect_lanes", "score_lanes", "maximise"} <= set(names)
-    parallel = ("collect", "score", "iterate", "score_candidates")
+    parallel = ("collect", "score", "iterate", "score_candidates", "measure", "guess", "find", "sort", "gather")
     assert {name for name, threaded in rows if threaded} == {f"{name}_fan_out" for name in parallel}
     assert re.search(rf"^functions +{len(rows)} compiled, 0 were there$", out, re.M)
     assert re.search(rf"^cache +{re.escape(os.path.dirname(files[0]))}$", out, re.M)

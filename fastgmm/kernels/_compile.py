@@ -145,7 +145,7 @@ def _preferred_folders() -> list[Path]:
 class Build(NamedTuple):
     """How a cached function became ready for arguments of some types.
 
-    `density` is the class of the first NamedTuple among the arguments, or None; `seconds` leave out other builds that
+    `density` is the class of the first density among the arguments, or None; `seconds` leave out other builds that
     it had to wait for; `path` is the file in the cache, None where it could not be written.
     """
 
@@ -227,7 +227,7 @@ class _Cache(caching.FunctionCache):
             self._log_end(_log, sig, data.codegen, compiled=True)
 
     def _log_end(self, log: _Log, sig: Any, codegen: Any, compiled: bool) -> None:
-        records = [kind.instance_class for kind in sig if hasattr(kind, "instance_class")]
+        records = [kind.instance_class for kind in sig if "whitener" in getattr(kind, "fields", ())]
         log.end(
             (self, sig),
             function=self._py_func.__name__,

@@ -258,7 +258,7 @@ class Expectation:
         self._family = family
         self._rows = rows
         self.n_threads = n_threads
-        self._n_kept = n_kept
+        self.n_kept = n_kept
         self._may_skip = skips or n_kept is not None
         self._alone = alone
         self._hints = Hints()
@@ -341,7 +341,7 @@ class Expectation:
         is_wanted = self._truncates(density) or may_pay(density, self._rows.n_rows)
         if mode != kernels.SOFT or not self._may_skip or not is_wanted:
             return {}
-        return {"exact": density, "highest": highest, "hints": self._hints, "n_kept": self._n_kept}
+        return {"exact": density, "highest": highest, "hints": self._hints, "n_kept": self.n_kept}
 
     def _may_have_lost(self, density: Density, statistics: SufficientStatistics, mode: int) -> bool:
         """Return whether what a pass was allowed to pass over could be seen in the statistics."""
@@ -350,7 +350,7 @@ class Expectation:
 
     def _truncates(self, density: Density) -> bool:
         """Return whether some components of a row are left out that may be live."""
-        return self._n_kept is not None and self._n_kept < len(density.mean)
+        return self.n_kept is not None and self.n_kept < len(density.mean)
 
     def _looking_at_all(self) -> Expectation:
         """Return the E-step that passes nothing over."""

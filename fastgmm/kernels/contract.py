@@ -118,11 +118,6 @@ def stretch(density, k, unit):
 
 
 @dispatched
-def first_features(density):
-    """Return after how many features distances are compared with their limits for the first time."""
-
-
-@dispatched
 def enter_tile(density, table, x, n, scratch):
     """Make ready, in `scratch`, for the distances of a tile from listed components."""
 
@@ -131,7 +126,7 @@ def enter_tile(density, table, x, n, scratch):
 def begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
     """Overwrite rows begin .. end of `distance` with the first squares of the distances from their listed components.
 
-    Row s belongs to component ``listed[s]``; :func:`first_features` features are summed.
+    Row s belongs to component ``listed[s]``. How many squares these are is the family's choice.
     """
 
 

@@ -116,11 +116,6 @@ def _stretch(density, k, unit):
     return whitener_stretch(density.whitener[k], unit)
 
 
-@contract.first_features.register(FullDensity)
-def _first_features(density):
-    return first_whitened(density.mean.shape[1])
-
-
 @contract.enter_tile.register(FullDensity)
 def _enter_tile(density, table, x, n, scratch):
     pass

@@ -5,11 +5,11 @@ is below 2**-60 of the component's weight; what is not live counts as zero. That
 they are found: every pair that is passed over has been proven not to be live, so results do not depend on where rows
 are looked at, or in which order, or what they are looked at with.
 
-A block of rows is brought to two stages. First, tiles of rows that are likely to have the same components: a tile's
-centre and radius rule most components out; for the others squared distances are summed feature by feature, and given
-up chunk by chunk of rows when they have grown too large (:mod:`fastgmm.kernels.simd_live`). What is left are entries:
-the live components of each row, with responsibilities. Second, the entries are sorted by component, with rows in
-their order, and each component's rows are packed into tiles and accumulated.
+A block of rows is brought to two stages. First, tiles of rows that are likely to have the same component: its mean and
+how far they lie from it rule most components out; for the others squared distances are summed feature by feature, and
+given up chunk by chunk of rows when they have grown too large (:mod:`fastgmm.kernels.simd_live`). What is left are
+entries: the live components of each row, with responsibilities. Second, the entries are sorted by component, with rows
+in their order, and each component's rows are packed into tiles and accumulated.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, li
     `worst` is the most that a row has reached (see :func:`contract.finish_distances`), `radius` how far rows are from
     the hint's mean, `away` (W,) how far the means are. A row's distance from a component is at least that of the hint's
     mean, less its own from there, in any metric: first in units of the bounds, then in the component's own, as long as
-    that often helps. `passed` (W,) and `gap` (D,) are scratch; ``work[4]`` and ``work[5]`` count how often that was
+    that often helps. `passed` (W,) and `gap` (D,) are scratch; ``work[3]`` and ``work[4]`` count how often that was
     tried and how often it helped.
     """
     n_components, n_features = density.mean.shape
@@ -239,18 +239,18 @@ def _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, li
     for k in range(n_components):
         if passed[k] > 0.0 or k == hint:
             continue
-        if work[4] > 3 * work[5] + _TRIALS:
+        if work[3] > 3 * work[4] + _TRIALS:
             listed[n] = k
             n += 1
             continue
-        work[4] += 1
+        work[3] += 1
         for d in range(n_features):
             gap[d] = density.mean[hint, d] - density.mean[k, d]
         low = contract.whitened_length(density, k, gap) - bounds.stretch[1, k] * radius
         low -= slack * bounds.stretch[2, k] * (away[k] + radius + far)
         low = low if low > 0.0 else 0.0
         if low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40):
-            work[5] += 1
+            work[4] += 1
         else:
             listed[n] = k
             n += 1
@@ -526,9 +526,9 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
     X (n, D), C-contiguous; `weight` (n,), or size 0 for 1. `tiles` (n_tiles, 4) int64: each is the rows
     ``order[start:stop]``, a component that is likely to be the best of many of them, and whether that is a bad guess.
     At most `n_kept` components of a row are kept. Overwrites the rows of `found` that `outputs` asks for. `work`
-    (L, 6) is overwritten: pairs whose distances were begun, and finished, entries, rows whose distances all overflow,
-    and two counts of its own. A lane's entries may be more than its share of the arrays holds: then the arrays hold
-    nothing of use, and `work` says how many there are.
+    (L, 5) is overwritten: pairs whose distances were begun, and finished, entries, and two counts of its own. A lane's
+    entries may be more than its share of the arrays holds: then the arrays hold nothing of use, and `work` says how
+    many there are.
     """
     n_components, n_features = density.mean.shape
     n_lanes = work.shape[0]
@@ -640,7 +640,6 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
                 row = index[b]
                 found.label[row] = label[b]
                 found.peak[row] = peak[b]
-                work[lane, 3] += 0 if peak[b] > -np.inf else 1
                 if outputs != LABELS:
                     found.evidence[row] = peak[b] + vector_log(total[b]) if peak[b] > -np.inf else -np.inf
         work[lane, 2] = place - lane * share

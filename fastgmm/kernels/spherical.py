@@ -139,11 +139,6 @@ def _stretch(density, k, unit):
     return least * (1.0 - 2.0**-40), most, most, spread
 
 
-@contract.first_features.register(SphericalDensity)
-def _first_features(density):
-    return first_squares(density.mean.shape[1])
-
-
 @contract.enter_tile.register(SphericalDensity)
 def _enter_tile(density, table, x, n, scratch):
     pass

@@ -134,11 +134,6 @@ def _stretch(density, k, unit):
     return whitener_stretch(density.whitener, unit)
 
 
-@contract.first_features.register(TiedDensity)
-def _first_features(density):
-    return first_squares(density.mean.shape[1])
-
-
 @contract.enter_tile.register(TiedDensity)
 def _enter_tile(density, table, x, n, scratch):
     whiten_tile(density.whitener, table[0], x, n, scratch)

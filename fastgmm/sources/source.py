@@ -15,21 +15,11 @@ from fastgmm.statistics import Array, SufficientStatistics
 class Source:
     """Rows, wherever they are, for fits of one family; parameters as of ``Expectation``."""
 
-    def __init__(
-        self,
-        family: Family,
-        rows: Rows,
-        n_threads: int | None = None,
-        *,
-        n_kept: int | None = None,
-        skips: bool = True,
-        alone: bool = True,
-    ) -> None:
+    def __init__(self, family: Family, rows: Rows, n_threads: int | None = None, **options: Any) -> None:
         self.family = family
         self.rows = rows
         self.n_features = rows.n_features
-        self._expectation = Expectation(family, rows, n_threads, n_kept=n_kept, skips=skips, alone=alone)
-        self.n_kept = n_kept
+        self._expectation = Expectation(family, rows, n_threads, **options)
 
     def again(self, n_threads: int | None) -> Source:
         """Return the same rows for another fit, which may run at the same time."""
@@ -54,6 +44,11 @@ class Source:
     @arithmetic.setter
     def arithmetic(self, arithmetic: tuple[bool, float]) -> None:
         self._expectation.arithmetic = arithmetic
+
+    @property
+    def n_kept(self) -> int | None:
+        """At most so many components of a row are kept; None for all."""
+        return self._expectation.n_kept
 
     @property
     def pairs(self) -> Array:

@@ -9,6 +9,7 @@ which other processes set to what they may use.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import math
 import operator
@@ -129,7 +130,7 @@ class Sweep:
     hints : Hints
     n_kept : int or None
         At most so many components of a row are kept; None for all.
-    origin : (K, D), what moments are about
+    origin : (K, D), what moments are about, less `centre`
     mode : ``kernels.SOFT`` or ``HARD`` (responsibilities come from the density), ``LABELLED`` (`labels`) or ``GIVEN``
     labels, responsibilities : (N,) int64 and (N, K), or what gives them for a slice of the rows' places
     with_scatter : whether second moments are summed
@@ -153,8 +154,9 @@ class Sweep:
     n_kept: int | None = None
 
     def __call__(self, rows: Rows) -> SufficientStatistics:
-        """Return the statistics of all rows."""
+        """Return the statistics of all rows, about `centre` + `origin` where there is a centre."""
         density = self.density
+        origin = self.origin if self.centre.size == 0 else np.add(self.centre, self.origin, dtype=np.float64)
         shape = self.family.shape(*density.mean.shape) if self.with_scatter else (0, 0)
         blocks = self.accumulators.blocks(rows.n_rows, density, shape)
         live = None if self.exact is None else LivePass(self.exact, self.n_threads, self.hints, self.n_kept)
@@ -166,7 +168,7 @@ class Sweep:
             w = None if read_weight is None else kernel_array(read_weight, np.float64)
             if live is not None and live.pays(X):
                 live_sums = live_sums or self._blank_sums(shape)
-                log_evidence += live.collect(X, w, places.start, self._wide_origin, live_sums)
+                log_evidence += live.collect(X, w, places.start, origin, live_sums)
                 log_evidence -= self.highest * (len(X) if w is None else float(w.sum()))
                 continue
             if dense_sums is None:
@@ -197,21 +199,20 @@ class Sweep:
             if live_sums is not None:
                 for total, more in zip((mass, deviation, scatter), self._shared(live_sums), strict=True):
                     total += more
-        return SufficientStatistics(self.origin, mass, deviation, self.family.mirror(scatter), log_evidence, weight)
+        return SufficientStatistics(origin, mass, deviation, self.family.mirror(scatter), log_evidence, weight)
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether components have one scatter, that is summed."""
+        return self.family.uses_total and self.with_scatter
 
     def _blank_sums(self, shape: tuple[int, ...]) -> Sums:
         """Return accumulators for a scatter of some shape, by component even where the family has one for all."""
         n_components, n_features = self.density.mean.shape
-        is_shared = self.family.uses_total and self.with_scatter
-        return blank_sums(n_components, n_features, (n_components, *shape) if is_shared else shape)
+        return blank_sums(n_components, n_features, (n_components, *shape) if self._is_shared else shape)
 
     def _shared(self, sums: Sums) -> Sums:
-        is_shared = self.family.uses_total and self.with_scatter
-        return sums._replace(scatter=sums.scatter.sum(axis=0)) if is_shared else sums
-
-    @property
-    def _wide_origin(self) -> Array:
-        return self.origin if self.centre.size == 0 else np.add(self.centre, self.origin, dtype=np.float64)
+        return sums._replace(scatter=sums.scatter.sum(axis=0)) if self._is_shared else sums
 
 
 def _moderate(rows: Rows) -> bool:
@@ -375,14 +376,7 @@ class Expectation:
         change, self._last_single = abs(log_evidence - self._last_single), log_evidence
         if 0.0 < change < _SINGLE_NOISE * abs(statistics.log_evidence):
             return None
-        statistics = SufficientStatistics(
-            np.add(centre, rounded.mean, dtype=np.float64),
-            statistics.mass,
-            statistics.deviation,
-            statistics.scatter,
-            log_evidence,
-            statistics.weight,
-        )
+        statistics = dataclasses.replace(statistics, log_evidence=log_evidence)
         if total is None:
             completed: SufficientStatistics | None = statistics
         else:
@@ -473,14 +467,7 @@ def _complete(
         return None
     if not ((inverse @ total.scatter) * inverse).sum(axis=1).max() < most:
         return None
-    return SufficientStatistics(
-        statistics.origin,
-        statistics.mass,
-        statistics.deviation,
-        scatter,
-        statistics.log_evidence,
-        statistics.weight,
-    )
+    return dataclasses.replace(statistics, scatter=scatter)
 
 
 class Scores:

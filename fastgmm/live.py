@@ -152,7 +152,8 @@ class LivePass:
     ----------
     density : Density
     n_threads : int or None
-    hints : Hints
+    hints : Hints or None
+        What is known of the rows, and gets to know more; None where they are not looked at again.
     n_kept : int or None
         At most so many components of a row are kept: the best.
     """
@@ -163,6 +164,7 @@ class LivePass:
         self.density = density
         self._n_threads = n_threads
         self._hints = Hints() if hints is None else hints
+        self._remembers = hints is not None
         self._n_kept = n_kept or len(density.mean)
         self._bounds: live.Bounds | None = None
         self._is_measured = False
@@ -323,13 +325,17 @@ class LivePass:
             if most * n_lanes <= capacity:
                 break
             capacity = (most + most // 16) * n_lanes
-        with np.errstate(invalid="ignore"):
-            square = 2.0 * (self.density.log_scale[found.label] - found.peak)
-        n_features = X.shape[1]
-        far = square > _usual(n_features, n_features)
-        self._hints.keep(place, found.label + n_components * far, n_components)
+        if self._remembers:
+            self._hints.keep(place, self._keys(found), n_components)
         self._hints.pairs += n_rows * n_components, *work[:, :3].sum(axis=0)
         return found
+
+    def _keys(self, found: live.Found) -> NDArray[np.int64]:
+        """Return labels, plus the number of components where a row is far from its own."""
+        n_components, n_features = self.density.mean.shape
+        with np.errstate(invalid="ignore"):
+            square = 2.0 * (self.density.log_scale[found.label] - found.peak)
+        return found.label + n_components * (square > _usual(n_features, n_features))
 
     def _sorted(self, found: live.Found, n_entries: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
         """Return entries by component, and by row within one: where those of each begin, rows and responsibilities."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastgmm
-from fastgmm import cli
+from fastgmm import cli, live
 from fastgmm.families import FAMILIES
 
 DATA = Path(__file__).parent / "data"
@@ -45,6 +45,23 @@ def copy_of_the_package(folder):
     target = folder / "fastgmm"
     shutil.copytree(Path(fastgmm.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__"))
     return target
+
+
+def skip_always(patch):
+    """Let every block of rows be passed over components that are not live, however small it is."""
+    patch.setattr(live, "_LEAST_WORK", 0)
+    patch.setattr(live, "_FEWEST_COMPONENTS", 1)
+    patch.setattr(live, "_LEAST_GAIN", -np.inf)
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """A list that grows with every block that is passed over components that are not live: all are."""
+    skip_always(monkeypatch)
+    passed = []
+    collect = live.LivePass.collect
+    monkeypatch.setattr(live.LivePass, "collect", lambda *arguments: (passed.append(1), collect(*arguments))[1])
+    return passed
 
 
 def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0):

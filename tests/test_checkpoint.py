@@ -155,6 +155,13 @@ def test_several_starts_in_turn_and_on_threads(race, n_threads, rows, resumes):
         assert count == sum(restart.n_iter + 1 for restart in fit(make(), rows).restarts_)
 
 
+@ESTIMATORS
+def test_fits_that_skip_pairs(estimator, rows, resumes, always):
+    """What is remembered of rows stands in no file, and makes no difference."""
+    resumes(lambda: estimator(3, n_init=2, init_params="random", max_iter=20, tol=0.0, random_state=3), rows, stride=7)
+    assert always
+
+
 def test_starts_that_are_dropped_stay_so(resumes):
     generator = np.random.default_rng(3)
     centres = generator.uniform(-8, 8, (6, 2))

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from conftest import draw, random_mixture
+from conftest import draw, random_mixture, skip_always
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,17 +23,6 @@ from fastgmm.kernels._compile import entry
 from fastgmm.live import Hints, LivePass
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, Source
-
-
-@pytest.fixture
-def always(monkeypatch):
-    _take_always(monkeypatch)
-
-
-def _take_always(patch):
-    patch.setattr(live, "_LEAST_WORK", 0)
-    patch.setattr(live, "_FEWEST_COMPONENTS", 1)
-    patch.setattr(live, "_LEAST_GAIN", -np.inf)
 
 
 def _separated(rng, family, n_components, n_features, n_rows, distance=12.0):
@@ -131,7 +120,7 @@ def test_nothing_is_missed(problem):
     if density is None:
         return
     with pytest.MonkeyPatch.context() as patch:
-        _take_always(patch)
+        skip_always(patch)
         passing = LivePass(density, None)
         assert passing.pays(X)
         found = passing.find(X, weight, 0, stages.ENTRIES)
@@ -172,7 +161,7 @@ def test_statistics_are_those_of_looking_at_everything(problem):
     if density is None:
         return
     with pytest.MonkeyPatch.context() as patch:
-        _take_always(patch)
+        skip_always(patch)
         try:
             found, dense = _both(family, density, X, weight)
         except OutOfRangeError:

@@ -118,10 +118,18 @@ def test_starts_that_are_watched_run_one_after_the_other_and_take_turns_in_a_rac
 @pytest.mark.parametrize("race", [True, False])
 @pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
 def test_same_bits_on_any_number_of_threads(groups, estimator, race):
-    models = [
-        estimator(6, init_params="random", random_state=1, n_init=5, max_iter=300, race=race, n_threads=n).fit(groups)
-        for n in (1, 2, 3)
-    ]
+    assert_same_bits_on_any_number_of_threads(groups, estimator, race=race)
+
+
+def test_same_bits_on_any_number_of_threads_where_pairs_are_skipped(groups, always):
+    """Starts remember rows each for itself."""
+    assert_same_bits_on_any_number_of_threads(groups, GaussianMixture)
+    assert always
+
+
+def assert_same_bits_on_any_number_of_threads(X, estimator, **options):
+    options |= {"init_params": "random", "random_state": 1, "n_init": 5, "max_iter": 300}
+    models = [estimator(6, n_threads=n, **options).fit(X) for n in (1, 2, 3)]
     for model in models[1:]:
         np.testing.assert_array_equal(model.means_, models[0].means_)
         assert model.restarts_ == models[0].restarts_

@@ -138,6 +138,48 @@ def test_only_one_file_knows_how_to_compile():
                 assert line.strip() == "from numba import prange", f"{path.name}: {line}"
 
 
+def _is_integer(value):
+    if isinstance(value, ast.IfExp):
+        return _is_integer(value.body) and _is_integer(value.orelse)
+    return isinstance(value, ast.Constant) and isinstance(value.value, int)
+
+
+def _sums_beside_writing(source):
+    """Lines of innermost loops that sum numbers and write to arrays; sums of which each part is used are in order."""
+    for loop in ast.walk(ast.parse(source)):
+        if not isinstance(loop, ast.For):
+            continue
+        body = [node for statement in loop.body for node in ast.walk(statement)]
+        if any(isinstance(node, ast.For | ast.While) for node in body):
+            continue
+        stores = [node for node in body if isinstance(getattr(node, "ctx", None), ast.Store)]
+        writes = any(isinstance(node, ast.Subscript) for node in stores)
+        changing = {node.id for node in [*stores, *ast.walk(loop.target)] if isinstance(node, ast.Name)}
+        read = {node.id for node in body if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        sums = [node for node in body if isinstance(node, ast.AugAssign) and not _is_integer(node.value)]
+        for node in sums:
+            if isinstance(node.target, ast.Name):
+                is_found = writes and node.target.id not in read
+            else:
+                index = {name.id for name in ast.walk(node.target.slice) if isinstance(name, ast.Name)}
+                is_found = not index & changing
+            if is_found:
+                yield node.lineno
+
+
+def test_sums_do_not_depend_on_where_arrays_are():
+    """A loop that sums and writes adds in another order where arrays happen to be near each other.
+
+    Compilers look whether arrays overlap while the loop runs, and take vectors or not.
+    """
+    assert list(_sums_beside_writing("for b in range(n):\n    r[b] = w[b]\n    s += w[b]")) == [3]
+    assert list(_sums_beside_writing("for b in range(n):\n    total[k] += w[b]")) == [2]
+    assert list(_sums_beside_writing("for b in range(n):\n    total[b] += w[b]\n    m += 1")) == []
+    for path in (PACKAGE / "kernels").glob("*.py"):
+        lines = list(_sums_beside_writing(path.read_text()))
+        assert lines == [], f"{path.name}: move what is written in lines {lines} to a loop of its own"
+
+
 def test_only_one_function_iterates():
     """No second EM loop: bounds are compared with a tolerance in `fit_loop` and its compiled twin for many problems.
 

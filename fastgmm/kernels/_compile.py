@@ -38,7 +38,9 @@ from numba.core.runtime import rtsys
 from numba.extending import intrinsic, overload
 from numba.np.ufunc import parallel as _pool
 
-# Never nnan/ninf: kernels rely on -inf (a component without weight) and detect NaN.
+# Never nnan/ninf: kernels rely on -inf (a component without weight) and detect NaN. Sums are re-associated, so a loop
+# that sums must not write to arrays as well: it is compiled twice then, for arrays that are far enough from each other
+# and for those that are not, and adds in another order by where memory happens to be.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Compensated arithmetic must not be re-associated.
 _EXACT = {"contract"}

@@ -231,15 +231,16 @@ def collect_tile(
             for b in range(n):
                 total[b] = labels[first + b]
         for k in range(density.mean.shape[0]):
-            s = 0.0
             for b in range(n):
                 if mode == GIVEN:
                     r[k, b] = tile_weight[b] * given[first + b, k]
                 else:
                     r[k, b] = tile_weight[b] if total[b] == k else 0.0
-                s += r[k, b]
             for b in range(n, tile):
                 r[k, b] = 0.0
+            s = 0.0
+            for b in range(n):
+                s += r[k, b]
             tile_mass[k] = s
     prefetch_rows(X, wanted, ahead)
     for k in range(density.mean.shape[0]):
@@ -402,6 +403,15 @@ def _collect_fan_out(
 collect = Driver(_collect_lanes, _collect_fan_out)
 
 
+@kernel
+def _count_overflown(peak, n):
+    """Return how many of peak[:n] are those of rows whose distances from all components overflow."""
+    count = 0
+    for b in range(n):
+        count += 0 if peak[b] > -np.inf else 1
+    return count
+
+
 @spliced_kernel
 def _score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums):
     """Do what :func:`score_rows` does."""
@@ -423,8 +433,7 @@ def _score_rows(density, X, start, stop, tile, weight, labels, evidence, respons
         contract.distance_tile(density, table, x, n, scratch, distance)
         if labels.size > 0:
             label_tile(density.log_scale, distance, n, peak, labels[first : first + n])
-            for b in range(n):
-                sums[2] += 0.0 if peak[b] > -np.inf else 1.0
+            sums[2] += _count_overflown(peak, n)
         if weight.size == 0 and evidence.size == 0 and responsibility.size == 0:
             prefetch_rows(X, wanted, ahead)
             continue
@@ -436,7 +445,8 @@ def _score_rows(density, X, start, stop, tile, weight, labels, evidence, respons
         for b in range(n):
             if not peak[b] > -np.inf:
                 total[b] = -np.inf
-                sums[2] += 1.0 if labels.size == 0 else 0.0
+        if labels.size == 0:
+            sums[2] += _count_overflown(peak, n)
         if evidence.size > 0:
             for b in range(n):
                 evidence[first + b] = total[b]

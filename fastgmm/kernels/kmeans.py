@@ -108,10 +108,11 @@ def _draw_candidates(points, weight, middle, scale, tile, closest, potential, un
     if by_weight:
         total = 0.0
         for t in range(n_tiles):
-            potential[t] = 0.0
+            s = 0.0
             for i in range(t * tile, min((t + 1) * tile, n_rows)):
-                potential[t] += weight[i] if weight.size > 0 else 1.0
-            total += potential[t]
+                s += weight[i] if weight.size > 0 else 1.0
+            potential[t] = s
+            total += s
     for c in range(uniform.shape[0]):
         target = uniform[c] * total
         found = 0
@@ -299,11 +300,13 @@ def _iterate_rows(
             square_distances(centres, x, n, distance)
             _nearest_tile(distance, n, nearest, next_nearest, label)
             for b in range(n):
+                w = weight[index[b]] if weight.size > 0 else 1.0
+                inertia += w * nearest[b] if w > 0.0 else 0.0
+            for b in range(n):
                 i = index[b]
                 k = label[b]
                 old = labels[i]
                 w = weight[i] if weight.size > 0 else 1.0
-                inertia += w * nearest[b] if w > 0.0 else 0.0
                 if k != old:
                     labels[i] = k
                     if w > 0.0:

@@ -86,11 +86,11 @@ def _measure_lanes(first_lane, last_lane, density, bounds):
         bounds.stretch[1, k] = most
         bounds.stretch[2, k] = rough
         bounds.stretch[3, k] = spread
+        for d in range(n_features):
+            bounds.frame[d, k] = (density.mean[k, d] - bounds.middle[d]) * bounds.unit[d]
         square = 0.0
         for d in range(n_features):
-            value = (density.mean[k, d] - bounds.middle[d]) * bounds.unit[d]
-            bounds.frame[d, k] = value
-            square += value * value
+            square += bounds.frame[d, k] * bounds.frame[d, k]
         bounds.length[k] = math.sqrt(square)
 
 
@@ -492,10 +492,12 @@ def _search_tile(
     sequence[i] = 0
     for s in range(i + 1, n_listed):
         sequence[s] = s
-    work[0] += n_listed * n
+    n_finished = 0
     for s in range(n_listed):
         for chunk in range(n_chunks):
-            work[1] += min(n - chunk * CHUNK, CHUNK) if live[s, chunk] != 0 else 0
+            n_finished += min(n - chunk * CHUNK, CHUNK) if live[s, chunk] != 0 else 0
+    work[0] += n_listed * n
+    work[1] += n_finished
     return n_listed
 
 
@@ -706,12 +708,13 @@ def _accumulate_entries(
         n = min(tile, end - first)
         gather_rows(X, rows[first : first + n], n, gathered)
         pack_tile(gathered, 0, n, nothing[0], x)
-        s = 0.0
         for b in range(n):
             r[0, b] = responsibility[first + b]
-            s += r[0, b]
         for b in range(n, r.shape[1]):
             r[0, b] = 0.0
+        s = 0.0
+        for b in range(n):
+            s += r[0, b]
         tile_mass[0] = s
         sums.mass[at] += s
         contract.accumulate_tile(

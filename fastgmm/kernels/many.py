@@ -492,8 +492,9 @@ def _lloyd(points, weight, centres, labels, distance):
                 for d in range(n_features):
                     shift[k, d] = points[farthest, d] - centres[k, d]
             for d in range(n_features):
-                moved += shift[k, d] * shift[k, d]
                 centres[k, d] += shift[k, d]
+            for d in range(n_features):
+                moved += shift[k, d] * shift[k, d]
         if moved <= tolerance:
             break
 
@@ -558,9 +559,10 @@ def _survey_rows(rows, p, least, points, weight, survey):
         for i in range(n):
             s += weight[i] * (points[i, d] - points[0, d])
         middle[d] = points[0, d] + s / total
-        square = 0.0
         for i in range(n):
             points[i, d] -= middle[d]
+        square = 0.0
+        for i in range(n):
             spread = max(spread, abs(points[i, d]))
             square += weight[i] * points[i, d] * points[i, d]
         survey.variances[p, d] = square / total

@@ -116,11 +116,11 @@ def normalise(log_joint):
         for k in range(log_joint.shape[0]):
             log_joint[k] = 0.0
         return peak
+    for k in range(log_joint.shape[0]):
+        log_joint[k] = vector_exp(log_joint[k] - peak)
     total = 0.0
     for k in range(log_joint.shape[0]):
-        e = vector_exp(log_joint[k] - peak)
-        log_joint[k] = e
-        total += e
+        total += log_joint[k]
     scale = 1.0 / total
     for k in range(log_joint.shape[0]):
         log_joint[k] *= scale

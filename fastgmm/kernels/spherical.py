@@ -53,8 +53,10 @@ def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance,
 
 @contract.project.register(SphericalDensity)
 def _project(density, k, factor, u, v, scatter):
+    s = 0.0
     for j in range(u.shape[0]):
-        scatter[k] += factor * u[j] * v[j]
+        s += u[j] * v[j]
+    scatter[k] += factor * s
 
 
 @contract.pool.register(SphericalDensity)

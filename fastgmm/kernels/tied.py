@@ -74,10 +74,10 @@ def _project(density, k, factor, u, v, scatter):
 
 @contract.pool.register(TiedDensity)
 def _pool(density, mass):
-    total = np.zeros(1)
+    total = 0.0
     for k in range(mass.shape[0]):
-        total[0] += mass[k]
-    return total
+        total += mass[k]
+    return np.full(1, total)
 
 
 @contract.variance.register(TiedDensity)

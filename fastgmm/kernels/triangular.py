@@ -135,9 +135,9 @@ def _sums_bound(matrix, left, right):
     for i in range(n):
         row = 0.0
         for j in range(i + 1):
-            value = abs(left[i] * matrix[i, j] * right[j])
-            row += value
-            columns[j] += value
+            row += abs(left[i] * matrix[i, j] * right[j])
+        for j in range(i + 1):
+            columns[j] += abs(left[i] * matrix[i, j] * right[j])
         largest_row = max(largest_row, row)
     largest_column = 0.0
     for j in range(n):
@@ -191,7 +191,9 @@ def whitener_stretch(whitener, unit):
     for i in range(n):
         for j in range(i + 1):
             inverse[i, j] *= unit[i]
+        for j in range(i + 1):
             spread += inverse[i, j] * inverse[i, j]
+        for j in range(i + 1):
             scaled[i, j] = whitener[i, j] / (unit[j] * rough)
             inverse[i, j] /= longest
     most = rough * min(_trace_bound(scaled, product), 1.0) * wider

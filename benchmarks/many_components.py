@@ -45,6 +45,9 @@ _TOLERANCE = 1e-9
 _GROWTH = [2**power for power in range(4, 12)]
 # From so many components on, scikit-learn is timed once: its iterations take half a minute.
 _ONCE = 512
+# In a round, a short fit is repeated until about so long has passed, and at most so often.
+_LEAST_SECONDS = 2.0
+_MOST_FITS = 15
 _PATCHES = {"3 x 3, colour": (3, False), "8 x 8, grey": (8, True)}
 _PATCH_COMPONENTS = 200
 _PATCHES_OF_EACH = 50_000
@@ -130,15 +133,23 @@ class Sides:
         }
         if not max(scores.values()) - min(scores.values()) <= _TOLERANCE * abs(scores["skipping"]):
             raise RuntimeError(f"{workload.name}: log-likelihoods after {many} iterations differ: {scores}")
+        # A fit skips with hints from its second pass on: as all but the first of a long fit.
+        pairs = {name: (few, many) if name == "scikit-learn" else (few + 1, many + 6) for name in self.workers}
+        # Differences of short fits are noise: each is the median of several.
+        n_fits = dict.fromkeys(self.workers, 1)
+        for name in ("skipping", "all pairs"):
+            (seconds,) = self.workers[name].ask(fit=pairs[name][1], method=workload.method, repeats=1)
+            n_fits[name] = min(max(round(_LEAST_SECONDS / seconds), 1), _MOST_FITS)
         times: dict[str, list[float]] = {name: [] for name in self.workers}
         for turn in range(repeats):
             for name, worker in list(self.workers.items())[:: 1 if turn % 2 else -1]:
                 if name == "scikit-learn" and turn and workload.n_components >= _ONCE:
                     continue
-                # A fit skips with hints from its second pass on: as all but the first of a long fit.
-                first, last = (few, many) if name == "scikit-learn" else (few + 1, many + 6)
-                seconds = [worker.ask(fit=n, method=workload.method, repeats=1)[0] for n in (first, last)]
-                times[name].append(1e3 * (seconds[1] - seconds[0]) / (last - first))
+                short, long = (
+                    statistics.median(worker.ask(fit=n, method=workload.method, repeats=n_fits[name]))
+                    for n in pairs[name]
+                )
+                times[name].append(1e3 * (long - short) / (pairs[name][1] - pairs[name][0]))
         return times
 
 

@@ -134,11 +134,11 @@ class Sides:
         if not max(scores.values()) - min(scores.values()) <= _TOLERANCE * abs(scores["skipping"]):
             raise RuntimeError(f"{workload.name}: log-likelihoods after {many} iterations differ: {scores}")
         # A fit skips with hints from its second pass on: as all but the first of a long fit.
-        pairs = {name: (few, many) if name == "scikit-learn" else (few + 1, many + 6) for name in self.workers}
+        lengths = {name: (few, many) if name == "scikit-learn" else (few + 1, many + 6) for name in self.workers}
         # Differences of short fits are noise: each is the median of several.
         n_fits = dict.fromkeys(self.workers, 1)
         for name in ("skipping", "all pairs"):
-            (seconds,) = self.workers[name].ask(fit=pairs[name][1], method=workload.method, repeats=1)
+            (seconds,) = self.workers[name].ask(fit=lengths[name][1], method=workload.method, repeats=1)
             n_fits[name] = min(max(round(_LEAST_SECONDS / seconds), 1), _MOST_FITS)
         times: dict[str, list[float]] = {name: [] for name in self.workers}
         for turn in range(repeats):
@@ -147,9 +147,9 @@ class Sides:
                     continue
                 short, long = (
                     statistics.median(worker.ask(fit=n, method=workload.method, repeats=n_fits[name]))
-                    for n in pairs[name]
+                    for n in lengths[name]
                 )
-                times[name].append(1e3 * (long - short) / (pairs[name][1] - pairs[name][0]))
+                times[name].append(1e3 * (long - short) / (lengths[name][1] - lengths[name][0]))
         return times
 
 

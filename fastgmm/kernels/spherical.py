@@ -55,8 +55,8 @@ def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance,
 def _project(density, k, factor, u, v, scatter):
     s = 0.0
     for j in range(u.shape[0]):
-        s += u[j] * v[j]
-    scatter[k] += factor * s
+        s += factor * u[j] * v[j]
+    scatter[k] += s
 
 
 @contract.pool.register(SphericalDensity)

@@ -249,6 +249,23 @@ def test_fit_predict_is_lazy_and_a_column_of_the_frame():
     np.testing.assert_array_equal(frame.compute()["label"], GaussianMixture(**PARAMS).fit_predict(_frame(X)))
 
 
+def test_layers_of_predictions_are_named_by_what_is_in_them():
+    # Dask's own helper names them by the address of a data frame; once it is gone, another frame's rows may take the
+    # place of its rows in a graph of both, and computing fails for a lack of keys, every tenth time or so.
+    density = GaussianMixture(2, random_state=0, tol=1.0).fit(X)._density()
+    frame = dd.from_pandas(_frame(X), npartitions=3)
+    weight = dd.from_pandas(pd.Series(np.ones(len(X)), _frame(X).index), npartitions=3)
+    for data, sample_weight, n_layers in ((frame, None, 2), (frame, weight, 3), (_array(X), None, 2)):
+        graph = DaskRows(data, sample_weight).scored(Score(density, "labels")).dask
+        assert len(graph.layers) >= n_layers
+        for name, layer in graph.layers.items():
+            assert name in {key[0] if isinstance(key, tuple) else key for key in layer}
+    for _ in range(30):
+        rows = dd.from_pandas(_frame(X), npartitions=3)
+        rows["label"] = DaskRows(rows).scored(Score(density, "labels"))
+        assert len(rows["label"].compute()) == len(X)
+
+
 def test_predictions_of_batches():
     model = GaussianMixture(**PARAMS).fit(X)
     np.testing.assert_array_equal(model.predict(_batches()).compute(), model.predict(X))

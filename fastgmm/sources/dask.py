@@ -131,15 +131,13 @@ class DaskRows(Rows):
     def scored(self, task: Callable[[Rows], NDArray]) -> Any:
         """Return what the task makes of each row as a Dask array, which computes it when it is computed."""
         from dask.array import Array
-        from dask.highlevelgraph import HighLevelGraph
 
         meta = task(ArrayRows(np.empty((0, self.n_features), self._columns.dtype)))
         chunks = (_sizes(self._data, len(self._keys)), *((size,) for size in meta.shape[1:]))
         name = _name(task)
         keys = [(name, i, *(0 for _ in meta.shape[1:])) for i in range(len(self._keys))]
         layer = self._layer(name, keys, functools.partial(_typed, on_threads(task, self._n_threads), meta.dtype))
-        graph = HighLevelGraph.from_collections(name, layer, dependencies=[*self._data, *self._weight])
-        return Array(graph, name, chunks, meta=meta)
+        return Array(_on_top(name, layer, [*self._data, *self._weight]), name, chunks, meta=meta)
 
     def _run(
         self,
@@ -195,6 +193,30 @@ def _name(task: Any) -> str:
     """Return a new name for the nodes of a pass; progress bars and dashboards show it."""
     word = getattr(task, "__name__", type(task).__name__).strip("_").lower()
     return f"fastgmm-{word}-{uuid.uuid4().hex}"
+
+
+def _on_top(name: str, layer: dict[Any, Any], collections: list[Any]) -> Any:
+    """Return the graph of collections with a layer on top.
+
+    `HighLevelGraph.from_collections` names the layer of a data frame by the frame's address, which may be another
+    frame's later: a graph of both would lack one. Keys say what is in it.
+    """
+    from dask.highlevelgraph import HighLevelGraph
+
+    layers: dict[str, Any] = {name: layer}
+    below: dict[str, set[str]] = {name: set()}
+    for each in collections:
+        graph = each.__dask_graph__()
+        if isinstance(graph, HighLevelGraph):
+            layers.update(graph.layers)
+            below.update(graph.dependencies)
+            below[name].update(each.__dask_layers__())
+        else:
+            content = _keys([each])[0][0]
+            layers[content] = graph
+            below[content] = set()
+            below[name].add(content)
+    return HighLevelGraph(layers, below)
 
 
 def _visited(visit: Visit, number: int, data: Any, weight: Any, *known: int) -> Any:

@@ -85,6 +85,8 @@ class Separated(Workload):
 WORKLOADS: list[Workload] = [
     Separated("full", 100_000, 32, 128),
     Separated("full", 100_000, 32, 512),
+    Separated("full", 100_000, 32, 128, half_edge=4.0),
+    Separated("full", 100_000, 32, 512, half_edge=4.0),
     Separated("full", 100_000, 32, 128, half_edge=3.0),
     Separated("diag", 200_000, 64, 1024),
     Separated("tied", 200_000, 32, 256),

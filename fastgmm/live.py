@@ -291,7 +291,7 @@ class LivePass:
         bounds = self._limited(base)
         order, tiles = self._order(X, weight, place)
         n_lanes = max(min(self._n_lanes, len(tiles)), 1)
-        work = np.zeros((n_lanes, 5), np.int64)
+        work = np.zeros((n_lanes, 7), np.int64)
         share = max(self._share, self._hints.share)
         per_lane = int(min(share * n_components, self._n_kept) * n_rows / n_lanes) + 1024
         capacity = per_lane * n_lanes if outputs == live.ENTRIES else 0

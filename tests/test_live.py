@@ -12,13 +12,14 @@ import reference
 from conftest import draw, random_mixture, skip_always
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import linalg
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels, live, seeding
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.expectation import Expectation, Scores, Sweep
 from fastgmm.families import FAMILIES
+from fastgmm.kernels import contract, simd, simd_live
 from fastgmm.kernels import live as stages
-from fastgmm.kernels import simd, simd_live
 from fastgmm.kernels._compile import entry
 from fastgmm.live import Hints, LivePass
 from fastgmm.rows import ArrayRows
@@ -296,6 +297,29 @@ def test_most_pairs_are_never_looked_at(family, rng):
     assert finished <= begun < 2 * alive
 
 
+def test_lines_between_means_rule_out_what_radii_cannot(rng):
+    """Tiles are wider than means are apart, so that bounds of whole tiles say nothing."""
+    n_components, n_features = 64, 24
+    family = FAMILIES["full"]
+    means = rng.uniform(-5, 5, size=(n_components, n_features))
+    means[::4], means[2::4] = means[1::4] + 1.4, means[3::4] + 2.0  # 6.9 and 9.8 standard deviations
+    factors = np.linalg.cholesky([np.cov(rng.normal(size=(n_features, 400))) for _ in range(n_components)])
+    labels = rng.integers(n_components, size=30_000)
+    X = means[labels] + np.einsum("nij,nj->ni", factors[labels], rng.normal(size=(30_000, n_features)))
+    density, _ = family.density(np.full(64, 1 / 64), means, factors @ factors.transpose(0, 2, 1))
+    source = Source(family, ArrayRows(X))
+    for _ in range(2):
+        found = source.collect(density)
+    pairs, begun, _, alive = source.pairs
+    assert begun < 0.4 * pairs
+    dense = Expectation(family, ArrayRows(X), skips=False)(density)
+    _assert_same(found, dense, X)
+    joint = np.empty((len(X), n_components))
+    kernels.distance_rows(density, X, 0, len(X), joint)
+    joint = density.log_scale - 0.5 * joint
+    assert alive == np.sum(joint >= joint.max(axis=1, keepdims=True) - 60 * np.log(2) - np.log(64))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_predictions_are_those_of_looking_at_everything(rng, dtype):
     family = FAMILIES["diag"]
@@ -436,6 +460,108 @@ def test_truncate_is_checked(value):
 
 
 # Vector code
+
+
+@entry
+def _projected(vectors, centre, x, n, listed, out):
+    simd_live.project(vectors, centre, x, n, listed, 1, len(listed), out)
+
+
+@pytest.mark.parametrize("n_features", [1, 8, 19])
+def test_projections(rng, n_features):
+    vectors, centre = rng.normal(size=(13, n_features)), rng.normal(size=n_features)
+    x = simd.tile_buffer(n_features, 50, centre)
+    x[:, :50] = rng.normal(size=(n_features, 50))
+    listed = rng.permutation(13)
+    out = np.full((13, x.shape[1]), 7.0)
+    _projected(vectors, centre, x, 50, listed, out)
+    expected = vectors[listed[1:]] @ (x[:, :50] - centre[:, None])
+    np.testing.assert_allclose(out[1:, :50], expected, rtol=1e-12, atol=1e-13)
+    assert (out[0] == 7.0).all()
+
+
+@entry
+def _look_along_lines(density, bounds, x, n, radius, away, square, reached, lines, listed, scratch, distance, lives):
+    hint, far = listed[0], 2.0 * bounds.length.max()
+    contract.draw_lines(density, hint, listed, len(listed), scratch[0], scratch[1], lines)
+    stages._rule_out(
+        bounds,
+        hint,
+        density.mean[hint],
+        x,
+        n,
+        radius,
+        away,
+        far,
+        square,
+        reached,
+        lines,
+        listed,
+        len(listed),
+        np.empty(x.shape[1]),
+        distance,
+        lives,
+    )
+
+
+@given(
+    n_features=st.sampled_from([9, 12, 20]),
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.sampled_from(["anywhere", "along", "near"]),
+    condition=st.sampled_from([0.0, 0.0, 0.3, 1.0, 4.0]),
+    separation=st.sampled_from([1.0, 10.0, 1000.0]),
+)
+@settings(max_examples=200, deadline=None)
+def test_lines_prove_no_more_than_is_true(n_features, seed, rows, condition, separation):
+    """No chunk is ruled out by the distances that are computed for it, to the last bit: rounding is allowed for."""
+    rng = np.random.default_rng(seed)
+    n = 2 * simd_live.CHUNK + 5
+    mean = separation * rng.normal(size=(2, n_features))
+    whitener = np.repeat(np.eye(n_features)[None], 2, axis=0)
+    whitener += 10.0**condition * np.tril(rng.normal(size=whitener.shape), -1) * (condition > 0)
+    density = kernels.FullDensity(np.zeros(2), mean, whitener)
+    X = mean[0] + rng.normal(size=(n, n_features))
+    if rows == "along":
+        X[: n // 2] = mean[0] + rng.uniform(-1, 1, size=(n // 2, 1)) * (mean[1] - mean[0])
+    elif rows == "near":
+        X[: n // 2] = (
+            mean[1] + linalg.solve_triangular(whitener[1], rng.normal(size=(n_features, n // 2)), lower=True).T
+        )
+    bounds = stages.blank_bounds(2, mean.mean(axis=0), 10.0 ** rng.uniform(-1, 1, n_features))
+    stages.measure(2, 1, density, bounds)
+    bounds.limit[:] = 0.0
+    x = simd.tile_buffer(n_features, n, mean)
+    x[:, :n] = X.T
+    square = np.zeros(x.shape[1])
+    square[:n] = (((X - mean[0]) * bounds.unit) ** 2).sum(axis=1)
+    away = np.sqrt((((mean - mean[0]) * bounds.unit) ** 2).sum(axis=1))
+    exact = np.empty((n, 2))
+    kernels.distance_rows(density, X, 0, n, exact)
+
+    def are_kept(distances):
+        reached = np.full(x.shape[1], -np.inf)
+        reached[:n] = distances
+        lines = stages.Lines(np.full(2, -1), np.empty(2), np.empty((2, n_features)))
+        lives = np.full((2, x.shape[1] // simd_live.CHUNK), 7, np.uint8)
+        radius = np.sqrt(square.max()) * (1.0 + 2.0**-40)
+        scratch, distance = np.empty((2, n_features)), np.empty((2, x.shape[1]))
+        listed = np.arange(2)
+        _look_along_lines(density, bounds, x, n, radius, away, square, reached, lines, listed, scratch, distance, lives)
+        return lives[1, :3]
+
+    assert (are_kept(exact[:, 1]) == 1).all()
+    far_below = exact[:, 1] - 1.001 * exact[:, 1].max()
+    assert (are_kept(far_below) == 0).all()
+    if condition == 0 and rows == "anywhere":
+        bounds.unit[:] = 1.0
+        stages.measure(2, 1, density, bounds)
+        square[:n] = ((X - mean[0]) ** 2).sum(axis=1)
+        away[1] = np.linalg.norm(mean[1] - mean[0])
+        # One row of a chunk is enough to keep it; then bounds are what they bound.
+        assert (are_kept(exact[:, 1] * (1.0 - 1e-6)) == 0).all()
+        one = exact[:, 1] * (1.0 - 1e-6)
+        one[0] = exact[0, 1]
+        np.testing.assert_array_equal(are_kept(one), [1, 0, 0])
 
 
 @entry

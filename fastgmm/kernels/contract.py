@@ -118,6 +118,14 @@ def stretch(density, k, unit):
 
 
 @dispatched
+def draw_lines(density, hint, listed, n_listed, gap, image, lines):
+    """Bring `lines` (see ``live.Lines``) up to date for a hint and the components listed after it; return whether it did.
+
+    Nothing is done where a distance costs little more than a look along a line. `gap` and `image` (D,) are scratch.
+    """
+
+
+@dispatched
 def enter_tile(density, table, x, n, scratch):
     """Make ready, in `scratch`, for the distances of a tile from listed components."""
 

@@ -9,7 +9,14 @@ from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import FullDensity
 from fastgmm.kernels.simd import add_moments, moments_rows, tile_buffer, whitened_distances
 from fastgmm.kernels.simd_live import begin_whitened, finish_whitened, first_whitened
-from fastgmm.kernels.triangular import whiten_matrix, whitened_length, whitened_spread, whitened_trace, whitener_stretch
+from fastgmm.kernels.triangular import (
+    whiten_matrix,
+    whitened_length,
+    whitened_line,
+    whitened_spread,
+    whitened_trace,
+    whitener_stretch,
+)
 
 
 @contract.blank.register(FullDensity)
@@ -114,6 +121,22 @@ def _whitened_length(density, k, vector):
 @contract.stretch.register(FullDensity)
 def _stretch(density, k, unit):
     return whitener_stretch(density.whitener[k], unit)
+
+
+@contract.draw_lines.register(FullDensity)
+def _draw_lines(density, hint, listed, n_listed, gap, image, lines):
+    n_features = density.mean.shape[1]
+    if first_whitened(n_features) == n_features:
+        return False
+    for s in range(1, n_listed):
+        k = listed[s]
+        if lines.start[k] == hint:
+            continue
+        for d in range(n_features):
+            gap[d] = density.mean[hint, d] - density.mean[k, d]
+        lines.length[k] = whitened_line(density.whitener[k], gap, image, lines.direction[k])
+        lines.start[k] = hint
+    return True
 
 
 @contract.enter_tile.register(FullDensity)

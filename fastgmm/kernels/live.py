@@ -25,7 +25,7 @@ from fastgmm.kernels import contract
 from fastgmm.kernels._compile import Driver, call_at, exact_kernel, kernel
 from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity
 from fastgmm.kernels.simd import gather_rows, pack_tile, square_distances, tile_buffer
-from fastgmm.kernels.simd_live import CHUNK, FAR, WIDER, begin_squares
+from fastgmm.kernels.simd_live import CHUNK, FAR, WIDER, begin_squares, project
 from fastgmm.kernels.vector_math import vector_exp, vector_log
 
 Array = NDArray[np.float64]
@@ -40,6 +40,9 @@ _FAR = FAR * (1.0 + 2.0**-10)
 _HAND = 8
 # How often a bound is tried in a lane before it has to have proven its worth.
 _TRIALS = 128
+# Pairs of a chunk and a component that lines are tried on in a lane, and the share of them that must be a gain.
+_LINE_TRIALS = 1024
+_LINE_WORTH = 0.6
 # Hints whose means' distances from all others are measured together: a block of registers.
 _HINTS = 8
 #: Lanes of :data:`guess`.
@@ -132,6 +135,18 @@ def set_limits(density: Density, cutoff: float, bounds: Bounds) -> None:
     bounds.limit[np.isneginf(log_scale)] = -np.inf
 
 
+class Lines(NamedTuple):
+    """Lines from the mean of a hint to those of other components, in their whitened spaces, as far as they are drawn.
+
+    `start` (K,) int64: the hint, or -1 for none; `length` (K,) |w|, for w = whitener[k] (mean[start] - mean[k]);
+    `direction` (K, D): its product with z is the component of whitener[k] z along w.
+    """
+
+    start: NDArray[np.int64]
+    length: Array
+    direction: Array
+
+
 @kernel
 def _nearest_listed(x, n, means, listed, begin, end, distance, label, square):
     """Overwrite label[:n] with the nearest of the listed means and square[:n] with the squared distance."""
@@ -213,22 +228,18 @@ def _measure_away(bounds, tiles, t, last, hints, images, away):
 
 
 @kernel
-def _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, listed, work):
+def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, gap, listed, work):
     """List the components that may be live in a tile, in order, after `hint`, which is listed; return how many.
 
     `worst` is the most that a row has reached (see :func:`contract.finish_distances`), `radius` how far rows are from
-    the hint's mean, `away` (W,) how far the means are. A row's distance from a component is at least that of the hint's
-    mean, less its own from there, in any metric: first in units of the bounds, then in the component's own, as long as
-    that often helps. `passed` (W,) and `gap` (D,) are scratch; ``work[3]`` and ``work[4]`` count how often that was
-    tried and how often it helped.
+    the hint's mean, `away` (W,) how far the means are, `far` how far any two are at most. A row's distance from a
+    component is at least that of the hint's mean, less its own from there, in any metric: first in units of the bounds,
+    then in the component's own, as long as that often helps. `passed` (W,) and `gap` (D,) are scratch; ``work[3]`` and
+    ``work[4]`` count how often that was tried and how often it helped.
     """
     n_components, n_features = density.mean.shape
     slack = (n_features + 16.0) * _ROUNDING
     length = bounds.length[hint]
-    # Rows may be whitened about another mean, as those of the tied family are.
-    far = 0.0
-    for k in range(n_components):
-        far = max(far, 2.0 * bounds.length[k])
     for k in range(n_components):
         blur = slack * (away[k] + length + bounds.length[k] + radius)
         low = bounds.stretch[0, k] * (away[k] - radius - blur)
@@ -255,6 +266,83 @@ def _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, li
             listed[n] = k
             n += 1
     return n
+
+
+@kernel
+def _rule_out(
+    bounds, hint, centre, x, n, radius, away, far, square, reached, lines, listed, n_listed, beyond, distance, live
+):
+    """Overwrite ``live[1:n_listed]`` with whether a listed component may be live in a chunk, by lines that are drawn.
+
+    With w the line, and z a row less `centre` (D,), the hint's mean, the squared distance is at least
+    (|w| + z's part along w)^2, plus what the rest of z makes: see docs/many-components.md. `square` (T,) are squared
+    distances from the centre in units of the bounds, at most `radius`^2. `beyond` (T,) and the slots of `distance` are
+    scratch.
+    """
+    n_chunks = (n + CHUNK - 1) // CHUNK
+    slack = (centre.shape[0] + 16.0) * _ROUNDING
+    project(lines.direction, centre, x, n, listed, 1, n_listed, distance)
+    for s in range(1, n_listed):
+        k = listed[s]
+        least, rough = bounds.stretch[0, k], bounds.stretch[2, k]
+        blur = slack * rough * (away[k] + radius + far)
+        least *= least * (1.0 - 2.0**-38)
+        square_blur = blur * (4.0 * rough * radius + blur)
+        length, limit = lines.length[k], bounds.limit[k]
+        along = distance[s]
+        for b in range(n_chunks * CHUNK):
+            low = abs(length + along[b]) - blur
+            low = low if low > 0.0 else 0.0
+            rest = least * square[b] - along[b] * along[b] - square_blur
+            rest = rest if rest > 0.0 else 0.0
+            beyond[b] = 1.0 if low * low + rest > (limit + reached[b]) * (1.0 + 2.0**-40) else 0.0
+        for chunk in range(n_chunks):
+            n_beyond = 0.0
+            for b in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+                n_beyond += beyond[b]
+            live[s, chunk] = 0 if n_beyond == CHUNK else 1
+
+
+@kernel
+def _drop_ruled_out(n_chunks, listed, n_listed, live):
+    """Drop the components that are live in no chunk, but for the first; return how many are left."""
+    n = 1
+    for s in range(1, n_listed):
+        n_live = 0
+        for chunk in range(n_chunks):
+            n_live += live[s, chunk]
+        if n_live > 0:
+            listed[n] = listed[s]
+            for chunk in range(n_chunks):
+                live[n, chunk] = live[s, chunk]
+            n += 1
+    return n
+
+
+@kernel
+def _judge_lines(bounds, n_chunks, listed, n_listed, reached, live, distance, work):
+    """Count in ``work[5]`` the chunks of listed components, and in ``work[6]`` those for which lines were a gain.
+
+    That is, those that they rule out and what has been summed in `distance` does not.
+    """
+    for s in range(1, n_listed):
+        limit = bounds.limit[listed[s]]
+        work[5] += n_chunks
+        for chunk in range(n_chunks):
+            n_within = 0
+            for b in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+                n_within += 1 if distance[s, b] <= limit + reached[b] else 0
+            work[6] += 1 if live[s, chunk] == 0 and n_within > 0 else 0
+
+
+@kernel
+def _give_up_ruled_out(n_chunks, n_listed, live, distance):
+    """Overwrite what has been summed where lines have ruled out a chunk by infinity."""
+    for s in range(1, n_listed):
+        for chunk in range(n_chunks):
+            if live[s, chunk] == 0:
+                for b in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+                    distance[s, b] = np.inf
 
 
 @kernel
@@ -422,8 +510,12 @@ def _search_tile(
     total,
     nearest,
     away,
+    far,
     passed,
     gap,
+    image,
+    lines,
+    beyond,
     scratch,
     work,
 ):
@@ -441,6 +533,8 @@ def _search_tile(
         for b in range(n):
             value = (x[d, b] - c) * u
             total[b] += value * value
+    for b in range(n, n_chunks * CHUNK):
+        total[b] = 0.0
     radius = 0.0
     for b in range(n):
         radius = max(radius, total[b])
@@ -460,9 +554,38 @@ def _search_tile(
     worst = -np.inf
     for b in range(n):
         worst = max(worst, reached[b])
-    n_listed = _find_candidates(density, bounds, hint, worst, radius, away, passed, gap, listed, work)
+    n_listed = _find_candidates(density, bounds, hint, worst, radius, away, far, passed, gap, listed, work)
+    is_trial = work[5] < _LINE_TRIALS
+    are_drawn = False
+    if n_listed > 1 and (is_trial or work[6] > _LINE_WORTH * work[5]):
+        are_drawn = contract.draw_lines(density, hint, listed, n_listed, gap, image, lines)
+        if are_drawn:
+            _rule_out(
+                bounds,
+                hint,
+                density.mean[hint],
+                x,
+                n,
+                radius,
+                away,
+                far,
+                total,
+                reached,
+                lines,
+                listed,
+                n_listed,
+                beyond,
+                distance,
+                live,
+            )
+            if not is_trial:
+                n_listed = _drop_ruled_out(n_chunks, listed, n_listed, live)
     if n_listed > 1:
         contract.begin_distances(density, table, x, scratch, n, listed, 1, n_listed, distance)
+        if are_drawn and is_trial:
+            _judge_lines(bounds, n_chunks, listed, n_listed, reached, live, distance, work)
+        if are_drawn:
+            _give_up_ruled_out(n_chunks, n_listed, live, distance)
         if guess:
             _order_slots(density.log_scale, distance, n, listed, n_listed, total, nearest, sequence, slots)
         else:
@@ -528,7 +651,7 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
     X (n, D), C-contiguous; `weight` (n,), or size 0 for 1. `tiles` (n_tiles, 4) int64: each is the rows
     ``order[start:stop]``, a component that is likely to be the best of many of them, and whether that is a bad guess.
     At most `n_kept` components of a row are kept. Overwrites the rows of `found` that `outputs` asks for. `work`
-    (L, 5) is overwritten: pairs whose distances were begun, and finished, entries, and two counts of its own. A lane's
+    (L, 7) is overwritten: pairs whose distances were begun, and finished, entries, and four counts of its own. A lane's
     entries may be more than its share of the arrays holds: then the arrays hold nothing of use, and `work` says how
     many there are.
     """
@@ -545,20 +668,24 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
     listed = np.empty(n_components, np.int64)
     slots = np.empty(n_components, np.int64)
     sequence = np.empty(n_components, np.int64)
-    columns = np.zeros((4, width))
+    columns = np.zeros((5, width))
     label = np.empty(width, np.int64)
     nearest = np.empty(width, np.int64)
     gap = np.empty(n_features)
+    image = np.empty(n_features)
+    lines = Lines(np.full(n_components, -1), np.empty(n_components), np.empty((n_components, n_features)))
     hints = np.full(_HINTS, -1)
     images = np.empty((_HINTS, n_features))
     away = np.empty((_HINTS, bounds.frame.shape[1]))
     passed = np.empty(bounds.frame.shape[1])
     scratch = contract.workspace(density, longest)
     table = contract.prepare(density)
-    reached, peak, total, tile_weight = columns[0], columns[1], columns[2], columns[3]
-    highest = -np.inf
+    reached, peak, total, tile_weight, beyond = columns[0], columns[1], columns[2], columns[3], columns[4]
+    highest, far = -np.inf, 0.0
     for k in range(n_components):
         highest = max(highest, bounds.twice[k])
+        # Rows may be whitened about another mean, as those of the tied family are.
+        far = max(far, 2.0 * bounds.length[k])
     share = found.component.size // n_lanes
     for lane in range(first_lane, last_lane):
         place = lane * share
@@ -601,8 +728,12 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
                 total,
                 nearest,
                 away[i],
+                far,
                 passed,
                 gap,
+                image,
+                lines,
+                beyond,
                 scratch,
                 work[lane],
             )

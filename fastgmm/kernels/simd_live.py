@@ -326,6 +326,48 @@ def _finish_whitened_code(
     )
 
 
+@intrinsic
+def _project(typing_context, vectors, centre, x, width, n_chunks, n_features, listed, begin, end, out):
+    def generate(code, vectors, centre, x, width, n_chunks, n_features, listed, begin, end, out):
+        builder = code.builder
+
+        def block(size, start, place):
+            slots = [builder.add(builder.add(begin, start), _index(i)) for i in range(size)]
+            sums = [code.accumulators(_VECTORS) for _ in slots]
+            factors = [code.at(vectors, (builder.load(code.at(listed, slot)), n_features)) for slot in slots]
+            with code.loop(n_features) as features:
+                row = code.at(code.at(x, (features.index, width)), place)
+                middle = code.splat(code.at(centre, features.index))
+                columns = [builder.fsub(code.load(code.at(row, v * LANES)), middle) for v in range(_VECTORS)]
+                for at_factor, total in zip(factors, sums, strict=True):
+                    factor = code.splat(code.at(at_factor, features.index))
+                    for v, column in enumerate(columns):
+                        code.add_product(total[v], factor, column)
+            for slot, total in zip(slots, sums, strict=True):
+                store_squares(code, total, None, code.at(out, (slot, width), place))
+
+        with code.loop(n_chunks) as chunks:
+            place = builder.mul(chunks.index, _index(CHUNK))
+            code.by_sizes(builder.sub(end, begin), lambda size, start: block(size, start, place), _HALVES)
+
+    return _made(generate, x, vectors, centre, x, width, n_chunks, n_features, listed, begin, end, out)
+
+
+def project(vectors, centre, x, n, listed, begin, end, out):
+    """Overwrite rows begin .. end of `out` with products of ``vectors[listed[s]]`` (D,) and the columns of x - centre.
+
+    `vectors` (K, D), C-contiguous; `centre` (D,). Thread-safe.
+    """
+    for s in range(begin, end):
+        out[s, n:] = 0.0
+        out[s, :n] = vectors[listed[s]] @ (x[: len(centre), :n] - centre[:, None])
+
+
+@vector_code(project)
+def _project_code(vectors, centre, x, n, listed, begin, end, out):
+    _project(vectors, centre, x, x.shape[1], _chunks(x, n), centre.shape[0], listed, begin, end, out)
+
+
 def _begin_squares(scaled):
     """Return an intrinsic for the first squares of listed components; `scaled` as of ``simd._squares``."""
 

@@ -141,6 +141,11 @@ def _stretch(density, k, unit):
     return least * (1.0 - 2.0**-40), most, most, spread
 
 
+@contract.draw_lines.register(SphericalDensity)
+def _draw_lines(density, hint, listed, n_listed, gap, image, lines):
+    return False
+
+
 @contract.enter_tile.register(SphericalDensity)
 def _enter_tile(density, table, x, n, scratch):
     pass

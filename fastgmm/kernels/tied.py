@@ -134,6 +134,11 @@ def _stretch(density, k, unit):
     return whitener_stretch(density.whitener, unit)
 
 
+@contract.draw_lines.register(TiedDensity)
+def _draw_lines(density, hint, listed, n_listed, gap, image, lines):
+    return False
+
+
 @contract.enter_tile.register(TiedDensity)
 def _enter_tile(density, table, x, n, scratch):
     whiten_tile(density.whitener, table[0], x, n, scratch)

@@ -124,6 +124,32 @@ def whitened_length(whitener, vector):
 
 
 @kernel
+def whitened_line(whitener, vector, image, direction):
+    """Return the length of A `vector`, for the lower triangular `whitener` A (D, D), and what its direction is in x.
+
+    Overwrites `direction` (D,) with A^T A vector / |A vector|: its product with any z is the component of A z along
+    A vector. `image` (D,) is scratch. 2 D**2 flops; thread-safe.
+    """
+    n = vector.shape[0]
+    for i in range(n):
+        s = 0.0
+        for j in range(i + 1):
+            s += whitener[i, j] * vector[j]
+        image[i] = s
+        direction[i] = 0.0
+    square = 0.0
+    for i in range(n):
+        square += image[i] * image[i]
+    length = math.sqrt(square)
+    if length > 0.0:
+        for i in range(n):
+            share = image[i] / length
+            for j in range(i + 1):
+                direction[j] += whitener[i, j] * share
+    return length
+
+
+@kernel
 def _sums_bound(matrix, left, right):
     """Return an upper bound of the spectral norm of diag(left) |M| diag(right), for M the lower triangular (D, D).
 

@@ -368,6 +368,23 @@ def test_a_row_whose_distances_overflow_is_named(family, rng, always):
     np.testing.assert_allclose(found.mass, dense.mass, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["full", "diag"])
+def test_lengths_that_overflow_rule_nothing_out(rng, always, name):
+    """In the metric of the narrow component, squared distances between means are beyond float64."""
+    family = FAMILIES[name]
+    density = _density(family, np.repeat([[0.0], [1e5]], 9, axis=1))
+    density.whitener[1] *= 1e150
+    density.log_scale[1] += 9 * 150 * np.log(10.0)
+    X = np.concatenate([rng.normal(size=(40, 9)), density.mean[1:]])
+    hints = Hints()
+    hints.keep(0, np.zeros(41, np.int64), 2)
+    passing = LivePass(density, None, hints)
+    assert passing.pays(X)
+    found = passing.find(X, None, 0, stages.ENTRIES)
+    np.testing.assert_array_equal(found.label, np.repeat([0, 1], [40, 1]))
+    assert found.peak[40] == density.log_scale[1]
+
+
 def test_guesses_are_made_however_far_means_are(rng, always):
     """One mean at 1e12: distances between the others cancel, and every row is still compared with some."""
     for seed in range(20):

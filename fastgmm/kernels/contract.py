@@ -119,9 +119,10 @@ def stretch(density, k, unit):
 
 @dispatched
 def draw_lines(density, hint, listed, n_listed, gap, image, lines):
-    """Bring `lines` (see ``live.Lines``) up to date for a hint and the components listed after it; return whether it did.
+    """Bring `lines` (see ``live.Lines``) up to date for a hint and the components listed after it.
 
-    Nothing is done where a distance costs little more than a look along a line. `gap` and `image` (D,) are scratch.
+    Returns whether it did: nothing is done where a distance costs little more than a look along a line. `gap` and
+    `image` (D,) are scratch.
     """
 
 

@@ -245,7 +245,9 @@ def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, ga
         low = bounds.stretch[0, k] * (away[k] - radius - blur)
         low -= slack * bounds.stretch[2, k] * (away[k] + radius + blur + far)
         low = low if low > 0.0 else 0.0
-        passed[k] = 1.0 if low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40) else 0.0
+        beyond = low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40)
+        # What overflows proves nothing: it is a difference of large lengths.
+        passed[k] = 1.0 if beyond and low < np.inf else 0.0
     n = 1
     for k in range(n_components):
         if passed[k] > 0.0 or k == hint:
@@ -260,7 +262,7 @@ def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, ga
         low = contract.whitened_length(density, k, gap) - bounds.stretch[1, k] * radius
         low -= slack * bounds.stretch[2, k] * (away[k] + radius + far)
         low = low if low > 0.0 else 0.0
-        if low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40):
+        if low < np.inf and low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40):
             work[4] += 1
         else:
             listed[n] = k
@@ -286,9 +288,11 @@ def _rule_out(
         k = listed[s]
         least, rough = bounds.stretch[0, k], bounds.stretch[2, k]
         blur = slack * rough * (away[k] + radius + far)
-        least *= least * (1.0 - 2.0**-38)
         square_blur = blur * (4.0 * rough * radius + blur)
-        length, limit = lines.length[k], bounds.limit[k]
+        least *= least * (1.0 - 2.0**-38)
+        length = lines.length[k]
+        # What overflows proves nothing.
+        limit = bounds.limit[k] if length < np.inf and least < np.inf else np.inf
         along = distance[s]
         for b in range(n_chunks * CHUNK):
             low = abs(length + along[b]) - blur

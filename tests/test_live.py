@@ -526,7 +526,7 @@ def _look_along_lines(density, bounds, x, n, radius, away, square, reached, line
     seed=st.integers(0, 2**32 - 1),
     rows=st.sampled_from(["anywhere", "along", "near"]),
     condition=st.sampled_from([0.0, 0.0, 0.3, 1.0, 4.0]),
-    separation=st.sampled_from([1.0, 10.0, 1000.0]),
+    separation=st.sampled_from([1e-162, 1.0, 10.0, 1000.0]),
 )
 @settings(max_examples=200, deadline=None)
 def test_lines_prove_no_more_than_is_true(n_features, seed, rows, condition, separation):
@@ -539,7 +539,9 @@ def test_lines_prove_no_more_than_is_true(n_features, seed, rows, condition, sep
     density = kernels.FullDensity(np.zeros(2), mean, whitener)
     X = mean[0] + rng.normal(size=(n, n_features))
     if rows == "along":
-        X[: n // 2] = mean[0] + rng.uniform(-1, 1, size=(n // 2, 1)) * (mean[1] - mean[0])
+        gap = mean[1] - mean[0]
+        direction = gap / np.abs(gap).max()
+        X[: n // 2] = mean[0] + rng.uniform(-3, 1, size=(n // 2, 1)) * max(np.abs(gap).max(), 1.0) * direction
     elif rows == "near":
         X[: n // 2] = (
             mean[1] + linalg.solve_triangular(whitener[1], rng.normal(size=(n_features, n // 2)), lower=True).T

@@ -128,7 +128,8 @@ def whitened_line(whitener, vector, image, direction):
     """Return the length of A `vector`, for the lower triangular `whitener` A (D, D), and what its direction is in x.
 
     Overwrites `direction` (D,) with A^T A vector / |A vector|: its product with any z is the component of A z along
-    A vector. `image` (D,) is scratch. 2 D**2 flops; thread-safe.
+    A vector. A length below 1e-140, whose square is not exact, counts as 0, and has no direction: zeros. `image` (D,)
+    is scratch. 2 D**2 flops; thread-safe.
     """
     n = vector.shape[0]
     for i in range(n):
@@ -141,11 +142,12 @@ def whitened_line(whitener, vector, image, direction):
     for i in range(n):
         square += image[i] * image[i]
     length = math.sqrt(square)
-    if length > 0.0:
-        for i in range(n):
-            share = image[i] / length
-            for j in range(i + 1):
-                direction[j] += whitener[i, j] * share
+    if length < 1e-140:
+        return 0.0
+    for i in range(n):
+        share = image[i] / length
+        for j in range(i + 1):
+            direction[j] += whitener[i, j] * share
     return length
 
 

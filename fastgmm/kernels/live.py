@@ -40,9 +40,8 @@ _FAR = FAR * (1.0 + 2.0**-10)
 _HAND = 8
 # How often a bound is tried in a lane before it has to have proven its worth.
 _TRIALS = 128
-# Pairs of a chunk and a component that lines are tried on in a lane, and the share of them that must be a gain.
+# Pairs of a chunk and a component that lines are tried on in a lane.
 _LINE_TRIALS = 1024
-_LINE_WORTH = 0.6
 # Hints whose means' distances from all others are measured together: a block of registers.
 _HINTS = 8
 #: Lanes of :data:`guess`.
@@ -324,6 +323,16 @@ def _drop_ruled_out(n_chunks, listed, n_listed, live):
 
 
 @kernel
+def _line_worth(n_features):
+    """Return for what share of chunks lines must be a gain, to be one: measured.
+
+    What a look along a line costs a row are its own products, a share of those that draw it, and comparing. What is
+    saved are the products of some squares.
+    """
+    return (1.0 + n_features / 24.0 + 20.0 / n_features) / 4.6
+
+
+@kernel
 def _judge_lines(bounds, n_chunks, listed, n_listed, reached, live, distance, work):
     """Count in ``work[5]`` the chunks of listed components, and in ``work[6]`` those for which lines were a gain.
 
@@ -561,7 +570,7 @@ def _search_tile(
     n_listed = _find_candidates(density, bounds, hint, worst, radius, away, far, passed, gap, listed, work)
     is_trial = work[5] < _LINE_TRIALS
     are_drawn = False
-    if n_listed > 1 and (is_trial or work[6] > _LINE_WORTH * work[5]):
+    if n_listed > 1 and (is_trial or work[6] > _line_worth(n_features) * work[5]):
         are_drawn = contract.draw_lines(density, hint, listed, n_listed, gap, image, lines)
         if are_drawn:
             _rule_out(

@@ -6,10 +6,11 @@ they are found: every pair that is passed over has been proven not to be live, s
 are looked at, or in which order, or what they are looked at with.
 
 A block of rows is brought to two stages. First, tiles of rows that are likely to have the same component: its mean and
-how far they lie from it rule most components out; for the others squared distances are summed feature by feature, and
-given up chunk by chunk of rows when they have grown too large (:mod:`fastgmm.kernels.simd_live`). What is left are
-entries: the live components of each row, with responsibilities. Second, the entries are sorted by component, with rows
-in their order, and each component's rows are packed into tiles and accumulated.
+how far they lie from it rule most components out, and for full covariances where each row lies on the line to another's
+mean. For the others squared distances are summed feature by feature, and given up chunk by chunk of rows when they have
+grown too large (:mod:`fastgmm.kernels.simd_live`). What is left are entries: the live components of each row, with
+responsibilities. Second, the entries are sorted by component, with rows in their order, and each component's rows are
+packed into tiles and accumulated.
 """
 
 from __future__ import annotations
@@ -227,6 +228,16 @@ def _measure_away(bounds, tiles, t, last, hints, images, away):
 
 
 @kernel
+def _is_beyond(low, limit):
+    """Return whether a distance of at least `low` proves that its square is beyond a limit.
+
+    What overflows proves nothing: it is a difference of large lengths.
+    """
+    low = low if low > 0.0 else 0.0
+    return low * low > limit * (1.0 + 2.0**-40) and low < np.inf
+
+
+@kernel
 def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, gap, listed, work):
     """List the components that may be live in a tile, in order, after `hint`, which is listed; return how many.
 
@@ -243,10 +254,7 @@ def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, ga
         blur = slack * (away[k] + length + bounds.length[k] + radius)
         low = bounds.stretch[0, k] * (away[k] - radius - blur)
         low -= slack * bounds.stretch[2, k] * (away[k] + radius + blur + far)
-        low = low if low > 0.0 else 0.0
-        beyond = low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40)
-        # What overflows proves nothing: it is a difference of large lengths.
-        passed[k] = 1.0 if beyond and low < np.inf else 0.0
+        passed[k] = 1.0 if _is_beyond(low, bounds.limit[k] + worst) else 0.0
     n = 1
     for k in range(n_components):
         if passed[k] > 0.0 or k == hint:
@@ -260,8 +268,7 @@ def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, ga
             gap[d] = density.mean[hint, d] - density.mean[k, d]
         low = contract.whitened_length(density, k, gap) - bounds.stretch[1, k] * radius
         low -= slack * bounds.stretch[2, k] * (away[k] + radius + far)
-        low = low if low > 0.0 else 0.0
-        if low < np.inf and low * low > (bounds.limit[k] + worst) * (1.0 + 2.0**-40):
+        if _is_beyond(low, bounds.limit[k] + worst):
             work[4] += 1
         else:
             listed[n] = k
@@ -569,30 +576,29 @@ def _search_tile(
         worst = max(worst, reached[b])
     n_listed = _find_candidates(density, bounds, hint, worst, radius, away, far, passed, gap, listed, work)
     is_trial = work[5] < _LINE_TRIALS
-    are_drawn = False
-    if n_listed > 1 and (is_trial or work[6] > _line_worth(n_features) * work[5]):
-        are_drawn = contract.draw_lines(density, hint, listed, n_listed, gap, image, lines)
-        if are_drawn:
-            _rule_out(
-                bounds,
-                hint,
-                density.mean[hint],
-                x,
-                n,
-                radius,
-                away,
-                far,
-                total,
-                reached,
-                lines,
-                listed,
-                n_listed,
-                beyond,
-                distance,
-                live,
-            )
-            if not is_trial:
-                n_listed = _drop_ruled_out(n_chunks, listed, n_listed, live)
+    are_worth_it = n_listed > 1 and (is_trial or work[6] > _line_worth(n_features) * work[5])
+    are_drawn = are_worth_it and contract.draw_lines(density, hint, listed, n_listed, gap, image, lines)
+    if are_drawn:
+        _rule_out(
+            bounds,
+            hint,
+            density.mean[hint],
+            x,
+            n,
+            radius,
+            away,
+            far,
+            total,
+            reached,
+            lines,
+            listed,
+            n_listed,
+            beyond,
+            distance,
+            live,
+        )
+    if are_drawn and not is_trial:
+        n_listed = _drop_ruled_out(n_chunks, listed, n_listed, live)
     if n_listed > 1:
         contract.begin_distances(density, table, x, scratch, n, listed, 1, n_listed, distance)
         if are_drawn and is_trial:

@@ -112,13 +112,20 @@ def whitened_spread(whitener, mean, centre):
 
 
 @kernel
+def _whitened_feature(whitener, vector, i):
+    """Return element i of the lower triangular `whitener` (D, D) times `vector` (D,)."""
+    s = 0.0
+    for j in range(i + 1):
+        s += whitener[i, j] * vector[j]
+    return s
+
+
+@kernel
 def whitened_length(whitener, vector):
     """Return the length of the lower triangular `whitener` (D, D) times `vector` (D,). D**2 flops; thread-safe."""
     total = 0.0
     for i in range(vector.shape[0]):
-        s = 0.0
-        for j in range(i + 1):
-            s += whitener[i, j] * vector[j]
+        s = _whitened_feature(whitener, vector, i)
         total += s * s
     return math.sqrt(total)
 
@@ -133,10 +140,7 @@ def whitened_line(whitener, vector, image, direction):
     """
     n = vector.shape[0]
     for i in range(n):
-        s = 0.0
-        for j in range(i + 1):
-            s += whitener[i, j] * vector[j]
-        image[i] = s
+        image[i] = _whitened_feature(whitener, vector, i)
         direction[i] = 0.0
     square = 0.0
     for i in range(n):

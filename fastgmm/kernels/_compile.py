@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 import llvmlite.binding
 import numba
 import numpy as np
+from llvmlite import ir
 from numba.core import caching, cgutils, types
 from numba.core.runtime import rtsys
 from numba.extending import intrinsic, overload
@@ -42,8 +43,6 @@ from numba.np.ufunc import parallel as _pool
 # that sums must not write to arrays as well: it is compiled twice then, for arrays that are far enough from each other
 # and for those that are not, and adds in another order by where memory happens to be.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
-# Compensated arithmetic must not be re-associated.
-_EXACT = {"contract"}
 _COMMON = {"error_model": "numpy", "nogil": True}
 _INSIDE = {**_COMMON, "forceinline": True}
 
@@ -271,8 +270,13 @@ def spliced_kernel(function: Callable[..., Any]) -> Any:
 
 
 def exact_kernel(function: Callable[..., Any]) -> Any:
-    """Compile like :func:`kernel`, keeping the written order of floating-point operations."""
-    return numba.njit(fastmath=_EXACT, **_INSIDE)(function)
+    """Compile like :func:`kernel`, with the floating-point operations that are written and no others.
+
+    For what is computed row by row, and for compensated arithmetic. A licence to add in another order, to multiply by a
+    reciprocal or to fuse a product with a sum is taken up anew wherever the code is inlined, unrolled, peeled or made
+    of vectors: a row's last bit would depend on its place. What is to be fused is said by :func:`multiply_add`.
+    """
+    return numba.njit(fastmath=False, **_INSIDE)(function)
 
 
 def entry(function: Callable[..., Any], *, parallel: bool = False, inside: bool = True) -> Any:
@@ -344,9 +348,41 @@ def vector_code(stub: Callable[..., Any]) -> Callable[[Callable[..., Any]], None
     """
 
     def keep(body: Callable[..., Any]) -> None:
-        overload(stub, jit_options={"fastmath": _EXACT, **_INSIDE}, strict=False)(lambda *arguments: body)
+        overload(stub, jit_options={"fastmath": False, **_INSIDE}, strict=False)(lambda *arguments: body)
 
     return keep
+
+
+def fused_multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return the LLVM value a * b + c, for numbers or vectors: rounded once on processors that can, everywhere alike.
+
+    A product and a sum that may be contracted are no substitute: of a sum of two products LLVM chooses one to fuse,
+    anew at each place that the code comes to.
+    """
+    kind = a.type
+    suffix = {"double": "f64", "float": "f32"}[str(getattr(kind, "element", kind))]
+    if isinstance(kind, ir.VectorType):
+        suffix = f"v{kind.count}{suffix}"
+    function = ir.FunctionType(kind, [kind] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.fmuladd.{suffix}"), (a, b, c))
+
+
+@intrinsic
+def _multiply_add(typing_context, a, b, c):
+    def generate(context, builder, signature, values):
+        return fused_multiply_add(builder, *values)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
+def multiply_add(a, b, c):
+    """Return a * b + c of float64 numbers, rounded once on processors that can, in all places alike."""
+    return a * b + c
+
+
+@vector_code(multiply_add)
+def _multiply_add_code(a, b, c):
+    return _multiply_add(a, b, c)
 
 
 def _without_owner(context, builder, kind, value):

@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, borrowed, call_at, keep, kernel, spliced_kernel
+from fastgmm.kernels._compile import Driver, borrowed, call_at, exact_kernel, keep, kernel, spliced_kernel
 from fastgmm.kernels.simd import pack_tile, prefetch_rows, softmax_tile, tile_buffer
 from fastgmm.kernels.vector_math import vector_log
 
@@ -73,7 +73,7 @@ def lane_count(n_rows: int, n_components: int, n_features: int, tile: int, lane_
     return int(max(1, min(n_tiles, max(few, many))))
 
 
-@kernel
+@exact_kernel
 def label_tile(log_scale, distance, n, peak, label):
     """Overwrite label[:n] with the component of highest log joint (the first of equals), peak[:n] with that log joint.
 
@@ -91,7 +91,7 @@ def label_tile(log_scale, distance, n, peak, label):
             peak[b] = joint if higher else peak[b]
 
 
-@kernel
+@exact_kernel
 def log_evidence_tile(peak, total, n, evidence):
     """Overwrite evidence[b] with peak[b] + log(total[b]), the log-sum-exp over components."""
     for b in range(n):

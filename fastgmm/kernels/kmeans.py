@@ -18,7 +18,7 @@ import math
 import numpy as np
 from numba import prange
 
-from fastgmm.kernels._compile import Driver, call_at, entry, kernel
+from fastgmm.kernels._compile import Driver, call_at, entry, exact_kernel, kernel
 from fastgmm.kernels.blocks import lane_rows
 from fastgmm.kernels.rows import fitting_tile
 from fastgmm.kernels.simd import add_rows, gather_rows, pack_tile, square_distances, tile_buffer
@@ -38,7 +38,7 @@ def relative_margin(n_features: int) -> float:
     return (n_features + 16.0) * 2.0**-52
 
 
-@kernel
+@exact_kernel
 def _nearest_tile(distance, n, first, second, label):
     """Overwrite for the first n columns of `distance` (K, T) the smallest, the next, and where the smallest stands.
 
@@ -59,7 +59,7 @@ def _nearest_tile(distance, n, first, second, label):
             first[b] = value if value < lower else lower
 
 
-@kernel
+@exact_kernel
 def _to_frame(x, n, middle, scale):
     """Bring the first n columns of a tile to the frame."""
     for d in range(x.shape[0]):

@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import Driver, call_at, exact_kernel, kernel
+from fastgmm.kernels.blocks import log_evidence_tile
 from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity
 from fastgmm.kernels.simd import gather_rows, pack_tile, square_distances, tile_buffer
 from fastgmm.kernels.simd_live import CHUNK, FAR, WIDER, begin_squares, project
-from fastgmm.kernels.vector_math import vector_exp, vector_log
+from fastgmm.kernels.vector_math import vector_exp
 
 Array = NDArray[np.float64]
 
@@ -788,12 +789,14 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
                         nearest,
                         found,
                     )
+            if outputs != LABELS:
+                log_evidence_tile(peak, total, n, total)
             for b in range(n):
                 row = index[b]
                 found.label[row] = label[b]
                 found.peak[row] = peak[b]
                 if outputs != LABELS:
-                    found.evidence[row] = peak[b] + vector_log(total[b]) if peak[b] > -np.inf else -np.inf
+                    found.evidence[row] = total[b] if peak[b] > -np.inf else -np.inf
         work[lane, 2] = place - lane * share
 
 

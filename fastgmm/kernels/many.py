@@ -24,6 +24,7 @@ from fastgmm.kernels._compile import (
     borrowed,
     call_at,
     dispatched,
+    exact_kernel,
     keep,
     kernel,
     spliced_kernel,
@@ -581,6 +582,14 @@ def _survey_rows(rows, p, least, points, weight, survey):
     return n
 
 
+@exact_kernel
+def _divide(points, spread):
+    """Divide `points` by a number, in place."""
+    for i in range(points.shape[0]):
+        for d in range(points.shape[1]):
+            points[i, d] /= spread
+
+
 def _survey_lanes(first_lane, last_lane, n_lanes, drawing, rows, least, draws, survey):
     """Look at the rows of problems, lane by lane, and draw the centres of their starts, by :func:`drawing_address`."""
     rows, draws, survey = borrowed((rows, draws, survey))
@@ -604,9 +613,7 @@ def _survey_lanes(first_lane, last_lane, n_lanes, drawing, rows, least, draws, s
             if survey.status[p] != CONVERGED or survey.centres.size == 0:
                 continue
             # Distances are squared: in units of the spread neither tiny nor huge data under- or overflow.
-            for i in range(n):
-                for d in range(n_features):
-                    points[i, d] /= survey.spread[p]
+            _divide(points[:n], survey.spread[p])
             for start in range(survey.centres.shape[1]):
                 if draws.uniform.size > 0:
                     _draw_at(drawing, points[:n], weight[:n], draws.uniform[start], chosen)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import kernel, vector_code
+from fastgmm.kernels._compile import exact_kernel, kernel, vector_code
 from fastgmm.kernels.blocks import score_rows, tile_rows
 from fastgmm.kernels.simd import pack_tile, tile_buffer
 from fastgmm.kernels.vector_math import vector_exp
@@ -26,6 +26,15 @@ def fitting_tile(n_components, n_features, n_rows):
     return max(min(tile_rows(n_components, n_features), n_rows), 1)
 
 
+@exact_kernel
+def _write_table(log_scale, distance, first, n, joint, table):
+    """Overwrite rows first .. first+n of `table` with the distances of a tile, or with log joints if `joint`."""
+    for b in range(n):
+        for k in range(log_scale.shape[0]):
+            value = distance[k, b]
+            table[first + b, k] = log_scale[k] - 0.5 * value if joint else value
+
+
 @kernel
 def _table_rows(density, X, start, stop, joint, table):
     n_components, n_features = density.mean.shape
@@ -38,10 +47,7 @@ def _table_rows(density, X, start, stop, joint, table):
         n = min(tile, stop - first)
         pack_tile(X, first, n, density.mean[0], x)
         contract.distance_tile(density, constants, x, n, scratch, distance)
-        for b in range(n):
-            for k in range(n_components):
-                value = distance[k, b]
-                table[first + b, k] = density.log_scale[k] - 0.5 * value if joint else value
+        _write_table(density.log_scale, distance, first, n, joint, table)
 
 
 @kernel
@@ -101,7 +107,7 @@ def label_rows(density, X, start, stop, labels):
     _score(density, X, start, stop, labels, np.empty(0), np.empty((0, 0)))
 
 
-@kernel
+@exact_kernel
 def normalise(log_joint):
     """Replace the log joints of one row by its responsibilities, in place, and return its log evidence.
 

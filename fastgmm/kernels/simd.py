@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastgmm.kernels import vector_math
-from fastgmm.kernels._compile import HAS_32_REGISTERS, LANES, kernel, vector_code
+from fastgmm.kernels._compile import HAS_32_REGISTERS, LANES, fused_multiply_add, kernel, vector_code
 
 _VECTORS = 3
 # Of a block of _ROWS x _VECTORS accumulators, together with what they are made of, none may leave the registers.
@@ -100,7 +100,7 @@ def _part(builder, vector, start, length):
 class _Code:
     """What the functions below are written in: vector instructions on numbers of one type.
 
-    Arithmetic may be contracted to multiply-adds, but is never reordered.
+    Arithmetic is as it is written: never reordered, and a product is fused with a sum where it says so.
     """
 
     def __init__(self, builder, number):
@@ -141,12 +141,10 @@ class _Code:
         return ir.Constant(self.type, [float(value)] * self.lanes)
 
     def multiply_add(self, a, b, c):
-        flags = ("contract",)
-        return self.builder.fadd(self.builder.fmul(a, b, flags=flags), c, flags=flags)
+        return fused_multiply_add(self.builder, a, b, c)
 
     def subtract_product(self, c, a, b):
-        flags = ("contract",)
-        return self.builder.fsub(c, self.builder.fmul(a, b, flags=flags), flags=flags)
+        return self.multiply_add(self.builder.fneg(a), b, c)
 
     def accumulators(self, number):
         """Return variables, zeroed here, that LLVM turns into registers."""

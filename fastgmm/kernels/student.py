@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import entry
+from fastgmm.kernels._compile import entry, exact_kernel
 from fastgmm.kernels.densities import FullDensity, SphericalDensity, TiedDensity
 from fastgmm.kernels.special import log_gamma_ratio
 from fastgmm.kernels.vector_math import vector_log1p
@@ -90,6 +90,27 @@ def set_predictive(student, density, posterior, weights):
         )
 
 
+@exact_kernel
+def _lengthen(power, shrink, n, row):
+    """Turn squared Mahalanobis distances row[:n] into those of a multivariate Student-t law."""
+    for b in range(n):
+        row[b] = power * vector_log1p(shrink * row[b])
+
+
+@exact_kernel
+def _product_distances(mean, scale, power, shrink, x, n, row):
+    """Overwrite row[:n] with the distances of the tile from one product of Student-t laws; `mean`, `scale` (D,)."""
+    for b in range(n):
+        row[b] = 0.0
+    for d in range(mean.shape[0]):
+        xd = x[d]
+        for b in range(n):
+            y = (xd[b] - mean[d]) * scale[d]
+            row[b] += vector_log1p(shrink * y * y)
+    for b in range(n):
+        row[b] *= power
+
+
 def _register_multivariate(student, normal):
     @contract.workspace.register(student)
     def _workspace(density, tile_rows):
@@ -104,11 +125,7 @@ def _register_multivariate(student, normal):
         gaussian = normal(density.log_scale, density.mean, density.whitener)
         contract.distance_tile(gaussian, table, x, n, scratch, distance)
         for k in range(density.mean.shape[0]):
-            row = distance[k]
-            shrink = density.shrink[k]
-            power = density.power[k]
-            for b in range(n):
-                row[b] = power * vector_log1p(shrink * row[b])
+            _lengthen(density.power[k], density.shrink[k], n, distance[k])
 
 
 _register_multivariate(FullStudent, FullDensity)
@@ -128,19 +145,5 @@ def _prepare(density):
 
 @contract.distance_tile.register(DiagStudent)
 def _distance_tile(density, table, x, n, scratch, distance):
-    n_components, n_features = density.mean.shape
-    for k in range(n_components):
-        row = distance[k]
-        for b in range(n):
-            row[b] = 0.0
-        shrink = density.shrink[k]
-        for d in range(n_features):
-            mean = density.mean[k, d]
-            scale = density.whitener[k, d]
-            xd = x[d]
-            for b in range(n):
-                y = (xd[b] - mean) * scale
-                row[b] += vector_log1p(shrink * y * y)
-        power = density.power[k]
-        for b in range(n):
-            row[b] *= power
+    for k in range(density.mean.shape[0]):
+        _product_distances(density.mean[k], density.whitener[k], density.power[k], density.shrink[k], x, n, distance[k])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels import contract, matrix
-from fastgmm.kernels._compile import borrowed
+from fastgmm.kernels._compile import borrowed, exact_kernel, multiply_add
 from fastgmm.kernels.densities import TiedDensity
 from fastgmm.kernels.simd import add_deviations, add_moments, moments_rows, square_distances, tile_buffer, whiten_tile
 from fastgmm.kernels.simd_live import begin_squares, finish_plain_squares, first_squares
@@ -32,6 +32,29 @@ def _reads_distances(density):
     return False
 
 
+@exact_kernel
+def _whiten_means(whitener, mean, table):
+    """Overwrite table[k + 1] (D,) with whitener (mean[k] - centre), for the centre that table[0] holds.
+
+    In the same order wherever it is done: passes that skip pairs and passes that do not measure the same distances.
+    """
+    n_components, n_features = mean.shape
+    columns = np.empty((n_features, n_features))
+    whitened = np.empty(n_features)
+    for i in range(n_features):
+        for j in range(n_features):
+            columns[j, i] = whitener[i, j]
+    for k in range(n_components):
+        for i in range(n_features):
+            whitened[i] = 0.0
+        for j in range(n_features):
+            gap = mean[k, j] - table[0, j]
+            for i in range(j, n_features):
+                whitened[i] = multiply_add(columns[j, i], gap, whitened[i])
+        for i in range(n_features):
+            table[k + 1, i] = whitened[i]
+
+
 @contract.prepare.register(TiedDensity)
 def _prepare(density):
     # Row 0: the centre. Row k + 1: the whitened mean of component k about it.
@@ -44,12 +67,7 @@ def _prepare(density):
     centre = density.mean[heaviest]
     for j in range(n_features):
         table[0, j] = centre[j]
-    for k in range(n_components):
-        for i in range(n_features):
-            s = 0.0
-            for j in range(i + 1):
-                s += density.whitener[i, j] * (density.mean[k, j] - centre[j])
-            table[k + 1, i] = s
+    _whiten_means(density.whitener, density.mean, table)
     return table
 
 

@@ -1,7 +1,8 @@
 """Exponential and logarithm that vectorise: ``math.exp`` and ``math.log`` in a compiled loop are scalar library calls.
 
 Both reduce the range exactly, use a polynomial, and put the exponent back by a bit cast; no branches, so that a loop
-over them becomes vector code. They are compiled without re-association, which would undo the two-part constants.
+over them becomes vector code. They are compiled as they are written: re-association would undo the two-part constants,
+and a number's logarithm must not depend on its place in a loop.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgmm.kernels._compile import exact_kernel
+from fastgmm.kernels._compile import exact_kernel, multiply_add
 
 
 class Exponential(NamedTuple):
@@ -67,14 +68,15 @@ _C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9 = EXP_DOUBLE.polynomial
 def vector_exp(x):
     """Return e**x for a float64 x <= 709, within 1 ulp; exactly 0 below -708; NaN for NaN."""
     y = -708.0 if x < -708.0 else x
-    k = np.floor(y * LOG2_E + 0.5)
-    r = (y - k * _LN2_HIGH) - k * _LN2_LOW
+    k = np.floor(multiply_add(y, LOG2_E, 0.5))
+    r = multiply_add(-k, _LN2_LOW, multiply_add(-k, _LN2_HIGH, y))
     # Estrin's scheme: Horner's would be one chain, each step of which waits for the one before.
     s = r * r
     t = s * s
-    low = (_C0 + r * _C1) + s * (_C2 + r * _C3)
-    high = (_C4 + r * _C5) + s * (_C6 + r * _C7)
-    p = ((low + t * high) + t * t * (_C8 + r * _C9)) * s + r + 1.0
+    low = multiply_add(s, multiply_add(r, _C3, _C2), multiply_add(r, _C1, _C0))
+    high = multiply_add(s, multiply_add(r, _C7, _C6), multiply_add(r, _C5, _C4))
+    last = multiply_add(r, _C9, _C8)
+    p = multiply_add(multiply_add(t * t, last, multiply_add(t, high, low)), s, r) + 1.0
     power = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
     return 0.0 if x < -708.0 else p * power
 
@@ -88,14 +90,14 @@ def vector_log(x):
     s = f / (2.0 + f)
     z = s * s
     w = z * z
-    even = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01))
-    odd = z * (
-        6.666666666666735130e-01
-        + w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01))
-    )
+    even = multiply_add(w, 1.531383769920937332e-01, 2.222219843214978396e-01)
+    even = w * multiply_add(w, even, 3.999999999940941908e-01)
+    odd = multiply_add(w, 1.479819860511658591e-01, 1.818357216161805012e-01)
+    odd = multiply_add(w, multiply_add(w, odd, 2.857142874366239149e-01), 6.666666666666735130e-01)
     half_square = 0.5 * f * f
     n = np.float64(k)
-    return n * _LN2_HIGH - ((half_square - (s * (half_square + (even + odd)) + n * _LN2_LOW)) - f)
+    rest = multiply_add(s, half_square + multiply_add(z, odd, even), n * _LN2_LOW)
+    return multiply_add(n, _LN2_HIGH, f - (half_square - rest))
 
 
 @exact_kernel

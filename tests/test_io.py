@@ -227,7 +227,6 @@ def test_long_text_is_read_across_blocks(write):
         ("colour,x,y\n#ff0000,1,2\n#00ff00,3,4\nblue,5,6\n", ["x", "y"]),
         ("#x,y\n1,2\n3,4\n", ["#x", "y"]),
         ('"first\n#name",y\n1,2\n3,4\n', ["first\n#name", "y"]),
-        ("# x y\n", None),
         ("#N/A,1\n2,3\n+nan,4\n-NaN,5\n<NA>,6\n,7\nNULL,8\nNone,9\n", None),
         ("x,y\n+1.5e3,.5\n-2.,+.5E-3\n 1 ,2\n007,8\n", None),
         ("x,y\n1_0,2\n3,4\n", None),

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, expectation, kernels, rows, seeding
-from fastgmm.io import read_table
+from fastgmm.io import TableError, read_table
 from fastgmm.rows import ArrayRows
 from fastgmm.seeding import METHODS
 from fastgmm.sources import BatchRows, open_rows

@@ -258,7 +258,7 @@ def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) 
 
             validation.check_sample_weight(table.sample_weight, len(table.values))
             marks: list[tuple[str, Any]] = []
-            if table.ids is not None:
+            if row_id is not None:
                 marks.append((row_id, table.ids))
             elif arguments.drop_missing:
                 marks.append(("row", table.rows))

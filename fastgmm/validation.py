@@ -165,7 +165,7 @@ def split_weight(X: Any, column: str) -> tuple[Any, Any]:
     """Return a data frame without a column, and that column, whose name was given for weights; ValueError if none."""
     if not hasattr(X, "columns"):
         raise ValueError(
-            f"sample_weight={column!r} names a column, but X is a {type(X).__name__}, whose columns have no names."
+            f"sample_weight={column!r} is none of the columns of X: they have no names in a {type(X).__name__}."
         )
     names = list(X.columns)
     if names.count(column) != 1:
@@ -443,7 +443,7 @@ def check_weight_scale(exponent: int | None, before: int) -> None:
 def check_n_samples(value: Any) -> int:
     """Return the number of rows to draw, which may be a float such as 1e4; ValueError unless it is whole and >= 1."""
     if not (_is_real(value) and float(value).is_integer()):
-        raise ValueError(f"Invalid value for 'n_samples': {value!r} . It must be an integer of at least 1.")
+        raise ValueError(f"Invalid value for 'n_samples': {value} . It must be an integer of at least 1.")
     if value < 1:
         raise ValueError(f"Invalid value for 'n_samples': {value} . The sampling requires at least one sample.")
     return int(value)

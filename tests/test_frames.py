@@ -153,7 +153,7 @@ def test_a_column_of_weights_that_is_not_there(values):
     for X, message in (
         (frame, r"sample_weight='w' is none of the columns of X: \['a', 'b'\]"),
         (twice, "sample_weight='w' names 2 of the columns"),
-        (values, "sample_weight='w' names a column, but X is a ndarray"),
+        (values, "sample_weight='w' is none of the columns of X: they have no names in a ndarray"),
     ):
         with pytest.raises(ValueError, match=message):
             GaussianMixture(1).fit(X, sample_weight="w")
@@ -179,7 +179,7 @@ def test_numbers_of_rows_to_draw(values):
         for number in (1e2, np.float32(100), np.int8(100)):
             np.testing.assert_array_equal(model.sample(number)[0], model.sample(100)[0])
         for number in (1.5, np.nan, np.inf, "3", None, True):
-            with pytest.raises(ValueError, match=rf"'n_samples': {number!r} \. It must be an integer"):
+            with pytest.raises(ValueError, match=rf"'n_samples': {number} \. It must be an integer"):
                 model.sample(number)
         with pytest.raises(ValueError, match="at least one sample"):
             model.sample(0.0)

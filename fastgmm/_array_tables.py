@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm._extras import require
-from fastgmm._tables import Request, Table, TableError, listing, without_missing
+from fastgmm._tables import Request, Selection, Table, TableError, listing, without_missing
 
 __all__ = ["map_numpy", "read_numpy", "read_parquet", "require_numbers", "row_labels"]
 
@@ -23,11 +23,22 @@ def read_numpy(path: str, request: Request, array: str | None, drop_missing: boo
     values = _as_table(_load(path, array), path)
     n_columns = values.shape[1]
     selection = request.resolve(None, n_columns, path)
+    ids = None if selection.row_id is None else values[:, selection.row_id].tolist()
     if selection.positions != list(range(n_columns)):
         values = values[:, selection.positions]
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
-    return selection.table(*without_missing(values, selection.labels, drop_missing, path), path)
+    return _table(selection, values, ids, drop_missing, path)
+
+
+def _table(
+    selection: Selection, values: NDArray[np.floating], ids: list[Any] | None, drop_missing: bool, path: str
+) -> Table:
+    complete, dropped = without_missing(values, selection.labels, drop_missing, path)
+    table = selection.table(complete, dropped, path)
+    if ids is None:
+        return table
+    return table._replace(ids=tuple("" if ids[row - 1] is None else str(ids[row - 1]) for row in table.rows))
 
 
 def map_numpy(path: str) -> np.memmap:
@@ -76,14 +87,15 @@ def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
             header = file.schema_arrow.names
             selection = request.resolve(header, len(header), path, row_labels(file.schema_arrow))
             require_numbers(file.schema_arrow, selection.labels, path)
-            columns = file.read(columns=selection.labels)
+            columns = file.read(columns=list({*selection.labels} | ({request.row_id} - {None})))
             # A null becomes NaN on the way to NumPy.
             values = np.column_stack(
                 [columns.column(label).cast(pyarrow.float64(), safe=False).to_numpy() for label in selection.labels]
             )
+            ids = None if request.row_id is None else columns.column(request.row_id).to_pylist()
         except pyarrow.ArrowException as error:
             raise TableError(f"{path} cannot be read as a Parquet file: {error}") from error
-    return selection.table(*without_missing(values, selection.labels, drop_missing, path), path)
+    return _table(selection, values, ids, drop_missing, path)
 
 
 def row_labels(schema: Any) -> list[str]:

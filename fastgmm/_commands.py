@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import io
+import os
 import sys
 import time
 import warnings
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ import fastgmm
 from fastgmm import _report, datasets
 from fastgmm._files import check_writable, replacing
 from fastgmm._model_files import ModelDocument, check_model_path, read_document, restore, save_model
+from fastgmm._outputs import check_table_path, distinct, write_table
 from fastgmm._report import METHODS, method_of
 from fastgmm._tables import Request, Table, kind_of
 from fastgmm.exceptions import CollapsedComponentError
@@ -39,6 +40,8 @@ class _Data(NamedTuple):
 
     rows: Rows
     names: tuple[str, ...] | None
+    #: What tells the rows apart in results, under its name: where rows were left out, or a column was asked for.
+    marks: list[tuple[str, Any]] = []  # noqa: RUF012 - never written to
 
     @classmethod
     def streamed(cls, rows: Rows) -> _Data:
@@ -49,10 +52,16 @@ class _Data(NamedTuple):
     def total_weight(self) -> float:
         return self.rows.summary.total_weight
 
-    def blocks(self) -> Iterator[NDArray]:
-        """Yield the rows as arrays, of which each may be overwritten by the next."""
+    def blocks(self) -> Iterator[tuple[NDArray, list[tuple[str, Any]]]]:
+        """Yield the rows as arrays, of which each may be overwritten by the next, and what marks them."""
         n_rows = max(min(PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS // self.rows.n_features), 1)
-        return (block.X for block in self.rows.blocks(n_rows))
+        for block in self.rows.blocks(n_rows):
+            yield block.X, [(name, column[block.places]) for name, column in self.marks]
+
+    def labelled(self, predict: Callable[[NDArray], NDArray]) -> Iterator[list[tuple[str, Any]]]:
+        """Yield the labels of the rows as columns of a table, block by block."""
+        label = distinct("label", [name for name, _ in self.marks])
+        return ([*marks, (label, predict(X))] for X, marks in self.blocks())
 
 
 class Fit(NamedTuple):
@@ -87,30 +96,31 @@ def fit(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         _print_fits(table, fits, best)
     if arguments.labels is not None:
-        with _text_output(arguments.labels) as stream:
-            _report.write_csv(stream, ({"label": best.model.predict(X)} for X in table.blocks()))
+        write_table(arguments.labels, table.labelled(best.model.predict))
     if arguments.plot is not None:
         _plot(arguments.plot, arguments.seed, table, best)
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Write the label of each row as CSV, with probabilities and log-densities if asked for."""
-    _check_output(arguments.output)
+    check_table_path(arguments.output, [arguments.model, arguments.data])
     document, model = _load(arguments)
     table = _read(arguments, document)
     density = method_of(model).density
+    shares = [f"p{index}" for index in range(len(model.weights_))] if arguments.proba else []
+    marks = [name for name, _ in table.marks]
+    names = {name: distinct(name, marks) for name in ("label", *shares, *["log_density"] * arguments.scores)}
 
-    def blocks() -> Iterator[dict[str, Any]]:
-        for rows in table.blocks():
-            columns = {"label": model.predict(rows)}
+    def blocks() -> Iterator[list[tuple[str, Any]]]:
+        for X, columns in table.blocks():
+            columns.append((names["label"], model.predict(X)))
             if arguments.proba:
-                columns |= {f"p{index}": column for index, column in enumerate(model.predict_proba(rows).T)}
+                columns += zip((names[share] for share in shares), model.predict_proba(X).T, strict=True)
             if arguments.scores:
-                columns["log_density"] = model.score_samples(rows, **density)
+                columns.append((names["log_density"], model.score_samples(X, **density)))
             yield columns
 
-    with _text_output(arguments.output) as stream:
-        _report.write_csv(stream, blocks())
+    write_table(arguments.output, blocks())
 
 
 def score(arguments: argparse.Namespace) -> None:
@@ -132,18 +142,17 @@ def score(arguments: argparse.Namespace) -> None:
 
 def sample(arguments: argparse.Namespace) -> None:
     """Write random rows as CSV."""
-    _check_output(arguments.output)
+    check_table_path(arguments.output, [arguments.model])
     document = read_document(arguments.model)
     model = restore(document, arguments.model)
     values, labels = model.sample(arguments.n, random_state=arguments.seed, **method_of(model).density)
     names = _report.feature_labels(document.feature_names, values.shape[1])
     # The estimator groups rows by component, which would bias whoever reads the first ones only.
     order = np.random.default_rng(arguments.seed).permutation(len(values))
-    columns = dict(zip(names, values[order].T, strict=True))
+    columns: list[tuple[str, Any]] = list(zip(names, values[order].T, strict=True))
     if arguments.labels:
-        columns["label"] = labels[order]
-    with _text_output(arguments.output) as stream:
-        _report.write_csv(stream, [columns])
+        columns.append((distinct("label", names), labels[order]))
+    write_table(arguments.output, [columns])
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -193,20 +202,20 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     """Find out before a long fit whether its results can be written."""
     if arguments.output is not None:
         check_model_path(arguments.output)
-    for path in (arguments.output, arguments.labels, arguments.plot):
+    given = [path for path in (arguments.output, arguments.labels, arguments.plot) if path not in (None, "-")]
+    if len({os.path.abspath(path) for path in given}) < len(given):
+        raise ValueError(f"each output needs a file of its own, got {', '.join(given)}")
+    if arguments.labels is not None:
+        check_table_path(arguments.labels, [arguments.data])
+    for path in (arguments.output, arguments.plot):
         if path is not None:
-            _check_output(path)
+            check_writable(path)
     if arguments.checkpoint is not None:
         check_writable(arguments.checkpoint)
     if arguments.plot is not None:
         from fastgmm.plotting import check_image_path
 
         check_image_path(arguments.plot)
-
-
-def _check_output(path: str) -> None:
-    if path != "-":
-        check_writable(path)
 
 
 def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) -> _Data:
@@ -222,7 +231,11 @@ def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) 
         kind = kind_of(source)
         if arguments.drop_missing and kind in ("Arrow", "folder"):
             raise ValueError(f"{source}: --drop-missing is not for folders and Arrow files")
-        if kind in ("Arrow", "folder", "Parquet", "NumPy") and not arguments.drop_missing:
+        row_id = getattr(arguments, "id", None)
+        if row_id is not None and kind in ("Arrow", "folder"):
+            raise ValueError(f"{source}: --id is not for folders and Arrow files")
+        in_memory = arguments.drop_missing or row_id is not None
+        if kind in ("Arrow", "folder", "Parquet", "NumPy") and not in_memory:
             from fastgmm.sources.files import open_path
 
             data = _Data.streamed(open_path(source, Request(columns, weight, expected)))
@@ -236,13 +249,20 @@ def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) 
                 delimiter=arguments.delimiter,
                 array=arguments.array,
                 drop_missing=arguments.drop_missing,
+                comment=arguments.comment,
+                row_id=row_id,
             )
             if table.dropped:
-                _say_dropped(table)
+                _say_dropped(table, "line" if kind in ("CSV", None) and Path(source).suffix != ".npz" else "row")
             from fastgmm import validation  # late: what cannot be read is said before kernels are loaded
 
             validation.check_sample_weight(table.sample_weight, len(table.values))
-            data = _Data(ArrayRows(table.values, table.sample_weight), table.names)
+            marks: list[tuple[str, Any]] = []
+            if row_id is not None:
+                marks.append((row_id, table.ids))
+            elif arguments.drop_missing:
+                marks.append(("row", table.rows))
+            data = _Data(ArrayRows(table.values, table.sample_weight), table.names, marks)
     if document is not None:
         n_features = document.arrays["means"].shape[1]
         if data.rows.n_features != n_features:
@@ -253,10 +273,12 @@ def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) 
     return data
 
 
-def _say_dropped(table: Table) -> None:
+def _say_dropped(table: Table, noun: str) -> None:
     shown = ", ".join(map(str, table.dropped[:5])) + (", ..." if len(table.dropped) > 5 else "")
     total = len(table.dropped) + len(table.values)
-    print(f"fastgmm: left out {len(table.dropped)} of {total} rows for missing values (row {shown})", file=sys.stderr)
+    print(
+        f"fastgmm: left out {len(table.dropped)} of {total} rows for missing values ({noun} {shown})", file=sys.stderr
+    )
 
 
 @contextmanager
@@ -404,13 +426,3 @@ def _plot(path: str, seed: int, table: _Data, best: Fit) -> None:
     axes.set_title(f"{_report.describe(best.model)}, {method.criterion} {best.criterion:.1f}", fontsize="medium")
     with replacing(path) as stream:
         axes.figure.savefig(stream, format=Path(path).suffix[1:].lower())
-
-
-@contextmanager
-def _text_output(path: str) -> Iterator[TextIO]:
-    """Open standard output for ``-``, else a file that takes its place once it is complete."""
-    if path == "-":
-        yield sys.stdout
-        return
-    with replacing(path) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as text:
-        yield text

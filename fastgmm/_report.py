@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TextIO
 
 import numpy as np
@@ -226,13 +226,16 @@ def _variances(model: Any) -> NDArray[np.float64]:
     return model._family().variances(model.covariances_, *model.means_.shape)
 
 
-def write_csv(stream: TextIO, blocks: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+def write_csv(
+    stream: TextIO, blocks: Iterable[Sequence[tuple[str, NDArray[Any] | Sequence[str]]]], delimiter: str = ","
+) -> None:
     """Write blocks of equally long columns under their names, numbers so that they read back as they are."""
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
     for index, block in enumerate(blocks):
         if index == 0:
-            writer.writerow(block)
-        writer.writerows(zip(*(column.tolist() for column in block.values()), strict=True))
+            writer.writerow([name for name, _ in block])
+        columns = [column.tolist() if isinstance(column, np.ndarray) else column for _, column in block]
+        writer.writerows(zip(*columns, strict=True))
 
 
 class Progress:

@@ -30,7 +30,9 @@ KINDS = {
 class TableError(ValueError):
     """A table cannot be read; `remedy` names the argument of `read_table` that may help, where one does."""
 
-    def __init__(self, message: str, remedy: Literal["columns", "drop_missing", "array"] | None = None) -> None:
+    def __init__(
+        self, message: str, remedy: Literal["columns", "drop_missing", "array", "comment"] | None = None
+    ) -> None:
         super().__init__(message)
         self.remedy = remedy
 
@@ -40,13 +42,17 @@ class Table(NamedTuple):
 
     ``values`` has shape (n_samples, n_features) and is float64, or float32 where an array file holds that.  ``names``
     is None for a source that does not name its columns.  ``sample_weight`` has shape (n_samples,), or is None if no
-    weight column was asked for.  ``dropped`` holds the numbers of the rows left out.
+    weight column was asked for.  ``dropped`` holds the numbers of the rows left out: of lines in text, else of rows of
+    data.  ``rows`` (n_samples,) holds the number of each row among the rows of data, from 1, and ``ids`` what its
+    column of names holds, None where none was asked for.
     """
 
     values: NDArray[np.floating]
     names: tuple[str, ...] | None
     sample_weight: NDArray[np.float64] | None
     dropped: tuple[int, ...]
+    rows: NDArray[np.int64]
+    ids: tuple[str, ...] | None = None
 
 
 class Selection(NamedTuple):
@@ -56,8 +62,17 @@ class Selection(NamedTuple):
     labels: list[str]
     named: bool
     weighted: bool
+    row_id: int | None = None
 
-    def table(self, values: NDArray[np.floating], dropped: Sequence[int], source: str) -> Table:
+    def table(
+        self,
+        values: NDArray[np.floating],
+        dropped: Sequence[int],
+        source: str,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        ids: tuple[str, ...] | None = None,
+    ) -> Table:
         """Make the table of `values`, which has one column for each position; raise TableError if it has no row."""
         if len(values) == 0:
             raise TableError(
@@ -71,7 +86,9 @@ class Selection(NamedTuple):
                     f"{source}: the weights in column {self.labels[-1]!r} go down to {sample_weight.min()}"
                 )
         names = tuple(self.labels[: values.shape[1]]) if self.named else None
-        return Table(values, names, sample_weight, tuple(dropped))
+        if rows is None:
+            rows = np.delete(np.arange(1, len(values) + len(dropped) + 1), np.array(dropped, np.int64) - 1)
+        return Table(values, names, sample_weight, tuple(dropped), rows, ids)
 
 
 class Request(NamedTuple):
@@ -80,6 +97,7 @@ class Request(NamedTuple):
     columns: Sequence[str] | None
     weight: str | None
     expected: Sequence[str] | None
+    row_id: str | None = None
 
     def resolve(
         self, header: Sequence[str] | None, n_columns: int, source: str, row_labels: Sequence[str] = ()
@@ -101,6 +119,7 @@ class Request(NamedTuple):
             return matches[0]
 
         weight = [] if self.weight is None else [position(self.weight)]
+        row_id = None if self.row_id is None else position(self.row_id)
         if self.columns is not None:
             features = [position(name) for name in self.columns]
             if len(set(features)) < len(features):
@@ -108,7 +127,7 @@ class Request(NamedTuple):
         elif self.expected is not None and header is not None:
             features = [position(name, ", which the model was fitted on") for name in self.expected]
         else:
-            features = [index for index in range(n_columns) if index not in weight]
+            features = [index for index in range(n_columns) if index not in (*weight, row_id)]
             for index in features:
                 if not labels[index]:
                     raise TableError(f"column {index + 1} of {source} has no name; does it number the rows?", "columns")
@@ -121,7 +140,7 @@ class Request(NamedTuple):
         if not features:
             raise TableError(f"{source} has no column" + (" besides the weight" if weight else ""))
         positions = features + weight
-        return Selection(positions, [labels[index] for index in positions], header is not None, bool(weight))
+        return Selection(positions, [labels[index] for index in positions], header is not None, bool(weight), row_id)
 
 
 def without_missing(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
 import os
 import sys
@@ -35,8 +36,8 @@ examples:
 DATA_HELP = """\
 DATA is a .csv or .tsv file (also .csv.gz), a .npy, .npz, .parquet or .arrow
 file, a folder of .parquet or .arrow files, or - for text on standard input.
-Lines that begin with # are skipped.  Where there is no such file, 'faithful'
-and 'iris' name data that come with fastgmm.  Columns of data without a header
+Where there is no such file, 'faithful' and 'iris' name data that come with
+fastgmm.  Columns of data without a header
 are named by their number, from 1.  .npy, .parquet and .arrow files and folders
 are read block by block in every iteration, and may be larger than memory.
 """
@@ -48,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: the data, the files or the fit made it impossible, said on standard error; 2: wrong usage;
     130: interrupted; 141: whoever read the output stopped reading.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the encoding of the terminal lacks is shown in escapes rather than ending the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = _parse(argv)
     except SystemExit as stop:
@@ -99,6 +103,7 @@ def _explain(error: Exception) -> str:
 
     hints = {
         "columns": "choose the columns with --columns",
+        "comment": "skip lines that begin with '#' by --comment '#'",
         "drop_missing": "leave out such rows with --drop-missing",
         "array": "choose one with --array",
     }
@@ -150,6 +155,7 @@ def _add_fit(commands: Any) -> None:
     command = _add_command(commands, "fit", "[options] -k K DATA", "fit a mixture to data and describe it", DATA_HELP)
     data = _add_data(command)
     _add_weights(data)
+    _add_id(data)
     model = command.add_argument_group("model")
     model.add_argument(
         "-k",
@@ -270,7 +276,7 @@ def _add_predict(commands: Any) -> None:
         commands, "predict", "[options] MODEL DATA", "find the component that each row belongs to", DATA_HELP
     )
     command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
-    _add_data(command)
+    _add_id(_add_data(command))
     _add_threads(command)
     command.add_argument("--proba", action="store_true", help="add the probability of each component: p0, p1, ...")
     command.add_argument("--scores", action="store_true", help="add the log-density of the row: log_density")
@@ -337,9 +343,19 @@ def _add_data(command: argparse.ArgumentParser) -> Any:
     data.add_argument(
         "--delimiter", type=_delimiter, metavar="C", help="what separates columns: a character, 'tab' or 'space'"
     )
+    data.add_argument("--comment", type=_comment, metavar="C", help="skip lines of text that begin with C, such as '#'")
     data.add_argument("--array", metavar="NAME", help="the array to read from an .npz file")
     data.add_argument("--drop-missing", action="store_true", help="leave out rows with missing values")
     return data
+
+
+def _add_id(group: Any) -> None:
+    group.add_argument(
+        "--id",
+        metavar="COLUMN",
+        help="a column of any type that is no feature, and is written beside the labels (default with --drop-missing: "
+        "the number of the row, from 1)",
+    )
 
 
 def _add_weights(group: Any) -> None:
@@ -356,7 +372,11 @@ def _add_threads(group: Any) -> None:
 
 def _add_csv_output(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "-o", "--output", default="-", metavar="CSV", help="write to this file (default: standard output)"
+        "-o",
+        "--output",
+        default="-",
+        metavar="CSV",
+        help="write to this file: .csv or .tsv, also .gz (default: standard output)",
     )
 
 
@@ -387,6 +407,12 @@ def _delimiter(text: str) -> str:
     if len(character) != 1 or character in '"\r\n':
         raise argparse.ArgumentTypeError(f"{text!r} is not a single character, 'tab' or 'space'")
     return character
+
+
+def _comment(text: str) -> str:
+    if not text or "\n" in text or "\r" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not what a line can begin with")
+    return text
 
 
 def _bounded(convert: Callable[[str], Any], accept: Callable[[Any], bool], kind: str) -> Callable[[str], Any]:

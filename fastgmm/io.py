@@ -10,7 +10,7 @@ from typing import Literal
 from fastgmm._array_tables import read_numpy, read_parquet
 from fastgmm._model_files import ModelFileError, load_model, save_model
 from fastgmm._tables import Request, Table, TableError
-from fastgmm._text_tables import read_text
+from fastgmm._text_tables import TextFormat, read_text
 
 __all__ = ["ModelFileError", "Table", "TableError", "load_model", "read_table", "save_model"]
 
@@ -25,28 +25,33 @@ def read_table(
     delimiter: str | None = None,
     array: str | None = None,
     drop_missing: bool = False,
+    comment: str | None = None,
+    row_id: str | None = None,
 ) -> Table:
     """Read the numbers of `columns` (default: all but `weight`) from a file.
 
     `source` is a path, or ``-`` for text on standard input.  ``.npy``, ``.npz`` and ``.parquet`` are read as such,
-    everything else as delimited text in UTF-8, compressed by gzip or not: blank lines and lines that begin with ``#``
-    are skipped, `delimiter` is a single character, by default the one of tab, semicolon, comma and blanks that divides
-    the first two lines alike, and the first row is a header if it holds nothing but text, or text above a number.
-    Columns without a name are known by their number, from "1".  `expected` holds the feature names of a model: those
-    columns are taken if `columns` is None and the source names its columns.  `array` chooses from an ``.npz`` file
-    with several arrays.
+    everything else as delimited text in UTF-8, compressed by gzip or not: blank lines are skipped, and lines that begin
+    with `comment` where that is given; `delimiter` is a single character, by default the one of tab, semicolon, comma
+    and blanks that divides the first two rows alike, and the first row is a header if it holds nothing but text, or
+    text above a number.  ``2_5`` and digits of other scripts are no numbers.  Columns without a name are known by their
+    number, from "1".  `expected` holds the feature names of a model: those columns are taken if `columns` is None and
+    the source names its columns.  `array` chooses from an ``.npz`` file with several arrays.
 
-    A row with a missing value (an empty cell, NA, NaN, null) is left out if `drop_missing`, an error if not.  Rows are
-    numbered from 1: lines of text as an editor counts them, elsewhere rows of data.
+    A row with a missing value (an empty cell or what pandas takes for one: NA, N/A, #N/A, NaN, null, None, in any case)
+    is left out if `drop_missing`, an error if not.  Messages count from 1: lines of text as an editor does, elsewhere
+    rows of data.  `row_id` names a column of any type that is no feature, but comes back as `ids`.
 
     Raises TableError (a ValueError) that says which row and column is at fault, OSError for a file that cannot be
     read, ImportError for Parquet without pyarrow.
     """
     name = os.fspath(source)
-    request = Request(columns, weight, expected)
+    request = Request(columns, weight, expected, row_id)
     suffix = Path(name).suffix.lower()
     if suffix in (".npy", ".npz"):
         return read_numpy(name, request, array, drop_missing)
     if suffix in (".parquet", ".pq"):
         return read_parquet(name, request, drop_missing)
-    return read_text(name, "standard input" if name == "-" else name, request, header, delimiter, drop_missing)
+    return read_text(
+        name, "standard input" if name == "-" else name, request, TextFormat(header, delimiter, comment), drop_missing
+    )

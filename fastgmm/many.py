@@ -192,8 +192,8 @@ def fit_many(
         Problem i has rows ``offsets[i]`` to before ``offsets[i + 1]``; begins with 0 and ends with N.
     groups : (N,) array of keys that can be sorted, optional
         Rows of equal keys are a problem. Problems are in the order of the keys, which are ``result.keys``.
-    sample_weight : array of the layout of X without its last axis, optional
-        Weights >= 0 of rows.
+    sample_weight : array of the layout of X without its last axis, or str, optional
+        Weights >= 0 of rows; or the name of the column that holds them, where X is a data frame or a list of such.
     means, weights, precisions : (P, ...) arrays, optional
         Starts, in the shapes of the estimator's `means_init`, `weights_init` and `precisions_init`, with an axis of
         problems in front. Those of the estimator count for all problems where these are not given. Weights and
@@ -379,8 +379,10 @@ def _problems(X: Any, offsets: ArrayLike | None, groups: ArrayLike | None, sampl
         if offsets is not None or groups is not None:
             raise ValueError("X is a list of problems already: offsets and groups are for one array (N, D).")
         return _listed(X, sample_weight)
-    names = validation.feature_names(X)
+    if isinstance(sample_weight, str):
+        X, sample_weight = validation.split_weight(X, sample_weight)
     array = validation.as_array(X, "X")
+    names = validation.feature_names(X)
     if array.ndim == 3:
         if offsets is not None or groups is not None:
             raise ValueError("X has an axis of problems already: offsets and groups are for an array (N, D).")
@@ -406,9 +408,12 @@ def _problems(X: Any, offsets: ArrayLike | None, groups: ArrayLike | None, sampl
 
 
 def _listed(X: Any, sample_weight: Any) -> _Problems:
+    if isinstance(sample_weight, str) and X:
+        X, sample_weight = zip(*(validation.split_weight(rows, sample_weight) for rows in X), strict=True)
     arrays = [validation.as_array(rows, f"X[{i}]") for i, rows in enumerate(X)]
     if not arrays:
         raise ValueError("X is an empty list of problems.")
+    names = _common_names(X)
     n_features = arrays[0].shape[-1] if arrays[0].ndim else 0
     for i, rows in enumerate(arrays):
         if rows.ndim != 2 or rows.shape[1] != n_features or n_features < 1:
@@ -425,7 +430,21 @@ def _listed(X: Any, sample_weight: Any) -> _Problems:
         if shapes != [rows.shape[:1] for rows in arrays]:
             raise ValueError("sample_weight must be a list of arrays (n_i,), one for each of X, of the same lengths.")
         sample_weight = np.concatenate(weights)
-    return _Problems(np.concatenate(arrays), offsets, _checked_weight(sample_weight, (int(offsets[-1]),)))
+    weight = _checked_weight(sample_weight, (int(offsets[-1]),))
+    return _Problems(np.concatenate(arrays), offsets, weight, names=names)
+
+
+def _common_names(X: Any) -> NDArray | None:
+    """Return the names of the columns that all problems of a list have; ValueError where those of two differ."""
+    each = [validation.feature_names(rows) for rows in X]
+    named = [(i, names.tolist()) for i, names in enumerate(each) if names is not None]
+    for i, names in named:
+        if names != named[0][1]:
+            raise ValueError(
+                f"X must be a list of problems with the same columns in the same order; X[{i}] has {names}, "
+                f"X[{named[0][0]}] {named[0][1]}."
+            )
+    return each[0] if len(named) == len(each) else None
 
 
 def _grouped(rows: NDArray, groups: ArrayLike, weight: Array | None) -> _Problems:

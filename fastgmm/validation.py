@@ -9,7 +9,7 @@ import math
 import numbers
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ _FINITE_BLOCK = 2**18
 _LEAST_POSITIVE = 1e-300
 # Squares of sums over rows must stay in the range of float64.
 _MOST_ROWS = 1e100
+# How lazy tables of several packages are made to give their rows.
+_COLLECTING = "toPandas", "collect", "compute", "execute", "to_arrow_table", "fetchnumpy"
 # Weights of batches whose exponents are so far apart do not add up in float64, and their squares leave its range.
 _MOST_APART = 500
 #: Weights are brought near 1 where the exponent of the largest is at least so large, either way.
@@ -41,6 +43,8 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
     subclass = isinstance(value, np.ndarray) and type(value) is not np.ndarray
     if subclass and isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} is a masked array with masked values: fill or drop them first")
+    if not (isinstance(value, np.ndarray | list | tuple) or hasattr(value, "__array__")):
+        _refuse_lazy(value, name)
     array = np.asarray(value)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{name} has dtype {array.dtype}")
@@ -52,6 +56,9 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
         except OverflowError as error:
             raise ValueError(f"{name} holds numbers beyond float64: {error}{_first_text(array)}") from error
         except TypeError as error:
+            missing = _is_missing(array).astype(bool)
+            if missing.any():
+                return as_array(np.where(missing, np.nan, array), name)
             raise TypeError(f"{name}: argument must be a string or a number ({error}){_first_text(array)}") from error
         except ValueError as error:
             raise ValueError(f"{name} must hold numbers: {error}{_first_text(array)}") from error
@@ -59,6 +66,21 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
     # Rows stay as they are: kernels convert them block by block.
     return array if array.ndim == 2 else array.astype(np.float64)
+
+
+def _refuse_lazy(value: Any, name: str) -> None:
+    """Raise TypeError where rows would have to be asked for first, or can be had but once."""
+    kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
+    for method in _COLLECTING:
+        if callable(getattr(type(value), method, None)):
+            raise TypeError(f"{name} is a {kind}, which holds no rows yet: give what its method {method}() returns.")
+    if isinstance(value, Iterator):
+        raise TypeError(f"{name} must not be a {type(value).__name__}, which gives its rows but once: give a list.")
+
+
+def _is_missing(array: NDArray) -> NDArray:
+    """Return where objects say that a value is missing: that of pandas, and NumPy's masked constant."""
+    return np.frompyfunc(lambda value: type(value).__name__ in ("NAType", "MaskedConstant"), 1, 1)(array)
 
 
 def _first_text(array: NDArray) -> str:
@@ -137,6 +159,21 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Arra
     require_weights(weight)
     require_positive(weight.max())
     return weight.astype(np.float64, copy=False)
+
+
+def split_weight(X: Any, column: str) -> tuple[Any, Any]:
+    """Return a data frame without a column, and that column, whose name was given for weights; ValueError if none."""
+    if not hasattr(X, "columns"):
+        raise ValueError(
+            f"sample_weight={column!r} is none of the columns of X: they have no names in a {type(X).__name__}."
+        )
+    names = list(X.columns)
+    if names.count(column) != 1:
+        what = "is none of" if column not in names else f"names {names.count(column)} of"
+        raise ValueError(f"sample_weight={column!r} {what} the columns of X: {names}.")
+    others = [place for place, name in enumerate(names) if name != column]
+    features = X.iloc[:, others] if hasattr(X, "iloc") else X[[names[place] for place in others]]
+    return features, X[column]
 
 
 def require_weights(weight: NDArray, offset: int = 0) -> None:
@@ -401,6 +438,15 @@ def check_weight_scale(exponent: int | None, before: int) -> None:
         raise ValueError(
             f"sample_weight must compare with that of the batches before, of about 2**{before}; got {received}."
         )
+
+
+def check_n_samples(value: Any) -> int:
+    """Return the number of rows to draw, which may be a float such as 1e4; ValueError unless it is whole and >= 1."""
+    if not (_is_real(value) and float(value).is_integer()):
+        raise ValueError(f"Invalid value for 'n_samples': {value} . It must be an integer of at least 1.")
+    if value < 1:
+        raise ValueError(f"Invalid value for 'n_samples': {value} . The sampling requires at least one sample.")
+    return int(value)
 
 
 def check_total_samples(value: Any) -> None:

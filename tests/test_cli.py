@@ -1,10 +1,12 @@
 """The command line: what it prints, what it writes, how it fails."""
 
 import csv
+import gzip
 import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,7 +171,7 @@ def test_fit_says_which_rows_it_left_out(run, table):
     name = table("a\n1\n\nNA\n2\n4\nnull\n")
     code, out, err = run("fit", name, "-k", 1, "--drop-missing")
     assert code == 0
-    assert err == "fastgmm: left out 2 of 5 rows for missing values (row 4, 7)\n"
+    assert err == "fastgmm: left out 2 of 5 rows for missing values (line 4, 7)\n"
     assert "3 rows, 1 column\n" in out
 
 
@@ -344,8 +346,8 @@ def test_help_says_what_the_tolerance_means(run):
     ("argv", "message"),
     [
         (["nothing.csv"], "nothing.csv: No such file or directory"),
-        (["text.csv"], "text.csv: row 3, column 'kind': 'x' is not a number (choose the columns with --columns)"),
-        (["gap.csv"], "gap.csv: row 2, column 'b': missing value (leave out such rows with --drop-missing)"),
+        (["text.csv"], "text.csv: line 3, column 'kind': 'x' is not a number (choose the columns with --columns)"),
+        (["gap.csv"], "gap.csv: line 2, column 'b': missing value (leave out such rows with --drop-missing)"),
         (["two.npz"], "two.npz holds 2 arrays (x, y) (choose one with --array)"),
         (["faithful", "-k", "273"], "273 components need at least as many rows, the data have 272"),
         (["faithful", "-o", "m.pkl"], "cannot write a model to m.pkl: the name must end in .json or .npz"),
@@ -854,3 +856,157 @@ def _open_once_read(pipe):
         except OSError:
             time.sleep(0.05)
     raise TimeoutError("nobody reads the pipe")
+
+
+# --- where tables go ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(tmp_path, model):
+    """Run a line of bash in the folder of the model, where `fastgmm` is the command; return its CompletedProcess."""
+    bash = shutil.which("bash")
+    if bash is None or not os.path.exists("/dev/stdout"):
+        pytest.skip("needs bash and /dev/stdout")
+    root = str(Path(cli.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+
+    def shell(script, **variables):
+        script = f'fastgmm() {{ "{sys.executable}" -m fastgmm "$@"; }}\n{script}'
+        return subprocess.run([bash, "-c", script], capture_output=True, cwd=tmp_path, env=environment | variables)
+
+    return shell
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "compressed"),
+    [
+        ("t.csv.gz", ",", True),
+        ("t.TSV.GZ", "\t", True),
+        ("t.gz", ",", True),
+        ("t.tsv", "\t", False),
+        ("t.txt", ",", False),
+        ("t", ",", False),
+    ],
+)
+def test_a_table_is_written_as_its_name_says(run, tmp_path, model, name, separator, compressed):
+    for argv in (["sample", "m.json", "-n", 5, "-o", name], ["fit", "faithful", "-k", 1, "-q", "--labels", name]):
+        assert run(*argv)[0] == 0
+        content = (tmp_path / name).read_bytes()
+        assert (content[:2] == b"\x1f\x8b") == compressed
+        text = (gzip.decompress(content) if compressed else content).decode()
+        rows = list(csv.reader(io.StringIO(text), delimiter=separator))
+        assert rows[0] == (["eruptions", "waiting"] if argv[0] == "sample" else ["label"])
+        assert len(rows) == (6 if argv[0] == "sample" else 273)
+
+
+@pytest.mark.parametrize("name", ["t.npy", "t.npz", "t.parquet", "t.FEATHER", "t.parquet.gz", "t.xlsx", "no/t.csv"])
+def test_a_table_that_cannot_be_written_so_is_refused_before_the_work(run, model, name):
+    for argv in (
+        ["sample", "m.json", "-o"],
+        ["predict", "m.json", "none.csv", "-o"],
+        ["fit", "none.csv", "-k", 2, "--labels"],
+    ):
+        code, out, err = run(*argv, name)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"fastgmm: error: cannot write {name}: ")
+
+
+def test_no_output_takes_the_place_of_an_input(run, table, tmp_path, model):
+    name = table("eruptions,waiting\n2,50\n4,80\n")
+    os.symlink(tmp_path / name, tmp_path / "link.csv")
+    for argv in (
+        ["predict", "m.json", name, "-o", "link.csv"],
+        ["fit", name, "-k", 1, "--labels", name],
+        ["sample", "m.json", "-o", "m.json"],
+        ["fit", name, "-k", 1, "-o", "n.json", "--labels", "n.json"],
+    ):
+        assert run(*argv)[0] == 1
+    assert (tmp_path / name).read_text() == "eruptions,waiting\n2,50\n4,80\n"
+    assert len(load_model("m.json").weights_) == 2
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "fastgmm sample m.json -n 3 -o /dev/stdout | cat",
+        "fastgmm sample m.json -n 3 -o /dev/fd/1 | cat",
+        "ln -s /dev/stdout link.csv; fastgmm sample m.json -n 3 -o link.csv | cat; test -L link.csv",
+        "mkfifo pipe; cat pipe & fastgmm sample m.json -n 3 -o pipe; wait; test -p pipe",
+        "fastgmm sample m.json -n 3 -o >(cat > got); until test -s got; do sleep 0.1; done; cat got",
+        "fastgmm sample m.json -n 3 -o /dev/null; fastgmm sample m.json -n 3",
+        "(fastgmm sample m.json -n 3 -o /dev/stdout) > got; cat got",
+    ],
+)
+def test_pipes_and_open_files_are_written_to(shell, script):
+    done = shell(script)
+    assert done.returncode == 0, done.stderr.decode()
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == "eruptions,waiting"
+    assert len(lines) == 4
+
+
+def test_what_others_wrote_to_an_open_file_stays(shell, tmp_path):
+    done = shell("(echo before; fastgmm sample m.json -n 2 -o /dev/stdout; echo after) > got")
+    assert done.returncode == 0, done.stderr.decode()
+    lines = (tmp_path / "got").read_text().splitlines()
+    assert (lines[0], lines[1], len(lines), lines[-1]) == ("before", "eruptions,waiting", 5, "after")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_names_beyond_the_encoding_of_the_terminal(shell, tmp_path, encoding):
+    (tmp_path / "d.csv").write_text("длина,y\n1,2\n2,3\n3,5\n", encoding="utf-8")
+    done = shell("fastgmm fit d.csv -k 1 -o n.json && fastgmm info n.json", PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.count(rb"\u0434") == 2
+    done = shell("fastgmm sample n.json -n 2 > s.csv && fastgmm predict n.json s.csv", PYTHONIOENCODING=encoding)
+    assert done.stdout.decode().splitlines() == ["label", "0", "0"]
+
+
+@pytest.mark.parametrize("names", [("label", "y"), ("x", "x"), ("label", "label_")])
+def test_no_feature_is_lost_to_a_column_of_its_name(run, tmp_path, names):
+    model = GaussianMixture.from_parameters([1.0], [[100.0, 200.0]], [np.eye(2)])
+    model.feature_names_in_ = np.array(names, dtype=object)
+    save_model(model, tmp_path / "n.json")
+    code, out, err = run("sample", "n.json", "-n", 3, "--labels")
+    header, rows = read_csv(out)
+    assert (code, tuple(header[:2]), len(set(header[1:]))) == (0, names, 2)
+    assert header[2] not in names
+    np.testing.assert_allclose(rows, [[100, 200, 0]] * 3, atol=8)
+    assert ("column 'label'" in err) == ("label" in names)
+
+
+def test_rows_that_are_kept_are_told(run, table, model):
+    name = table("who,eruptions,waiting\nann,2,55\nbob,,55\n\n'c,4.3,80\n")
+    assert run("predict", "m.json", name, "--drop-missing")[1] == "row,label\n1,0\n3,1\n"
+    assert run("predict", "m.json", name, "--drop-missing", "--id", "who")[1] == "who,label\nann,0\n'c,1\n"
+    fit = "fit", name, "-k", 1, "-q", "--drop-missing", "--labels", "-"
+    assert run(*fit, "--columns", "eruptions,waiting")[1] == "row,label\n1,0\n3,0\n"
+    assert run(*fit, "--id", "who")[1] == "who,label\nann,0\n'c,0\n"
+    name = table("label,eruptions,waiting\na,2,55\n")
+    assert run("predict", "m.json", name, "--id", "label")[1] == "label,label_\na,0\n"
+
+
+def test_rows_of_arrays_and_parquet_are_told(run, model):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    values = np.array([[2.0, 55.0], [np.nan, 1.0], [4.3, 80.0]])
+    np.save("t.npy", values)
+    table = pyarrow.table({"who": ["a", "b", None], "eruptions": values[:, 0], "waiting": values[:, 1]})
+    parquet.write_table(table, "t.parquet")
+    for name in ("t.npy", "t.parquet"):
+        assert run("predict", "m.json", name, "--drop-missing")[1] == "row,label\n1,0\n3,1\n"
+    parquet.write_table(table.take([0, 2]), "t.parquet")
+    assert run("predict", "m.json", "t.parquet", "--id", "who")[1] == "who,label\na,0\n,1\n"
+    parquet.write_table(table, "t.arrow")
+    code, _, err = run("predict", "m.json", "t.arrow", "--id", "who")
+    assert code == 1
+    assert "--id is not for folders and Arrow files" in err
+
+
+def test_comments_are_said(run, table):
+    name = table("# made by hand\na,b\n1,2\n3,5\n4,4\n")
+    code, _, err = run("fit", name, "-k", 1)
+    assert code == 1
+    assert err.endswith("line 2 has 2 columns, the first row has 1 (skip lines that begin with '#' by --comment '#')\n")
+    assert "3 rows, 2 columns" in run("fit", name, "-k", 1, "--comment", "#")[1]

@@ -14,6 +14,7 @@ import pytest
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.datasets import load_faithful, load_iris
 from fastgmm.io import ModelFileError, TableError, load_model, read_table, save_model
+from fastgmm.sources import open_rows
 
 FAMILIES = ["full", "tied", "diag", "spherical"]
 
@@ -39,7 +40,7 @@ EXPECTED = [[1.5, 2.0], [3.0, -4.0]]
         "a,b\n1.5,2\n3,-4\n",
         "a,b\r\n1.5,2\r\n3,-4\r\n",
         "a,b\n1.5,2\n3,-4",
-        "\n# made by hand\na,b\n\n1.5,2\n   \n3,-4\n\n",
+        "\n  \na,b\n\n1.5,2\n   \n3,-4\n\n",
         b"\xef\xbb\xbfa,b\n1.5,2\n3,-4\n",
         '"a","b"\n"1.5","2"\n3,-4\n',
         ' a , b \n 1.5 , 2 \n3, "-4e0"\n',
@@ -94,7 +95,7 @@ def test_header_is_recognised(write, first, names):
 
 
 def test_infinity_is_a_number_not_a_name(write):
-    with pytest.raises(TableError, match=r"row 1, column '2': 'inf' is not a finite number$"):
+    with pytest.raises(TableError, match=r"line 1, column '2': 'inf' is not a finite number$"):
         read_table(write("1,inf\n3,4\n"))
 
 
@@ -105,7 +106,7 @@ def test_header_is_taken_from_the_caller(write):
 
 
 def test_text_above_text_is_no_header_if_a_number_stands_beside_it(write):
-    with pytest.raises(TableError, match=r"row 1, column '2': 'setosa' is not a number"):
+    with pytest.raises(TableError, match=r"line 1, column '2': 'setosa' is not a number"):
         read_table(write("5.1,setosa\n4.9,setosa\n"))
 
 
@@ -139,26 +140,26 @@ def test_expected_names_choose_columns_only_where_there_are_names(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n3,x\n", "table.csv: row 3, column 'b': 'x' is not a number$"),
-        ("a,b\n1,2\n\n# note\n3,x\n", "row 5, column 'b': 'x' is not a number$"),
-        ('a,b\n1,"2\n"\n3,x\n', "row 4, column 'b'"),
-        ("1,2\n3,4x\n", "row 2, column '2': '4x' is not a number$"),
-        ("a;b\n1,5;2\n", r"row 2, column 'a': '1,5' is not a number \(decimals take a point\)$"),
-        ("a,b\n1,2\n3,\n", "row 3, column 'b': missing value$"),
-        ("a,b\n1,2\nNA,3\n", "row 3, column 'a': missing value$"),
-        ("a,b\n1,2\n3,NaN\n", "row 3, column 'b': missing value$"),
-        ("a,b\n1,-inf\n", "row 2, column 'b': '-inf' is not a finite number$"),
-        ("a,b\n1,1e999\n", "row 2, column 'b': '1e999' is not a finite number$"),
-        ("a,b\n1,2\n3,4,5\n", "row 3 has 3 columns, the first row has 2$"),
-        ("a,b\n1,2\n3\n", "row 3 has 1 columns, the first row has 2$"),
+        ("a,b\n1,2\n3,x\n", "table.csv: line 3, column 'b': 'x' is not a number$"),
+        ("a,b\n1,2\n\n  \n3,x\n", "line 5, column 'b': 'x' is not a number$"),
+        ('a,b\n1,"2\n"\n3,x\n', "line 4, column 'b'"),
+        ("1,2\n3,4x\n", "line 2, column '2': '4x' is not a number$"),
+        ("a;b\n1,5;2\n", r"line 2, column 'a': '1,5' is not a number \(decimals take a point\)$"),
+        ("a,b\n1,2\n3,\n", "line 3, column 'b': missing value$"),
+        ("a,b\n1,2\nNA,3\n", "line 3, column 'a': missing value$"),
+        ("a,b\n1,2\n3,NaN\n", "line 3, column 'b': missing value$"),
+        ("a,b\n1,-inf\n", "line 2, column 'b': '-inf' is not a finite number$"),
+        ("a,b\n1,1e999\n", "line 2, column 'b': '1e999' is not a finite number$"),
+        ("a,b\n1,2\n3,4,5\n", "line 3 has 3 columns, the first row has 2$"),
+        ("a,b\n1,2\n3\n", "line 3 has 1 columns, the first row has 2$"),
         (",a\n1,2\n", "column 1 of .*table.csv has no name; does it number the rows[?]$"),
         ("a,a\n1,2\n", "has 2 columns named 'a'$"),
         ("", "table.csv is empty$"),
-        ("\n# nothing\n\n", "table.csv is empty$"),
+        ("\n \n\n", "table.csv has nothing but blank lines and comments$"),
         ("a,b\n", "table.csv has no data rows$"),
         (b"a,b\n1,\xff\n", "is not text in UTF-8"),
         (gzip.compress(b"a,b\n1,2\n" * 100, mtime=0)[:-10], "is a damaged gzip file"),
-        ('a,b\n1,"' + "2" * 200_000, "is not a table in text form: field larger than field limit"),
+        ('a,b\n1,"' + "2" * 200_000, "is not a table in text form: line 2: field larger than field limit"),
     ],
 )
 def test_text_that_is_no_table_of_numbers(write, content, message):
@@ -217,6 +218,98 @@ def test_long_text_is_read_across_blocks(write):
     table = read_table(write("\n".join(lines)), drop_missing=True)
     np.testing.assert_array_equal(table.values, np.delete(values, 17_000, axis=0))
     assert table.dropped == (17_001,)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ('x,y,note\n1,2,"hello\n#world"\n3,4,"b"\n5,6,#c\n', ["x", "y"]),
+        ("colour,x,y\n#ff0000,1,2\n#00ff00,3,4\nblue,5,6\n", ["x", "y"]),
+        ("#x,y\n1,2\n3,4\n", ["#x", "y"]),
+        ('"first\n#name",y\n1,2\n3,4\n', ["first\n#name", "y"]),
+        ("#N/A,1\n2,3\n+nan,4\n-NaN,5\n<NA>,6\n,7\nNULL,8\nNone,9\n", None),
+        ("x,y\n+1.5e3,.5\n-2.,+.5E-3\n 1 ,2\n007,8\n", None),
+        ("x,y\n1_0,2\n3,4\n", None),
+        ("x,y\n1,2\n3,1__0\n", None),
+        ("2_5,3\n1,2\n", None),
+        ("1_000,2_000\n1,2\n", None),
+        ("x,y\n\u0661,2\n", None),
+        ("x,y\n#DIV/0!,2\n3,4\n", None),
+        ("#REF!,2\n3,4\n", None),
+        ("x,y\n1,#VALUE!\n", None),
+        ("x,y\n0x1A,2\n", None),
+        ('x,y,note\n1,2,"a quote without an end\n3,4,b\n', ["x", "y"]),
+        ("x y\na 1 2\nb 3 4\n", None),
+        ("x,y\n1,2,\n3,4,\n", None),
+    ],
+)
+def test_memory_streams_and_pandas_agree_on_rows(write, content, columns):
+    pandas = pytest.importorskip("pandas")
+    path = write(content)
+
+    def outcome(read):
+        try:
+            return read()
+        except ValueError as error:
+            return re.sub(r"^.*table.csv", "", str(error))
+
+    def streamed():
+        rows = open_rows(path, columns=columns)
+        return np.concatenate([block.X.copy() for block in rows.blocks(10)])
+
+    read, again = outcome(lambda: read_table(path, columns).values), outcome(streamed)
+    if isinstance(read, str):
+        assert again == read
+        dropped = outcome(lambda: read_table(path, columns, drop_missing=True))
+        if isinstance(dropped, str):
+            return
+        read = dropped.values
+    else:
+        np.testing.assert_array_equal(again, read)
+    names = 0 if read_table(path, columns, drop_missing=True).names else None
+    frame = pandas.read_csv(path, header=names, na_values=["+nan", "-NaN"], skipinitialspace=True)
+    frame = frame[columns] if columns else frame
+    np.testing.assert_array_equal(frame.dropna().to_numpy(float), read)
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "remedy"),
+    [
+        ("x,y\n1,2\n2_5,3\n", "line 3, column 'x': '2_5' is not a number$", "columns"),
+        ("2_5,3\n1,2\n", "line 1, column '1': '2_5' is not a number$", "columns"),
+        ("x,y\n1,2\n#N/A,3\n", "line 3, column 'x': missing value$", "drop_missing"),
+        ("x,y\n1,2\n3,+NaN\n", "line 3, column 'y': missing value$", "drop_missing"),
+        ("x,y\n#NAME?,2\n", "'#NAME[?]' is not a number, but an error of a spreadsheet", None),
+        ("x,y\n1,2\n# made by hand\n3,4\n", "line 3 has 1 columns, the first row has 2$", "comment"),
+        ("# made by hand\nx,y\n1,2\n", "line 2 has 2 columns, the first row has 1$", "comment"),
+        ("x\n# 1\n2\n", "line 2, column 'x': '# 1' is not a number$", "comment"),
+        ('x,y\n1,"2\n3,4\n', "line 2: a quote is not closed$", None),
+        ('"x" "y"\n"1" 0.5 1.5\n"2" 1.5 2.5\n', "line 2 has 3 columns, the first row has 2$", None),
+    ],
+)
+def test_what_looks_like_a_number_or_a_comment_is_said(write, content, message, remedy):
+    for read in (read_table, open_rows):
+        with pytest.raises(TableError, match=message) as caught:
+            read(write(content))
+        assert caught.value.remedy == remedy
+
+
+def test_comments_are_lines_that_begin_as_the_user_says(write):
+    content = '% made by\n%\nx,y,note\n1,2,"a\n% of it"\n%3,4,b\n5,6,7%\n% end\n'
+    table = read_table(write(content), ["x", "y"], comment="%")
+    np.testing.assert_array_equal(table.values, [[1, 2], [5, 6]])
+    assert table.names == ("x", "y")
+    with pytest.raises(TableError, match="line 3, column 'x': 'b' is not a number"):
+        read_table(write("# c\nx\nb\n1\n"), comment="#", header="yes")
+
+
+def test_rows_that_are_kept_can_be_told(write, tmp_path):
+    path = write('name,x\n\n"a\nb",1\nc,\n007,3\n', "t.csv")
+    table = read_table(path, row_id="name", drop_missing=True)
+    assert (table.names, table.ids, table.rows.tolist(), table.dropped) == (("x",), ("a\nb", "007"), [1, 3], (5,))
+    np.save(tmp_path / "t.npy", [[7.0, 1.0], [8.0, np.nan], [9.0, 2.0]])
+    table = read_table(tmp_path / "t.npy", row_id="1", drop_missing=True)
+    assert (table.ids, table.rows.tolist(), table.values.tolist()) == (("7.0", "9.0"), [1, 3], [[1.0], [2.0]])
 
 
 def test_missing_file():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import numbers
 import operator
 import os
 import time
@@ -136,8 +135,9 @@ class Mixture(Interface, ABC):
             Or a path, a data set, ``fastgmm.sources.BatchRows``: rows that are read in every iteration
             (docs/sources.md). So here as in the other methods.
         y : ignored
-        sample_weight : (N,) array-like >= 0, optional
-            A row of weight w counts as w copies.
+        sample_weight : (N,) array-like >= 0, or str, optional
+            A row of weight w counts as w copies. Or the name of the column of a data frame that holds the weights, and
+            is then no feature. So here as in the other methods.
         callback : callable, optional
             Called as ``callback(restart, iteration, bound, change)`` after each iteration.
 
@@ -163,6 +163,8 @@ class Mixture(Interface, ABC):
             if minimum > 1:
                 validation.check_n_rows((rows.n_rows, rows.n_features), minimum, type(self).__name__)
             return rows
+        if isinstance(sample_weight, str):
+            X, sample_weight = validation.split_weight(X, sample_weight)
         array = validation.check_rows(X, type(self).__name__, minimum=minimum)
         weight = validation.check_sample_weight(sample_weight, len(array))
         return ArrayRows(array, weight, validation.feature_names(X))
@@ -554,8 +556,7 @@ class Mixture(Interface, ABC):
     ) -> tuple[NDArray, NDArray[np.int64]]:
         """Return rows and labels of a sample, with ``shape(k, noise, generator)`` applied to standard normal noise."""
         self._require_fitted()
-        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
-            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        n_samples = validation.check_n_samples(n_samples)
         random_state = validation.check_random_state(self.random_state if random_state is None else random_state)
         family = self._family()
         weights = self.weights_.astype(np.float64)

@@ -15,7 +15,7 @@ from fastgmm import validation
 from fastgmm._array_tables import map_numpy, require_numbers, row_labels
 from fastgmm._extras import require
 from fastgmm._tables import KINDS, Request, Selection, TableError, kind_of, listing
-from fastgmm._text_tables import text_layout
+from fastgmm._text_tables import TextBlock, open_text
 from fastgmm.rows import row_type
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
 from fastgmm.statistics import Array
@@ -58,7 +58,10 @@ def _table(data: Any, request: Request, weights: Any) -> Table:
         if kind is None:
             known = "a folder, " + ", ".join(KINDS)
             raise ValueError(f"X must be an array or a path to a table ({known}), got {os.fspath(data)!r}.")
-        table = _NumpyTable(os.fspath(data), request) if kind == "NumPy" else _ArrowTable(_parts(data, kind), request)
+        if kind in _OF_ONE_FILE:
+            table = _OF_ONE_FILE[kind](os.fspath(data), request)
+        else:
+            table = _ArrowTable(_parts(data, kind), request)
     return table if weights is None else _Weighted(table, weights)
 
 
@@ -204,6 +207,47 @@ class _WeightedBatch(Batch):
         return self._batch.place(row, column)
 
 
+class _TextTable(Table):
+    """A file of text, by the reader that also reads into memory."""
+
+    def __init__(self, path: str, request: Request) -> None:
+        self._path, self._request = path, request
+        with open_text(path, path, request) as reader:
+            selection = reader.selection
+        self.n_features, self.is_weighted = _width(selection), selection.weighted
+        self.dtype, self._labels = np.float64, selection.labels
+        if selection.named:
+            self.names = np.array(self._labels[: self.n_features], dtype=object)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the rows, some thousand at a time."""
+        with open_text(self._path, self._path, self._request) as reader:
+            if reader.selection.labels != self._labels:
+                raise TableError(f"{self._path} has other columns than when it was first read")
+            for block in reader.blocks():
+                weight = block.values[:, -1] if self.is_weighted else None
+                yield _TextBatch(self, block, block.values[:, : self.n_features], weight)
+
+    def place(self, line: int, column: int) -> str:
+        """Return where a number is, in words."""
+        return f"{self._path}: line {line}, column {self._labels[column]!r}"
+
+
+class _TextBatch(ArrayBatch):
+    """Some rows of a file of text."""
+
+    def __init__(self, table: _TextTable, block: TextBlock, X: NDArray, weight: NDArray | None) -> None:
+        super().__init__(X, weight, "")
+        self._table, self._lines = table, block.lines
+
+    def place(self, row: int, column: int) -> str:
+        """Return where a number is, in words, by the line that it stands in."""
+        return self._table.place(self._lines[row], column)
+
+
+_OF_ONE_FILE: dict[str, Callable[[str, Request], Table]] = {"NumPy": _NumpyTable, "CSV": _TextTable}
+
+
 class _Part(NamedTuple):
     """Rows that pyarrow reads: what they are called, their kind, their schema, and batches of chosen columns."""
 
@@ -211,7 +255,6 @@ class _Part(NamedTuple):
     kind: str
     schema: Any
     batches: Callable[[list[str]], Iterator[Any]]
-    is_named: bool = True
 
 
 class _ArrowTable(Table):
@@ -254,7 +297,7 @@ class _ArrowTable(Table):
 def _resolved(part: _Part, request: Request) -> Selection:
     """Return which columns of a part are meant, having checked that they hold numbers."""
     header = part.schema.names
-    selection = request.resolve(header if part.is_named else None, len(header), part.label, row_labels(part.schema))
+    selection = request.resolve(header, len(header), part.label, row_labels(part.schema))
     require_numbers(part.schema, selection.labels, part.label)
     return selection
 
@@ -317,7 +360,7 @@ def _parts(path: str | os.PathLike[str], kind: str) -> list[_Part]:
 
 
 def _part(path: str, kind: str) -> _Part:
-    return {"Parquet": _parquet_part, "Arrow": _arrow_part, "CSV": _csv_part}[kind](path)
+    return {"Parquet": _parquet_part, "Arrow": _arrow_part}[kind](path)
 
 
 def _parquet_part(path: str) -> _Part:
@@ -358,44 +401,3 @@ def _arrow_part(path: str) -> _Part:
             yield from found
 
     return _Part(path, "an Arrow file", schema, batches)
-
-
-def _csv_part(path: str) -> _Part:
-    needed = "pyarrow", "pyarrow.compute", "pyarrow.csv"
-    pyarrow = require("arrow", "CSV files that are read block by block need", *needed)
-    layout = text_layout(path)
-    if layout.delimiter == " ":
-        raise TableError(f"{path} is divided by blanks: read it into memory, by fastgmm.io.read_table")
-
-    def batches(names: list[str]) -> Iterator[Any]:
-        csv = pyarrow.csv
-        labels, types = layout.labels, dict.fromkeys(names, pyarrow.float64())
-        begins = None
-        if labels[0] not in names:
-            # Comments of as many columns as rows have begin there. Longer than all other names, it is none of them.
-            begins = "#" + "".join(labels)
-            labels, types = [begins, *labels[1:]], types | {begins: pyarrow.binary()}
-        begin = 0
-        with pyarrow.input_stream(path, compression="gzip" if layout.compressed else None) as stream:
-            for batch in csv.open_csv(
-                stream,
-                csv.ReadOptions(column_names=labels, skip_rows=layout.n_skipped),
-                csv.ParseOptions(
-                    delimiter=layout.delimiter,
-                    invalid_row_handler=lambda row: "skip" if row.text.startswith("#") else "error",
-                ),
-                csv.ConvertOptions(include_columns=list(types), column_types=types),
-            ):
-                if begins is not None:
-                    comments = pyarrow.compute.starts_with(batch.column(batch.schema.get_field_index(begins)), "#")
-                    comment = pyarrow.compute.index(comments, True).as_py()
-                    if comment >= 0:
-                        raise TableError(
-                            f"{path}: row {begin + comment + 1} begins with '#' like a comment, but has as many "
-                            "columns as others: delete it, or read the table into memory, by fastgmm.io.read_table"
-                        )
-                begin += batch.num_rows
-                yield batch
-
-    schema = pyarrow.schema([(name, pyarrow.float64()) for name in layout.labels])
-    return _Part(path, "CSV", schema, batches, layout.named)

@@ -156,10 +156,7 @@ class PartitionReader:
                 raise ValueError("sample_weight must be None where a partition is a pair (X, weight).")
             return data
         if column is not None:
-            names = getattr(data, "columns", ())
-            if column not in names:
-                raise ValueError(f"sample_weight={column!r} is none of the columns of X: {list(names)}.")
-            return data.drop(columns=column), data[column]
+            return validation.split_weight(data, column)
         return data, np.full(len(data), float(weight)) if isinstance(weight, numbers.Real) else weight
 
     def _checked(self, X: Any, weight: Any) -> ArrayRows:

@@ -78,8 +78,8 @@ class FitResult:
 
     `watched` is the progress of the last plain updates in a row: what a fit that goes on from here compares with.
     `n_passes` counts the passes over the data, those of extrapolations that were not kept included; 0 where the state
-    was given rather than fitted. `statistics` are those of all rows under the state, None where it was given. `spurious`
-    are its spurious components (``fastgmm.spurious``), where somebody looked for them.
+    was given rather than fitted. `statistics` are those of all rows under the state, None where it was given.
+    `spurious` are its spurious components (``fastgmm.spurious``), where somebody looked for them.
     """
 
     state: Any

@@ -92,7 +92,8 @@ def find_spikes(
 
     Where there are narrow components, takes a pass over the rows: memory does not grow with their number.
     """
-    shape = n_components, n_features = density.mean.shape
+    shape = density.mean.shape
+    n_components = shape[0]
     if n_components == 1 or not (has_prior or may_have_spikes(family, density.whitener, reg_covar)):
         return []
     weights = np.asarray(weights, np.float64)

@@ -211,6 +211,7 @@ class Mixture(Interface, ABC):
         rows = self._open(X, sample_weight, minimum=2)
         rule, best, exponent, restarts = self._best_start(rows, None, None, partial=True)
         learned = online.begin(rule, best, exponent, rows.n_rows, self._schedule(), batch)
+        learned = replace(learned, spurious=best.spurious)
         self._keep(rule, learned, rows.dtype, rows.names, restarts, learned.record)
         return self
 
@@ -239,6 +240,10 @@ class Mixture(Interface, ABC):
         result = online.learn(rule, source, past, density, self._schedule(), key)
         dtype = np.result_type(self.means_, rows.dtype).type
         names = self.__dict__.get("feature_names_in_")
+        spikes = self._spikes(rule, source, result.state)
+        result = replace(result, spurious=self._spurious(rule, source, result.state, spikes))
+        if {spike.component for spike in spikes} - {known.component for known in self.spurious_}:
+            warnings.warn(_told(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, stacklevel=4)
         self._keep(rule, result, dtype, names, self.restarts_, result.record)
 
     def _schedule(self) -> online.Schedule:
@@ -662,8 +667,8 @@ def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:
     more = f"; and {len(spikes) - 3} more" if len(spikes) > 3 else ""
     hint = "far from all others, an outlier or a code for a missing value? " if spikes[0].apart else ""
     return (
-        f"{len(spikes)} of the components have no spread but what reg_covar or the prior adds, and their likelihood says "
-        f"nothing: {some}{more}. {hint[:1].upper()}{hint[1:]}Try fewer components, a larger reg_covar, "
+        f"{len(spikes)} of the components have no spread but what reg_covar or the prior adds, and their likelihood "
+        f"says nothing: {some}{more}. {hint[:1].upper()}{hint[1:]}Try fewer components, a larger reg_covar, "
         "BayesianGaussianMixture with its default prior, or noise of the size of the rounding; or leave such rows out."
     )
 

@@ -96,23 +96,18 @@ def find_spikes(
     n_components = shape[0]
     if n_components == 1 or not (has_prior or may_have_spikes(family, density.whitener, reg_covar)):
         return []
-    weights = np.asarray(weights, np.float64)
-    precisions = family.matrices(family.precisions(family.precisions_cholesky(density.whitener)), *shape)
-    matrices = family.matrices(np.asarray(covariances, np.float64), *shape)
-    centred = density.mean - weights @ density.mean
-    total = np.einsum("k,kij->ij", weights, matrices) + (weights * centred.T) @ centred
-    candidates = [
-        narrow
-        for k in range(n_components)
-        if weights[k] > 0.0 and (narrow := _narrow(k, precisions[k], total, reg_covar, has_prior)) is not None
-    ]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        candidates = _candidates(family, density, np.asarray(weights, np.float64), covariances, reg_covar, has_prior)
     if not candidates:
         return []
     tallies = rows.gather(_Tally([(density.mean[each.component], each) for each in candidates]), _add_tallies)
+    least = (family.fewest_rows(shape[1]) + 0.5) * rows.summary.total_weight / rows.summary.n_weighted
+    matrices = family.matrices(np.asarray(covariances, np.float64), *shape)
     spikes = []
     for narrow, tally in zip(candidates, tallies, strict=True):
         heaviest = tally.heaviest()
-        if tally.near > 0.0 and heaviest >= _SHARE * tally.near:
+        # So few rows that they always lie in a plane are no repeated value, but too few.
+        if heaviest > least and heaviest >= _SHARE * tally.near:
             squares = narrow.direction**2 / (narrow.direction @ narrow.direction)
             feature = int(squares.argmax())
             spikes.append(
@@ -122,10 +117,25 @@ def find_spikes(
                     heaviest / tally.total,
                     feature if squares[feature] >= _ONE_FEATURE else -1,
                     narrow.whole,
-                    _is_apart(narrow, density.mean, weights, matrices),
+                    _is_apart(narrow, density.mean, np.asarray(weights), matrices),
                 )
             )
     return spikes
+
+
+def _candidates(
+    family: Family, density: Density, weights: Array, covariances: Array, reg_covar: float, has_prior: bool
+) -> list[_Narrow]:
+    """Return the components that are narrow; none where their second moments leave the range of float64."""
+    shape = density.mean.shape
+    precisions = family.matrices(family.precisions(family.precisions_cholesky(density.whitener)), *shape)
+    matrices = family.matrices(np.asarray(covariances, np.float64), *shape)
+    centred = density.mean - weights @ density.mean
+    total = np.einsum("k,kij->ij", weights, matrices) + (weights * centred.T) @ centred
+    if not (np.isfinite(total).all() and np.isfinite(precisions).all()):
+        return []
+    found = (_narrow(k, precisions[k], total, reg_covar, has_prior) for k in np.flatnonzero(weights > 0.0).tolist())
+    return [narrow for narrow in found if narrow is not None]
 
 
 class _Narrow(NamedTuple):

@@ -18,6 +18,8 @@ from fastgmm.statistics import Array, SufficientStatistics
 # A group is apart from the others beyond so many of their standard deviations, and no coincidence below this chance.
 _APART = 10.0
 _CHANCE = 0.01
+# Two or three rows are never told from a coincidence.
+_FEWEST_OF_GROUP = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,7 @@ class MaximumLikelihood:
         if np.any(np.abs(gap[k]) > _APART * np.sqrt(within + share @ gap[others] ** 2)):
             return True
         n_rows = float(state.weights[k] * n_samples)
-        if n_rows < fewest_rows - 0.5:
+        if n_rows < max(fewest_rows, _FEWEST_OF_GROUP) - 0.5:
             return False
         # How many sets of so many rows there are, and how likely it is that one lies within the widest deviation.
         log_sets = math.lgamma(n_samples + 1.0) - math.lgamma(n_rows + 1.0) - math.lgamma(n_samples - n_rows + 1.0)

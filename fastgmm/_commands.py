@@ -23,7 +23,7 @@ from fastgmm._model_files import ModelDocument, check_model_path, read_document,
 from fastgmm._outputs import check_table_path, distinct, write_table
 from fastgmm._report import METHODS, method_of
 from fastgmm._tables import Request, Table, kind_of
-from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
 from fastgmm.io import read_table
 from fastgmm.rows import ArrayRows, Rows
 
@@ -83,7 +83,10 @@ def fit(arguments: argparse.Namespace) -> None:
             f"{max(arguments.components)} components need at least as many rows, the data have {n_samples}"
         )
     fits = _fit_each(arguments, table)
-    best = METHODS[arguments.method].best(fits, key=lambda candidate: candidate.criterion)
+    # A criterion rewards a component on a repeated value without limit, whatever the data.
+    sensible = [candidate for candidate in fits if not candidate.model.spurious_]
+    best = METHODS[arguments.method].best(sensible or fits, key=lambda candidate: candidate.criterion)
+    _say_passed_over(fits, best)
     # The model first: it took the longest, and printing may fail.
     if arguments.output is not None:
         save_model(
@@ -321,6 +324,28 @@ def _fit_each(arguments: argparse.Namespace, table: _Data) -> list[Fit]:
     return fits
 
 
+def _say_passed_over(fits: list[Fit], best: Fit) -> None:
+    """Say why fits were not chosen that the criterion ranks higher than the best, or that the best is no good."""
+    method = method_of(best.model)
+    for fit in fits:
+        found = fit.model.spurious_
+        if not found or len(fits) == 1:
+            continue
+        others = "" if len(found) == 1 else f", and {len(found) - 1} more like it"
+        reason = f"component {found[0].component} {found[0].reason}{others}"
+        title = _report.counted(len(fit.model.weights_), "component")
+        if fit is best:
+            print(
+                f"fastgmm: warning: {title}: the best, for no choice of -k is without such components: {reason}",
+                file=sys.stderr,
+            )
+        elif method.best((fit.criterion, best.criterion)) == fit.criterion:
+            print(
+                f"fastgmm: warning: {title}: passed over although its {method.criterion} is better, for {reason}",
+                file=sys.stderr,
+            )
+
+
 def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> Fit:
     method = METHODS[arguments.method]
     model = getattr(fastgmm, method.estimator)(
@@ -354,8 +379,10 @@ def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> 
             progress.close()
     seconds = time.monotonic() - started
     for warning in caught:
-        # That one is said below in terms of the command line.
-        if "did not converge" not in str(warning.message):
+        # That one is said below in terms of the command line; where several -k are compared, spurious components are
+        # said of those that matter for the choice.
+        compared = len(arguments.components) > 1 and issubclass(warning.category, SpuriousComponentWarning)
+        if "did not converge" not in str(warning.message) and not (compared and model.spurious_):
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     if not model.converged_:
         print(
@@ -384,7 +411,7 @@ def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
                 f"{fit.criterion:.2f}",
                 str(fit.model.n_iter_),
                 _report.yes_no(fit.model.converged_),
-                "best" if fit is best else "",
+                "best" if fit is best else "spurious" if fit.model.spurious_ else "",
             ]
             for fit in fits
         ]

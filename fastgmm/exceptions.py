@@ -34,6 +34,10 @@ class OutOfRangeError(ValueError):
         super().__init__(message)
 
 
+class SpuriousComponentWarning(UserWarning):
+    """A component has no spread but what ``reg_covar`` or a tiny prior adds: its likelihood says nothing."""
+
+
 class UnknownPriorError(ValueError, AttributeError):
     """A variational model that was made of a posterior alone was asked for something that needs its prior."""
 

@@ -79,6 +79,7 @@ class FitResult:
     `watched` is the progress of the last plain updates in a row: what a fit that goes on from here compares with.
     `n_passes` counts the passes over the data, those of extrapolations that were not kept included; 0 where the state
     was given rather than fitted. `statistics` are those of all rows under the state, None where it was given.
+    `spurious` are its spurious components (``fastgmm.spurious``), where somebody looked for them.
     """
 
     state: Any
@@ -89,6 +90,7 @@ class FitResult:
     converged: bool
     n_passes: int
     statistics: SufficientStatistics | None = None
+    spurious: Sequence[Any] = ()
 
     @property
     def stop_reason(self) -> str:

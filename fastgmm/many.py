@@ -24,7 +24,7 @@ from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Posterior, contract, divergence, many
 from fastgmm.loop import FitResult
-from fastgmm.rows import kernel_array, row_type
+from fastgmm.rows import ArrayRows, kernel_array, row_type
 from fastgmm.rules import (
     GaussianParameters,
     MaximumLikelihood,
@@ -35,6 +35,7 @@ from fastgmm.rules import (
     make_prior,
 )
 from fastgmm.seeding import RandomResponsibilities
+from fastgmm.spurious import SpuriousComponent, find_spikes, may_have_spikes
 from fastgmm.statistics import Array
 
 METHODS = ("auto", "kmeans", "k-means++", "random", "random_from_data")
@@ -95,6 +96,9 @@ class FittedMany:
         What became of each problem, see :class:`Status`.
     component : (P,) int64
         The component that collapsed, where one did; else -1.
+    spurious_ : list of P lists of SpuriousComponent
+        The components of each problem that sit on one repeated value, with no spread but what `reg_covar` adds; of
+        fits by maximum likelihood. One far from all others is none.
     keys : (P,) array or None
         The groups that the problems are, in order.
     estimator : GaussianMixture or BayesianGaussianMixture
@@ -122,6 +126,7 @@ class FittedMany:
         self.means_, self.covariances_ = fits.mean, fits.covariance
         self.precisions_cholesky_ = family.precisions_cholesky(fits.whitener)
         self.converged_ = self.status == Status.CONVERGED
+        self.spurious_: list[list[SpuriousComponent]] = [[] for _ in range(len(self.status))]
         self._family, self._fits, self._rule = family, fits, rule
         self._dtype, self._names = row_type(problems.rows.dtype), problems.names
         vars(self).update(rule.attributes())
@@ -162,6 +167,7 @@ class FittedMany:
             n_iter,
             bool(self.converged_[i]),
             n_iter + 1,
+            spurious=self.spurious_[i],
         )
         model = type(self.estimator)(**self.estimator.get_params())
         model._keep(rule, result, self._dtype, self._names, [])
@@ -258,8 +264,43 @@ def fit_many(
             _part(fits, slab),
         )
     result = FittedMany(estimator, family, fits, rule, problems)
+    if isinstance(rule, _Likelihood):
+        _mark_spikes(result, family, fits, problems)
     _warn(result)
     return result
+
+
+def _mark_spikes(result: FittedMany, family: Family, fits: many.Fits, problems: _Problems) -> None:
+    """Find the components that sit on one repeated value, and warn once where there are some."""
+    reg_covar = float(result.estimator.reg_covar)
+    with np.errstate(invalid="ignore"):
+        suspect = may_have_spikes(family, fits.whitener, reg_covar, 1) & (result.status <= Status.NOT_CONVERGED)
+    names = [str(name) for name in _labels(problems)]
+    told: list[int] = []
+    for i in np.flatnonzero(suspect):
+        begin, end = problems.offsets[i : i + 2]
+        chosen = slice(begin, end) if problems.order is None else problems.order[begin:end]
+        rows = ArrayRows(problems.rows[chosen], None if problems.weight is None else problems.weight[begin:end])
+        _, state = result._rule.state(int(i), fits)
+        spikes = find_spikes(family, state.density, state.weights, state.covariances, rows, reg_covar, False)
+        result.spurious_[i] = [
+            SpuriousComponent(spike.component, spike.reason(names)) for spike in spikes if not spike.apart
+        ]
+        told += [int(i)] if spikes else []
+    if told:
+        warnings.warn(
+            f"{len(told)} of {len(result)} problems have components that sit on one repeated value, with no spread but "
+            f"what reg_covar adds. The first is problem {told[0]}; see the result's spurious_. Try fewer components, a "
+            "larger reg_covar, or noise of the size of the rounding.",
+            exceptions.SpuriousComponentWarning,
+            stacklevel=3,
+        )
+
+
+def _labels(problems: _Problems) -> list[Any]:
+    """Return the names of the columns, which are x1, x2, ... where they have none."""
+    n_features = problems.rows.shape[1]
+    return [f"x{d + 1}" for d in range(n_features)] if problems.names is None else list(problems.names)
 
 
 def _part(fits: many.Fits, slab: slice) -> many.Fits:

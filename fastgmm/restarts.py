@@ -6,8 +6,8 @@ fall between rounds alone, from bounds that are the same on any number of thread
 decides which two starts go on, from where they ended there.
 
 The likelihood of a mixture has no highest value: a component on a few rows that lie almost in a plane can be made as
-narrow as one likes, and wins over sensible fits (Day 1969; McLachlan and Peel 2000, 3.10). A start that ends so counts
-as spurious, and wins only where all do.
+narrow as one likes, and wins over sensible fits (Day 1969; McLachlan and Peel 2000, 3.10). So can one on a value that
+rows repeat. A start that ends so counts as spurious, and wins only where all do.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Restart(NamedTuple):
 
     `bound` is that of its last iteration, NaN where it failed, and of a sample of the rows where it went no further;
     `outcome` is why it stopped: the reason of a fit ("converged" or "max_iter"), "dropped" where it lagged too far
-    behind another, or "failed". `spurious` is a component that holds too few rows for its narrowness, or -1.
+    behind another, or "failed". `spurious` is a component that holds too few rows for its narrowness, or rows of one
+    value, or -1.
     """
 
     bound: float
@@ -85,6 +86,7 @@ class Contender:
         self._source = source
         self._begin = begin
         self._suspect = suspect
+        self._suspected: tuple[Any, int] = None, -1
         self._reached = reached
         self._fit: Fit | None = None
         self._last: Step | None = None
@@ -104,14 +106,20 @@ class Contender:
         """The bound reached by sensible components; -inf where there is none."""
         if self.result is not None:
             return self.result.bound if self.spurious < 0 else -math.inf
-        if self.error is not None or self._last is None or self._suspect(self._last.state) >= 0:
+        if self.error is not None or self._last is None or self._spurious(self._last.state) >= 0:
             return -math.inf
         return self._last.bound
 
     @property
     def spurious(self) -> int:
         """The spurious component of the result, or -1."""
-        return -1 if self.result is None else self._suspect(self.result.state)
+        return -1 if self.result is None else self._spurious(self.result.state)
+
+    def _spurious(self, state: Any) -> int:
+        # Once for a state: it may take a pass.
+        if self._suspected[0] is not state:
+            self._suspected = state, self._suspect(state)
+        return self._suspected[1]
 
     @property
     def is_under_way(self) -> bool:
@@ -236,7 +244,7 @@ def _running(contenders: Sequence[Contender], drop: bool) -> list[Contender]:
     """Return who goes on: those that a round was broken off for, or all, or with `drop` those that do not lag."""
     if behind := [each for each in contenders if each.is_under_way]:
         return behind
-    leading = max(each.bound for each in contenders)
+    leading = max(each.bound for each in contenders) if drop else -math.inf
     return [each for each in contenders if not (each.ended or (drop and each.lags(leading)))]
 
 

@@ -442,6 +442,7 @@ def _lagged(source, steps):
     return n_lagged
 
 
+@pytest.mark.filterwarnings("ignore::fastgmm.exceptions.SpuriousComponentWarning")
 @ESTIMATORS
 @ACCELERATE
 def test_degenerate_rows_fail_or_fit_as_without(estimator, accelerate, rng):

@@ -700,3 +700,18 @@ def test_pickle_and_copies_predict_the_same(family, rows):
         np.testing.assert_array_equal(
             twin.score_samples(rows, predictive="student-t"), model.score_samples(rows, predictive="student-t")
         )
+
+
+@pytest.mark.parametrize("far", [20.0, 1e3, 1e6, 1e12])
+def test_a_prior_on_the_scale_of_groups_keeps_them_apart(far):
+    """The documented remedy where groups are far apart: the prior's scale and its weight on the mean, both."""
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(0, 1, 200), rng.normal(8, 1, 200), rng.normal(far, 1, 200)][:, None]
+    labels = np.repeat([0, 1, 2], 200)
+    prior = {"covariance_prior": [[1.0]], "mean_precision_prior": 1.0 / X.var()}
+    model = BayesianGaussianMixture(6, init_params=labels, max_iter=2000, **prior).fit(X)
+    assert model.n_effective_components_ == 3
+    assert model.spurious_ == []
+    predicted = model.predict(X)
+    assert len({*predicted[[0, 200, 400]].tolist()}) == 3
+    np.testing.assert_allclose(model.covariances_[predicted[[0, 200]]].ravel(), 1.0, rtol=0.25)

@@ -428,6 +428,7 @@ def test_without_iterations(rows, resumes):
     assert (fit(make(1), rows).means_ != fit(make(), rows).means_).any()
 
 
+@pytest.mark.filterwarnings("ignore::fastgmm.exceptions.SpuriousComponentWarning")
 def test_a_fit_that_fails_leaves_no_file(path):
     X = np.repeat([[0.0, 0.0], [1.0, 1.0], [2.0, 2.5]], 5, axis=0)
     model = GaussianMixture(3, reg_covar=0.0, random_state=0, checkpoint=path, checkpoint_interval=0)

@@ -9,7 +9,7 @@ import pytest
 from conftest import draw, random_mixture, read_columns
 
 from fastgmm import GaussianMixture, kernels
-from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning, OutOfRangeError
+from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning, OutOfRangeError, SpuriousComponentWarning
 from fastgmm.families import FAMILIES, Full
 
 COLLAPSED = "some components have ill-defined empirical covariance"
@@ -185,7 +185,8 @@ def test_constant_column(family, two_groups):
 
 def test_duplicated_rows(family, rng):
     X = np.repeat(rng.normal(size=(2, 2)), 10, axis=0)
-    model = GaussianMixture(3, covariance_type=family.name, random_state=0).fit(X)
+    with pytest.warns(SpuriousComponentWarning, match="sits on one repeated value"):
+        model = GaussianMixture(3, covariance_type=family.name, random_state=0).fit(X)
     np.testing.assert_allclose(model.score_samples(X), model.score(X), rtol=1e-9)
     np.testing.assert_allclose(
         family.matrices(model.covariances_, 3, 2)[model.predict(X)], 1e-6 * np.eye(2)[None].repeat(20, 0), atol=1e-9

@@ -229,6 +229,7 @@ def test_variational_notebook_every_printed_digit(notebook_rows):
         assert model.weights_[k] == pytest.approx(weight, abs=half)
 
 
+@pytest.mark.filterwarnings("ignore::fastgmm.exceptions.SpuriousComponentWarning")
 @pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
 @pytest.mark.parametrize("name", list(ONE_DIMENSIONAL))

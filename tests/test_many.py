@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, fit_many
-from fastgmm.exceptions import ConvergenceWarning
+from fastgmm.exceptions import ConvergenceWarning, SpuriousComponentWarning
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import tile_rows
 from fastgmm.many import Status
@@ -29,9 +29,10 @@ ATTRIBUTES = {
 
 
 def quietly(function, *arguments, **options):
-    """Call a function without its warnings of convergence."""
+    """Call a function without its warnings of convergence and of repeated values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", SpuriousComponentWarning)
         return function(*arguments, **options)
 
 

@@ -36,6 +36,7 @@ ALLOWED = {
     "loop": {"exceptions", "statistics"},
     "acceleration": {"statistics"},
     "restarts": {"exceptions", "loop", "sources"},
+    "spurious": {"families", "kernels", "rows", "statistics"},
     "checkpoint": {"_files", "_version", "exceptions", "families", "loop", "restarts", "rows", "statistics"},
     "sources": {
         "_array_tables",
@@ -75,6 +76,7 @@ ALLOWED = {
         "rows",
         "rules",
         "seeding",
+        "spurious",
         "statistics",
         "validation",
     },
@@ -93,6 +95,7 @@ ALLOWED = {
         "rules",
         "seeding",
         "sources",
+        "spurious",
         "statistics",
         "validation",
     },

@@ -10,7 +10,8 @@ import os
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.seeding import METHODS, race_sample, seed
 from fastgmm.sources import Source, open_rows
+from fastgmm.spurious import Spike, SpuriousComponent, find_spikes
 from fastgmm.statistics import Array
 
 Callback = Callable[[int, int, float, float], Any]
@@ -79,6 +81,7 @@ class Mixture(Interface, ABC):
     lower_bound_: float
     lower_bounds_: list[float]
     restarts_: list[Restart]
+    spurious_: list[SpuriousComponent]
     n_features_in_: int
     feature_names_in_: NDArray
     _watched_bounds: tuple[float, ...]
@@ -210,6 +213,7 @@ class Mixture(Interface, ABC):
         rows = self._open(X, sample_weight, minimum=2)
         rule, best, exponent, restarts = self._best_start(rows, None, None, partial=True)
         learned = online.begin(rule, best, exponent, rows.n_rows, self._schedule(), batch)
+        learned = replace(learned, spurious=best.spurious)
         self._keep(rule, learned, rows.dtype, rows.names, restarts, learned.record)
         return self
 
@@ -238,6 +242,10 @@ class Mixture(Interface, ABC):
         result = online.learn(rule, source, past, density, self._schedule(), key)
         dtype = np.result_type(self.means_, rows.dtype).type
         names = self.__dict__.get("feature_names_in_")
+        spikes = self._spikes(rule, source, result.state)
+        result = replace(result, spurious=self._spurious(rule, source, result.state, spikes))
+        if {spike.component for spike in spikes} - {known.component for known in self.spurious_}:
+            warnings.warn(_told(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, stacklevel=4)
         self._keep(rule, result, dtype, names, self.restarts_, result.record)
 
     def _schedule(self) -> online.Schedule:
@@ -324,7 +332,15 @@ class Mixture(Interface, ABC):
             if checkpoint is not None:
                 checkpoint.discard()
             raise failed[0]
+        spikes = self._spikes(rule, source, best.state)
+        best = replace(best, spurious=self._spurious(rule, source, best.state, spikes))
         # Warnings first: where they are errors, nothing may have changed.
+        if spikes:
+            warnings.warn(
+                _told(spikes, rows.names, rows.n_features),
+                exceptions.SpuriousComponentWarning,
+                stacklevel=3 if partial else 4,
+            )
         if failed:
             warnings.warn(
                 f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}",
@@ -340,6 +356,28 @@ class Mixture(Interface, ABC):
             )
         return rule, best, exponent, [each.summary() for each in contenders.values()]
 
+    def _spikes(self, rule: Any, source: Source, state: Any) -> list[Spike]:
+        """Return the components that have no spread but what the rule adds, and sit on one value."""
+        return find_spikes(
+            source.family,
+            rule.density(state),
+            state.weights,
+            state.covariances,
+            source.rows,
+            float(self.reg_covar),
+            self._has_prior,
+        )
+
+    def _spurious(self, rule: Any, source: Source, state: Any, spikes: list[Spike]) -> list[SpuriousComponent]:
+        """Return the spurious components of a state, and why they are; a spike far from all others is none."""
+        names = _names(source.rows.names, source.n_features)
+        found = [SpuriousComponent(spike.component, spike.reason(names)) for spike in spikes if not spike.apart]
+        few = rule.spurious(state, source.effective_rows)
+        # An outlier or a code is as narrow, but it is not made so by chance.
+        if few >= 0 and all(spike.component != few for spike in spikes):
+            found.append(SpuriousComponent(few, "is narrow, and holds too few rows for a covariance"))
+        return sorted(found)
+
     def _raced(
         self,
         rule: Any,
@@ -352,7 +390,11 @@ class Mixture(Interface, ABC):
         if source.family.uses_total:
             # Before the starts part: it takes passes, and is the same for all.
             source.total()
-        suspect = functools.partial(rule.spurious, n_samples=source.effective_rows)
+
+        def suspect(state: Any) -> int:
+            found = self._spurious(rule, source, state, self._spikes(rule, source, state))
+            return found[0].component if found else -1
+
         contenders = {}
         printer = _Printer()
         reached, records = (None, {}) if checkpoint is None else (checkpoint.reached, checkpoint.records())
@@ -477,6 +519,7 @@ class Mixture(Interface, ABC):
                 "lower_bound_": result.bound,
                 "lower_bounds_": result.bounds,
                 "restarts_": restarts,
+                "spurious_": list(result.spurious),
                 "n_features_in_": result.state.means.shape[1],
                 "_watched_bounds": result.watched,
                 "_fitted_family": rule.family,
@@ -612,6 +655,23 @@ class _Totals(NamedTuple):
     @property
     def log_weight(self) -> float:
         return math.log(self.weight) + self.exponent * math.log(2.0)
+
+
+def _names(names: NDArray | None, n_features: int) -> Sequence[str]:
+    return [f"x{number}" for number in range(1, n_features + 1)] if names is None else [str(name) for name in names]
+
+
+def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:
+    """Return what a user is told of spikes."""
+    labels = _names(names, n_features)
+    some = "; ".join(f"component {spike.component} {spike.reason(labels)}" for spike in spikes[:3])
+    more = f"; and {len(spikes) - 3} more" if len(spikes) > 3 else ""
+    hint = "far from all others, an outlier or a code for a missing value? " if spikes[0].apart else ""
+    return (
+        f"{len(spikes)} of the components have no spread but what reg_covar or the prior adds, and their likelihood "
+        f"says nothing: {some}{more}. {hint[:1].upper()}{hint[1:]}Try fewer components, a larger reg_covar, "
+        "BayesianGaussianMixture with its default prior, or noise of the size of the rounding; or leave such rows out."
+    )
 
 
 def _numbered(begin: Starter, random_state: Any, restart: int) -> Callable[[Any, Source], Any]:

@@ -147,7 +147,9 @@ class BayesianGaussianMixture(Mixture):
         The bound after each update of the best fit, or after the last ``partial_fit``; the last one is `lower_bound_`.
     restarts_ : list of Restart
         How each start ended, in order: `bound` (NaN where it failed), `n_iter`, `outcome` ("converged", "max_iter",
-        "dropped" or "failed") and `spurious`, a component on too few rows, or -1.
+        "dropped" or "failed") and `spurious`, a component on one repeated value, or -1.
+    spurious_ : list of SpuriousComponent
+        The components that sit on one repeated value, where the prior is tiny; see docs/seeding.md.
     n_batches_seen_, n_samples_seen_ : int
         Batches that ``partial_fit`` learned from, each visit counted, and all rows; a fit is a first batch.
     n_features_in_, feature_names_in_

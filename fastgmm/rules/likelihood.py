@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,12 @@ from fastgmm.kernels import Density, contract
 from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, spurious_component
 from fastgmm.rules.chart import Chart
 from fastgmm.statistics import Array, SufficientStatistics
+
+# A group is apart from the others beyond so many of their standard deviations, and no coincidence below this chance.
+_APART = 10.0
+_CHANCE = 0.01
+# Two or three rows are never told from a coincidence.
+_FEWEST_OF_GROUP = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +93,35 @@ class MaximumLikelihood:
         """Return the first component on so few rows that its likelihood has no limit, and narrow already, or -1.
 
         Few: less than twice the rows that a covariance needs, of `n_samples` rows of equal weight. Narrow: its standard
-        deviations are a hundredth of the others', as geometric means.
+        deviations are a hundredth of the others', as geometric means. Not a group so tight in every direction, or so
+        far from the others, that it is none by chance.
         """
         n_features = state.means.shape[1]
-        return spurious_component(
-            state.density.log_scale, state.weights, n_features, self.family.fewest_rows(n_features), n_samples
-        )
+        fewest_rows = self.family.fewest_rows(n_features)
+        # A component without weight is not looked at: so the next one is found.
+        weights = state.weights.copy()
+        while True:
+            k = spurious_component(state.density.log_scale, weights, n_features, fewest_rows, n_samples)
+            if k < 0 or not self._is_group(k, state, fewest_rows, n_samples):
+                return k
+            weights[k] = 0.0
+
+    def _is_group(self, k: int, state: GaussianParameters, fewest_rows: int, n_samples: float) -> bool:
+        """Return whether a narrow component on few rows is no coincidence among the rows of the others."""
+        others = state.weights >= 2.0 * fewest_rows / n_samples
+        share = state.weights[others] / state.weights[others].sum()
+        variances = self.family.variances(state.covariances, *state.means.shape)
+        within = share @ variances[others]
+        gap = state.means - share @ state.means[others]
+        if np.any(np.abs(gap[k]) > _APART * np.sqrt(within + share @ gap[others] ** 2)):
+            return True
+        n_rows = float(state.weights[k] * n_samples)
+        if n_rows < max(fewest_rows, _FEWEST_OF_GROUP) - 0.5:
+            return False
+        # How many sets of so many rows there are, and how likely it is that one lies within the widest deviation.
+        log_sets = math.lgamma(n_samples + 1.0) - math.lgamma(n_rows + 1.0) - math.lgamma(n_samples - n_rows + 1.0)
+        log_ratio = 0.5 * math.log(float((variances[k] / within).max()))
+        return log_sets + (n_rows - 1.0) * len(within) * log_ratio < math.log(_CHANCE)
 
     def chart(self, state: GaussianParameters) -> Chart:
         """Return coordinates about a state, for extrapolation; half a squared length is in nat per row of weight 1."""

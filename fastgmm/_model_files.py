@@ -135,7 +135,7 @@ def save_model(
     arrays = {name: np.asarray(getattr(model, f"{name}_")) for name in stored}
     names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
     left_out = PARAMETERS_NOT_STORED | stored.keys()
-    params = {name: _plain(value) for name, value in model.get_params().items() if name not in left_out}
+    params = {name: _plain(value) for name, value in model._mixture_params().items() if name not in left_out}
     if "weight_concentration" in arrays:
         sticks = arrays["weight_concentration"].ndim == 2
         params["weight_concentration_prior_type"] = "dirichlet_process" if sticks else "dirichlet_distribution"

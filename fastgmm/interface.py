@@ -6,9 +6,12 @@ of its classes imports it when scikit-learn asks.
 
 from __future__ import annotations
 
+import abc
 import copy
 import functools
 import inspect
+import sys
+import weakref
 from typing import Any
 
 
@@ -21,9 +24,49 @@ class _Requests(dict[str, dict[str, Any]]):
 
 @functools.cache
 def _parameters(constructor: Any) -> dict[str, Any]:
-    """Return the defaults of a constructor's parameters, by name."""
-    signature = inspect.signature(constructor)
-    return {name: value.default for name, value in signature.parameters.items() if name != "self"}
+    """Return the defaults of a constructor's parameters, by name; what `**kwargs` takes has no name."""
+    named = {}
+    for name, parameter in list(inspect.signature(constructor).parameters.items())[1:]:
+        if parameter.kind == parameter.VAR_POSITIONAL:
+            raise RuntimeError(
+                "scikit-learn's estimators should always specify their parameters in the signature of their __init__ "
+                f"(no varargs), but {constructor.__qualname__} takes *{name}."
+            )
+        if parameter.kind != parameter.VAR_KEYWORD:
+            named[name] = parameter.default
+    return named
+
+
+def with_defaults(cls: type) -> type:
+    """Make the defaults of a constructor's parameters attributes of its class.
+
+    Then a subclass whose constructor sets fewer, and a pickle of a version that had fewer, takes them.
+    """
+    defaults = _parameters(cls.__init__)  # type: ignore[misc]
+    for name, default in defaults.items():
+        setattr(cls, name, default)
+    cls._mixture_defaults = defaults  # type: ignore[attr-defined]
+    return cls
+
+
+def register(cls: type) -> None:
+    """Let ``isinstance`` with scikit-learn's class of the same name be true, where scikit-learn's mixtures are loaded.
+
+    Called whenever an estimator is made or looks at rows, since either package may be imported first.
+    """
+    theirs = sys.modules.get("sklearn.mixture")
+    if theirs is None or cls in _registered:
+        return
+    for base in cls.__mro__:
+        known = getattr(theirs, base.__name__, None) if base.__module__.startswith("fastgmm.") else None
+        # A module that is being imported may lack its classes; clients put ours there.
+        if isinstance(known, abc.ABCMeta) and known.__module__.startswith("sklearn."):
+            if not issubclass(base, known):
+                known.register(base)
+            _registered.add(cls)
+
+
+_registered: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 class Interface:
@@ -54,7 +97,7 @@ class Interface:
         changed = [
             f"{name}={getattr(self, name)!r}"
             for name, default in self._defaults().items()
-            if repr(getattr(self, name)) != repr(default)
+            if hasattr(self, name) and repr(getattr(self, name)) != repr(default)
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
 

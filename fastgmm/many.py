@@ -169,7 +169,7 @@ class FittedMany:
             n_iter + 1,
             spurious=self.spurious_[i],
         )
-        model = type(self.estimator)(**self.estimator.get_params())
+        model = self.estimator._blank()
         model._keep(rule, result, self._dtype, self._names, [])
         return model
 
@@ -308,8 +308,8 @@ def _part(fits: many.Fits, slab: slice) -> many.Fits:
 
 
 def _check_parameters(estimator: Mixture) -> None:
-    estimator._check_parameters()
-    for name, default in estimator._defaults().items():
+    estimator._validate_parameters()
+    for name, default in estimator._mixture_defaults.items():
         value = getattr(estimator, name)
         if name not in _KNOWN and not (value is default or value == default):
             raise ValueError(f"fit_many cannot fit with {name}={value!r}: leave it at {default!r}.")

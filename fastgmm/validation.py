@@ -218,7 +218,13 @@ def check_feature_names(fitted: NDArray | None, given: NDArray | None, estimator
         )
     elif fitted is None:
         warnings.warn(f"X has feature names, but {estimator} was fitted without feature names", stacklevel=5)
-    elif len(fitted) != len(given) or not np.all(fitted == given):
+    else:
+        require_same_names(fitted, given)
+
+
+def require_same_names(fitted: NDArray, given: NDArray) -> None:
+    """ValueError where the columns of X do not have the names that the model was fitted to, in that order."""
+    if len(fitted) != len(given) or not np.all(fitted == given):
         message = "The feature names should match those that were passed during fit.\n"
         unseen = sorted(set(given) - set(fitted))
         missing = sorted(set(fitted) - set(given))

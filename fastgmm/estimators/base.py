@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import acceleration, exceptions, online, validation
+from fastgmm._version import __version__
 from fastgmm.checkpoint import Checkpoint, identity
+from fastgmm.estimators import conversion
+from fastgmm.estimators.private import PrivateMethods, refuse_overrides
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import Score, Totals
 from fastgmm.families import Family
-from fastgmm.interface import Interface
+from fastgmm.interface import Interface, register
 from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
 from fastgmm.loop import STOPPING, FitResult, Point, Standing, fit_steps
@@ -44,7 +47,11 @@ _NOT_IN_CHECKPOINTS = {
 }
 
 
-class Mixture(Interface, ABC):
+# Fitted attributes that are not for users.
+_FITTED_IN_PRIVATE = {"_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks"}
+
+
+class Mixture(PrivateMethods, Interface, ABC):
     """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
 
     n_components: int
@@ -84,17 +91,75 @@ class Mixture(Interface, ABC):
     spurious_: list[SpuriousComponent]
     n_features_in_: int
     feature_names_in_: NDArray
-    _watched_bounds: tuple[float, ...]
+    _watched_bounds: tuple[float, ...] = ()
     _fitted_family: Family
+    #: The defaults of the constructor's parameters: a fit depends on these, whatever a subclass's constructor takes.
+    _mixture_defaults: dict[str, Any]
+    #: What a mixture is made of, beside its covariances.
+    _law_attributes: tuple[str, ...] = ("weights_", "means_")
     #: Whether statistics are added to a prior.
     _has_prior = False
 
-    def _goes_on(self) -> bool:
-        """Return whether a fit starts from the fitted attributes."""
-        return bool(self.warm_start) and hasattr(self, "converged_")
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """TypeError where a subclass overrides what only scikit-learn's loop would call."""
+        super().__init_subclass__(**kwargs)
+        refuse_overrides(cls)
 
-    def _check_parameters(self) -> None:
-        validation.check_parameters(self.get_params(), METHODS)
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an instance, which scikit-learn's class recognises where that is loaded."""
+        register(cls)
+        return super().__new__(cls)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, and the version of the package that they are of."""
+        return {**self.__dict__, "_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take attributes of any version; of an older one, what is new gets what it would have been."""
+        state = dict(state)
+        version = state.pop("_version", "0")
+        if _numbers(version) > _numbers(__version__):
+            warnings.warn(
+                f"This {type(self).__name__} was stored by fastgmm {version}, and is read by {__version__}, which may "
+                "not know all of it: upgrade fastgmm.",
+                stacklevel=2,
+            )
+        if "n_iter_" in state:
+            converged = state.get("converged_", False)
+            state.setdefault("stop_reason_", "converged" if converged else "max_iter")
+            state.setdefault("n_passes_", state["n_iter_"] + 1)
+            state.setdefault("lower_bounds_", [state["lower_bound_"]] if "lower_bound_" in state else [])
+            state.setdefault("restarts_", [])
+        self.__dict__.update(state)
+
+    def _mixture_params(self) -> dict[str, Any]:
+        """Return the parameters that a fit depends on, whatever constructor a subclass has.
+
+        What that did not set has its default.
+        """
+        return {name: getattr(self, name) for name in self._mixture_defaults}
+
+    def _blank(self) -> Any:
+        """Return a copy without the fitted attributes."""
+        other = copy.copy(self)
+        for name in list(vars(other)):
+            if name in _FITTED_IN_PRIVATE or (name.endswith("_") and not name.startswith("_")):
+                del other.__dict__[name]
+        if "_metadata_request" in vars(other):
+            other.__dict__["_metadata_request"] = copy.deepcopy(other.__dict__["_metadata_request"])
+        return other
+
+    def _goes_on(self) -> bool:
+        """Return whether a fit starts from the fitted attributes, whoever set them."""
+        return (
+            bool(self.warm_start)
+            and all(hasattr(self, name) for name in self._law_attributes)
+            and (hasattr(self, "precisions_cholesky_") or hasattr(self, "covariances_"))
+        )
+
+    def _validate_parameters(self) -> None:
+        refuse_overrides(type(self), vars(self))
+        validation.check_parameters(self._mixture_params(), METHODS)
         validation.check_choice(self.stopping, "stopping", STOPPING)
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
         validation.check_checkpoint(self.checkpoint, self.init_params)
@@ -161,6 +226,7 @@ class Mixture(Interface, ABC):
 
     def _open(self, X: Any, sample_weight: Any = None, minimum: int = 1) -> Rows:
         """Return checked rows with their weights and the names of their columns."""
+        register(type(self))
         rows = open_rows(X, sample_weight)
         if rows is not None:
             if minimum > 1:
@@ -204,7 +270,7 @@ class Mixture(Interface, ABC):
         Raises ValueError and TypeError for bad input, and ValueError where a covariance collapses; an exception leaves
         the estimator as it was.
         """
-        self._check_parameters()
+        self._validate_parameters()
         if batch is not None:
             online.check_key(batch)
         if hasattr(self, "means_"):
@@ -240,13 +306,13 @@ class Mixture(Interface, ABC):
             density = rule.density(self._state(rule))
         past = online.goes_on_from(learned, key, family, density.mean, exponent)
         result = online.learn(rule, source, past, density, self._schedule(), key)
-        dtype = np.result_type(self.means_, rows.dtype).type
+        dtype = np.result_type(np.asarray(self.means_).dtype, rows.dtype).type
         names = self.__dict__.get("feature_names_in_")
         spikes = self._spikes(rule, source, result.state)
         result = replace(result, spurious=self._spurious(rule, source, result.state, spikes))
-        if {spike.component for spike in spikes} - {known.component for known in self.spurious_}:
+        if {spike.component for spike in spikes} - {known.component for known in self.__dict__.get("spurious_", [])}:
             warnings.warn(_told(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, stacklevel=4)
-        self._keep(rule, result, dtype, names, self.restarts_, result.record)
+        self._keep(rule, result, dtype, names, self.__dict__.get("restarts_", []), result.record)
 
     def _schedule(self) -> online.Schedule:
         total_samples = getattr(self, "total_samples", None)
@@ -268,7 +334,7 @@ class Mixture(Interface, ABC):
         return 0 if learned is None else getattr(learned, name)
 
     def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
-        self._check_parameters()
+        self._validate_parameters()
         checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
         rows = self._open(X, sample_weight, minimum=2)
         rule, best, exponent, restarts = self._best_start(rows, callback, checkpoint)
@@ -299,7 +365,7 @@ class Mixture(Interface, ABC):
         n_init = 1 if warm else self.n_init
         start = self._warm_state(rule, rows.n_features) if warm else None
         if checkpoint is not None:
-            params = {name: value for name, value in self.get_params().items() if name not in _NOT_IN_CHECKPOINTS}
+            params = {name: value for name, value in self._mixture_params().items() if name not in _NOT_IN_CHECKPOINTS}
             told = identity(
                 type(self).__name__, params, family, rows, (start, np.array(self._watched_bounds)) if warm else None
             )
@@ -480,10 +546,10 @@ class Mixture(Interface, ABC):
     def _warm_state(self, rule: Any, n_features: int) -> Any:
         shape = (self.n_components, n_features)
         fitted = self._family()
-        if self.means_.shape != shape or fitted != rule.family:
+        if np.shape(self.means_) != shape or fitted != rule.family:
             raise ValueError(
                 "warm_start needs parameters of the same shape: the fitted model has "
-                f"{self.means_.shape[0]} components of {self.means_.shape[1]} features, covariance {fitted.name!r}; "
+                f"{len(self.means_)} components of {np.shape(self.means_)[1]} features, covariance {fitted.name!r}; "
                 f"this fit {shape[0]} of {shape[1]}, covariance {rule.family.name!r}. Set warm_start=False to start "
                 "anew."
             )
@@ -536,13 +602,45 @@ class Mixture(Interface, ABC):
     def _family(self) -> Family:
         """Return the family of the fitted attributes, whatever `covariance_type` has been set to since."""
         family = self.__dict__.get("_fitted_family") or validation.check_family(self.covariance_type)
-        shape = family.shape(*self.means_.shape)
-        if np.shape(self.precisions_cholesky_) != shape:
+        if np.ndim(self.means_) != 2:
             raise ValueError(
-                f"precisions_cholesky_ should have the shape {shape} of covariance {family.name!r}, but has "
-                f"{np.shape(self.precisions_cholesky_)}"
+                f"means_ should have the shape (n_components, n_features), but has {np.shape(self.means_)}"
             )
+        name = "precisions_cholesky_" if hasattr(self, "precisions_cholesky_") else "covariances_"
+        self._require_shape(name, family)
         return family
+
+    def _require_shape(self, name: str, family: Family) -> None:
+        """ValueError unless the attribute, covariances or factors, has the family's shape."""
+        if not hasattr(self, name):
+            raise validation.not_fitted(type(self).__name__)
+        shape = family.shape(*np.shape(self.means_))
+        given = np.shape(getattr(self, name))
+        if given != shape:
+            raise ValueError(f"{name} should have the shape {shape} of covariance {family.name!r}, but has {given}")
+
+    def _weights(self) -> Array:
+        """Return the mixing weights (K,) as they are used; ValueError where they are none."""
+        weights = np.asarray(self.weights_, np.float64)
+        if weights.shape != (len(self.means_),) or not weights.min() >= 0.0:
+            raise ValueError(
+                f"weights_ should be {len(self.means_)} numbers >= 0, one for each row of means_, but is {weights}"
+            )
+        return weights
+
+    def _whitener(self, family: Family) -> Array:
+        """Return the whitener of `precisions_cholesky_`, or where that is not there, of `covariances_`.
+
+        Both may have been set by hand: any triangular factor C counts with precision C C^T.
+        """
+        if hasattr(self, "precisions_cholesky_"):
+            return family.whitener_of_factor(np.asarray(self.precisions_cholesky_, np.float64), "precisions_cholesky_")
+        shape = np.shape(self.means_)
+        covariances = validation.check_covariances(self.covariances_, family, shape[0], shape[1], "covariances_")
+        density, failed = family.density(np.ones(shape[0]), np.asarray(self.means_, np.float64), covariances)
+        if failed >= 0:
+            raise CollapsedComponentError(failed)
+        return density.whitener
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "means_"):
@@ -551,9 +649,14 @@ class Mixture(Interface, ABC):
     def _rows(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         self._require_fitted()
         names = getattr(self, "feature_names_in_", None)
-        rows = self._open(X, sample_weight).expecting(names, self.means_.shape[1])
+        n_features = np.shape(self.means_)[1]
+        given = validation.feature_names(X)
+        if names is not None and given is not None:
+            # Before the values: a frame of other columns is told so, whatever is in them.
+            validation.require_same_names(names, given)
+        rows = self._open(X, sample_weight).expecting(names, n_features)
         validation.check_feature_names(names, rows.names, type(self).__name__)
-        validation.check_n_features(rows.n_features, self.means_.shape[1], type(self).__name__)
+        validation.check_n_features(rows.n_features, n_features, type(self).__name__)
         return rows
 
     def _scored(self, X: ArrayLike, output: str, density: Density | None = None) -> Any:
@@ -582,6 +685,50 @@ class Mixture(Interface, ABC):
         """Return the log-density (nat) of each row of X (N, D), as (N,)."""
         return self._scored(X, "evidence")
 
+    def log_densities(self, X: ArrayLike) -> NDArray:
+        """Return the log-density (nat) of each row of X (N, D) in each component, weights left out, as (N, K).
+
+        Rows on a Spark cluster are refused.
+        """
+        rows = self._rows(X)
+        density = self._density()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_scale = np.where(np.isneginf(density.log_scale), -np.inf, density.log_scale - self._log_weights())
+        family = self._family()
+        columns = []
+        for k in range(len(log_scale)):
+            alone = density._replace(
+                log_scale=log_scale[k : k + 1],
+                mean=density.mean[k : k + 1],
+                whitener=family.select(density.whitener, np.array([k])),
+            )
+            columns.append(rows.scored(Score(alone, "evidence", self.n_threads)))
+        if not hasattr(columns[0], "__array_function__"):
+            raise TypeError("log_densities takes rows in memory, files and Dask's, and no data frame of Spark")
+        return np.stack(columns, axis=1)
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator with the same parameters: its predictions agree to rounding.
+
+        Constructor parameters that it does not know are left out; a start or random state that it does not know becomes
+        its default. ValueError where it has no such model: families of one's own, and Bayesian mixtures of 'diag' and
+        'spherical' covariance with more than one feature, whose law is another one there (docs/variational.md).
+        """
+        return conversion.to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, model: Any) -> Any:
+        """Return an estimator with the parameters of scikit-learn's `model`, fitted or not; see ``to_sklearn``.
+
+        TypeError for a model of another kind. `lower_bound_` of a Bayesian mixture is NaN: scikit-learn's lacks
+        constants.
+        """
+        return conversion.from_sklearn(cls, model)
+
+    def _complete(self) -> None:
+        family = self._family()
+        self.precisions_ = family.precisions(np.asarray(self.precisions_cholesky_))
+
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density (nat) of the rows of X (N, D); with weights (N,), the weighted mean."""
         totals = self._totals(X, sample_weight)
@@ -590,30 +737,38 @@ class Mixture(Interface, ABC):
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
         """Return `n_samples` rows (n, D) drawn from the mixture, grouped by component, and their labels (n,).
 
-        `random_state` defaults to the estimator's own.
+        `random_state` defaults to the estimator's own. The covariances are those of `covariances_`, also where that
+        was set by hand.
         """
-        return self._draw(n_samples, random_state, lambda k, noise, generator: noise)
+        self._require_fitted()
+        family = self._family()
+        if hasattr(self, "covariances_"):
+            self._require_shape("covariances_", family)
+            covariances = np.asarray(self.covariances_, np.float64)
+        else:
+            covariances = family.covariances_of_whitener(self._whitener(family))
+        return self._draw(n_samples, random_state, lambda k, noise, generator: family.spread(covariances, k, noise))
 
     def _draw(
-        self, n_samples: int, random_state: Any, shape: Callable[[int, Array, Any], Array]
+        self, n_samples: int, random_state: Any, spread: Callable[[int, Array, Any], Array]
     ) -> tuple[NDArray, NDArray[np.int64]]:
-        """Return rows and labels of a sample, with ``shape(k, noise, generator)`` applied to standard normal noise."""
-        self._require_fitted()
+        """Return rows and labels of a sample; ``spread(k, noise, generator)`` makes deviations of normal noise."""
         n_samples = validation.check_n_samples(n_samples)
         random_state = validation.check_random_state(self.random_state if random_state is None else random_state)
-        family = self._family()
-        weights = self.weights_.astype(np.float64)
+        weights, means = self._weights(), np.asarray(self.means_)
         counts = random_state.multinomial(n_samples, weights / weights.sum())
-        whitener = family.whitener(self.precisions_cholesky_)
-        n_features = self.means_.shape[1]
         X = np.vstack(
             [
-                self.means_[k]
-                + family.colour(whitener, k, shape(k, random_state.standard_normal((count, n_features)), random_state))
+                means[k] + spread(k, random_state.standard_normal((count, means.shape[1])), random_state)
                 for k, count in enumerate(counts)
             ]
         )
         return X, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version."""
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
 def far_exponent(rows: Rows) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from dataclasses import replace
@@ -15,6 +14,7 @@ from fastgmm import kernels, validation
 from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
+from fastgmm.interface import with_defaults
 from fastgmm.kernels import DiagStudent, Posterior, Prior
 from fastgmm.loop import FitResult
 from fastgmm.rows import Rows
@@ -23,6 +23,7 @@ from fastgmm.rules import (
     VariationalPosterior,
     default_scales,
     expected_density,
+    expected_log_weights,
     expected_weights,
     make_prior,
     mass_after,
@@ -40,6 +41,7 @@ _ONE_ROW = 1.0 - 1e-6
 _FEWEST_DEGREES = 0.1
 
 
+@with_defaults
 class BayesianGaussianMixture(Mixture):
     """Gaussian mixture fitted by variational Bayes: ``sklearn.mixture.BayesianGaussianMixture`` with faster kernels.
 
@@ -166,6 +168,11 @@ class BayesianGaussianMixture(Mixture):
     """
 
     _has_prior = True
+    _parameter_attributes = (
+        *("weight_concentration_", "mean_precision_", "means_"),
+        *("degrees_of_freedom_", "covariances_", "precisions_cholesky_"),
+    )
+    _law_attributes = ("means_", "weight_concentration_", "mean_precision_", "degrees_of_freedom_")
 
     def __init__(
         self,
@@ -238,6 +245,7 @@ class BayesianGaussianMixture(Mixture):
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads
 
+    _sorted_sticks: bool
     weight_concentration_: Array | tuple[Array, Array]
     total_samples: float | None
     mean_precision_: Array
@@ -268,7 +276,7 @@ class BayesianGaussianMixture(Mixture):
         family, density, checked = checked_components(means, covariances, covariance_type)
         n_components, n_features = density.mean.shape
         model = cls(n_components, covariance_type=covariance_type, **params)
-        model._check_parameters()
+        model._validate_parameters()
         laws = {"weight_concentration": weight_concentration, "mean_precision": mean_precision}
         laws["degrees_of_freedom"] = degrees_of_freedom
         posterior = Posterior(*(model._check_law(name, value, family, n_features) for name, value in laws.items()))
@@ -280,9 +288,9 @@ class BayesianGaussianMixture(Mixture):
         model._keep(rule, FitResult(state, math.nan, [], (), 0, False, 0), np.float64, None, [])
         return model
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        validation.check_prior_counts(self.get_params())
+    def _validate_parameters(self) -> None:
+        super()._validate_parameters()
+        validation.check_prior_counts(self._mixture_params())
         validation.check_total_samples(self.total_samples)
         validation.check_choice(self.weight_concentration_prior_type, "weight_concentration_prior_type", PRIOR_TYPES)
         validation.check_choice(self.sort_sticks, "sort_sticks", (None, True, False))
@@ -399,7 +407,7 @@ class BayesianGaussianMixture(Mixture):
                 f"{self.weight_concentration_prior_type!r}, the fitted model's is not. Set warm_start=False to start "
                 "anew."
             )
-        return rule.state(posterior, self.means_, rule.family.whitener(self.precisions_cholesky_))
+        return rule.state(posterior, np.asarray(self.means_), self._whitener(rule.family))
 
     def _attributes(
         self, rule: VariationalBayes, state: VariationalPosterior
@@ -432,14 +440,21 @@ class BayesianGaussianMixture(Mixture):
         validation.check_choice(predictive, "predictive", PREDICTIVES)
         self._require_fitted()
         family = self._family()
-        whitener = family.whitener(self.precisions_cholesky_)
+        whitener, means = self._whitener(family), np.asarray(self.means_)
         if predictive == "plug-in":
-            return family.density_of_whitener(self.weights_, self.means_, whitener)
+            return family.density_of_whitener(self._weights(), means, whitener)
         posterior = self._posterior()
-        density = expected_density(family, posterior, self.means_, whitener)
+        density = expected_density(family, posterior, means, whitener)
         if predictive == "student-t":
             return predictive_density(family, posterior, expected_weights(posterior.concentration), density)
         return density
+
+    def _complete(self) -> None:
+        super()._complete()
+        self.weights_ = expected_weights(self._posterior().concentration)
+
+    def _log_weights(self) -> Array:
+        return expected_log_weights(self._posterior().concentration)
 
     def predict(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,); see ``score_samples``."""
@@ -529,9 +544,12 @@ class BayesianGaussianMixture(Mixture):
             return super().sample(n_samples, random_state)
         self._require_fitted()
         law = self._density("student-t")
+        family = self._family()
+        whitener = self._whitener(family)
         # Features of a product law have tails of their own.
-        joined = 1 if isinstance(law, DiagStudent) else self.means_.shape[1]
-        tails = self.means_.shape[1] // joined
+        n_features = np.shape(self.means_)[1]
+        joined = 1 if isinstance(law, DiagStudent) else n_features
+        tails = n_features // joined
 
         def spread(k: int, noise: Array, generator: Any) -> Array:
             # t = z / sqrt(chi2 / n) in units where the law's distance is shrink * n * |z|^2.
@@ -542,7 +560,7 @@ class BayesianGaussianMixture(Mixture):
                     f"component {k} has {freedom:.3g}: increase degrees_of_freedom_prior."
                 )
             chi_square = 2.0 * generator.standard_gamma(0.5 * freedom, size=(len(noise), tails))
-            return noise / np.sqrt(law.shrink[k] * chi_square)
+            return family.colour(whitener, k, noise / np.sqrt(law.shrink[k] * chi_square))
 
         return self._draw(n_samples, random_state, spread)
 
@@ -585,22 +603,22 @@ class BayesianGaussianMixture(Mixture):
             mean_precision[kept],
             degrees_of_freedom if family.uses_total else degrees_of_freedom[kept],
         )
-        whitener = family.whitener(self.precisions_cholesky_)
+        whitener = self._whitener(family)
         state = replace(
             rule.state(posterior, self.means_[kept], family.select(whitener, kept)),
             covariances=family.select(self.covariances_, kept),
         )
-        params = self.get_params() | {
+        params = self._mixture_params() | {
             "n_components": len(kept),
             "covariance_type": family.name if FAMILIES.get(family.name) == family else family,
             "weight_concentration_prior_type": PRIOR_TYPES[0 if rule.sticks else 1],
         }
         params |= {name: None for name in params if name.endswith("_init") and name != "n_init"}
         params |= {name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")}
-        pruned = type(self)(**params)
+        pruned = self._blank()
+        pruned.__dict__.update(params)
         result = FitResult(state, math.nan, [], (), self.n_iter_, self.converged_, self.n_passes_)
         pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None), [])
-        for name in ("_sorted_sticks", "_metadata_request"):
-            if name in vars(self):
-                setattr(pruned, name, copy.deepcopy(vars(self)[name]))
+        if "_sorted_sticks" in vars(self):
+            pruned._sorted_sticks = self._sorted_sticks
         return pruned

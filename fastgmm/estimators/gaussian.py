@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.base import Mixture, Starter, checked_components, far_exponent
 from fastgmm.families import Family
+from fastgmm.interface import with_defaults
 from fastgmm.kernels import Density
 from fastgmm.loop import FitResult
 from fastgmm.rows import Rows
@@ -20,6 +21,7 @@ from fastgmm.sources import Source
 from fastgmm.statistics import Array
 
 
+@with_defaults
 class GaussianMixture(Mixture):
     """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
 
@@ -114,6 +116,8 @@ class GaussianMixture(Mixture):
     >>> sorted(gm.means_.round(6).tolist())
     [[1.0, 2.0], [10.0, 2.0]]
     """
+
+    _parameter_attributes = ("weights_", "means_", "covariances_", "precisions_cholesky_")
 
     def __init__(
         self,
@@ -231,7 +235,7 @@ class GaussianMixture(Mixture):
 
     def _state(self, rule: MaximumLikelihood) -> GaussianParameters:
         return parameters_of_whitener(
-            rule.family, self.weights_, self.means_, rule.family.whitener(self.precisions_cholesky_)
+            rule.family, self._weights(), np.asarray(self.means_), self._whitener(rule.family)
         )
 
     def _attributes(
@@ -246,7 +250,11 @@ class GaussianMixture(Mixture):
 
     def _density(self) -> Density:
         family = self._family()
-        return family.density_of_whitener(self.weights_, self.means_, family.whitener(self.precisions_cholesky_))
+        return family.density_of_whitener(self._weights(), self.means_, self._whitener(family))
+
+    def _log_weights(self) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.log(self._weights())
 
     def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
@@ -271,7 +279,7 @@ class GaussianMixture(Mixture):
         return -2.0 * totals.scale * totals.peak + self._n_parameters() * totals.log_weight
 
     def _n_parameters(self) -> int:
-        n_components, n_features = self.means_.shape
+        n_components, n_features = np.shape(self.means_)
         family = self._family()
         return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
 

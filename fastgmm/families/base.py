@@ -19,6 +19,9 @@ from fastgmm.statistics import SufficientStatistics
 
 Array = NDArray[np.float64]
 
+# Rounding of covariances that may be float32, against their largest entry.
+_ASYMMETRY = 1e-5
+
 
 class Maximum(NamedTuple):
     """Maximum-likelihood parameters of statistics; `status` and `component` as of ``kernels.maximise``."""
@@ -72,6 +75,21 @@ class Family(ABC):
     @abstractmethod
     def whitener(self, precisions_cholesky: Array) -> Array:
         """Return the whitener of scikit-learn's ``precisions_cholesky_``; the inverse of that method."""
+
+    @abstractmethod
+    def whitener_of_factor(self, factor: Array, name: str) -> Array:
+        """Return the whitener of any triangular C with precision C C^T; ValueError, with `name`, where it is none."""
+
+    def block(self, covariances: Array, k: int) -> Array:
+        """Return the covariance of component k."""
+        return covariances[k]
+
+    @abstractmethod
+    def spread(self, covariances: Array, k: int, noise: Array) -> Array:
+        """Return noise (n, D) of identity covariance turned into noise of component k's covariance.
+
+        ValueError where that is not positive semidefinite.
+        """
 
     @abstractmethod
     def precisions(self, precisions_cholesky: Array) -> Array:
@@ -231,6 +249,14 @@ def _lower_triangles(n_features: int) -> tuple[NDArray[np.bool_], NDArray[np.boo
     return np.tri(n_features, dtype=bool), np.tri(n_features, k=-1, dtype=bool)
 
 
+def _no_factor(name: str, k: int) -> str:
+    return (
+        f"{name} of component {k} is no triangular factor: it should be a finite triangular matrix C (or inverse "
+        "standard deviations), without zeros on its diagonal, and C C^T the precision, as np.linalg.cholesky of the "
+        "precision is"
+    )
+
+
 class MatrixFamily(Family):
     """What families with covariance matrices share; works on (..., D, D) arrays."""
 
@@ -243,6 +269,47 @@ class MatrixFamily(Family):
     def whitener(self, precisions_cholesky: Array) -> Array:
         """Return the transposed factor."""
         return np.ascontiguousarray(np.swapaxes(precisions_cholesky, -1, -2))
+
+    def whitener_of_factor(self, factor: Array, name: str) -> Array:
+        """Return the transposed factor where that is upper triangular; else its lower triangular equal.
+
+        C C^T = A^T A for A = Q^T C^T with any orthogonal Q: that of a QR decomposition with columns reversed.
+        """
+        whitener = self.whitener(factor)
+        n_features = whitener.shape[-1]
+        _, strictly_below = _lower_triangles(n_features)
+        scale = whitener.reshape(-1, n_features * n_features)[:, :: n_features + 1]
+        rest = whitener[..., strictly_below.T]
+        if not rest.any() and scale.min() > 0.0 and np.isfinite(whitener).all():
+            return whitener
+        blocks = whitener.reshape(-1, n_features, n_features)
+        is_lower = np.any(blocks[:, strictly_below.T] != 0.0, axis=1)
+        is_upper = np.any(blocks[:, strictly_below] != 0.0, axis=1)
+        wrong = (is_lower & is_upper) | ~(np.abs(scale).min(axis=1) > 0.0) | ~np.isfinite(blocks).all(axis=(1, 2))
+        if wrong.any():
+            raise ValueError(_no_factor(name, int(np.flatnonzero(wrong)[0])))
+        for k in np.flatnonzero(is_lower):
+            blocks[k] = np.asarray(np.linalg.qr(blocks[k][:, ::-1], mode="r"))[::-1, ::-1]
+        blocks *= np.sign(np.diagonal(blocks, axis1=1, axis2=2))[:, :, None]
+        return np.ascontiguousarray(blocks.reshape(whitener.shape))
+
+    def spread(self, covariances: Array, k: int, noise: Array) -> Array:
+        """Return the rows of noise multiplied by a square root of the covariance."""
+        covariance = self.block(covariances, k)
+        largest = np.abs(covariance).max()
+        if not np.abs(covariance - covariance.T).max() <= _ASYMMETRY * largest:
+            raise ValueError(f"covariances_ of component {k} should be symmetric and finite")
+        try:
+            factor = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            values, vectors = np.linalg.eigh(covariance)
+            if values[0] < -_ASYMMETRY * largest:
+                raise ValueError(
+                    f"covariances_ of component {k} should be positive semidefinite, its smallest eigenvalue is "
+                    f"{values[0]:g}"
+                ) from None
+            factor = vectors * np.sqrt(np.maximum(values, 0.0))
+        return noise @ factor.T
 
     def precisions(self, precisions_cholesky: Array) -> Array:
         """Return U U^T."""
@@ -296,6 +363,22 @@ class VarianceFamily(Family):
     def whitener(self, precisions_cholesky: Array) -> Array:
         """Return the factor itself."""
         return precisions_cholesky
+
+    def whitener_of_factor(self, factor: Array, name: str) -> Array:
+        """Return the absolute values, which have the same squares."""
+        whitener = np.abs(factor)
+        if not (whitener.min() > 0.0 and np.isfinite(whitener).all()):
+            blocks = whitener.reshape(len(whitener), -1)
+            wrong = ~(np.isfinite(blocks) & (blocks > 0.0)).all(axis=1)
+            raise ValueError(_no_factor(name, int(np.flatnonzero(wrong)[0])))
+        return whitener
+
+    def spread(self, covariances: Array, k: int, noise: Array) -> Array:
+        """Return the noise times component k's standard deviations."""
+        variances = self.block(covariances, k)
+        if not (np.min(variances) >= 0.0 and np.max(variances) < np.inf):
+            raise ValueError(f"covariances_ of component {k} should be finite and >= 0, it is {variances}")
+        return noise * np.sqrt(variances)
 
     def precisions(self, precisions_cholesky: Array) -> Array:
         """Return the squares."""

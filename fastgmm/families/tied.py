@@ -26,6 +26,10 @@ class Tied(MatrixFamily):
         """Return (D, D)."""
         return n_features, n_features
 
+    def block(self, covariances: Array, k: int) -> Array:
+        """Return the covariance, which belongs to all components."""
+        return covariances
+
     def select(self, array: Array, components: NDArray[np.int64]) -> Array:
         """Return the array, which belongs to all components."""
         return array

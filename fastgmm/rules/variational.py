@@ -125,6 +125,17 @@ def expected_weights(concentration: Array) -> Array:
     return first / first.sum(axis=-1, keepdims=True)
 
 
+def expected_log_weights(concentration: Array) -> Array:
+    """Return the expected logarithms of mixing weights, (K,), of a Dirichlet law (1, K), or of sticks (2, K)."""
+    from scipy.special import digamma  # its import takes longer than most fits
+
+    whole = concentration.sum(axis=0) if len(concentration) == 2 else concentration.sum()
+    first = digamma(concentration[0]) - digamma(whole)
+    if len(concentration) == 2:
+        first[1:] += np.cumsum(digamma(concentration[1]) - digamma(whole))[:-1]
+    return np.asarray(first, np.float64)
+
+
 def mass_after(mass: Array) -> Array:
     """Return how much mass (K,) the components after each one hold."""
     return np.append(np.cumsum(mass[:0:-1])[::-1], 0.0)

@@ -11,8 +11,11 @@ import copy
 import functools
 import inspect
 import sys
+import warnings
 import weakref
 from typing import Any
+
+from fastgmm._version import __version__
 
 
 class _Requests(dict[str, dict[str, Any]]):
@@ -69,6 +72,11 @@ def register(cls: type) -> None:
 _registered: weakref.WeakSet[type] = weakref.WeakSet()
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version."""
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+
+
 class Interface:
     """Parameters by introspection of ``__init__``, and scikit-learn's protocols."""
 
@@ -100,6 +108,28 @@ class Interface:
             if hasattr(self, name) and repr(getattr(self, name)) != repr(default)
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, and the version of the package that they are of."""
+        return {**self.__dict__, "_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take attributes of any version; of an older one, what is new gets what it would have been."""
+        state = dict(state)
+        version = state.pop("_version", "0")
+        if _numbers(version) > _numbers(__version__):
+            warnings.warn(
+                f"This {type(self).__name__} was stored by fastgmm {version}, and is read by {__version__}, which may "
+                "not know all of it: upgrade fastgmm.",
+                stacklevel=2,
+            )
+        if "n_iter_" in state:
+            converged = state.get("converged_", False)
+            state.setdefault("stop_reason_", "converged" if converged else "max_iter")
+            state.setdefault("n_passes_", state["n_iter_"] + 1)
+            state.setdefault("lower_bounds_", [state["lower_bound_"]] if "lower_bound_" in state else [])
+            state.setdefault("restarts_", [])
+        self.__dict__.update(state)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether the estimator has parameters to score rows with."""

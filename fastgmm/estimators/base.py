@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import acceleration, exceptions, online, validation
-from fastgmm._version import __version__
 from fastgmm.checkpoint import Checkpoint, identity
 from fastgmm.estimators import conversion
 from fastgmm.estimators.private import PrivateMethods, refuse_overrides
@@ -109,28 +108,6 @@ class Mixture(PrivateMethods, Interface, ABC):
         """Make an instance, which scikit-learn's class recognises where that is loaded."""
         register(cls)
         return super().__new__(cls)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes, and the version of the package that they are of."""
-        return {**self.__dict__, "_version": __version__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take attributes of any version; of an older one, what is new gets what it would have been."""
-        state = dict(state)
-        version = state.pop("_version", "0")
-        if _numbers(version) > _numbers(__version__):
-            warnings.warn(
-                f"This {type(self).__name__} was stored by fastgmm {version}, and is read by {__version__}, which may "
-                "not know all of it: upgrade fastgmm.",
-                stacklevel=2,
-            )
-        if "n_iter_" in state:
-            converged = state.get("converged_", False)
-            state.setdefault("stop_reason_", "converged" if converged else "max_iter")
-            state.setdefault("n_passes_", state["n_iter_"] + 1)
-            state.setdefault("lower_bounds_", [state["lower_bound_"]] if "lower_bound_" in state else [])
-            state.setdefault("restarts_", [])
-        self.__dict__.update(state)
 
     def _mixture_params(self) -> dict[str, Any]:
         """Return the parameters that a fit depends on, whatever constructor a subclass has.
@@ -764,11 +741,6 @@ class Mixture(PrivateMethods, Interface, ABC):
             ]
         )
         return X, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the leading numbers of a version."""
-    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
 def far_exponent(rows: Rows) -> int:

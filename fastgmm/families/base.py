@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 # Rounding of covariances that may be float32, against their largest entry.
 _ASYMMETRY = 1e-5
+# Bytes of factors whose check takes longer than what it is for: their whiteners are remembered.
+_SMALL_FACTOR = 4096
 
 
 class Maximum(NamedTuple):
@@ -76,9 +78,14 @@ class Family(ABC):
     def whitener(self, precisions_cholesky: Array) -> Array:
         """Return the whitener of scikit-learn's ``precisions_cholesky_``; the inverse of that method."""
 
-    @abstractmethod
     def whitener_of_factor(self, factor: Array, name: str) -> Array:
         """Return the whitener of any triangular C with precision C C^T; ValueError, with `name`, where it is none."""
+        if factor.nbytes <= _SMALL_FACTOR:
+            return _small_whitener(self, factor.tobytes(), factor.shape, name).copy()
+        return self._whitener_of_factor(factor, name)
+
+    @abstractmethod
+    def _whitener_of_factor(self, factor: Array, name: str) -> Array: ...
 
     def block(self, covariances: Array, k: int) -> Array:
         """Return the covariance of component k."""
@@ -249,6 +256,12 @@ def _lower_triangles(n_features: int) -> tuple[NDArray[np.bool_], NDArray[np.boo
     return np.tri(n_features, dtype=bool), np.tri(n_features, k=-1, dtype=bool)
 
 
+@functools.lru_cache(maxsize=64)
+def _small_whitener(family: Family, factor: bytes, shape: tuple[int, ...], name: str) -> Array:
+    """Return the whitener of a factor: for models that predict a row at a time, whose factor is always the same."""
+    return family._whitener_of_factor(np.frombuffer(factor).reshape(shape), name)
+
+
 def _no_factor(name: str, k: int) -> str:
     return (
         f"{name} of component {k} is no triangular factor: it should be a finite triangular matrix C (or inverse "
@@ -270,7 +283,7 @@ class MatrixFamily(Family):
         """Return the transposed factor."""
         return np.ascontiguousarray(np.swapaxes(precisions_cholesky, -1, -2))
 
-    def whitener_of_factor(self, factor: Array, name: str) -> Array:
+    def _whitener_of_factor(self, factor: Array, name: str) -> Array:
         """Return the transposed factor where that is upper triangular; else its lower triangular equal.
 
         C C^T = A^T A for A = Q^T C^T with any orthogonal Q: that of a QR decomposition with columns reversed.
@@ -364,7 +377,7 @@ class VarianceFamily(Family):
         """Return the factor itself."""
         return precisions_cholesky
 
-    def whitener_of_factor(self, factor: Array, name: str) -> Array:
+    def _whitener_of_factor(self, factor: Array, name: str) -> Array:
         """Return the absolute values, which have the same squares."""
         whitener = np.abs(factor)
         if not (whitener.min() > 0.0 and np.isfinite(whitener).all()):

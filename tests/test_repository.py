@@ -24,7 +24,7 @@ ALLOWED = {
     "kernels": set(),
     "statistics": set(),
     "exceptions": set(),
-    "interface": set(),
+    "interface": {"_version"},
     "_version": set(),
     "_extras": set(),
     "_files": set(),

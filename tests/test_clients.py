@@ -87,7 +87,7 @@ def test_a_class_that_holds_some_means_is_refused_rather_than_fitted_without():
 
 def test_a_class_that_weighs_cells_is_refused_rather_than_fitted_without():
     """As simpeg's mixture of physical properties derives: volumes of cells come in by way of every step."""
-    with pytest.raises(TypeError, match="overrides _(e_step|m_step|check_parameters|initialize_parameters)"):
+    with pytest.raises(TypeError, match=r"overrides _(e_step|m_step|check_parameters|initialize_parameters)"):
         type(
             "Weighted",
             (GaussianMixture,),

@@ -128,7 +128,8 @@ class Interface:
             state.setdefault("stop_reason_", "converged" if converged else "max_iter")
             state.setdefault("n_passes_", state["n_iter_"] + 1)
             state.setdefault("lower_bounds_", [state["lower_bound_"]] if "lower_bound_" in state else [])
-            state.setdefault("restarts_", [])
+            for name in ("restarts_", "spurious_"):
+                state.setdefault(name, [])
         self.__dict__.update(state)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -449,7 +449,7 @@ def test_a_pickle_of_an_older_version_loads(kind, rows):
         if name
         not in {
             *("stopping", "accelerate", "truncate", "race", "checkpoint", "learning_decay", "total_samples"),
-            *("stop_reason_", "n_passes_", "restarts_", "lower_bounds_", "_watched_bounds", "_learned"),
+            *("stop_reason_", "n_passes_", "restarts_", "spurious_", "lower_bounds_", "_watched_bounds", "_learned"),
         }
     }
     again = kind.__new__(kind)

@@ -62,7 +62,7 @@ def to_sklearn(model: Any) -> Any:
         return theirs
     _require_same_law(kind, name, np.shape(model.means_)[1])
     known = _fitted(model)
-    for attribute in ("n_passes_", "restarts_", "stop_reason_"):
+    for attribute in ("n_passes_", "restarts_", "spurious_", "stop_reason_"):
         known.pop(attribute, None)
     for attribute in ("weights_", "means_"):
         if attribute in known:
@@ -108,6 +108,7 @@ def from_sklearn(cls: type, model: Any) -> Any:
             "stop_reason_": "converged" if converged else "max_iter",
             "n_passes_": n_iter + 1,
             "restarts_": [],
+            "spurious_": [],
             "n_features_in_": n_features,
             "_fitted_family": family,
         }

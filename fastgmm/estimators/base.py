@@ -114,7 +114,7 @@ class Mixture(PrivateMethods, Interface, ABC):
 
         What that did not set has its default.
         """
-        return {name: getattr(self, name) for name in self._mixture_defaults}
+        return {name: getattr(self, name) for name in sorted(self._mixture_defaults)}
 
     def _blank(self) -> Any:
         """Return a copy without the fitted attributes."""
@@ -627,9 +627,9 @@ class Mixture(PrivateMethods, Interface, ABC):
         self._require_fitted()
         names = getattr(self, "feature_names_in_", None)
         n_features = np.shape(self.means_)[1]
-        given = validation.feature_names(X)
-        if names is not None and given is not None:
-            # Before the values: a frame of other columns is told so, whatever is in them.
+        # Before the values: a frame of other columns is told so, whatever is in them.
+        given = None if names is None else validation.feature_names(X)
+        if given is not None:
             validation.require_same_names(names, given)
         rows = self._open(X, sample_weight).expecting(names, n_features)
         validation.check_feature_names(names, rows.names, type(self).__name__)

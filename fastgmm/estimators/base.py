@@ -628,9 +628,10 @@ class Mixture(PrivateMethods, Interface, ABC):
         names = getattr(self, "feature_names_in_", None)
         n_features = np.shape(self.means_)[1]
         # Before the values: a frame of other columns is told so, whatever is in them.
-        given = None if names is None else validation.feature_names(X)
-        if given is not None:
-            validation.require_same_names(names, given)
+        if names is not None:
+            given = validation.feature_names(X)
+            if given is not None:
+                validation.require_same_names(names, given)
         rows = self._open(X, sample_weight).expecting(names, n_features)
         validation.check_feature_names(names, rows.names, type(self).__name__)
         validation.check_n_features(rows.n_features, n_features, type(self).__name__)

@@ -631,7 +631,9 @@ class Mixture(PrivateMethods, Interface, ABC):
         if names is not None:
             given = validation.feature_names(X)
             if given is not None:
-                validation.require_same_names(names, given)
+                # A column that is named as the weights is no feature.
+                features = given[given != sample_weight] if isinstance(sample_weight, str) else given
+                validation.require_same_names(names, features)
         rows = self._open(X, sample_weight).expecting(names, n_features)
         validation.check_feature_names(names, rows.names, type(self).__name__)
         validation.check_n_features(rows.n_features, n_features, type(self).__name__)

@@ -26,6 +26,7 @@ from fastgmm._tables import Request, Table, kind_of
 from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
 from fastgmm.io import read_table
 from fastgmm.rows import ArrayRows, Rows
+from fastgmm.validation import feature_labels
 
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
@@ -149,7 +150,7 @@ def sample(arguments: argparse.Namespace) -> None:
     document = read_document(arguments.model)
     model = restore(document, arguments.model)
     values, labels = model.sample(arguments.n, random_state=arguments.seed, **method_of(model).density)
-    names = _report.feature_labels(document.feature_names, values.shape[1])
+    names = feature_labels(document.feature_names, values.shape[1])
     # The estimator groups rows by component, which would bias whoever reads the first ones only.
     order = np.random.default_rng(arguments.seed).permutation(len(values))
     columns: list[tuple[str, Any]] = list(zip(names, values[order].T, strict=True))
@@ -162,7 +163,7 @@ def info(arguments: argparse.Namespace) -> None:
     """Print what a model file says."""
     document = read_document(arguments.model)
     model = restore(document, arguments.model)
-    names = _report.feature_labels(document.feature_names, model.means_.shape[1])
+    names = feature_labels(document.feature_names, model.means_.shape[1])
     method = method_of(model)
     record = document.fit
 
@@ -434,7 +435,7 @@ def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
         ]
     )
     print()
-    _report.print_parameters(model, _report.feature_labels(table.names, n_features))
+    _report.print_parameters(model, feature_labels(table.names, n_features))
 
 
 def _described(model: Any) -> str:

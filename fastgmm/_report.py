@@ -20,7 +20,6 @@ __all__ = [
     "Progress",
     "counted",
     "describe",
-    "feature_labels",
     "method_of",
     "print_pairs",
     "print_parameters",
@@ -214,11 +213,6 @@ def counted(number: int, noun: str) -> str:
 def yes_no(value: bool) -> str:
     """Return the word for `value`."""
     return "yes" if value else "no"
-
-
-def feature_labels(names: Sequence[str] | None, n_features: int) -> list[str]:
-    """Return the names of the features, which are x1, x2, ... where they have none."""
-    return list(names) if names is not None else [f"x{number}" for number in range(1, n_features + 1)]
 
 
 def _variances(model: Any) -> NDArray[np.float64]:

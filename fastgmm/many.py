@@ -275,7 +275,7 @@ def _mark_spikes(result: FittedMany, family: Family, fits: many.Fits, problems: 
     reg_covar = float(result.estimator.reg_covar)
     with np.errstate(invalid="ignore"):
         suspect = may_have_spikes(family, fits.whitener, reg_covar, 1) & (result.status <= Status.NOT_CONVERGED)
-    names = [str(name) for name in _labels(problems)]
+    names = validation.feature_labels(problems.names, problems.rows.shape[1])
     told: list[int] = []
     for i in np.flatnonzero(suspect):
         begin, end = problems.offsets[i : i + 2]
@@ -295,12 +295,6 @@ def _mark_spikes(result: FittedMany, family: Family, fits: many.Fits, problems: 
             exceptions.SpuriousComponentWarning,
             stacklevel=3,
         )
-
-
-def _labels(problems: _Problems) -> list[Any]:
-    """Return the names of the columns, which are x1, x2, ... where they have none."""
-    n_features = problems.rows.shape[1]
-    return [f"x{d + 1}" for d in range(n_features)] if problems.names is None else list(problems.names)
 
 
 def _part(fits: many.Fits, slab: slice) -> many.Fits:

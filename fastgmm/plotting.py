@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm._extras import require
-from fastgmm._report import describe, feature_labels, method_of
+from fastgmm._report import describe, method_of
+from fastgmm.validation import feature_labels
 
 __all__ = ["check_image_path", "plot_mixture"]
 

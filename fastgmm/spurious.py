@@ -29,6 +29,8 @@ _NARROW_OF_PRIOR = 1e4
 _SHARE = 0.9
 _SAME = 1e-6
 _ROUNDING = 64.0 * np.finfo(np.float64).eps
+# Values of a block that are counted one by one.
+_PLACES = 64
 # How many standard deviations of the others a value is away from them that is no part of their rows.
 _APART = 10.0
 # An eigenvector with nearly all of its length in one feature is that feature.
@@ -226,10 +228,6 @@ class _Tally:
             float(weight[near].sum()),
             dict(zip(values[kept].tolist(), held[kept].tolist(), strict=True)),
         )
-
-
-# Values of a block that are counted one by one.
-_PLACES = 64
 
 
 def _add_tallies(left: list[_Counts], right: list[_Counts]) -> list[_Counts]:

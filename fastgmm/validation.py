@@ -208,6 +208,11 @@ def feature_names(X: Any) -> NDArray | None:
     return None if kinds or not names else np.array(names, dtype=object)
 
 
+def feature_labels(names: Sequence[str] | NDArray | None, n_features: int) -> list[str]:
+    """Return the names of the features as text, which are x1, x2, ... where they have none."""
+    return [f"x{number}" for number in range(1, n_features + 1)] if names is None else [str(name) for name in names]
+
+
 def check_feature_names(fitted: NDArray | None, given: NDArray | None, estimator: str) -> None:
     """Warn where X (`given`) or the model alone has column names; ValueError where both have and they differ."""
     if fitted is None and given is None:

@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -413,7 +413,7 @@ class Mixture(PrivateMethods, Interface, ABC):
 
     def _spurious(self, rule: Any, source: Source, state: Any, spikes: list[Spike]) -> list[SpuriousComponent]:
         """Return the spurious components of a state, and why they are; a spike far from all others is none."""
-        names = _names(source.rows.names, source.n_features)
+        names = validation.feature_labels(source.rows.names, source.n_features)
         found = [SpuriousComponent(spike.component, spike.reason(names)) for spike in spikes if not spike.apart]
         few = rule.spurious(state, source.effective_rows)
         # An outlier or a code is as narrow, but it is not made so by chance.
@@ -787,13 +787,9 @@ class _Totals(NamedTuple):
         return math.log(self.weight) + self.exponent * math.log(2.0)
 
 
-def _names(names: NDArray | None, n_features: int) -> Sequence[str]:
-    return [f"x{number}" for number in range(1, n_features + 1)] if names is None else [str(name) for name in names]
-
-
 def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:
     """Return what a user is told of spikes."""
-    labels = _names(names, n_features)
+    labels = validation.feature_labels(names, n_features)
     some = "; ".join(f"component {spike.component} {spike.reason(labels)}" for spike in spikes[:3])
     more = f"; and {len(spikes) - 3} more" if len(spikes) > 3 else ""
     hint = "far from all others, an outlier or a code for a missing value? " if spikes[0].apart else ""

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -152,6 +153,133 @@ def test_editing_a_kernel_file_never_runs_stale_code(tmp_path):
     assert _run(TINY, **environment)[0] == "-2.0"
     files = list((tmp_path / "cache").rglob("blocks.*.nbc"))
     assert len(files) == 1  # files of other versions are cleared away
+
+
+def test_editing_a_kernel_in_a_subfolder_changes_the_hash(tmp_path):
+    package = copy_of_the_package(tmp_path)
+    code = "from fastgmm.kernels import SOURCE_HASH; print(SOURCE_HASH)"
+    folder = package / "kernels" / "deep" / "deeper"
+    folder.mkdir(parents=True)
+    hashes = []
+    for text in ("", "x = 1\n", "x = 2\n"):
+        (folder / "more.py").write_text(text)
+        hashes += _run(code, folder=tmp_path)
+    assert len(set(hashes)) == 3
+
+
+OUTSIDE = """
+from typing import NamedTuple
+import numpy as np
+from fastgmm.kernels import contract
+from outside_numbers import FACTOR, power
+
+class Manhattan(NamedTuple):
+    log_scale: np.ndarray
+    mean: np.ndarray
+    whitener: np.ndarray
+
+@contract.workspace.register(Manhattan)
+def _workspace(density, tile_rows):
+    return np.empty((0, 0))
+
+@contract.prepare.register(Manhattan)
+def _prepare(density):
+    return np.empty((0, 0))
+
+@contract.distance_tile.register(Manhattan)
+def _distance_tile(density, table, x, n, scratch, distance):
+    for k in range(density.mean.shape[0]):
+        for b in range(n):
+            distance[k, b] = 0.0
+            for d in range(density.mean.shape[1]):
+                distance[k, b] += FACTOR * power(abs(x[d, b] - density.mean[k, d]))
+"""
+NUMBERS = """
+import numba
+FACTOR = 2.0
+@numba.njit
+def power(x):
+    return x
+"""
+SCORE_OUTSIDE = (
+    "import numpy as np\nfrom outside import Manhattan\nfrom fastgmm.kernels import score\n"
+    "density = Manhattan(np.zeros(1), np.zeros((1, 1)), np.ones((1, 1)))\nevidence = np.empty(1)\n"
+    "none = np.empty(0, np.int64)\n"
+    "score(1, 1, density, np.array([[3.0]]), 48, np.empty(0), none, evidence, np.empty((0, 0)), np.zeros((1, 3)))\n"
+    "print(evidence[0], sum(score.serial.stats.cache_hits.values()))"
+)
+
+
+def test_editing_a_family_from_outside_never_runs_stale_code(tmp_path):
+    """What is registered, a number that it names, and a function that it calls in another file."""
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    family, numbers = tmp_path / "outside.py", tmp_path / "outside_numbers.py"
+    family.write_text(OUTSIDE)
+    numbers.write_text(NUMBERS)
+
+    def scored():
+        return _run(SCORE_OUTSIDE, folder=tmp_path, **environment)
+
+    assert scored() == ["-3.0", "0"]
+    assert scored() == ["-3.0", "1"]
+    family.write_text(OUTSIDE.replace("FACTOR * power", "2.0 * FACTOR * power"))
+    assert scored() == ["-6.0", "0"]
+    numbers.write_text(NUMBERS.replace("FACTOR = 2.0", "FACTOR = 3.0"))
+    assert scored() == ["-9.0", "0"]
+    numbers.write_text(NUMBERS.replace("FACTOR = 2.0", "FACTOR = 3.0").replace("return x", "return x * x"))
+    assert scored() == ["-27.0", "0"]
+    assert scored() == ["-27.0", "1"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs owners and modes of files")
+def test_machine_code_that_others_could_have_written_is_not_read(tmp_path):
+    cache = tmp_path / "cache"
+    code = TINY.replace("import numpy", "import warnings\nwarnings.simplefilter('default')\nimport numpy", 1)
+
+    def hits(command=()):
+        home = tempfile.mkdtemp(dir=tmp_path)
+        result = subprocess.run(
+            [*command, sys.executable, "-c", code],
+            # A home of its own: where the folder is refused, machine code is kept there.
+            env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "HOME": home, "XDG_CACHE_HOME": home},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        value, count, _ = result.stdout.split()
+        assert value == "-2.0"
+        return count, result.stderr.count("is not read from the cache")
+
+    # Under a umask that lets the group write, what is made here is still nobody else's.
+    assert hits(["sh", "-c", 'umask 002; exec "$@"', "sh"]) == ("0", 0)
+    assert hits() == ("1", 0)
+    (path,) = cache.rglob("*.nbc")
+    changed = [(path, 0o664), (path, 0o646), (path.parent, 0o775), (path.parent, 0o1777), (cache, 0o777)]
+    for each, mode in changed:
+        before = each.stat().st_mode & 0o7777
+        each.chmod(mode)
+        assert hits() == ("0", 1), (each, oct(mode))
+        if each == path:
+            assert hits() == ("1", 0)  # written anew
+        else:
+            each.chmod(before)
+            assert hits() == ("1", 0)
+    cache.chmod(0o1777)  # above: others can put nothing into the place of what is there
+    assert hits() == ("1", 0)
+    if os.getuid() == 0:
+        os.chown(path, 65534, 65534)
+        assert hits() == ("0", 1)
+        os.chown(path.parent, 65534, 65534)
+        assert hits() == ("0", 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_a_server_that_drops_its_privileges_reads_what_root_wrote(tmp_path):
+    code = TINY.replace("density =", "import os\nos.setgid(65534)\nos.setuid(65534)\ndensity =", 1)
+    with tempfile.TemporaryDirectory() as cache:
+        os.chmod(cache, 0o755)
+        assert _run(TINY, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "0"]
+        assert _run(code, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "1"]
 
 
 def test_processes_that_fill_one_cache_at_once(tmp_path):

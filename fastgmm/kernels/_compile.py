@@ -4,8 +4,10 @@ Four things here are not Numba's defaults, each for a measured reason.
 
 * **Cache.** Numba stamps a cached function with the source file of that function alone, so an edit in a callee
   elsewhere runs old machine code; and two processes that fill one index can swap entries. Here every cached file's
-  name holds a hash of *all* kernel sources and of the signature, and there is no index to race for. Before it loads
-  machine code, Numba also gets ready to compile, which takes longer than a small fit; here it does so when it compiles.
+  name holds a hash of *all* kernel sources, of what other packages registered for the classes in the signature, and of
+  the signature, and there is no index to race for. Files that another user could have written are not read. Before it
+  loads machine code, Numba also gets ready to compile, which takes longer than a small fit; here it does so when it
+  compiles.
 * **One machine code.** The same source, compiled into a serial and into a parallel caller, or in one process and from
   another's cache, is optimised differently and rounds differently. So all kernels are inlined into the function that
   Python calls (no second copy of a symbol exists that could be linked instead), and the parallel form of a
@@ -20,12 +22,16 @@ Four things here are not Numba's defaults, each for a measured reason.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import pickle
+import stat
 import threading
 import time
+import types as types_of_python
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,10 +53,13 @@ _COMMON = {"error_model": "numpy", "nogil": True}
 _INSIDE = {**_COMMON, "forceinline": True}
 
 
+_FOLDER = Path(__file__).parent
+
+
 def _source_hash() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(_FOLDER.rglob("*.py")):
+        digest.update(path.relative_to(_FOLDER).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -58,10 +67,125 @@ def _source_hash() -> str:
 SOURCE_HASH = _source_hash()
 
 
+# Bodies that other packages have registered for the class of a record: SOURCE_HASH does not cover them.
+_outside: dict[type, list[Callable[..., Any]]] = {}
+# Their versions are told apart by Numba's, or they are not inlined.
+_LIBRARIES = {"numpy", "numba", "llvmlite", "math", "builtins"}
+
+
+def _add_code(digest: Any, code: types_of_python.CodeType) -> None:
+    digest.update(code.co_code + repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, types_of_python.CodeType):
+            _add_code(digest, constant)
+        else:
+            digest.update(repr(constant).encode())
+
+
+def _names(code: types_of_python.CodeType) -> set[str]:
+    nested = [_names(each) for each in code.co_consts if isinstance(each, types_of_python.CodeType)]
+    return set(code.co_names).union(*nested)
+
+
+def _outside_hash(classes: list[type]) -> str:
+    """Return a hash of what was registered for classes of records outside this package; empty where nothing was.
+
+    Of the bytecode of those functions and of the functions they name, at any depth, of the files that these stand in,
+    and of the numbers and strings that they name. What is reached by other ways, such as an attribute of a module
+    whose file none of them stands in, is not seen.
+    """
+    waiting: list[Any] = [body for kind in classes for body in _outside.get(kind, ())]
+    if not waiting:
+        return ""
+    digest = hashlib.sha256()
+    seen: set[Any] = set()
+    while waiting:
+        function = waiting.pop(0)
+        function = getattr(function, "py_func", function)
+        if not isinstance(function, types_of_python.FunctionType) or function in seen:
+            continue
+        seen.add(function)
+        path = Path(function.__code__.co_filename)
+        if _FOLDER in path.parents or function.__module__.split(".")[0] in _LIBRARIES:
+            continue
+        _add_code(digest, function.__code__)
+        if path not in seen:
+            seen.add(path)
+            # There is none of what was typed at a prompt.
+            with contextlib.suppress(OSError):
+                digest.update(path.read_bytes())
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        named = [function.__globals__.get(name) for name in sorted(_names(function.__code__))]
+        for value in (*cells, *named, *(function.__defaults__ or ())):
+            if isinstance(value, int | float | str | bytes | tuple):
+                digest.update(repr(value).encode())
+            else:
+                waiting.append(value)
+    return digest.hexdigest()
+
+
+def _record_classes(kinds: Any) -> list[type]:
+    """Return the classes of the records among Numba types, at any depth."""
+    found = []
+    for kind in kinds:
+        if hasattr(kind, "instance_class"):
+            found.append(kind.instance_class)
+        if isinstance(kind, types.BaseTuple):  # type: ignore[attr-defined]
+            found += _record_classes(kind.types)
+    return found
+
+
+def _stranger(status: os.stat_result, is_parent: bool = False) -> str:
+    """Return why a user other than this one and root could have written a file or folder; empty where none could.
+
+    Who may write to a parent could put another folder into the place of one in it, unless the parent is sticky.
+    """
+    if status.st_uid not in (0, os.geteuid()):
+        return f"belongs to another user (number {status.st_uid})"
+    if status.st_mode & 0o022 and not (is_parent and status.st_mode & stat.S_ISVTX):
+        return "can be written by other users"
+    return ""
+
+
+@functools.cache
+def _folder_stranger(folder: Path, user: int) -> str:
+    """Return which part of the path to a folder other users could have written, and why; empty where none."""
+    folder = folder.resolve()
+    for path in (folder, *folder.parents):
+        with contextlib.suppress(FileNotFoundError):
+            reason = _stranger(path.stat(), is_parent=path != folder)
+            if reason:
+                return f"{path} {reason}"
+    return ""
+
+
+def _distrust(folder: Path) -> str:
+    # Elsewhere there are neither owners nor modes that say who could have written.
+    return _folder_stranger(folder, os.geteuid()) if hasattr(os, "geteuid") else ""
+
+
+@functools.cache
+def _say_distrusted(reason: str) -> None:
+    warnings.warn(
+        f"Compiled code is not read from the cache, as it would be run: {reason}. Own it (or let root) and take from "
+        "others the right to write, `chmod go-w`; or set NUMBA_CACHE_DIR to a folder of your own.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, which no other user may write to, whatever the umask says."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(0o755, exist_ok=True)
+
+
 class _EntryFiles:
     """One file an overload, named by what it holds, so that processes cannot mix entries up.
 
-    Files are written to the first folder and looked for in all.
+    Files are written to the first folder and looked for in all. Machine code is run: what another user could have
+    written is not read.
     """
 
     def __init__(self, folders: list[Path], stem: str) -> None:
@@ -80,7 +204,16 @@ class _EntryFiles:
     def load(self, key: Any) -> Any:
         for folder in self._folders:
             with contextlib.suppress(OSError):
-                content = (folder / self._file_name(key)).read_bytes()
+                path = folder / self._file_name(key)
+                with open(path, "rb") as file:
+                    reason = _distrust(folder)
+                    if not reason and hasattr(os, "geteuid"):
+                        reason = _stranger(os.fstat(file.fileno()))
+                        reason = f"{path} {reason}" if reason else ""
+                    content = b"" if reason else file.read()
+                if reason:
+                    _say_distrusted(reason)
+                    continue
                 # Damaged machine code would be run.
                 digest, data = content[:32], content[32:]
                 if hashlib.sha256(data).digest() == digest:
@@ -94,7 +227,8 @@ class _EntryFiles:
         with contextlib.suppress(OSError):
             try:
                 content = caching.dumps(data)
-                scratch.write_bytes(hashlib.sha256(content).digest() + content)
+                with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
+                    file.write(hashlib.sha256(content).digest() + content)
                 os.replace(scratch, path)
             finally:
                 scratch.unlink(missing_ok=True)
@@ -130,8 +264,26 @@ class _NoFolder:
         return str(self._line)
 
 
+def _trusting_nobody(locator: Any) -> Any:
+    """Return one of Numba's locators of caches that passes folders over to which other users could write."""
+
+    class Locator(locator):
+        def ensure_cache_path(self) -> None:
+            folder = Path(self.get_cache_path())
+            _make_folder(folder)
+            reason = _distrust(folder)
+            if reason:
+                # The user has named it.
+                if numba.config.CACHE_DIR:
+                    _say_distrusted(reason)
+                raise PermissionError(reason)
+            super().ensure_cache_path()
+
+    return Locator
+
+
 class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = (*caching.CompileResultCacheImpl._locator_classes, _NoFolder)
+    _locator_classes = (*map(_trusting_nobody, caching.CompileResultCacheImpl._locator_classes), _NoFolder)
 
 
 def _preferred_folders() -> list[Path]:
@@ -221,9 +373,15 @@ class _Cache(caching.FunctionCache):
                 self._log_end(log, sig, target_context.codegen(), compiled=False)
             return found
 
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        key, outside = super()._index_key(sig, codegen), _outside_hash(_record_classes(sig))
+        return (*key, outside) if outside else key
+
     def save_overload(self, sig: Any, data: Any) -> None:
-        if self.folder is not None:
-            super().save_overload(sig, data)
+        # Where the folder cannot be written any more, by who has dropped privileges, say: it costs time alone.
+        with contextlib.suppress(OSError):
+            if self.folder is not None:
+                super().save_overload(sig, data)
         if _log is not None:
             self._log_end(_log, sig, data.codegen, compiled=True)
 
@@ -329,6 +487,8 @@ def dispatched(stub: Callable[..., Any]) -> Any:
     def register(record_type: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def keep(body: Callable[..., Any]) -> Callable[..., Any]:
             bodies[record_type] = body
+            if _FOLDER not in Path(body.__code__.co_filename).parents:
+                _outside.setdefault(record_type, []).append(body)
             return body
 
         return keep

@@ -1,0 +1,66 @@
+"""Bits of rows as other processors compute them: tests/test_bits.py, compiled for those whose code can run here."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import llvmlite.binding
+import pytest
+
+V2 = "cx16 popcnt sse3 sse4.1 sse4.2 ssse3"
+HASWELL = f"{V2} avx avx2 bmi bmi2 f16c fma lzcnt movbe"
+SKYLAKE = f"{HASWELL} adx avx512bw avx512cd avx512dq avx512f avx512vl clwb pku rdseed"
+LATER = f"{SKYLAKE} avx512bf16 avx512bitalg avx512vbmi avx512vbmi2 avx512vnni avx512vpopcntdq gfni vaes vpclmulqdq"
+TARGETS = {
+    "x86-64-v2": V2,
+    "haswell": HASWELL,
+    "skylake-avx512": SKYLAKE,
+    "znver4": f"{LATER} clzero mwaitx sse4a",
+    "sapphirerapids": f"{LATER} amx-int8 amx-tile avx512fp16 avxvnni",
+}
+
+# Tiles and blocks of 512-bit vectors, of which LLVM makes two halves each where the processor has none so wide.
+WIDE = """
+import sys
+import numba
+from numba.core.registry import cpu_target
+cpu_target.target_context.codegen()  # for this processor, as it is
+numba.config.CPU_FEATURES = "+avx512f"
+from fastgmm.kernels import simd
+assert simd.LANES == 8 and simd._ROWS == 8
+simd._EXP_TABLE = None  # an instruction of those processors alone
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+# Predictions compile most, and consist of what the others look at.
+OPTIONS = ["-q", "-p", "no:cacheprovider", "-k", "not predictions", str(Path(__file__).with_name("test_bits.py"))]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names processors of the x86-64 kind"),
+]
+
+
+def _pass(command, **environment):
+    done = subprocess.run(
+        [sys.executable, *command, *OPTIONS], capture_output=True, text=True, env=os.environ | environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_bits_do_not_depend_on_the_place(tmp_path, name):
+    host = llvmlite.binding.get_host_cpu_features()
+    missing = [feature for feature in TARGETS[name].split() if not host.get(feature)]
+    if missing:
+        pytest.skip(f"this processor cannot run code for {name}: it lacks {', '.join(missing)}")
+    features = ",".join(f"+{feature}" for feature in TARGETS[name].split())
+    _pass(["-m", "pytest"], NUMBA_CACHE_DIR=str(tmp_path), NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
+
+
+def test_bits_of_vectors_twice_as_wide_as_registers(tmp_path):
+    _pass(["-c", WIDE], NUMBA_CACHE_DIR=str(tmp_path))

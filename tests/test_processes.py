@@ -1,6 +1,7 @@
 """What happens around a fit: threads, forks, thread layers, the disk cache, Ctrl-C, and environments without extras."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from conftest import copy_of_the_package
 
 from fastgmm import GaussianMixture
 from fastgmm.families import FAMILIES
+from fastgmm.kernels import _compile
 
 PROBLEM = """
 import hashlib, warnings
@@ -236,12 +238,15 @@ def test_machine_code_that_others_could_have_written_is_not_read(tmp_path):
     cache = tmp_path / "cache"
     code = TINY.replace("import numpy", "import warnings\nwarnings.simplefilter('default')\nimport numpy", 1)
 
+    package = copy_of_the_package(tmp_path)
+
     def hits(command=()):
-        home = tempfile.mkdtemp(dir=tmp_path)
+        # Where the folder is refused, machine code is kept there.
+        shutil.rmtree(package / "kernels" / "__pycache__", ignore_errors=True)
         result = subprocess.run(
             [*command, sys.executable, "-c", code],
-            # A home of its own: where the folder is refused, machine code is kept there.
-            env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "HOME": home, "XDG_CACHE_HOME": home},
+            env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             check=True,
@@ -254,23 +259,54 @@ def test_machine_code_that_others_could_have_written_is_not_read(tmp_path):
     assert hits(["sh", "-c", 'umask 002; exec "$@"', "sh"]) == ("0", 0)
     assert hits() == ("1", 0)
     (path,) = cache.rglob("*.nbc")
-    changed = [(path, 0o664), (path, 0o646), (path.parent, 0o775), (path.parent, 0o1777), (cache, 0o777)]
-    for each, mode in changed:
-        before = each.stat().st_mode & 0o7777
-        each.chmod(mode)
-        assert hits() == ("0", 1), (each, oct(mode))
-        if each == path:
-            assert hits() == ("1", 0)  # written anew
-        else:
-            each.chmod(before)
-            assert hits() == ("1", 0)
-    cache.chmod(0o1777)  # above: others can put nothing into the place of what is there
+    path.chmod(0o664)
+    assert hits() == ("0", 1)
+    assert hits() == ("1", 0)  # written anew
+    path.parent.chmod(0o775)
+    assert hits() == ("0", 1)
+    path.parent.chmod(0o755)
     assert hits() == ("1", 0)
     if os.getuid() == 0:
         os.chown(path, 65534, 65534)
         assert hits() == ("0", 1)
-        os.chown(path.parent, 65534, 65534)
-        assert hits() == ("0", 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs owners and modes of files")
+def test_who_could_have_written_to_a_folder(tmp_path):
+    folder = tmp_path / "above" / "cache"
+    folder.mkdir(parents=True)
+    for path in (tmp_path, folder.parent, folder):
+        path.chmod(0o755)
+
+    def is_trusted():
+        _compile._folder_stranger.cache_clear()
+        return not _compile._distrust(folder)
+
+    assert is_trusted()
+    for path, mode, expected in [
+        (folder, 0o775, False),
+        (folder, 0o757, False),
+        (folder, 0o1777, False),
+        (folder, 0o700, True),
+        (folder.parent, 0o777, False),
+        (folder.parent, 0o770, False),
+        (folder.parent, 0o1777, True),  # others can put nothing into the place of what is there
+    ]:
+        path.chmod(mode)
+        assert is_trusted() is expected, (path, oct(mode))
+        path.chmod(0o755)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    folder.chmod(0o777)
+    _compile._folder_stranger.cache_clear()
+    assert _compile._distrust(link) == f"{folder} can be written by other users"
+    folder.chmod(0o755)
+    if os.getuid() == 0:
+        for path in (folder, folder.parent):
+            os.chown(path, 65534, 65534)
+            assert not is_trusted()
+            os.chown(path, 0, 0)
+    assert is_trusted()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")

@@ -172,6 +172,7 @@ def test_editing_a_kernel_in_a_subfolder_changes_the_hash(tmp_path):
 OUTSIDE = """
 from typing import NamedTuple
 import numpy as np
+import outside_tables
 from fastgmm.kernels import contract
 from outside_numbers import FACTOR, power
 
@@ -194,7 +195,7 @@ def _distance_tile(density, table, x, n, scratch, distance):
         for b in range(n):
             distance[k, b] = 0.0
             for d in range(density.mean.shape[1]):
-                distance[k, b] += FACTOR * power(abs(x[d, b] - density.mean[k, d]))
+                distance[k, b] += FACTOR * power(abs(x[d, b] - density.mean[k, d])) * outside_tables.TABLE[1]
 """
 NUMBERS = """
 import numba
@@ -202,6 +203,10 @@ FACTOR = 2.0
 @numba.njit
 def power(x):
     return x
+"""
+TABLES = """
+import numpy as np
+TABLE = np.array([0.0, 1.0])
 """
 SCORE_OUTSIDE = (
     "import numpy as np\nfrom outside import Manhattan\nfrom fastgmm.kernels import score\n"
@@ -213,11 +218,12 @@ SCORE_OUTSIDE = (
 
 
 def test_editing_a_family_from_outside_never_runs_stale_code(tmp_path):
-    """What is registered, a number that it names, and a function that it calls in another file."""
+    """What is registered, a number and a function that it finds in another file, and what it finds in a module."""
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
-    family, numbers = tmp_path / "outside.py", tmp_path / "outside_numbers.py"
+    family, numbers, tables = (tmp_path / f"outside{name}.py" for name in ("", "_numbers", "_tables"))
     family.write_text(OUTSIDE)
     numbers.write_text(NUMBERS)
+    tables.write_text(TABLES)
 
     def scored():
         return _run(SCORE_OUTSIDE, folder=tmp_path, **environment)
@@ -230,7 +236,9 @@ def test_editing_a_family_from_outside_never_runs_stale_code(tmp_path):
     assert scored() == ["-9.0", "0"]
     numbers.write_text(NUMBERS.replace("FACTOR = 2.0", "FACTOR = 3.0").replace("return x", "return x * x"))
     assert scored() == ["-27.0", "0"]
-    assert scored() == ["-27.0", "1"]
+    tables.write_text(TABLES.replace("1.0", "10.0"))
+    assert scored() == ["-270.0", "0"]
+    assert scored() == ["-270.0", "1"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs owners and modes of files")
@@ -279,8 +287,8 @@ def test_who_could_have_written_to_a_folder(tmp_path):
         path.chmod(0o755)
 
     def is_trusted():
-        _compile._folder_stranger.cache_clear()
-        return not _compile._distrust(folder)
+        _compile._why_path_untrusted.cache_clear()
+        return not _compile._why_folder_untrusted(folder)
 
     assert is_trusted()
     for path, mode, expected in [
@@ -298,8 +306,8 @@ def test_who_could_have_written_to_a_folder(tmp_path):
     link = tmp_path / "link"
     link.symlink_to(folder)
     folder.chmod(0o777)
-    _compile._folder_stranger.cache_clear()
-    assert _compile._distrust(link) == f"{folder} can be written by other users"
+    _compile._why_path_untrusted.cache_clear()
+    assert _compile._why_folder_untrusted(link) == f"{folder} can be written by other users"
     folder.chmod(0o755)
     if os.getuid() == 0:
         for path in (folder, folder.parent):
@@ -310,12 +318,17 @@ def test_who_could_have_written_to_a_folder(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
-def test_a_server_that_drops_its_privileges_reads_what_root_wrote(tmp_path):
+def test_a_server_that_drops_its_privileges_reads_what_root_wrote():
+    """And compiles for itself what is not there, or what it may not read."""
     code = TINY.replace("density =", "import os\nos.setgid(65534)\nos.setuid(65534)\ndensity =", 1)
     with tempfile.TemporaryDirectory() as cache:
         os.chmod(cache, 0o755)
+        assert _run(code, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "0"]
+        assert list(Path(cache).rglob("*.nbc")) == []
         assert _run(TINY, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "0"]
         assert _run(code, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "1"]
+        os.chmod(cache, 0o700)
+        assert _run(code, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "0"]
 
 
 def test_processes_that_fill_one_cache_at_once(tmp_path):

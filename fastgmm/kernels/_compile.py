@@ -67,10 +67,14 @@ def _source_hash() -> str:
 SOURCE_HASH = _source_hash()
 
 
-# Bodies that other packages have registered for the class of a record: SOURCE_HASH does not cover them.
+# Functions that other packages registered for classes of records: SOURCE_HASH does not cover them.
 _outside: dict[type, list[Callable[..., Any]]] = {}
 # Their versions are told apart by Numba's, or they are not inlined.
 _LIBRARIES = {"numpy", "numba", "llvmlite", "math", "builtins"}
+
+
+def _is_library(module: str) -> bool:
+    return module.split(".")[0] in _LIBRARIES
 
 
 def _add_code(digest: Any, code: types_of_python.CodeType) -> None:
@@ -87,12 +91,25 @@ def _names(code: types_of_python.CodeType) -> set[str]:
     return set(code.co_names).union(*nested)
 
 
+def _named_values(function: types_of_python.FunctionType) -> list[Any]:
+    """Return what a function finds by name: closures, defaults, globals, and attributes of modules among these."""
+    values = [cell.cell_contents for cell in function.__closure__ or ()] + list(function.__defaults__ or ())
+    names = sorted(_names(function.__code__))
+    spaces = [function.__globals__]
+    for space in spaces:  # more are appended
+        for value in (space[name] for name in names if name in space):
+            if not isinstance(value, types_of_python.ModuleType):
+                values.append(value)
+            elif not _is_library(value.__name__) and all(vars(value) is not other for other in spaces):
+                spaces.append(vars(value))
+    return values
+
+
 def _outside_hash(classes: list[type]) -> str:
     """Return a hash of what was registered for classes of records outside this package; empty where nothing was.
 
-    Of the bytecode of those functions and of the functions they name, at any depth, of the files that these stand in,
-    and of the numbers and strings that they name. What is reached by other ways, such as an attribute of a module
-    whose file none of them stands in, is not seen.
+    Of the bytecode of those functions, of the files that they stand in, of the numbers, strings and arrays that they
+    find by name, and, likewise, of the functions that they find, at any depth.
     """
     waiting: list[Any] = [body for kind in classes for body in _outside.get(kind, ())]
     if not waiting:
@@ -100,27 +117,28 @@ def _outside_hash(classes: list[type]) -> str:
     digest = hashlib.sha256()
     seen: set[Any] = set()
     while waiting:
-        function = waiting.pop(0)
-        function = getattr(function, "py_func", function)
-        if not isinstance(function, types_of_python.FunctionType) or function in seen:
-            continue
-        seen.add(function)
-        path = Path(function.__code__.co_filename)
-        if _FOLDER in path.parents or function.__module__.split(".")[0] in _LIBRARIES:
-            continue
-        _add_code(digest, function.__code__)
-        if path not in seen:
-            seen.add(path)
-            # There is none of what was typed at a prompt.
-            with contextlib.suppress(OSError):
-                digest.update(path.read_bytes())
-        cells = [cell.cell_contents for cell in function.__closure__ or ()]
-        named = [function.__globals__.get(name) for name in sorted(_names(function.__code__))]
-        for value in (*cells, *named, *(function.__defaults__ or ())):
-            if isinstance(value, int | float | str | bytes | tuple):
-                digest.update(repr(value).encode())
-            else:
-                waiting.append(value)
+        value = waiting.pop()
+        value = getattr(value, "py_func", value)
+        if isinstance(value, tuple):
+            waiting.extend(value)
+        elif isinstance(value, np.ndarray | np.generic):
+            digest.update(repr((value.dtype, value.shape)).encode() + value.tobytes())
+        elif isinstance(value, int | float | complex | str | bytes):
+            digest.update(repr(value).encode())
+        elif isinstance(value, type):
+            waiting.extend(body for body in _outside.get(value, ()) if body not in seen)
+        elif isinstance(value, types_of_python.FunctionType) and value not in seen:
+            seen.add(value)
+            path = Path(value.__code__.co_filename)
+            if _FOLDER in path.parents or _is_library(value.__module__):
+                continue
+            _add_code(digest, value.__code__)
+            if path not in seen:
+                seen.add(path)
+                # There is none of what was typed at a prompt.
+                with contextlib.suppress(OSError):
+                    digest.update(path.read_bytes())
+            waiting.extend(_named_values(value))
     return digest.hexdigest()
 
 
@@ -135,43 +153,56 @@ def _record_classes(kinds: Any) -> list[type]:
     return found
 
 
-def _stranger(status: os.stat_result, is_parent: bool = False) -> str:
+def _why_untrusted(path: Path, status: os.stat_result, is_parent: bool = False) -> str:
     """Return why a user other than this one and root could have written a file or folder; empty where none could.
 
     Who may write to a parent could put another folder into the place of one in it, unless the parent is sticky.
     """
     if status.st_uid not in (0, os.geteuid()):
-        return f"belongs to another user (number {status.st_uid})"
+        return f"{path} belongs to another user (number {status.st_uid})"
     if status.st_mode & 0o022 and not (is_parent and status.st_mode & stat.S_ISVTX):
-        return "can be written by other users"
+        return f"{path} can be written by other users"
     return ""
 
 
 @functools.cache
-def _folder_stranger(folder: Path, user: int) -> str:
-    """Return which part of the path to a folder other users could have written, and why; empty where none."""
+def _why_path_untrusted(folder: Path, user: int) -> str:
     folder = folder.resolve()
     for path in (folder, *folder.parents):
         with contextlib.suppress(FileNotFoundError):
-            reason = _stranger(path.stat(), is_parent=path != folder)
+            reason = _why_untrusted(path, path.stat(), is_parent=path != folder)
             if reason:
-                return f"{path} {reason}"
+                return reason
     return ""
 
 
-def _distrust(folder: Path) -> str:
+def _why_folder_untrusted(folder: Path) -> str:
+    """Return why another user could have written to a folder or to those above it; empty where none could."""
     # Elsewhere there are neither owners nor modes that say who could have written.
-    return _folder_stranger(folder, os.geteuid()) if hasattr(os, "geteuid") else ""
+    return _why_path_untrusted(folder, os.geteuid()) if hasattr(os, "geteuid") else ""
 
 
 @functools.cache
-def _say_distrusted(reason: str) -> None:
+def _warn_untrusted(reason: str) -> None:
     warnings.warn(
         f"Compiled code is not read from the cache, as it would be run: {reason}. Own it (or let root) and take from "
         "others the right to write, `chmod go-w`; or set NUMBA_CACHE_DIR to a folder of your own.",
         RuntimeWarning,
         stacklevel=2,
     )
+
+
+def _trusted_content(path: Path) -> bytes:
+    """Return the content of a file; OSError, and a warning, where another user could have written it."""
+    with open(path, "rb") as file:
+        reason = _why_folder_untrusted(path.parent)
+        if hasattr(os, "geteuid"):
+            # Of the file that is open: another could take its place.
+            reason = reason or _why_untrusted(path, os.fstat(file.fileno()))
+        if reason:
+            _warn_untrusted(reason)
+            raise PermissionError(reason)
+        return file.read()
 
 
 def _make_folder(folder: Path) -> None:
@@ -204,16 +235,7 @@ class _EntryFiles:
     def load(self, key: Any) -> Any:
         for folder in self._folders:
             with contextlib.suppress(OSError):
-                path = folder / self._file_name(key)
-                with open(path, "rb") as file:
-                    reason = _distrust(folder)
-                    if not reason and hasattr(os, "geteuid"):
-                        reason = _stranger(os.fstat(file.fileno()))
-                        reason = f"{path} {reason}" if reason else ""
-                    content = b"" if reason else file.read()
-                if reason:
-                    _say_distrusted(reason)
-                    continue
+                content = _trusted_content(folder / self._file_name(key))
                 # Damaged machine code would be run.
                 digest, data = content[:32], content[32:]
                 if hashlib.sha256(data).digest() == digest:
@@ -227,7 +249,8 @@ class _EntryFiles:
         with contextlib.suppress(OSError):
             try:
                 content = caching.dumps(data)
-                with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
+                # No other user may write to it, whatever the umask says.
+                with open(scratch, "xb", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
                     file.write(hashlib.sha256(content).digest() + content)
                 os.replace(scratch, path)
             finally:
@@ -249,6 +272,10 @@ class _NoFolder:
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], path: str) -> _NoFolder:
+        # Each process compiles all anew, and the user can mend it.
+        reason = _why_folder_untrusted(_preferred_folders()[0])
+        if reason:
+            _warn_untrusted(reason)
         return cls(function)
 
     def get_cache_path(self) -> str:
@@ -264,18 +291,18 @@ class _NoFolder:
         return str(self._line)
 
 
-def _trusting_nobody(locator: Any) -> Any:
-    """Return one of Numba's locators of caches that passes folders over to which other users could write."""
+def _of_trusted_folders(locator: Any) -> Any:
+    """Return one of Numba's locators of caches that passes over folders to which other users could have written."""
 
     class Locator(locator):
         def ensure_cache_path(self) -> None:
             folder = Path(self.get_cache_path())
             _make_folder(folder)
-            reason = _distrust(folder)
+            reason = _why_folder_untrusted(folder)
             if reason:
                 # The user has named it.
                 if numba.config.CACHE_DIR:
-                    _say_distrusted(reason)
+                    _warn_untrusted(reason)
                 raise PermissionError(reason)
             super().ensure_cache_path()
 
@@ -283,7 +310,7 @@ def _trusting_nobody(locator: Any) -> Any:
 
 
 class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = (*map(_trusting_nobody, caching.CompileResultCacheImpl._locator_classes), _NoFolder)
+    _locator_classes = (*map(_of_trusted_folders, caching.CompileResultCacheImpl._locator_classes), _NoFolder)
 
 
 def _preferred_folders() -> list[Path]:

@@ -208,75 +208,111 @@ TABLES = """
 import numpy as np
 TABLE = np.array([0.0, 1.0])
 """
-SCORE_OUTSIDE = (
-    "import numpy as np\nfrom outside import Manhattan\nfrom fastgmm.kernels import score\n"
-    "density = Manhattan(np.zeros(1), np.zeros((1, 1)), np.ones((1, 1)))\nevidence = np.empty(1)\n"
-    "none = np.empty(0, np.int64)\n"
-    "score(1, 1, density, np.array([[3.0]]), 48, np.empty(0), none, evidence, np.empty((0, 0)), np.zeros((1, 3)))\n"
-    "print(evidence[0], sum(score.serial.stats.cache_hits.values()))"
-)
+DISTANCE_OUTSIDE = """
+import numpy as np
+from fastgmm.kernels import contract
+from fastgmm.kernels._compile import entry
+from outside import Manhattan
+
+@entry
+def look(density, x, distance):
+    scratch = contract.workspace(density, 1)
+    contract.distance_tile(density, contract.prepare(density), x, 1, scratch, distance)
+
+distance = np.zeros((1, 1))
+look(Manhattan(np.zeros(1), np.zeros((1, 1)), np.ones((1, 1))), np.array([[3.0]]), distance)
+print(distance[0, 0], sum(look.stats.cache_hits.values()))
+"""
 
 
 def test_editing_a_family_from_outside_never_runs_stale_code(tmp_path):
     """What is registered, a number and a function that it finds in another file, and what it finds in a module."""
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
-    family, numbers, tables = (tmp_path / f"outside{name}.py" for name in ("", "_numbers", "_tables"))
-    family.write_text(OUTSIDE)
-    numbers.write_text(NUMBERS)
-    tables.write_text(TABLES)
+    sources = {"": OUTSIDE, "_numbers": NUMBERS, "_tables": TABLES}
+    (tmp_path / "look.py").write_text(DISTANCE_OUTSIDE)
 
-    def scored():
-        return _run(SCORE_OUTSIDE, folder=tmp_path, **environment)
+    def edit(name, before="", after=""):
+        sources[name] = sources[name].replace(before, after)
+        (tmp_path / f"outside{name}.py").write_text(sources[name])
 
-    assert scored() == ["-3.0", "0"]
-    assert scored() == ["-3.0", "1"]
-    family.write_text(OUTSIDE.replace("FACTOR * power", "2.0 * FACTOR * power"))
-    assert scored() == ["-6.0", "0"]
-    numbers.write_text(NUMBERS.replace("FACTOR = 2.0", "FACTOR = 3.0"))
-    assert scored() == ["-9.0", "0"]
-    numbers.write_text(NUMBERS.replace("FACTOR = 2.0", "FACTOR = 3.0").replace("return x", "return x * x"))
-    assert scored() == ["-27.0", "0"]
-    tables.write_text(TABLES.replace("1.0", "10.0"))
-    assert scored() == ["-270.0", "0"]
-    assert scored() == ["-270.0", "1"]
+    def distance():
+        return _run("import look", folder=tmp_path, **environment)
+
+    for name in sources:
+        edit(name)
+    assert distance() == ["6.0", "0"]
+    assert distance() == ["6.0", "1"]
+    edit("", "FACTOR * power", "2.0 * FACTOR * power")
+    assert distance() == ["12.0", "0"]
+    edit("_numbers", "FACTOR = 2.0", "FACTOR = 3.0")
+    assert distance() == ["18.0", "0"]
+    edit("_numbers", "return x", "return x * x")
+    assert distance() == ["54.0", "0"]
+    edit("_tables", "1.0", "10.0")
+    assert distance() == ["540.0", "0"]
+
+
+# Two functions that are cached like the package's, and compile at once.
+PLAIN = """
+import warnings
+warnings.simplefilter("default")
+import os, sys
+import numba
+from fastgmm.kernels._compile import entry
+
+@entry
+def twice(x):
+    return 2.0 * x
+
+numba.njit(lambda x: x)(1.0)  # the compiler is ready, and whatever it imports is there
+if len(sys.argv) > 1:
+    os.setgid(int(sys.argv[1]))
+    os.setuid(int(sys.argv[1]))
+print(twice(2.0), sum(twice.stats.cache_hits.values()))
+"""
+
+
+def _run_plain(folder, *arguments, shell=(), **environment):
+    """Return whether the function came from the cache, and how often it was said that something was not read."""
+    script = folder / "plain.py"
+    script.write_text(PLAIN)
+    result = subprocess.run(
+        [*shell, sys.executable, str(script), *arguments],
+        env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    value, n_hits = result.stdout.split()
+    assert value == "4.0"
+    return n_hits == "1", result.stderr.count("is not read from the cache")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs owners and modes of files")
 def test_machine_code_that_others_could_have_written_is_not_read(tmp_path):
     cache = tmp_path / "cache"
-    code = TINY.replace("import numpy", "import warnings\nwarnings.simplefilter('default')\nimport numpy", 1)
 
-    package = copy_of_the_package(tmp_path)
-
-    def hits(command=()):
-        # Where the folder is refused, machine code is kept there.
-        shutil.rmtree(package / "kernels" / "__pycache__", ignore_errors=True)
-        result = subprocess.run(
-            [*command, sys.executable, "-c", code],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        value, count, _ = result.stdout.split()
-        assert value == "-2.0"
-        return count, result.stderr.count("is not read from the cache")
+    def found():
+        # Where the folder is refused, machine code is kept beside the source.
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        return _run_plain(tmp_path, NUMBA_CACHE_DIR=str(cache))
 
     # Under a umask that lets the group write, what is made here is still nobody else's.
-    assert hits(["sh", "-c", 'umask 002; exec "$@"', "sh"]) == ("0", 0)
-    assert hits() == ("1", 0)
+    shell = ["sh", "-c", 'umask 002; exec "$@"', "sh"]
+    assert _run_plain(tmp_path, shell=shell, NUMBA_CACHE_DIR=str(cache)) == (False, 0)
+    assert found() == (True, 0)
     (path,) = cache.rglob("*.nbc")
     path.chmod(0o664)
-    assert hits() == ("0", 1)
-    assert hits() == ("1", 0)  # written anew
+    assert found() == (False, 1)
+    assert found() == (True, 0)  # written anew
     path.parent.chmod(0o775)
-    assert hits() == ("0", 1)
+    assert found() == (False, 1)
     path.parent.chmod(0o755)
-    assert hits() == ("1", 0)
+    assert found() == (True, 0)
     if os.getuid() == 0:
         os.chown(path, 65534, 65534)
-        assert hits() == ("0", 1)
+        assert found() == (False, 1)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs owners and modes of files")
@@ -320,15 +356,19 @@ def test_who_could_have_written_to_a_folder(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
 def test_a_server_that_drops_its_privileges_reads_what_root_wrote():
     """And compiles for itself what is not there, or what it may not read."""
-    code = TINY.replace("density =", "import os\nos.setgid(65534)\nos.setuid(65534)\ndensity =", 1)
-    with tempfile.TemporaryDirectory() as cache:
-        os.chmod(cache, 0o755)
-        assert _run(code, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "0"]
-        assert list(Path(cache).rglob("*.nbc")) == []
-        assert _run(TINY, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "0"]
-        assert _run(code, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "1"]
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder, "cache")
+        os.chmod(folder, 0o755)
+
+        def found(*user):
+            return _run_plain(Path(folder), *user, NUMBA_CACHE_DIR=str(cache))
+
+        assert found("65534") == (False, 0)
+        assert list(cache.rglob("*.nbc")) == []
+        assert found() == (False, 0)
+        assert found("65534") == (True, 0)
         os.chmod(cache, 0o700)
-        assert _run(code, NUMBA_CACHE_DIR=cache)[:2] == ["-2.0", "0"]
+        assert found("65534") == (False, 0)
 
 
 def test_processes_that_fill_one_cache_at_once(tmp_path):

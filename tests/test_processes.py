@@ -316,6 +316,17 @@ def test_machine_code_that_others_could_have_written_is_not_read(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs owners and modes of files")
+def test_where_no_folder_can_be_trusted(tmp_path):
+    """All is compiled in each process, and it is said why."""
+    copy_of_the_package(tmp_path)
+    tmp_path.chmod(0o775)
+    home = {"NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path / "home")}
+    for _ in range(2):
+        assert _run_plain(tmp_path, **home) == (False, 1)
+    assert list(tmp_path.rglob("*.nbc")) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs owners and modes of files")
 def test_who_could_have_written_to_a_folder(tmp_path):
     folder = tmp_path / "above" / "cache"
     folder.mkdir(parents=True)

@@ -160,7 +160,7 @@ def _require_kept(build: Build, folder: Path | None) -> None:
     if folder is None:
         raise OSError(
             "compiled code cannot be kept: neither NUMBA_CACHE_DIR nor the folder of the package nor the user's cache "
-            "folder is writable. Set NUMBA_CACHE_DIR to a folder that is."
+            "folder is writable for this user and closed to others. Set NUMBA_CACHE_DIR to a folder that is."
         )
     raise OSError(f"compiled code cannot be kept: writing to {folder} failed (is the disk full?).")
 

@@ -38,7 +38,7 @@ import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
 
-# Predictions and fits compile most, and consist of what the others look at; so do passes of the other families that skip.
+# Predictions and fits compile most, of what the others look at; so do passes of other families that skip.
 CHOSEN = "tile or other_components or (skipped and tied)"
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-k", CHOSEN, str(Path(__file__).with_name("test_bits.py"))]
 

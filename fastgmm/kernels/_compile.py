@@ -228,8 +228,8 @@ class _EntryFiles:
         return f"{self._module}.{SOURCE_HASH}.{self._name}.{digest}.nbc"
 
     def find(self, key: Any) -> Path | None:
-        """Return the file of an overload, None where there is none."""
-        paths = (folder / self._file_name(key) for folder in self._folders)
+        """Return the file of an overload, None where there is none in a folder that is read."""
+        paths = (folder / self._file_name(key) for folder in self._folders if not _why_folder_untrusted(folder))
         return next((path for path in paths if path.is_file()), None)
 
     def load(self, key: Any) -> Any:

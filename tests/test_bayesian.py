@@ -8,8 +8,10 @@ import pytest
 from conftest import read_columns
 from scipy import integrate
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, fit_many
+from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import FAMILIES
+from fastgmm.many import Status
 
 TYPES = ["dirichlet_distribution", "dirichlet_process"]
 PRIOR_TYPE = pytest.mark.parametrize("prior_type", TYPES)
@@ -593,6 +595,20 @@ def test_a_prior_of_few_rows(family, rows):
         np.testing.assert_allclose(model.covariance_prior_, expected, rtol=1e-10)
 
 
+@DID_NOT_CONVERGE
+@pytest.mark.filterwarnings("ignore:Not all fits are good")
+@pytest.mark.parametrize(("scale", "weight"), [(1e-133, 1e-60), (1e-133, 2.0**40), (1e100, 1e-200), (1e133, 1e-15)])
+def test_the_default_prior_of_rows_and_weights_of_other_scales(family, rows, scale, weight):
+    model = BayesianGaussianMixture(2, covariance_type=family.name, reg_covar=0, random_state=0, max_iter=1)
+    sample_weight, total = np.full(300, weight), 300 * weight
+    expected = np.cov(rows.T, ddof=0) * total / max(total - 1, total / 2)
+    expected = {"diag": np.diag(expected), "spherical": np.trace(expected) / 2}.get(family.name, expected)
+    single = model.fit(rows * scale, sample_weight=sample_weight).covariance_prior_
+    (one,) = fit_many(model, [rows * scale], sample_weight=[sample_weight])
+    for prior in (single, one.covariance_prior_):
+        np.testing.assert_allclose(prior / scale / scale, expected, rtol=1e-9)
+
+
 def test_a_constant_column_far_out_has_the_variance_of_reg_covar(rows):
     """Rounding of the mean gives it a variance that is none."""
     X = np.column_stack([rows, np.full(300, 1e8 + 0.1)])
@@ -660,6 +676,25 @@ def _evidence_of_the_mean(rows, mean_prior):
     gap = rows.mean(axis=0) - mean_prior
     square = ((rows - rows.mean(axis=0)) ** 2).sum() + n / (n + 1) * (gap**2).sum()
     return -n * np.log(2 * np.pi) - np.log(n + 1) - square / 2 + betaln(1 + n, 1.0) - betaln(1, 1.0)
+
+
+@DID_NOT_CONVERGE
+@pytest.mark.filterwarnings("ignore:Not all fits are good")
+def test_a_narrow_prior_keeps_components_of_few_rows_from_collapsing(rng):
+    """The scatter of a component of fewer rows than features is singular: only the prior fills it."""
+    X = rng.normal(size=(6, 4))
+    for width in (1e-6, 1e-13, 1e-14):
+        model = BayesianGaussianMixture(5, covariance_prior=width * np.eye(4), reg_covar=0, random_state=0, max_iter=60)
+        model.fit(X)
+        least = np.linalg.eigvalsh(model.covariances_).min(axis=1) * model.degrees_of_freedom_ / width
+        assert (least > (0.99 if width > 1e-10 else 0.1)).all()
+        assert np.isfinite(model.lower_bounds_).all()
+        assert fit_many(model, [X]).status[0] <= Status.NOT_CONVERGED
+    # What rounding leaves nothing of is no prior.
+    model.set_params(covariance_prior=1e-18 * np.eye(4))
+    with pytest.raises(CollapsedComponentError, match="increase reg_covar"):
+        model.fit(X)
+    assert fit_many(model, [X]).status[0] == Status.COLLAPSED
 
 
 def test_a_fit_out_of_range_is_an_error_and_changes_nothing(rows):

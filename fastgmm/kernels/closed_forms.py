@@ -11,19 +11,22 @@ import numpy as np
 
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import entry, kernel
+from fastgmm.kernels.matrix import ratio
 from fastgmm.kernels.triangular import cholesky
 
-#: Status of :func:`maximise` and :func:`set_density`: fine, a covariance is not positive definite, or the moments were
-#: taken so far from the new means that the covariances lost their digits (collect again about the new means).
+#: Status of updates and of :func:`set_density`: fine, a covariance is not positive definite, the moments were taken so
+#: far from the new means that the covariances lost their digits (collect again about the new means), or the covariances
+#: left the range of float64.
 OK = 0
 COLLAPSED = 1
 LOST_DIGITS = 2
+NOT_FINITE = 3
 
 # Largest share of a scatter that may cancel: 1e-16 / 1e-8 leaves a variance eight digits.
 _CANCELLED = 1e-8
 #: A deviation below this share of the mean is rounding, not data: four units in the last place.
 RESOLUTION = 4.0 * 2.220446049250313e-16
-# A variance below this has lost digits to gradual underflow.
+# A sum of squares below this has lost digits to gradual underflow.
 _SMALLEST = 1e-303
 # A component is thin below this share of the data's variances, divided evenly among the components, and is then given
 # pseudo-rows worth this share of an average component.
@@ -40,11 +43,14 @@ def centre(density, mass, deviation, scatter):
     """Move the moments in `scatter` from their origin to the components' own means, in place (mass 0: left as it is).
 
     scatter -= outer(deviation, deviation / mass), in the family's projection, for `mass` (K,) and `deviation` (K, D).
-    Of `density` only the class and the shape of the mean count.
+    Of `density` only the class and the shape of the mean count. Allocates (D,).
     """
+    shift = np.empty(deviation.shape[1])
     for k in range(mass.shape[0]):
         if mass[k] > 0.0:
-            contract.project(density, k, -1.0 / mass[k], deviation[k], deviation[k], scatter)
+            for d in range(shift.shape[0]):
+                shift[d] = ratio(deviation[k, d], mass[k])
+            contract.project(density, k, -1.0, shift, deviation[k], scatter)
 
 
 @entry
@@ -56,9 +62,8 @@ def divide_by_pool(density, mass, scatter):
     pool = contract.pool(density, mass)
     flat = scatter.reshape((pool.size, scatter.size // pool.size))
     for block in range(pool.size):
-        scale = 1.0 / pool[block] if pool[block] > 0.0 else 0.0
         for i in range(flat.shape[1]):
-            flat[block, i] *= scale
+            flat[block, i] = ratio(flat[block, i], pool[block]) if pool[block] > 0.0 else 0.0
 
 
 @entry
@@ -82,7 +87,8 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
     Reads `origin` (K, D), `mass` (K,), `deviation` (K, D) and `scatter`, of a matrix its lower triangle. A component
     without mass keeps its origin as its mean, and gets `reg_covar` as its variance. Returns (status,
     component): OK; COLLAPSED, with the first component whose covariance is not positive definite (or, with
-    `reg_covar` 0, narrower than the resolution of its mean); or, unless `final`, LOST_DIGITS.
+    `reg_covar` 0, narrower than the resolution of its mean, or whose squares underflow); or, unless `final`,
+    LOST_DIGITS.
     """
     n_components, n_features = density.mean.shape
     total = 0.0
@@ -95,7 +101,7 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
     for k in range(n_components):
         weights[k] = mass[k] / total
         for d in range(n_features):
-            shift = deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0
+            shift = ratio(deviation[k, d], mass[k]) if mass[k] > 0.0 else 0.0
             density.mean[k, d] = origin[k, d] + shift
     centre(density, mass, deviation, covariance)
     pool = contract.pool(density, mass)
@@ -105,14 +111,24 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
             return LOST_DIGITS, lost
     if reg_covar == 0.0:
         for k in range(n_components):
-            spread = 0.0
             for d in range(n_features):
-                spread += contract.variance(density, covariance, k, d)
-            if spread <= max(_floor(density, k), _SMALLEST) * pool[min(k, pool.size - 1)]:
-                return COLLAPSED, k
+                if contract.variance(density, covariance, k, d) <= _least_sum(density, k, d, pool, scatter):
+                    return COLLAPSED, k
     divide_by_pool(density, mass, covariance)
     contract.regularise(density, covariance, reg_covar)
     return set_density(density, weights, covariance)
+
+
+@kernel
+def _least_sum(density, k, d, pool, scatter):
+    """Return what a centred sum of squares of feature d in component k must exceed to be more than rounding.
+
+    That of the mean, of the sum in `scatter` that it was centred from, and of numbers that are almost too small.
+    """
+    weight = pool[min(k, pool.size - 1)]
+    resolution = RESOLUTION * density.mean[k, d]
+    least = max(resolution * resolution * weight, RESOLUTION * contract.variance(density, scatter, k, d))
+    return max(least, _SMALLEST * max(weight, 1.0))
 
 
 @kernel

@@ -27,13 +27,17 @@ from fastgmm.kernels._compile import entry, kernel
 from fastgmm.kernels.closed_forms import (
     COLLAPSED,
     LOST_DIGITS,
+    NOT_FINITE,
     OK,
+    as_blocks,
     centre,
     component_of_lost_digits,
     divide_by_pool,
     move_origin,
 )
+from fastgmm.kernels.matrix import ratio
 from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
+from fastgmm.kernels.triangular import cholesky, cholesky_above, invert_lower
 
 Array = NDArray[np.float64]
 
@@ -71,8 +75,9 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
 
     scale = prior scale + centred scatter + outer(gap, gap) with gap_k = sqrt(b n_k / (b + n_k)) (mean_k - prior mean),
     for b the prior's mean precision; `reg_covar` is added to the variances of the statistics. Reads `origin` (K, D),
-    `mass` (K,), `deviation` (K, D) and `scatter`, of a matrix the lower triangle. Returns (status, component) as
-    ``maximise`` does, LOST_DIGITS unless `final`. Allocates scratch of the size of a component.
+    `mass` (K,), `deviation` (K, D) and `scatter`, of a matrix the lower triangle. Returns (status, component): OK;
+    NOT_FINITE or COLLAPSED, with the first component whose law left the range of float64, or whose rows' spread rounds
+    the prior's away; or, unless `final`, LOST_DIGITS. Allocates scratch of the size of a component.
     """
     n_components, n_features = density.mean.shape
     copy = covariance.reshape(covariance.size)
@@ -95,7 +100,7 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
         if mass[k] > 0.0:
             share = prior.mean_precision / precision
             for d in range(n_features):
-                mean = origin[k, d] + deviation[k, d] / mass[k]
+                mean = origin[k, d] + ratio(deviation[k, d], mass[k])
                 gap[d] = prior.mean[d] - mean
                 # From the nearer end: a step nearly as long as the gap would cancel.
                 near = share < 0.5
@@ -112,11 +117,37 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
         posterior.degrees_of_freedom[block] = prior.degrees_of_freedom + pool[block]
         for i in range(blocks.shape[1]):
             blocks[block, i] /= posterior.degrees_of_freedom[block]
-    component = contract.whiten(density, covariance)
-    if component >= 0:
-        return COLLAPSED, component
+    if contract.whiten(density, covariance) >= 0:
+        status, component = _whiten_above_prior(density, prior, posterior, covariance)
+        if status != OK:
+            return status, component
     _condition_weights(prior, posterior, mass)
     set_expected_log_scale(density, posterior)
+    return OK, -1
+
+
+@kernel
+def _whiten_above_prior(density, prior, posterior, covariance):
+    """Overwrite ``density.whitener`` from covariances that are 1 / degrees of freedom of at least the prior's scale.
+
+    Rounding may hide that, where pivots of the prior's are small: what the factor of `covariance` has too little of is
+    added. Returns (status, component) as :func:`condition` does. Allocates two matrices.
+    """
+    dimension, count = contract.wishart(density)
+    blocks = as_blocks(density, covariance)
+    whitener = as_blocks(density, density.whitener)
+    scale = as_blocks(density, prior.scale)
+    least = np.empty((dimension, dimension))
+    factor = np.empty((dimension, dimension))
+    for block in range(blocks.shape[0]):
+        for i in range(dimension):
+            if not 0.0 < blocks[block, i, i] < np.inf:
+                return NOT_FINITE, block // count
+        freedom = posterior.degrees_of_freedom[block // count]
+        known = cholesky(scale[block % scale.shape[0]], least)
+        if not (known and cholesky_above(blocks[block], least, freedom, factor)):
+            return COLLAPSED, block // count
+        invert_lower(factor, whitener[block])
     return OK, -1
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import DiagDensity
+from fastgmm.kernels.matrix import product
 from fastgmm.kernels.simd import add_variances, scaled_distances
 from fastgmm.kernels.simd_live import begin_squares, finish_squares, first_squares
 
@@ -47,7 +48,7 @@ def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance,
 @contract.project.register(DiagDensity)
 def _project(density, k, factor, u, v, scatter):
     for j in range(u.shape[0]):
-        scatter[k, j] += factor * u[j] * v[j]
+        scatter[k, j] += product(factor, u[j], v[j])
 
 
 @contract.pool.register(DiagDensity)
@@ -95,7 +96,7 @@ def _inner(density, scatter):
     total = 0.0
     for k in range(scatter.shape[0]):
         for j in range(scatter.shape[1]):
-            total += density.whitener[k, j] * scatter[k, j] * density.whitener[k, j]
+            total += product(density.whitener[k, j], scatter[k, j], density.whitener[k, j])
     return total
 
 

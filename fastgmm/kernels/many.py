@@ -40,6 +40,9 @@ from fastgmm.kernels.closed_forms import (
     smooth_thin,
     spurious_component,
 )
+from fastgmm.kernels.closed_forms import (
+    NOT_FINITE as NOT_FINITE_UPDATE,
+)
 from fastgmm.kernels.closed_forms import OK as UPDATED
 from fastgmm.kernels.conjugate import (
     Posterior,
@@ -454,6 +457,16 @@ def drawing_address():
     return address_of(kmeans_plus_plus, table, np.empty(0), table, np.empty(0, np.int64))
 
 
+@kernel
+def _weight_unit(weight):
+    """Return the power of two that brings the largest weight near 1: tiny ones times squares would underflow."""
+    largest = 0.0
+    for w in weight:
+        largest = max(largest, w)
+    _, exponent = math.frexp(largest)
+    return math.ldexp(1.0, -max(exponent, -1000))
+
+
 @spliced_kernel
 def _lloyd(points, weight, centres, labels, distance):
     """Move `centres` (K, D) to the means of the points nearest to them until they rest: weighted k-means, in place.
@@ -541,8 +554,9 @@ def _survey_rows(rows, p, least, points, weight, survey):
                 return 0
     n = 0
     total = 0.0
+    unit = _weight_unit(rows.weight[begin:end]) if rows.weight.size > 0 else 1.0
     for i in range(begin, end):
-        w = rows.weight[i] if rows.weight.size > 0 else 1.0
+        w = rows.weight[i] * unit if rows.weight.size > 0 else 1.0
         if w > 0.0:
             weight[n] = w
             total += w
@@ -567,9 +581,9 @@ def _survey_rows(rows, p, least, points, weight, survey):
             spread = max(spread, abs(points[i, d]))
             square += weight[i] * points[i, d] * points[i, d]
         survey.variances[p, d] = square / total
-    survey.weight[p] = total
+    survey.weight[p] = total / unit
     survey.spread[p] = spread if spread > 0.0 else 1.0
-    if not math.isfinite(total * spread * spread):
+    if not math.isfinite(survey.weight[p] * spread * spread):
         survey.status[p] = OUT_OF_RANGE
     elif survey.moments.size > 0:
         for a in range(n_features):
@@ -843,6 +857,9 @@ def _fit_lanes(
                     )
                     if outcome == COLLAPSED_UPDATE:
                         status = COLLAPSED
+                        break
+                    if outcome == NOT_FINITE_UPDATE:
+                        status = OUT_OF_RANGE
                         break
                     if outcome == LOST_DIGITS:
                         final = True

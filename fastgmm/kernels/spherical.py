@@ -7,6 +7,7 @@ import numpy as np
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import SphericalDensity
+from fastgmm.kernels.matrix import product
 from fastgmm.kernels.simd import add_deviations, add_weighted_sums, scaled_distances, square_distances, tile_buffer
 from fastgmm.kernels.simd_live import begin_squares, finish_squares, first_squares
 
@@ -55,7 +56,7 @@ def _accumulate_tile(density, origin, x, n, responsibility, tile_mass, distance,
 def _project(density, k, factor, u, v, scatter):
     s = 0.0
     for j in range(u.shape[0]):
-        s += factor * u[j] * v[j]
+        s += product(factor, u[j], v[j])
     scatter[k] += s
 
 
@@ -98,7 +99,7 @@ def _wishart(density):
 def _inner(density, scatter):
     total = 0.0
     for k in range(scatter.shape[0]):
-        total += density.whitener[k] * scatter[k] * density.whitener[k]
+        total += product(density.whitener[k], scatter[k], density.whitener[k])
     return total
 
 

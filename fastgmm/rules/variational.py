@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
-from fastgmm.exceptions import CollapsedComponentError
+from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density, Posterior, Prior, Student, contract
-from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, RESOLUTION
+from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, NOT_FINITE, RESOLUTION
 from fastgmm.rules.chart import Chart
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -210,7 +210,9 @@ class VariationalBayes:
     def update(self, statistics: SufficientStatistics, final: bool = False) -> VariationalPosterior:
         """Return the law given the statistics: the exact update of every factor.
 
-        `final` accepts covariances with few digits left (the statistics are about the means already).
+        `final` accepts covariances with few digits left (the statistics are about the means already). Raises
+        OutOfRangeError where the law leaves the range of float64, and CollapsedComponentError where the spread of a
+        component's rows rounds away that of the prior.
         """
         order, statistics = self._ordered(statistics)
         shape = statistics.origin.shape
@@ -230,6 +232,8 @@ class VariationalBayes:
         )
         if status == COLLAPSED:
             raise CollapsedComponentError(component)
+        if status == NOT_FINITE:
+            raise OutOfRangeError
         if status == LOST_DIGITS:
             if order is not None:
                 # Whoever collects again does so in the order that the statistics came in.

@@ -383,26 +383,46 @@ class Expectation:
             completed = _complete(self._family, statistics, total, _MOST_CANCELLED_SINGLE)
         return None if completed is None else self._family.recentre(completed, density.mean)
 
-    def _sweep(self, density: Density, origin: NDArray, **options: Any) -> SufficientStatistics:
+    def _sweep(
+        self, density: Density, origin: NDArray, rows: Rows | None = None, **options: Any
+    ) -> SufficientStatistics:
         sweep = Sweep(
             self._family, density, origin, n_threads=self.n_threads, accumulators=self._accumulators, **options
         )
-        return self._rows.gather(sweep, operator.add)
+        return (self._rows if rows is None else rows).gather(sweep, operator.add)
 
     def total(self) -> SufficientStatistics:
         """Return the statistics of all rows as one component of the family, about their mean; computed once."""
-        total = self._total
-        if total is None:
-            first = self._rows.summary.first
-            assert first is not None  # checked at the door: some row has a weight
-            origin = first
-            for _ in range(2):
-                density = self._family.isotropic(origin, 0.0)
-                total = self._sweep(density, origin, mode=kernels.LABELLED, labels=OneComponent())
-                origin = total.mean
-                self._require_finite(density, total)
-            self._total = total
-        return total  # type: ignore[return-value]
+        if self._total is None:
+            total, exponent = self._share, self._exponent
+            self._total = total if exponent == 0 else math.ldexp(1.0, exponent) * total
+        return self._total
+
+    def covariance(self) -> Array:
+        """Return the covariance of all rows, in the family's shape for one component; computed once.
+
+        However small the weights are, no square underflows by them.
+        """
+        return self._family.covariances(self._share)
+
+    @property
+    def _exponent(self) -> int:
+        """The power of two that weights are divided by for :attr:`_share`."""
+        # Its inverse is a number, too.
+        return max(self._rows.unit_exponent, -1000)
+
+    @functools.cached_property
+    def _share(self) -> SufficientStatistics:
+        """The statistics of all rows as one component, about their mean, with weights near 1."""
+        rows = self._rows.scaled(self._exponent)
+        assert rows.summary.first is not None  # checked at the door: some row has a weight
+        origin = rows.summary.first
+        for _ in range(2):
+            density = self._family.isotropic(origin, 0.0)
+            total = self._sweep(density, origin, rows, mode=kernels.LABELLED, labels=OneComponent())
+            origin = total.mean
+            self._require_finite(density, total)
+        return total
 
     def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
         if not _is_finite(statistics):

@@ -366,14 +366,13 @@ class _Problems:
         return len(self.offsets) - 1
 
     def scale_weights(self) -> None:
-        """Bring the largest weight of each problem near 1, by a power of two, where it is far from it."""
+        """Bring the largest weight of each problem near 1, by a power of two."""
         if self.weight is None or not self.weight.size:
             return
         begins, lengths = self.offsets[:-1], np.diff(self.offsets)
         some = lengths > 0
         largest = np.maximum.reduceat(self.weight, begins[some])
         exponents = np.frexp(largest)[1]
-        exponents[np.abs(exponents) < validation.FAR_EXPONENT] = 0
         if exponents.any():
             self.weight = np.ldexp(self.weight, -np.repeat(exponents, lengths[some]))
 

@@ -12,7 +12,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,6 +22,10 @@ from fastgmm.statistics import Array
 
 T = TypeVar("T")
 
+#: Weights are far from 1 where the exponent of the largest is at least so large, either way.
+FAR_EXPONENT = 64
+
+_SMALLEST_NORMAL = 2.0**-1022
 _SCAN_ROWS = 2**15
 _SCAN_FLOATS = 2**21
 
@@ -111,6 +115,15 @@ class Summary:
             first.place,
         )
 
+    def scaled(self, exponent: int) -> Summary | None:
+        """Return the summary with weights times ``2**-exponent``; None where some might be too small to count then."""
+        smallest = _scaled(self.smallest, -exponent)
+        if not self.n_weighted or smallest < _SMALLEST_NORMAL:
+            return None
+        return replace(
+            self, exponent=self.exponent - exponent, smallest=smallest, largest=_scaled(self.largest, -exponent)
+        )
+
     @property
     def total_weight(self) -> float:
         """The weight of all rows; infinite beyond float64."""
@@ -194,6 +207,8 @@ class Rows(ABC):
     n_weighted_before = 0
     #: Whether a pass costs reading: then starts take turns rather than compete for it.
     is_read_again = True
+    #: Whether rows must be looked at again once their weights are scaled.
+    is_counted_again = False
 
     @abstractmethod
     def blocks(self, n_rows: int) -> Iterator[Block]:
@@ -230,6 +245,22 @@ class Rows(ABC):
                 summary = Summary(n_rows, n_rows, 0, float(n_rows), float(n_rows), 1.0, 1.0, self._first(), 0)
             self.__dict__["_summary"] = summary
         return summary
+
+    def _scale_summary(self, exponent: int) -> None:
+        """Keep what is known of rows whose weights are times ``2**-exponent`` now, as far as that is the same."""
+        summary = self.__dict__.pop("_summary", None)
+        scaled = None if summary is None else summary.scaled(exponent)
+        if scaled is not None:
+            self.__dict__["_summary"] = scaled
+
+    @property
+    def unit_exponent(self) -> int:
+        """The exponent of the largest weight: times 2**-exponent, small weights of small squares do not underflow.
+
+        0 where there are no weights, and where they are not far from 1 and rows would have to be looked at again.
+        """
+        exponent = self.summary.exponent if self.is_weighted else 0
+        return exponent if abs(exponent) >= FAR_EXPONENT or not self.is_counted_again else 0
 
     def _first(self) -> Array:
         """Return the first row, (1, D) float64."""
@@ -313,7 +344,7 @@ class ArrayRows(Rows):
             return self
         other = copy.copy(self)
         other.sample_weight = np.ldexp(self.sample_weight, -exponent)
-        other.__dict__.pop("_summary", None)
+        other._scale_summary(exponent)
         return other
 
     def take(self, drawn: NDArray[np.int64] | None) -> tuple[Array, Array]:

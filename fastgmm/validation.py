@@ -28,8 +28,6 @@ _MOST_ROWS = 1e100
 _COLLECTING = "toPandas", "collect", "compute", "execute", "to_arrow_table", "fetchnumpy"
 # Weights of batches whose exponents are so far apart do not add up in float64, and their squares leave its range.
 _MOST_APART = 500
-#: Weights are brought near 1 where the exponent of the largest is at least so large, either way.
-FAR_EXPONENT = 64
 
 
 def as_array(value: ArrayLike, name: str) -> NDArray:
@@ -273,10 +271,17 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
 
 
+def _is_in_float64(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond it
+        return False
+
+
 def _number(name: str, value: Any, kind: type, low: float) -> None:
     noun = "an int" if kind is numbers.Integral else "a float"
     fine = isinstance(value, kind) and _is_real(value) and value >= low  # type: ignore[operator]
-    if not fine or (kind is numbers.Real and not math.isfinite(value)):
+    if not fine or (kind is numbers.Real and not _is_in_float64(value)):
         raise ValueError(f"{name} must be {noun} in the range [{low:g}, inf), got {value!r}.")
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from conftest import draw, random_mixture, read_columns
 
-from fastgmm import GaussianMixture, kernels
+from fastgmm import GaussianMixture, fit_many, kernels
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning, OutOfRangeError, SpuriousComponentWarning
 from fastgmm.families import FAMILIES, Full
 
 COLLAPSED = "some components have ill-defined empirical covariance"
+COMPARED = "weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bound_"
 
 
 @pytest.fixture
@@ -69,6 +70,7 @@ def test_more_components_than_rows(two_groups):
         ({"n_components": True}, "n_components must be an int"),
         ({"tol": -1e-3}, "tol must be a float in the range [0, inf), got -0.001."),
         ({"tol": np.nan}, "tol must be a float"),
+        ({"tol": 10**400}, "tol must be a float in the range [0, inf), got 1000"),
         ({"reg_covar": -1}, "reg_covar must be a float in the range [0, inf), got -1."),
         ({"max_iter": -1}, "max_iter must be an int in the range [0, inf), got -1."),
         ({"n_init": 0}, "n_init must be an int in the range [1, inf), got 0."),
@@ -511,6 +513,71 @@ def test_weights_of_any_scale(family, two_groups, scale):
     expected = total + plain._n_parameters() * (np.log(160) + np.log(scale))
     if np.isfinite(expected):
         assert scaled.bic(two_groups * 1e-6, sample_weight=weight) == pytest.approx(expected, rel=1e-9)
+
+
+def units(family, n_features):
+    """Return unit covariances of two components, in the family's shape."""
+    shape = family.shape(2, n_features)
+    return np.broadcast_to(np.eye(n_features), shape) if family.has_matrices else np.ones(shape)
+
+
+def apart(family, two_groups, first, second, **params):
+    """Return rows of two groups far apart, weights `first` and `second`, and an estimator that begins at them."""
+    X, weight = two_groups * 0.1 + 50 * (two_groups > 3), np.repeat([first, second], 80)
+    estimator = GaussianMixture(
+        2,
+        covariance_type=family.name,
+        reg_covar=0,
+        weights_init=[0.5, 0.5],
+        means_init=[X[0], X[-1] + 0.7],
+        precisions_init=units(family, 2),
+        **params,
+    )
+    return X, weight, estimator
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.filterwarnings("ignore:Not all fits are good")
+@pytest.mark.parametrize("exponent", [-100, -160, -290])
+def test_a_component_of_next_to_no_mass_has_the_spread_of_its_rows(family, two_groups, exponent):
+    """Squares of deviations, times the mass, underflow before the mass divides them."""
+    X, weight, estimator = apart(family, two_groups, 1.0, 10.0**exponent, max_iter=1)
+    covariance = np.cov(X[:80].T if family.uses_total else X[80:].T, ddof=0)
+    single = estimator.fit(X, sample_weight=weight)
+    (one,) = fit_many(estimator, [X], sample_weight=[weight])
+    for model in (single, one):
+        np.testing.assert_allclose(model.means_[1], X[80:].mean(axis=0), rtol=1e-12)
+        found = family.matrices(model.covariances_, 2, 2)[1]
+        assert np.trace(found) == pytest.approx(np.trace(covariance), rel=1e-9)
+        if family.name != "spherical":
+            np.testing.assert_allclose(np.diag(found), np.diag(covariance), rtol=1e-9)
+
+
+@pytest.mark.parametrize("exponent", [-50, -20, 40])
+def test_the_scale_of_weights_changes_no_bit_of_a_fit_and_refuses_none(family, two_groups, exponent):
+    X, weight, model = apart(family, two_groups, 0.7, 2.0**-990, tol=1e-9)
+    for fit in (model.fit, lambda X, sample_weight: fit_many(model, [X], sample_weight=[sample_weight])[0]):
+        plain, scaled = (
+            {name: value for name, value in vars(fit(X, sample_weight=each)).items() if name in COMPARED}
+            for each in (weight, np.ldexp(weight, exponent))
+        )
+        assert plain.keys() == scaled.keys() != set()
+        for name, value in plain.items():
+            np.testing.assert_array_equal(scaled[name], value, err_msg=name)
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.parametrize("n_iter", [1, 2, 3])
+def test_a_constant_column_is_told_however_far_the_start(family, two_groups, n_iter, rng):
+    """Where the mean comes from far, rounding leaves a variance that is small and positive."""
+    X = np.c_[two_groups, np.zeros(160)]
+    for start in 1e4 * rng.normal(size=(20, 1, 3)):
+        model = GaussianMixture(1, covariance_type=family.name, reg_covar=0, max_iter=n_iter, means_init=start)
+        if family.name == "spherical":
+            assert model.fit(X).means_[0, 2] == pytest.approx(0, abs=1e-9)
+        else:
+            with pytest.raises(CollapsedComponentError):
+                model.fit(X)
 
 
 def test_covariance_type_set_after_the_fit_changes_no_prediction(rng):

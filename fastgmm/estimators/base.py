@@ -29,7 +29,7 @@ from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
 from fastgmm.loop import STOPPING, FitResult, Point, Standing, fit_steps
 from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
-from fastgmm.rows import ArrayRows, Rows
+from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows
 from fastgmm.seeding import METHODS, race_sample, seed
 from fastgmm.sources import Source, open_rows
 from fastgmm.spurious import Spike, SpuriousComponent, find_spikes
@@ -255,6 +255,7 @@ class Mixture(PrivateMethods, Interface, ABC):
             return self
         rows = self._open(X, sample_weight, minimum=2)
         rule, best, exponent, restarts = self._best_start(rows, None, None, partial=True)
+        best, exponent = _in_own_units(best, exponent)
         learned = online.begin(rule, best, exponent, rows.n_rows, self._schedule(), batch)
         learned = replace(learned, spurious=best.spurious)
         self._keep(rule, learned, rows.dtype, rows.names, restarts, learned.record)
@@ -270,7 +271,7 @@ class Mixture(PrivateMethods, Interface, ABC):
                 f"{self._family().name!r}, but n_components is {self.n_components} and covariance_type {family.name!r}."
                 " To start anew, use a clone or fit."
             )
-        exponent = self._weight_exponent(rows)
+        exponent = _if_far(self._weight_exponent(rows))
         learned = self.__dict__.get("_learned")
         if learned is not None:
             exponent = learned.exponent
@@ -315,6 +316,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
         rows = self._open(X, sample_weight, minimum=2)
         rule, best, exponent, restarts = self._best_start(rows, callback, checkpoint)
+        best, exponent = _in_own_units(best, exponent)
         self._keep(rule, best, rows.dtype, rows.names, restarts, online.after_fit(best, exponent, rows.n_rows))
         return rows
 
@@ -749,10 +751,23 @@ class Mixture(PrivateMethods, Interface, ABC):
 def far_exponent(rows: Rows) -> int:
     """Return the exponent of the largest weight where that is far from 1, else 0.
 
-    Fits do not depend on the scale of weights, but tiny or huge ones would leave the range of float64 in moments.
+    Scores do not depend on the scale of weights, but tiny or huge ones would leave the range of float64 in sums.
     """
-    exponent = rows.summary.exponent if rows.is_weighted else 0
-    return exponent if abs(exponent) >= validation.FAR_EXPONENT else 0
+    return _if_far(rows.summary.exponent if rows.is_weighted else 0)
+
+
+def _if_far(exponent: int) -> int:
+    return exponent if abs(exponent) >= FAR_EXPONENT else 0
+
+
+def _in_own_units(result: FitResult, exponent: int) -> tuple[FitResult, int]:
+    """Return the result with statistics in the weights' own units, and 0, where these are not far from 1.
+
+    Batches that follow may have other weights, or none.
+    """
+    if result.statistics is None or exponent == 0 or _if_far(exponent):
+        return result, exponent
+    return replace(result, statistics=math.ldexp(1.0, exponent) * result.statistics), 0
 
 
 def checked_components(

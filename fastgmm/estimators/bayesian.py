@@ -342,7 +342,7 @@ class BayesianGaussianMixture(Mixture):
             total = source.total()
             mean = total.mean[0] if mean is None else mean
             if scale is None:
-                covariance = family.covariances(total).reshape(1, *family.block_shape(n_features))
+                covariance = source.covariance().reshape(1, *family.block_shape(n_features))
                 (candidate,), (definite,) = default_scales(
                     family, total.mass, total.mean, covariance, float(self.reg_covar)
                 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture, Starter, checked_components, far_exponent
+from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.families import Family
 from fastgmm.interface import with_defaults
 from fastgmm.kernels import Density
@@ -194,7 +194,8 @@ class GaussianMixture(Mixture):
         return model
 
     def _weight_exponent(self, rows: Rows) -> int:
-        return far_exponent(rows)
+        # The fit does not depend on the scale of weights, but a component's share of tiny ones may underflow.
+        return rows.unit_exponent
 
     def _rule(self, source: Source) -> MaximumLikelihood:
         return MaximumLikelihood(source.family, float(self.reg_covar))

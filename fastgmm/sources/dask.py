@@ -49,6 +49,8 @@ class DaskRows(Rows):
     ValueError and TypeError.
     """
 
+    is_counted_again = True
+
     def __init__(self, data: Any, sample_weight: Any = None, *, n_threads: int = 1) -> None:
         require("dask", "Dask collections need", "dask", "dask.array", "dask.delayed", "dask.task_spec")
         self._n_threads = n_threads

@@ -77,3 +77,7 @@ class Source:
     def total(self) -> SufficientStatistics:
         """Return the statistics of all rows as one component of the family, about their mean; computed once."""
         return self._expectation.total()
+
+    def covariance(self) -> Array:
+        """Return the covariance of all rows, in the family's shape for one component; computed once."""
+        return self._expectation.covariance()

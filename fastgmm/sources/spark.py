@@ -447,6 +447,8 @@ class SparkRows(Rows):
     n_features : how many numbers each array or vector has; None to take it from the rows
     """
 
+    is_counted_again = True
+
     def __init__(
         self, frame: Any, weight: str | None = None, names: Sequence[str] | None = None, n_features: int | None = None
     ) -> None:

@@ -156,7 +156,7 @@ class StreamedRows(Rows):
             return self
         other = copy.copy(self)
         other._exponent = self._exponent + exponent
-        other.__dict__.pop("_summary", None)
+        other._scale_summary(exponent)
         return other
 
     def _pass(self, n_rows: int, look: _Look | None) -> Iterator[Block]:

@@ -6,10 +6,10 @@ would tie the file to the layout of a class.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,7 +206,7 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
             given["covariances"] = family.covariances_of_whitener(whitener)
         estimator = getattr(fastgmm, document.estimator)
         model = estimator.from_parameters(**given, covariance_type=document.covariance_type, **document.fit["params"])
-    except (ValueError, TypeError, np.linalg.LinAlgError) as error:
+    except (ValueError, TypeError, OverflowError, np.linalg.LinAlgError) as error:
         raise ModelFileError(f"{os.fspath(path)} does not describe a mixture: {error}") from error
     for name in (*STORED_ARRAYS[document.estimator].rounded, *(() if factor is None else (FACTOR,))):
         # The estimator has checked them, and may have rounded.
@@ -242,20 +242,18 @@ def read_document(path: str | os.PathLike[str]) -> ModelDocument:
 
 def _read_raw(path: str) -> Any:
     """Return what a file holds before any check: a dict of plain values and arrays if it is a model file."""
-    with open(path, "rb") as stream:
-        start = stream.read(2)
-        stream.seek(0)
-        try:
-            if start == b"PK":
-                with np.load(stream, allow_pickle=False) as archive:
-                    content = dict(archive)
-                metadata = json.loads(str(content.pop(METADATA)), parse_constant=_refuse_constant)
-                return metadata | content
-            return json.loads(stream.read(), parse_constant=_refuse_constant)
-        except ModelFileError as error:
-            raise ModelFileError(f"{path} is a damaged model file: {error}") from error
-        except (ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
-            raise ModelFileError(f"{path} is not a fastgmm model file") from error
+    data = Path(path).read_bytes()
+    try:
+        if data[:2] == b"PK":
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                content = dict(archive)
+            metadata = json.loads(str(content.pop(METADATA)), parse_constant=_refuse_constant)
+            return metadata | content
+        return json.loads(data, parse_constant=_refuse_constant)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} is a damaged model file: {error}") from error
+    except Exception as error:  # an archive may be damaged, or claim, in any way
+        raise ModelFileError(f"{path} is not a fastgmm model file") from error
 
 
 def _refuse_constant(constant: str) -> None:
@@ -317,7 +315,10 @@ def _field(content: Mapping[str, Any], name: str, kind: type, *default: None) ->
             return None
         raise ModelFileError(f"{name!r} is missing")
     if kind is float and type(value) is int:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError as error:
+            raise ModelFileError(f"{name!r} is a number beyond float64") from error
     if type(value) is not kind:
         raise ModelFileError(f"{name!r} is {value!r}, which is not of type {kind.__name__}")
     return value

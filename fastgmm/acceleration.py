@@ -101,11 +101,29 @@ class Accelerator(ABC):
         return {name: value for name, value in vars(self).items() if name not in ("_rule", "_chart")}
 
     def remember(self, memory: dict[str, Any]) -> None:
-        """Go on from a memory of an accelerator of this class; ValueError for another."""
-        if memory.keys() != self.memory().keys():
+        """Go on from a memory of an accelerator of this class, whose state is one of this fit; ValueError for another.
+
+        It may come from a file that anyone made: all else is looked at.
+        """
+        reference = memory.get("_reference")
+        chart = None if reference is None else self._rule.chart(reference)
+        if not self._could_have_left(memory, chart):
             raise ValueError(f"this is no memory of {type(self).__name__}")
         vars(self).update(memory)
-        self._chart = None if self._reference is None else self._rule.chart(self._reference)
+        self._chart = chart
+
+    def _could_have_left(self, memory: dict[str, Any], chart: Any) -> bool:
+        """Return whether a memory holds what this object's would: by name and type, and histories in the chart."""
+        own = self.memory()
+        types = {name: type(value) for name, value in own.items() if name != "_reference"}
+        if memory.keys() != own.keys() or any(type(memory[name]) is not kind for name, kind in types.items()):
+            return False
+        points, steps = memory["_points"], memory["_steps"]
+        return (
+            memory["_n_points"] == self._n_points
+            and len(points) == len(steps) <= self._n_points
+            and all(_is_vector(each, chart) for each in (*points, *steps))
+        )
 
     def _record(self, state: Any, successor: Any) -> bool:
         """Add a point and its step to the history; return whether there is one to extrapolate."""
@@ -248,6 +266,12 @@ def _inner(one: Array, other: Array) -> np.float64:
 
 
 METHODS = {"squarem": Squarem, "anderson": Anderson}
+
+
+def _is_vector(value: Any, chart: Any) -> bool:
+    """Return whether a value is an array of coordinates in the chart."""
+    is_array = isinstance(value, np.ndarray) and value.dtype == np.float64
+    return is_array and chart is not None and value.shape == chart.unit.shape
 
 
 def accelerator(method: str | None, rule: Rule) -> Accelerator | None:

@@ -7,6 +7,7 @@ made by the names in a list: reading runs no code that the file brings.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -14,7 +15,7 @@ import numbers
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from time import monotonic
@@ -70,6 +71,7 @@ class Checkpoint:
         self._identity: dict[str, Any] = {}
         self._max_iter = 0
         self._like: Any = None
+        self._accelerator: Any = None
         self._classes: dict[str, type] = {}
         self._draws: list[float] = []
         self._stages: list[dict[int, Contender]] = []
@@ -109,12 +111,13 @@ class Checkpoint:
     def _malformed(self) -> CheckpointError:
         return CheckpointError(f"{self._path} is a damaged checkpoint (it does not describe a fit): {_REMEDY}.")
 
-    def match(self, identity: dict[str, Any], max_iter: int, raised: bool, like: Point) -> None:
+    def match(self, identity: dict[str, Any], max_iter: int, raised: bool, like: Point, accelerator: Any) -> None:
         """Raise CheckpointError unless the file, if there is one, is of the same fit.
 
-        `max_iter` may be larger than it was if `raised`. `like` is of the classes and shapes of this fit's points.
+        `max_iter` may be larger than it was if `raised`. `like` is of the classes and shapes of this fit's points;
+        `accelerator`, which stays as it is, of the class of this fit's, or None.
         """
-        self._identity, self._max_iter, self._like = identity, max_iter, like
+        self._identity, self._max_iter, self._like, self._accelerator = identity, max_iter, like, accelerator
         self._classes = {each.__name__: each for each in (*_CLASSES, *_classes(like))}
         if not self._document:
             return
@@ -146,9 +149,15 @@ class Checkpoint:
             if len(stages) <= len(self._stages):
                 return {}
             stage = {int(number): self._unpacked(record) for number, record in stages[len(self._stages)].items()}
+            fine = all(_is_record(record, self._like) for record in stage.values())
+            kept = [record.kept for record in stage.values() if fine and record.kept is not None]
+            for memory in (each.standing.memory for each in kept):
+                if memory is not None:
+                    # Raises where it is no memory of that accelerator, or there is none.
+                    copy.copy(self._accelerator).remember(memory)
         except Exception as error:
             raise self._malformed() from error
-        if not all(_is_record(record, self._like) for record in stage.values()):
+        if not fine:
             raise self._malformed()
         return stage
 
@@ -156,8 +165,12 @@ class Checkpoint:
         """Write these starts, too, from now on: the next stage."""
         self._stages.append(dict(contenders))
 
-    def verify(self, kept: Kept, statistics: SufficientStatistics) -> None:
+    def verify(self, kept: Kept, collect: Callable[[Any], SufficientStatistics]) -> None:
         """Raise CheckpointError where a pass with the kept state does not find what it found then."""
+        try:
+            statistics = collect(kept.standing.point.state)
+        except OutOfRangeError as error:
+            raise self._malformed() from error
         then = kept.standing.point.statistics
         size = abs(then.log_evidence) + then.weight
         tolerance = _TOLERANCE_SINGLE if kept.arithmetic[0] else _TOLERANCE
@@ -293,26 +306,64 @@ def _classes(value: Any) -> Iterator[type]:
 
 def _is_record(record: Any, like: Point) -> bool:
     """Return whether a record can be gone on from: arrays of other shapes would take kernels out of bounds."""
-    if not (isinstance(record, Record) and type(record.goal) is int):
+    if not (isinstance(record, Record) and _is_count(record.goal)):
         return False
-    if record.kept is None:
-        return True
+    if not (record.error is None or isinstance(record.error, CollapsedComponentError | OutOfRangeError)):
+        return False
     kept = record.kept
-    if not (isinstance(kept, Kept) and type(kept.n_steps) is int and isinstance(kept.standing, Standing)):
+    return kept is None or (
+        isinstance(kept, Kept)
+        and _is_count(kept.n_steps)
+        and isinstance(kept.standing, Standing)
+        and _is_standing(kept.standing, like)
+        and isinstance(kept.arithmetic, tuple)
+        and len(kept.arithmetic) == 2
+        and isinstance(kept.arithmetic[0], bool | np.bool_)
+        and _is_number(kept.arithmetic[1])
+    )
+
+
+def _is_standing(standing: Standing, like: Point) -> bool:
+    """Return whether all fields are of their types; of a memory, the accelerator looks at all but the state."""
+    safe = () if standing.safe is None else standing.safe
+    memory = {} if standing.memory is None else standing.memory
+    if not (isinstance(safe, tuple) and len(safe) in (0, 3) and isinstance(memory, dict)):
         return False
-    points = [kept.standing.point, *(kept.standing.safe or ())[:1]]
-    states = [getattr(point, name, None) for point in points for name in ("state", "successor")]
-    states.append((kept.standing.memory or {}).get("_reference"))
-    return all(
-        isinstance(point, Point) and _is_like(point.statistics, like.statistics) and point.state is not None
-        for point in points
-    ) and all(state is None or _is_like(state, like.state) for state in states)
+    lengths = [standing.n_iter, *safe[1:2]]
+    histories = [standing.bounds, standing.rises, standing.recent, *safe[2:]]
+    return (
+        all(_is_point(point, like) for point in (standing.point, *safe[:1]))
+        and all(isinstance(each, list) and all(map(_is_number, each)) for each in histories)
+        and all(map(_is_count, (*lengths, standing.n_passes)))
+        and len(standing.bounds) >= max(lengths)
+        and _is_number(standing.previous)
+        and isinstance(standing.converged, bool | np.bool_)
+        and (memory.get("_reference") is None or _is_like(memory["_reference"], like.state))
+    )
+
+
+def _is_point(point: Any, like: Point) -> bool:
+    return (
+        isinstance(point, Point)
+        and _is_like(point.state, like.state)
+        and _is_like(point.statistics, like.statistics)
+        and _is_number(point.bound)
+        and (point.successor is None or _is_like(point.successor, like.state))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | np.floating)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _is_like(value: Any, like: Any) -> bool:
     """Return whether two values are of the same classes, and their arrays of the same shapes and types."""
     if type(value) is not type(like):
-        return isinstance(value, int | float | np.generic) and isinstance(like, int | float | np.generic)
+        return _is_number(value) and _is_number(like)
     if isinstance(like, np.ndarray):
         return value.shape == like.shape and value.dtype == like.dtype and value.flags.carray
     if is_dataclass(like) or isinstance(like, tuple):

@@ -669,7 +669,41 @@ def stateless(document, arrays):
     document["stages"][0]["0"]["arguments"][1]["arguments"][1]["arguments"][0]["arguments"][0] = None
 
 
-@pytest.mark.parametrize("change", [larger, unknown, pickled, missing, single, stateless])
+def standing_of(document):
+    """Return the arguments of the standing of the only start."""
+    record = document["stages"][0]["0"]["arguments"]
+    return record[1]["arguments"][1]["arguments"]
+
+
+def other(place, value):
+    """Return a change of one argument of the standing."""
+
+    def change(document, arrays):
+        standing_of(document)[place] = value
+
+    return change
+
+
+def of_the_record(place, value):
+    """Return a change of one argument of the record, or of what it keeps."""
+
+    def change(document, arrays):
+        record = document["stages"][0]["0"]["arguments"]
+        (record if place[0] == "record" else record[1]["arguments"])[place[1]] = value
+
+    return change
+
+
+WRONG_TYPES = [
+    *(other(place, value) for place in (1, 2, 3, 4, 5, 6, 7) for value in ("a", 10**400, None, ["a"], {"dict": {}})),
+    *(other(place, value) for place in (8, 9) for value in ("a", 1, ["a"], {"tuple": [1]}, {"dict": {"_points": 3}})),
+    other(1, -1), other(1, 10**6), other(2, []), other(9, {"dict": {}}),
+    of_the_record(("record", 0), "a"), of_the_record(("record", 0), 1.5), of_the_record(("record", 2), "collapsed"),
+    of_the_record(("kept", 0), None), of_the_record(("kept", 2), 3), of_the_record(("kept", 2), {"tuple": ["a", "b"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [larger, unknown, pickled, missing, single, stateless, *WRONG_TYPES])
 def test_files_that_were_made_up_are_refused(half, rows, path, change):
     content = path.read_bytes()
     assert rewritten(content, lambda document, arrays: None)[:100] != b""

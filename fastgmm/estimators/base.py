@@ -351,7 +351,8 @@ class Mixture(PrivateMethods, Interface, ABC):
             blank = rule.blank_state(self.n_components, rows.n_features)
             like = Point(blank, family.zero(blank.means), 0.0)
             # Racing starts that come to max_iter are compared there.
-            checkpoint.match(told, int(self.max_iter), not self.race, like)
+            accelerator = acceleration.accelerator(self.accelerate, rule)
+            checkpoint.match(told, int(self.max_iter), not self.race, like, accelerator)
             random_state = checkpoint.drawing(random_state)
         begins: dict[int, Callable[[Any, Source], Any]] = {}
         if warm:
@@ -447,7 +448,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         if checkpoint is not None and kept is not None:
             again = source.again(self.n_threads)
             again.arithmetic = kept.arithmetic
-            checkpoint.verify(kept, again.collect(rule.density(kept.standing.point.state)))
+            checkpoint.verify(kept, lambda state: again.collect(rule.density(state)))
         for restart, begin in begins.items():
             record = records.get(restart)
             if record is not None and record.kept is not None:

@@ -1,0 +1,590 @@
+"""Fits of random problems, edges included, against an obvious reference in extended precision.
+
+The reference is written from the formulas alone: dense, one row and one component at a time, in ``np.longdouble``. Both
+sides go from the same given parameters for the same number of updates. How far the reference itself moves when its
+input is rounded otherwise says how well a problem is posed: that is the tolerance.
+
+``FASTGMM_FUZZ_FITS`` says how many fits the test makes; ``python tests/test_fuzz.py --fits 10000 --seed 1`` goes on
+after a failure and counts what there was.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy.special import digamma, gammaln
+
+from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm.many import Status, fit_many
+
+Real = np.longdouble
+EPS = np.finfo(np.float64).eps
+FAMILIES = "full", "tied", "diag", "spherical"
+#: Numbers of extended precision leave float64 where its own would be lost; there is no reference elsewhere.
+EXTENDED = np.finfo(Real).maxexp > np.finfo(np.float64).maxexp
+# A correlation matrix closer to singular than this may or may not pass for one.
+REGULAR = 1e-9
+# A pass may leave a variance eight digits.
+KEPT = 1e-7
+# Less mass than this, relative to all, may be none in float64, and so may less squares times weights.
+LITTLE = 1e-280
+
+
+class CollapseError(Exception):
+    """A covariance is singular; or nearly so, where no answer is expected."""
+
+    def __init__(self, surely):
+        super().__init__(surely)
+        self.surely = surely
+
+
+def factor(matrix, surely=True):
+    """Return the lower Cholesky factor; CollapseError where a pivot is too small a part of its diagonal entry."""
+    n = len(matrix)
+    lower = np.zeros((n, n), Real)
+    for i in range(n):
+        for j in range(i + 1):
+            s = matrix[i, j] - (lower[i, :j] * lower[j, :j]).sum()
+            if i > j:
+                lower[i, j] = s / lower[j, j]
+            elif not s > REGULAR * matrix[i, i] or s < 1e-290:
+                raise CollapseError(surely and not s > 1e-18 * matrix[i, i])
+            else:
+                lower[i, i] = np.sqrt(s)
+    return lower
+
+
+def solve(lower, rhs):
+    """Return the solution of lower times x = rhs, (D,) or (D, n)."""
+    x = np.zeros(rhs.shape, Real)
+    for i in range(len(lower)):
+        x[i] = (rhs[i] - lower[i, :i] @ x[:i]) / lower[i, i]
+    return x
+
+
+def shaped(family, matrices, mass=None):
+    """Return covariances (K, D, D) in the family's shape."""
+    if family == "full":
+        return matrices
+    if family == "tied":
+        return matrices[0]
+    variances = np.array([np.diag(matrix) for matrix in matrices])
+    return variances if family == "diag" else variances.mean(axis=1)
+
+
+def dense(family, covariances, n_components, n_features):
+    """Return covariances of the family's shape as (K, D, D)."""
+    covariances = np.asarray(covariances, Real)
+    eye = np.eye(n_features, dtype=Real)
+    if family == "full":
+        return covariances
+    if family == "tied":
+        return np.array([covariances] * n_components)
+    if family == "diag":
+        return np.array([np.diag(each) for each in covariances])
+    return np.array([each * eye for each in covariances])
+
+
+def are_resolved(before, means, covariances):
+    """Return whether float64 tells all variances from none: two rows at 1e8 that are 1e-8 apart are one."""
+    variances = np.diagonal(covariances, axis1=1, axis2=2)
+    return bool((variances >= (1e3 * EPS * np.maximum(np.abs(before), np.abs(means))) ** 2).all())
+
+
+def log_normals(X, means, lowers):
+    """Return the log densities of rows under each component, and the squared distances, (N, K)."""
+    logs = np.zeros((len(X), len(means)), Real)
+    squares = np.zeros_like(logs)
+    for k, (mean, lower) in enumerate(zip(means, lowers, strict=True)):
+        z = solve(lower, (X - mean).T)
+        squares[:, k] = (z * z).sum(axis=0)
+        logs[:, k] = -0.5 * squares[:, k] - np.log(np.diag(lower)).sum() - 0.5 * X.shape[1] * np.log(2 * Real(np.pi))
+    return logs, squares
+
+
+def normalised(log_joint):
+    """Return the responsibilities and the log evidence of each row."""
+    peak = log_joint.max(axis=1, keepdims=True)
+    shares = np.exp(log_joint - peak)
+    total = shares.sum(axis=1, keepdims=True)
+    return shares / total, (peak + np.log(total))[:, 0]
+
+
+def moments(X, weight, responsibility, before):
+    """Return masses, means and scatters about them; a component without mass keeps its mean."""
+    wr = weight[:, None] * responsibility
+    mass = wr.sum(axis=0)
+    means, scatters = before.copy(), np.zeros((len(mass), X.shape[1], X.shape[1]), Real)
+    for k in np.flatnonzero(mass > 0):
+        means[k] = (wr[:, k, None] * X).sum(axis=0) / mass[k]
+        # The rows' rounding, twice: their mean is not exact.
+        means[k] += (wr[:, k, None] * (X - means[k])).sum(axis=0) / mass[k]
+        gap = X - means[k]
+        scatters[k] = (wr[:, k, None] * gap).T @ gap
+    return mass, means, scatters
+
+
+class Outcome:
+    """Where a fit ended: `bounds` one for each update, `scores` of the rows."""
+
+    def __init__(self, weights, means, covariances, bounds, scores):
+        self.weights, self.means, self.covariances = weights, means, covariances
+        self.bounds, self.scores = np.array(bounds, Real), scores
+
+
+def expectation_maximisation(case, X, start_means, kept):
+    """Return the outcome of EM, with means as they are `kept`; CollapseError."""
+    family, n_features = case["family"], X.shape[1]
+    weight = case["weight"].astype(Real)
+    weight = weight / weight.max()
+    K = len(start_means)
+    weights, means = case["weights"].astype(Real), start_means.copy()
+    lowers = []
+    for precision in dense(family, case["precisions"], K, n_features):
+        lower = factor(precision)
+        inverse = solve(lower, np.eye(n_features, dtype=Real))
+        lowers.append(factor(inverse.T @ inverse))
+    covariances = np.array([lower @ lower.T for lower in lowers])
+    bounds = []
+    for _ in range(case["n_iter"] + 1):
+        logs, _ = log_normals(X, means, lowers)
+        with np.errstate(divide="ignore"):
+            responsibility, evidence = normalised(logs + np.log(weights))
+        bounds.append((weight * evidence).sum() / weight.sum())
+        if len(bounds) > case["n_iter"]:
+            break
+        before = means
+        mass, means, scatters = moments(X, weight, responsibility, before)
+        means = kept(means)
+        total = mass.sum()
+        squares = np.trace(scatters, axis1=1, axis2=2)
+        if ((mass > 0) & (mass < LITTLE * total)).any() or ((squares > 0) & (squares < LITTLE)).any():
+            raise CollapseError(False)
+        weights = mass / total
+        regular = case["reg_covar"] * np.eye(n_features, dtype=Real)
+        if family == "tied":
+            covariances = np.array([scatters.sum(axis=0) / total + regular] * K)
+        else:
+            covariances = np.array([s / (m if m > 0 else 1) + regular for s, m in zip(scatters, mass, strict=True)])
+        covariances = dense(family, shaped(family, covariances), K, n_features)
+        if not are_resolved(before, means, covariances):
+            raise CollapseError(bool((np.trace(covariances, axis1=1, axis2=2) == 0.0).any()))
+        # Where rows have few digits for their distances, what is singular is a matter of rounding.
+        blurred = np.any(
+            [EPS * np.abs(m) > 1e-9 * np.sqrt(np.diag(c)) for m, c in zip(means, covariances, strict=True)]
+        )
+        # A tied scatter is what remains of the total, and may have lost digits in that.
+        lowers = [factor(each, surely=not blurred and family != "tied") for each in covariances]
+    return Outcome(weights, means, shaped(family, covariances), bounds[1:], evidence)
+
+
+def variational_bayes(case, X, start_means, kept):
+    """Return the outcome of variational Bayes, with means as they are `kept`; CollapseError.
+
+    Every term of the bound is derived anew, and stands by itself.
+    """
+    family, D = case["family"], X.shape[1]
+    weight = case["weight"].astype(Real)
+    K = len(start_means)
+    prior = case["prior"]
+    total = weight.sum()
+    middle = (weight[:, None] * X).sum(axis=0) / total
+    middle += (weight[:, None] * (X - middle)).sum(axis=0) / total
+    scale0 = prior["covariance_prior"]
+    if scale0 is None:
+        gap = X - middle
+        matrix = (weight[:, None] * gap).T @ gap / max(total - 1, total / 2)
+        scale0 = shaped(family, matrix[None])
+        scale0 = scale0[0] if family != "tied" else scale0
+        try:
+            factor(dense(family, scale0 if family == "tied" else scale0[None], 1, D)[0], surely=False)
+        except CollapseError:
+            raise CollapseError(False) from None
+    scale0 = np.asarray(scale0, Real)
+    scale0 = dense(family, scale0 if family == "tied" else scale0[None], 1, D)[0]
+    m0 = kept(middle if prior["mean_prior"] is None else prior["mean_prior"].astype(Real))
+    a0, b0, nu0 = (Real(prior[name]) for name in ("concentration", "mean_precision", "degrees_of_freedom"))
+    sticks = prior["sticks"]
+    concentration, kappa, nu = (np.array(each, Real) for each in case["counts"])
+    means = start_means.copy()
+    nu = np.array([nu[0]] * K) if family == "tied" else nu
+    covariances = dense(family, case["covariances"], K, D)
+    dimension = D if family in ("full", "tied") else 1
+    bounds = []
+    for _ in range(case["n_iter"] + 1):
+        lowers = [factor(each, surely=False) for each in covariances]
+        if sticks:
+            whole = digamma_of(concentration[0] + concentration[1])
+            log_left = digamma_of(concentration[1]) - whole
+            log_weights = digamma_of(concentration[0]) - whole
+            log_weights += np.concatenate([[0.0], np.cumsum(log_left)[:-1]])
+        else:
+            log_weights = digamma_of(concentration[0]) - digamma_of(concentration[0].sum())
+        logs, _ = log_normals(X, means, lowers)
+        narrower = np.array([wishart_log(nu[k], dimension) * D / dimension for k in range(K)])
+        responsibility, evidence = normalised(logs + log_weights + 0.5 * narrower - 0.5 * D / kappa)
+        divergence = weight_divergence(concentration, a0, sticks, log_weights, K)
+        blocks = range(1) if family == "tied" else range(K)
+        for k in blocks:
+            divergence += wishart_divergence(family, nu[k], covariances[k], lowers[k], nu0, scale0, D)
+        for k in range(K):
+            gap = solve(lowers[k], means[k] - m0)
+            divergence += 0.5 * (b0 * gap @ gap + D * (b0 / kappa[k] - 1 - np.log(b0 / kappa[k])))
+        bounds.append((weight * evidence).sum() - divergence)
+        if len(bounds) > case["n_iter"]:
+            break
+        before = means
+        mass, centres, scatters = moments(X, weight, responsibility, before)
+        kappa = b0 + mass
+        means = kept((b0 * m0 + mass[:, None] * centres) / kappa[:, None])
+        regular = case["reg_covar"] * np.eye(D, dtype=Real)
+        for k in range(K):
+            gap = centres[k] - m0
+            scatters[k] += mass[k] * regular + b0 * mass[k] / kappa[k] * np.outer(gap, gap)
+        if family == "tied":
+            nu = np.array([nu0 + mass.sum()] * K)
+            covariances = np.array([(scale0 + scatters.sum(axis=0)) / nu[0]] * K)
+        elif family == "spherical":
+            nu = nu0 + D * mass
+            each = [(scale0[0, 0] + np.trace(scatters[k])) / nu[k] for k in range(K)]
+            covariances = dense(family, each, K, D)
+        else:
+            nu = nu0 + mass
+            covariances = dense(
+                family, shaped(family, np.array([(scale0 + scatters[k]) / nu[k] for k in range(K)])), K, D
+            )
+        if not are_resolved(before, means, covariances):
+            raise CollapseError(False)
+        if sticks:
+            after = np.concatenate([np.cumsum(mass[::-1])[::-1][1:], [0.0]])
+            concentration = np.array([1 + mass, a0 + after])
+        else:
+            concentration = (a0 + mass)[None]
+    if sticks:
+        v = concentration[0] / concentration.sum(axis=0)
+        weights = v * np.concatenate([[1.0], np.cumprod(concentration[1] / concentration.sum(axis=0))[:-1]])
+    else:
+        weights = concentration[0]
+    return Outcome(weights / weights.sum(), means, shaped(family, covariances), bounds[1:], evidence)
+
+
+def digamma_of(x):
+    """SciPy's, in float64."""
+    return digamma(np.asarray(x, np.float64)).astype(Real)
+
+
+def wishart_log(nu, dimension):
+    """Return E log|precision| less that of its expectation, of a Wishart block."""
+    steps = np.arange(dimension)
+    return digamma_of(0.5 * (nu - steps)).sum() - dimension * np.log(0.5 * nu)
+
+
+def weight_divergence(concentration, a0, sticks, log_weights, K):
+    """Return the divergence of the law of the weights from its prior."""
+    c = np.asarray(concentration, np.float64)
+    if not sticks:
+        a = c[0]
+        found = gammaln(a.sum()) - gammaln(a).sum() - gammaln(K * float(a0)) + K * gammaln(float(a0))
+        return Real(found) + ((a - float(a0)) * log_weights).sum()
+    a, b = c
+    found = gammaln(a + b) - gammaln(a) - gammaln(b) - np.log(float(a0))
+    found = found + (a - 1) * (digamma(a) - digamma(a + b)) + (b - float(a0)) * (digamma(b) - digamma(a + b))
+    return Real(found.sum())
+
+
+def wishart_divergence(family, nu, covariance, lower, nu0, scale0, D):
+    """Return the divergence of the precisions of a component from their prior."""
+    if family in ("full", "tied"):
+        steps = np.arange(D)
+        z = solve(lower, factor(scale0, surely=False))
+        log_ratio = D * np.log(nu) + 2 * np.log(np.diag(lower)).sum()
+        log_ratio -= 2 * np.log(np.diag(factor(scale0, surely=False))).sum()
+        found = gammaln(0.5 * (float(nu0) - steps)).sum() - gammaln(0.5 * (float(nu) - steps)).sum()
+        found += 0.5 * float(nu - nu0) * digamma(0.5 * (float(nu) - steps)).sum()
+        return Real(found) - 0.5 * nu * D + 0.5 * (z * z).sum() + 0.5 * nu0 * log_ratio
+    n_blocks = D if family == "diag" else 1
+    total = Real(0)
+    for d in range(n_blocks):
+        log_ratio = np.log(nu) + np.log(covariance[d, d]) - np.log(scale0[d, d])
+        total += gammaln(0.5 * float(nu0)) - gammaln(0.5 * float(nu)) + 0.5 * nu0 * log_ratio - 0.5 * nu
+        total += 0.5 * (nu - nu0) * digamma_of(0.5 * nu) + 0.5 * scale0[d, d] / covariance[d, d]
+    return total
+
+
+def pick(rng, *choices):
+    """Return one of the choices."""
+    return choices[int(rng.integers(len(choices)))]
+
+
+def random_rows(rng, n_rows, n_features):
+    """Return rows of an odd shape, around 0 and of size 1."""
+    centres = 4 * rng.normal(size=(int(rng.integers(1, 4)), n_features))
+    X = centres[rng.integers(len(centres), size=n_rows)] + rng.normal(size=(n_rows, n_features))
+    if rng.random() < 0.15:
+        X = np.round(X * pick(rng, 1, 4)) / 4
+    if rng.random() < 0.15:
+        X = X[rng.integers(max(1, n_rows // 3), size=n_rows)]
+    if rng.random() < 0.1:
+        X[:, rng.integers(n_features)] = pick(rng, 0.0, 0.1, -3.7)
+    if rng.random() < 0.1 and n_features > 1:
+        X[:, 0] = X[:, 1:].sum(axis=1)
+    if rng.random() < 0.1:
+        X[rng.integers(n_rows)] *= 10.0 ** rng.uniform(1, 8)
+    if rng.random() < 0.03:
+        X[:] = X[0]
+    return X
+
+
+def random_weight(rng, n_rows):
+    """Return weights of rows, or None."""
+    if rng.random() < 0.4:
+        return None
+    weight = rng.uniform(0.1, 1, n_rows) if rng.random() < 0.6 else rng.integers(0, 4, n_rows).astype(float)
+    if rng.random() < 0.25:
+        weight[rng.random(n_rows) < 0.4] = 0.0
+    if rng.random() < 0.15:
+        weight *= 10.0 ** rng.uniform(-20, 0, n_rows)
+    return weight * 10.0 ** pick(rng, 0, 0, 0, -6, -15, -100, -150, -300, 6, 15, 90, 300)
+
+
+def random_case(rng):
+    """Return one problem with parameters to start from: a dict of all that both sides are given."""
+    n_features, n_components = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    n_rows = int(pick(rng, rng.integers(1, 8), rng.integers(5, 40), n_components, n_components + 1))
+    family, bayesian = pick(rng, *FAMILIES), bool(rng.random() < 0.5)
+    rows = random_rows(rng, n_rows, n_features)
+    scale = 10.0 ** pick(rng, 0, 0, 0, -3, 4, -60, 60, -133, 133)
+    stretch = 10.0 ** rng.uniform(-3, 3, n_features) if rng.random() < 0.2 else np.ones(n_features)
+    offset = pick(rng, 0.0, 0.0, 0.0, 10.0, 1e4, -1e8) * rng.normal(size=n_features)
+    X = ((rows + offset) * stretch * scale).astype(np.float64)
+    single = abs(np.log10(scale)) < 10 and rng.random() < 0.15
+    if single:
+        X = X.astype(np.float32)
+    weight = random_weight(rng, n_rows)
+    if bayesian and weight is not None and weight.sum() > 1e99:
+        weight = weight / 1e250
+    means = X[rng.integers(n_rows, size=n_components)].astype(np.float64)
+    means += rng.normal(size=means.shape) * stretch * scale
+    if rng.random() < 0.1:
+        means[0] += 10.0 ** pick(rng, 1, 2, 5) * scale * stretch
+    lower = np.tril(rng.normal(size=(n_components, n_features, n_features))) + 2 * np.eye(n_features)
+    lower *= 10.0 ** rng.uniform(-1, 1, (n_components, 1, 1))
+    covariances = lower @ np.swapaxes(lower, 1, 2) * np.outer(stretch, stretch) * scale**2
+    precisions = np.linalg.inv(covariances / scale**2 / np.outer(stretch, stretch))
+    precisions = (precisions + np.swapaxes(precisions, 1, 2)) / 2 / np.outer(stretch, stretch) / scale**2
+    case = {
+        "family": family,
+        "bayesian": bayesian,
+        "X": X,
+        "sample_weight": weight,
+        "weight": np.ones(n_rows) if weight is None else weight,
+        "n_iter": int(rng.integers(1, 5)),
+        "reg_covar": float(pick(rng, 0.0, 1e-6, 1e-6 * scale**2, 1e-3 * scale**2)),
+        "means": means,
+        "single": single,
+    }
+    if not bayesian:
+        weights = rng.dirichlet(np.ones(n_components))
+        if n_components > 1 and rng.random() < 0.05:
+            weights[0] = 0.0
+            weights /= weights.sum()
+        return case | {"weights": weights, "precisions": np.asarray(shaped(family, precisions), np.float64)}
+    dimension = n_features if family in ("full", "tied") else 1
+    sticks = bool(rng.random() < 0.5)
+    wide = shaped(family, covariances[:1])
+    prior = {
+        "concentration": float(10.0 ** rng.uniform(-8, 3)),
+        "mean_precision": float(10.0 ** rng.uniform(-8, 5)),
+        "degrees_of_freedom": dimension - 1 + float(10.0 ** rng.uniform(-2, 3)),
+        "mean_prior": None if rng.random() < 0.5 else means[0] + 3 * scale * stretch,
+        "covariance_prior": None
+        if rng.random() < 0.5
+        else np.asarray(wide if family == "tied" else wide[0], np.float64) * 10.0 ** rng.uniform(-4, 2),
+        "sticks": sticks,
+    }
+    counts = rng.uniform(0.5, 20, (2 if sticks else 1, n_components)), rng.uniform(0.5, 20, n_components)
+    freedom = dimension - 1 + rng.uniform(0.5, 20, 1 if family == "tied" else n_components)
+    return case | {
+        "prior": prior,
+        "counts": (*counts, freedom),
+        "covariances": np.asarray(shaped(family, covariances), np.float64),
+    }
+
+
+def estimator_of(case):
+    """Return the estimator with a case's parameters."""
+    common = {
+        "covariance_type": case["family"],
+        "n_components": len(case["means"]),
+        "means_init": case["means"],
+        "max_iter": case["n_iter"],
+        "tol": 0.0,
+        "reg_covar": case["reg_covar"],
+        "n_threads": 1,
+    }
+    if not case["bayesian"]:
+        return GaussianMixture(weights_init=case["weights"], precisions_init=case["precisions"], **common)
+    prior, (concentration, mean_precision, freedom) = case["prior"], case["counts"]
+    return BayesianGaussianMixture(
+        weight_concentration_prior_type="dirichlet_process" if prior["sticks"] else "dirichlet_distribution",
+        weight_concentration_prior=prior["concentration"],
+        mean_precision_prior=prior["mean_precision"],
+        degrees_of_freedom_prior=prior["degrees_of_freedom"],
+        mean_prior=prior["mean_prior"],
+        covariance_prior=prior["covariance_prior"],
+        weight_concentration_init=concentration if prior["sticks"] else concentration[0],
+        mean_precision_init=mean_precision,
+        degrees_of_freedom_init=freedom,
+        covariances_init=case["covariances"],
+        sort_sticks=False,
+        **common,
+    )
+
+
+def expected(case, rng, noise):
+    """Return the reference's outcome, with all rows and means off by `noise` units of rounding; CollapseError."""
+
+    def moved(values):
+        return values * (1 + noise * EPS * rng.uniform(-1, 1, values.shape)) if noise else values
+
+    X, means = moved(case["X"].astype(Real)), moved(case["means"].astype(Real))
+    return (variational_bayes if case["bayesian"] else expectation_maximisation)(case, X, means, moved)
+
+
+def distances(case, one, other):
+    """Return how far two outcomes are apart: in nat, shares, and standard deviations of `other`."""
+    K, D = other.means.shape
+    matrices = dense(case["family"], other.covariances, K, D)
+    theirs = dense(case["family"], one.covariances, K, D)
+    gaps = []
+    for k in range(K):
+        deviations = np.sqrt(np.diag(matrices[k]))
+        scale = np.outer(deviations, deviations)
+        gaps.append([np.abs((one.means[k] - other.means[k]) / deviations).max()])
+        gaps.append([np.abs((theirs[k] - matrices[k]) / scale).max()])
+    return {
+        "weights": float(np.abs(one.weights - other.weights).max()),
+        "means": float(max(gaps[0::2])[0]),
+        "covariances": float(max(gaps[1::2])[0]),
+        "bounds": float((np.abs(one.bounds - other.bounds) / (1 + np.abs(other.bounds))).max()),
+        "scores": float((np.abs(one.scores - other.scores) / (1 + np.abs(other.scores))).max()),
+    }
+
+
+def check(case, rng):
+    """Fit a case on both sides; return what came of it, a word, and AssertionError where they disagree."""
+    n_rows, n_components = int((case["weight"] > 0).sum()), len(case["means"])
+    model = estimator_of(case)
+    refused = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model.fit(case["X"], sample_weight=case["sample_weight"])
+        except ValueError as error:
+            refused = error
+    if len(case["X"]) < 2 or n_rows < n_components or n_rows == 0:
+        assert refused is not None, "too few rows were taken"
+        return "too few rows"
+    kind = "VB" if case["bayesian"] else "EM"
+    try:
+        whole = expected(case, rng, 0)
+        others = [expected(case, rng, 4) for _ in range(2)]
+    except CollapseError as collapse:
+        if collapse.surely:
+            assert refused is not None, "a singular covariance was taken for one"
+            return f"{kind} collapsed"
+        return f"{kind} near the edge" + (", refused" if refused else "")
+    if refused is not None:
+        variances = np.array([np.diag(each) for each in dense(case["family"], whole.covariances, *whole.means.shape)])
+        counted = max(1, case["weight"].sum()) if case["bayesian"] else 1
+        longest = max(np.abs(np.subtract(case["X"], mean, dtype=Real)).max() for mean in case["means"])
+        assert max(counted * longest**2, 1 / variances.min()) > 1e290, f"refused: {refused}"
+        return "out of range"
+    fit = Outcome(
+        model.weights_.astype(Real),
+        model.means_.astype(Real),
+        model.covariances_.astype(Real),
+        model.lower_bounds_,
+        model.score_samples(case["X"]).astype(Real),
+    )
+    rough = 3e-5 if case["single"] else 0.0
+    sizes = [distances(case, each, whole) for each in others]
+    found = distances(case, fit, whole)
+    kept = KEPT + (1e-8 if case["family"] == "tied" else 1e-11) / least_eigenvalue(case, whole)
+    tolerances = {name: kept + 100 * max(each[name] for each in sizes) for name in found}
+    # Attributes in float32 are rounded, and so are the means that scores are relative to.
+    if case["single"]:
+        shift = np.abs(whole.means).max() / np.sqrt(
+            np.min(shaped("diag", dense(case["family"], whole.covariances, *whole.means.shape)))
+        )
+        for name in ("weights", "covariances", "means", "scores"):
+            tolerances[name] += rough * (1 + float(shift)) ** (2 if name == "scores" else 1)
+    for name, gap in found.items():
+        if tolerances[name] < 1e-2 or not np.isfinite(gap):
+            assert gap <= tolerances[name], f"{name} are off by {gap:.3g}, more than {tolerances[name]:.3g}"
+    if case["reg_covar"] == 0.0:
+        slack = kept + 100 * max(each["bounds"] for each in sizes)
+        rises = np.diff(np.asarray(model.lower_bounds_))
+        assert np.all(rises >= -slack * (1 + np.abs(model.lower_bounds_[-1]))), "the bound falls"
+    if not case["bayesian"]:
+        many_as_one(case, model)
+    return f"{kind} compared" + ("" if max(tolerances.values()) < 1e-2 else ", ill-posed in part")
+
+
+def least_eigenvalue(case, outcome):
+    """Return the smallest eigenvalue of a correlation matrix: in its direction, errors are as much larger."""
+    matrices = dense(case["family"], outcome.covariances, *outcome.means.shape)
+    deviations = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
+    correlations = matrices / deviations[:, :, None] / deviations[:, None, :]
+    return max(float(np.linalg.eigvalsh(correlations.astype(np.float64)).min()), 1e-16)
+
+
+def many_as_one(case, model):
+    """Check that ``fit_many`` comes to the same."""
+    weight = None if case["sample_weight"] is None else [case["sample_weight"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        many = fit_many(estimator_of(case), [case["X"]], sample_weight=weight)
+    assert many.status[0] <= Status.NOT_CONVERGED, f"fit_many: {many.status[0]}"
+    assert abs(many.lower_bound_[0] - model.lower_bound_) <= 1e-6 * (1 + abs(model.lower_bound_)), "fit_many differs"
+
+
+def run(fits, seed, tell=print):
+    """Check so many cases, tell of those that fail, and return how many of each kind there were."""
+    counts = Counter()
+    for number in range(fits):
+        rng = np.random.default_rng([seed, number])
+        case = random_case(rng)
+        try:
+            counts[check(case, rng)] += 1
+        except AssertionError as error:
+            counts["failed"] += 1
+            kind = "VB" if case["bayesian"] else "EM"
+            shape = *case["X"].shape, len(case["means"])
+            tell(f"case {seed} {number}: {kind} {case['family']}, (N, D, K) = {shape}: {error}")
+    return counts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not EXTENDED, reason="np.longdouble is no wider than float64 here")
+def test_random_fits_are_those_of_a_reference_in_extended_precision():
+    failures = []
+    counts = run(int(os.environ.get("FASTGMM_FUZZ_FITS", "1000")), 0, failures.append)
+    assert not failures, "\n".join(failures)
+    fits = sum(counts.values())
+    assert counts["EM compared"] > fits // 5
+    assert counts["VB compared"] > fits // 5
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fits", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    found = run(arguments.fits, arguments.seed, lambda line: print(line, flush=True))
+    print(dict(found))
+    sys.exit(found["failed"] > 0)

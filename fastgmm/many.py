@@ -326,7 +326,6 @@ def _blank_survey(status: NDArray[np.int64], starts: _Starts, shape: tuple[int, 
         np.empty(n_problems),
         np.full((n_problems, n_features), np.nan),
         np.empty(n_problems),
-        np.empty((n_problems, n_features)),
         np.empty((n_problems if moments else 0, n_features, n_features)),
         np.empty((n_problems, n_starts, *shape)),
     )

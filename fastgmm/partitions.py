@@ -6,17 +6,25 @@ directions are equal cure the units; merging groups where that costs the least l
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.expectation import Expectation
 from fastgmm.families import Family
+from fastgmm.kernels.smoothing import add_variances, local_variances
 from fastgmm.rows import ArrayRows
 from fastgmm.statistics import Array, SufficientStatistics
 
 # A direction with less of the variance than that, of columns of unit variance, is dependent on others to rounding.
 _LEAST_VARIANCE = 1e-10
+# Half of the rows within this share of the standard deviation: some of the others are far away. Iterations that tell
+# which, and the relative change they end with.
+_CROWDED = 0.01
+_CROWD_ROUNDS = 100
+_CROWD_TOL = 1e-3
 # Ward's method is left where so many groups remain, or so many that their pairs' covariances are this many numbers.
 _MOST_GROUPS = 100
 _PAIR_FLOATS = 2**22
@@ -40,19 +48,58 @@ def standardised(points: Array, weight: Array) -> Array:
 
 def _centred(points: Array, weight: Array) -> Array:
     """Return the rows about their mean; constant columns become exactly 0."""
-    shifted = points - points[0]
+    # A row in the middle: from one far away, the others would have few digits left.
+    shifted = points - np.median(points, axis=0)
     return shifted - np.average(shifted, axis=0, weights=weight)
 
 
 def sphered(points: Array, weight: Array) -> Array:
     """Return the rows of `points` (N, D) in coordinates (N, R <= D) in which their covariance is the identity.
 
-    Directions without variance are left out. Up to rotation, the same for every affine transformation of the rows.
+    Where half of the rows are crowded in a hundredth of a column's standard deviation, it is the covariance of those
+    rows that are not far away from them. Directions without variance are left out. Up to rotation, the same for every
+    affine transformation of the rows.
     """
-    unit = standardised(points, weight)
-    values, vectors = np.linalg.eigh(covariance(unit, weight))
-    kept = values > _LEAST_VARIANCE * len(values)
-    return unit @ (vectors[:, kept] / np.sqrt(values[kept])) if kept.any() else unit
+    rows = standardised(points, weight)
+    crowd = np.apply_along_axis(_middle, 0, rows, weight)
+    width = np.apply_along_axis(_middle, 0, np.abs(rows - crowd), weight)
+    if ((width > 0.0) & (width < _CROWDED)).any():
+        rows = (rows - crowd) / np.where(width > 0.0, width, 1.0)
+        near = _are_near(rows, weight)
+        rows -= np.average(rows[near], axis=0, weights=weight[near])
+        scatter = covariance(rows[near], weight[near])
+    else:
+        scatter = covariance(rows, weight)
+    values, vectors = np.linalg.eigh(scatter)
+    kept = values > _LEAST_VARIANCE * len(values) * max(np.diag(scatter).min(), np.finfo(float).tiny)
+    return rows @ (vectors[:, kept] / np.sqrt(values[kept])) if kept.any() else rows
+
+
+def _middle(column: Array, weight: Array) -> float:
+    """Return the weighted median of a column (N,)."""
+    order = np.argsort(column, kind="stable")
+    below = np.cumsum(weight[order])
+    return float(column[order[np.searchsorted(below, 0.5 * below[-1])]])
+
+
+def _are_near(rows: Array, weight: Array) -> NDArray[np.bool_]:
+    """Return which rows (N, D) are less than a hundred median distances away from the crowd, which lies about 0.
+
+    In the metric of a multivariate Cauchy distribution, to which a row counts the less the farther out it is. It is
+    fitted by EM from the identity (Kent and Tyler 1991).
+    """
+    n_features = rows.shape[1]
+    centre, scatter = np.zeros(n_features), np.eye(n_features)
+    for _ in range(_CROWD_ROUNDS):
+        values, vectors = np.linalg.eigh(scatter)
+        values = np.maximum(values, _LEAST_VARIANCE * values[-1])
+        distance = (((rows - centre) @ (vectors / np.sqrt(values))) ** 2).sum(axis=1)
+        share = weight * (n_features + 1.0) / (1.0 + distance)
+        centre = np.average(rows, axis=0, weights=share)
+        previous, scatter = scatter, covariance(rows - centre, share) * (share.sum() / weight.sum())
+        if np.abs(scatter - previous).max() <= _CROWD_TOL * np.abs(scatter).max():
+            break
+    return distance <= _middle(distance, weight) / _CROWDED**2
 
 
 def covariance(centred: Array, weight: Array) -> Array:
@@ -60,16 +107,32 @@ def covariance(centred: Array, weight: Array) -> Array:
     return (weight[:, None] * centred).T @ centred / weight.sum()
 
 
-def ward(points: Array, weight: Array, n_clusters: int) -> NDArray[np.int64]:
-    """Return the labels (N,) in 0..n_clusters-1 of Ward's agglomeration: the sum of squares grows least at each merge.
+class Merges(NamedTuple):
+    """The merges of N rows into one group: (kept, gone) numbers of groups (N - 1, 2), and what each costs (N - 1,)."""
 
-    `weight` (N,) > 0 counts a row that often. By chains of nearest neighbours (Murtagh 1983), in O(N^2 D) time
-    and O(N D) memory: the merges found are those of the greedy order, since merging others brings no two groups closer.
+    pairs: NDArray[np.int64]
+    costs: Array
+
+    def cut(self, n_clusters: int) -> NDArray[np.int64]:
+        """Return the labels (N,) in 0..n_clusters-1 where so many groups are left."""
+        n_rows = len(self.pairs) + 1
+        labels = np.arange(n_rows)
+        for kept, gone in self.pairs[np.argsort(self.costs, kind="stable")[: n_rows - n_clusters]]:
+            labels[labels == labels[gone]] = labels[kept]
+        return np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def ward(points: Array, weight: Array) -> Merges:
+    """Return the merges of Ward's agglomeration: the sum of squares grows least at each.
+
+    `weight` (N,) > 0 counts a row of `points` (N, D) that often. By chains of nearest neighbours (Murtagh 1983), in
+    O(N^2 D) time and O(N D) memory: the merges found are those of the greedy order, since merging others brings no two
+    groups closer.
     """
     n_rows = len(points)
     mean, mass = points.copy(), weight.astype(np.float64)
     alive = np.ones(n_rows, bool)
-    edges, heights = np.empty((n_rows - 1, 2), np.int64), np.empty(n_rows - 1)
+    pairs, costs = np.empty((n_rows - 1, 2), np.int64), np.empty(n_rows - 1)
     chain: list[int] = []
     for merge in range(n_rows - 1):
         if not chain:
@@ -86,15 +149,12 @@ def ward(points: Array, weight: Array, n_clusters: int) -> NDArray[np.int64]:
             chain.append(nearest)
         kept, gone = chain[-2], chain[-1]
         del chain[-2:]
-        edges[merge], heights[merge] = (kept, gone), cost[kept]
+        pairs[merge], costs[merge] = (kept, gone), cost[kept]
         whole = mass[kept] + mass[gone]
         mean[kept] += (mass[gone] / whole) * (mean[gone] - mean[kept])
         mass[kept] = whole
         alive[gone] = False
-    labels = np.arange(n_rows)
-    for kept, gone in edges[np.argsort(heights, kind="stable")[: n_rows - n_clusters]]:
-        labels[labels == labels[gone]] = labels[kept]
-    return np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return Merges(pairs, costs)
 
 
 def agglomerated(
@@ -108,6 +168,19 @@ def agglomerated(
     more components than there are small groups.
     Coordinates are sphered for families of matrices, standardised for those with a variance for each feature.
     """
+    # Copies first: heavier groups would be merged before them, and weights make no difference.
+    points, place = np.unique(points, axis=0, return_inverse=True)
+    place = place.reshape(-1)
+    labels = _agglomerated(family, points, np.bincount(place, weight).astype(np.float64), n_components, n_threads)
+    return labels[place]
+
+
+def _agglomerated(
+    family: Family, points: Array, weight: Array, n_components: int, n_threads: int | None
+) -> NDArray[np.int64]:
+    """Return what :func:`agglomerated` does, for different rows; of fewer rows than components, each is a group."""
+    if len(points) <= n_components:
+        return np.arange(len(points))
     if family.has_matrices:
         rows = sphered(points, weight)
     elif family.block_shape(points.shape[1]):
@@ -117,32 +190,66 @@ def agglomerated(
         rows /= np.abs(rows).max() or 1.0
     by_memory = int(np.sqrt(2.0 * _PAIR_FLOATS) / rows.shape[1])
     n_groups = min(len(rows), _MOST_GROUPS, by_memory)
+    merges = ward(rows, weight)
+    clusters = merges.cut(n_components)
     if family.uses_total or n_groups <= n_components or not rows.any():
-        return ward(rows, weight, n_components)
-    return _merged(family, rows, weight, ward(rows, weight, n_groups), n_groups, n_components, n_threads)
+        return clusters
+    fewest = 2 * family.fewest_rows(points.shape[1])
+    few = np.bincount(clusters, minlength=n_components) < fewest
+    # Evenly divided among the components, the variances of all rows are those of one, unless some rows are far away.
+    share = np.average((rows - np.average(rows, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
+    share *= n_components ** (-2.0 / rows.shape[1])
+    within = _variances_within(rows, weight, clusters, few)[clusters]
+    variances = np.where(within < _CROWDED**2 * share, within, share)
+    return _merged(family, rows, weight, variances, merges.cut(n_groups), n_components, n_threads)
+
+
+def means_of(rows: Array, weight: Array, labels: NDArray[np.int64], n_labels: int) -> Array:
+    """Return the weighted means (K, D) of the rows (N, D) of each label, 0 where there are none."""
+    mass = np.bincount(labels, weight, n_labels)
+    sums = [np.bincount(labels, weight * column, n_labels) for column in rows.T]
+    return np.stack(sums, axis=1) / np.where(mass > 0.0, mass, 1.0)[:, None]
+
+
+def _variances_within(rows: Array, weight: Array, labels: NDArray[np.int64], few: NDArray[np.bool_]) -> Array:
+    """Return the variances (K, D) within clusters; what is near them suggests those of clusters of few rows."""
+    n_clusters = len(few)
+    means = means_of(rows, weight, labels, n_clusters)
+    own = means_of((rows - means[labels]) ** 2, weight, labels, n_clusters)
+    local = np.empty_like(own)
+    local_variances(means, np.bincount(labels, weight, n_clusters), own, few, local)
+    return local
 
 
 def _merged(
     family: Family,
     rows: Array,
     weight: Array,
+    variances: Array,
     labels: NDArray[np.int64],
-    n_groups: int,
     n_components: int,
     n_threads: int | None,
 ) -> NDArray[np.int64]:
-    origin = np.repeat(np.average(rows, axis=0, weights=weight)[None], n_groups, axis=0)
-    density = family.isotropic(origin, 1.0)
+    """Return `labels` (N,) of groups, merged until there are `n_components`.
+
+    `variances` (N, D) are those of the pseudo-rows that a row brings with it.
+    """
+    n_groups = int(labels.max()) + 1
+    # About their own means: about that of all rows, groups close together would lose their digits beside a far one.
+    density = family.isotropic(means_of(rows, weight, labels, n_groups), 1.0)
     groups = Expectation(family, ArrayRows(rows, weight), n_threads)(density, mode=kernels.LABELLED, labels=labels)
-    share = np.diag(np.average((rows - origin[0]) ** 2, axis=0, weights=weight))
-    share *= n_components ** (-2.0 / rows.shape[1])
+    extent = groups.mass[:, None] * means_of(variances, weight, labels, n_groups)
     pseudo = _PSEUDO_SHARE * groups.weight / n_components
 
-    def loss(first: NDArray[np.int64], second: NDArray[np.int64]) -> Array:
-        joined = family.reordered(groups, first) + family.reordered(groups, second)
-        return _volume(family, joined, share, pseudo) - volume[first] - volume[second]
+    def joined(first: NDArray[np.int64], second: NDArray[np.int64]) -> SufficientStatistics:
+        one = family.reordered(groups, first)
+        return one + family.recentre(family.reordered(groups, second), one.origin)
 
-    volume = _volume(family, groups, share, pseudo)
+    def loss(first: NDArray[np.int64], second: NDArray[np.int64]) -> Array:
+        pairs, width = joined(first, second), extent[first] + extent[second]
+        return _volume(family, pairs, width, pseudo) - volume[first] - volume[second]
+
+    volume = _volume(family, groups, extent, pseudo)
     first, second = np.triu_indices(n_groups, 1)
     cost = np.full((n_groups, n_groups), np.inf)
     cost[first, second] = loss(first, second)
@@ -152,22 +259,28 @@ def _merged(
         labels[labels == gone] = kept
         alive[gone] = False
         cost[gone], cost[:, gone] = np.inf, np.inf
-        for array in (groups.mass, groups.deviation, groups.scatter):
-            array[kept] += array[gone]
         one = np.array([kept])
-        volume[kept] = _volume(family, family.reordered(groups, one), share, pseudo)[0]
+        whole = joined(one, np.array([gone]))
+        groups.mass[kept], groups.deviation[kept], groups.scatter[kept] = (
+            array[0] for array in (whole.mass, whole.deviation, whole.scatter)
+        )
+        extent[kept] += extent[gone]
+        volume[kept] = _volume(family, family.reordered(groups, one), extent[one], pseudo)[0]
         others = np.flatnonzero(alive & (np.arange(n_groups) != kept))
         value = loss(np.full(len(others), kept), others)
         cost[np.minimum(kept, others), np.maximum(kept, others)] = value
     return np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _volume(family: Family, statistics: SufficientStatistics, share: Array, pseudo: float) -> Array:
-    """Return mass * log |covariance| for each component, but for a constant times the mass."""
+def _volume(family: Family, statistics: SufficientStatistics, extent: Array, pseudo: float) -> Array:
+    """Return mass * log |covariance| for each component, but for a constant times the mass.
+
+    With pseudo-rows of weight `pseudo` and variances extent / mass, `extent` (K, D).
+    """
     about = family.recentre(statistics, statistics.mean)
     mass = np.full(len(about.mass), pseudo)
-    rows = SufficientStatistics(
-        about.origin, mass, np.zeros_like(about.deviation), family.scatter_of(share, mass), 0.0, float(mass.sum())
-    )
-    density, _ = family.density(np.ones(len(mass)), about.origin, family.covariances(about + rows))
+    rows = family.zero(about.origin)
+    add_variances(family.blank(*extent.shape), mass, extent / about.mass[:, None], rows.scatter)
+    whole = about + SufficientStatistics(about.origin, mass, rows.deviation, rows.scatter, 0.0, float(mass.sum()))
+    density, _ = family.density(np.ones(len(mass)), about.origin, family.covariances(whole))
     return -2.0 * statistics.mass * density.log_scale

@@ -1,9 +1,9 @@
 """Where a fit starts: first statistics from rows near centres, partitions, short fits or given responsibilities.
 
-A component that starts on its nearest rows and is too thin for a covariance (few rows, or equal ones) is smoothed by
-pseudo-rows worth one per cent of an average component, with the variances of the data divided evenly among the
-components. Seeded on a single row it is then a broad one, not a spike of width sqrt(reg_covar) that no other row can
-reach. What is thin is told by the covariance, not by a number of rows: copies and weights of rows are the same.
+A component that starts on its nearest rows and is too thin for a covariance (on few different rows, or equal ones) is
+smoothed by pseudo-rows worth one per cent of an average component, with the variances that its neighbourhood suggests.
+Seeded on a single row it is then a broad one, not a spike of width sqrt(reg_covar) that no other row can
+reach. Rows are counted once however often they occur: copies and weights of rows are the same.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.expectation import OVERFLOW
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kernels.closed_forms import smooth_thin
+from fastgmm.kernels.smoothing import smooth_thin
 from fastgmm.kmeans import in_order, kmeans, pick_centres, plus_plus
 from fastgmm.loop import FitResult, Rule, fit_loop, updated
-from fastgmm.partitions import agglomerated, covariance, sphered
+from fastgmm.partitions import agglomerated, covariance, means_of, sphered
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import Source
 from fastgmm.statistics import Array, SufficientStatistics
@@ -63,6 +63,7 @@ _SHORT_FIT_START = "k-means++"
 _RACE_ROWS = 2**15
 _RACE_ROWS_PER_PARAMETER = 20
 _RACE_SAVED = 4
+_NO_LABELS = np.empty(0, np.int64)
 
 
 class RandomResponsibilities:
@@ -134,7 +135,7 @@ def seed(
         assignment = {"mode": kernels.HARD}
         nearest = True
 
-    return _first_state(rule, source, density, assignment, centred, weight, nearest)
+    return _first_state(rule, source, density, assignment, points, weight, nearest)
 
 
 def _first_state(
@@ -142,22 +143,23 @@ def _first_state(
     source: Source,
     density: Density,
     assignment: dict[str, Any],
-    centred: Array,
+    points: Array,
     weight: Array,
     partition: bool,
 ) -> Any:
     """Return the rule's state after an update by the statistics that `assignment` makes of the rows.
 
-    Thin components are smoothed where they come from a `partition`, and the rule wants it, by the variances of the
-    rows `centred` about their middle.
+    Thin components are smoothed where they come from a `partition`, and the rule wants it, by what is near them among
+    the rows `points`, which are all or a sample.
     """
     family = source.family
 
     def collect(origin: Array | None = None) -> SufficientStatistics:
         statistics = source.collect(density, origin, **assignment)
-        return _smoothed(family, statistics, centred, weight) if smooth else statistics
+        return _smoothed(family, statistics, density, points, weight, labels) if smooth else statistics
 
     smooth = partition and rule.smooths_seeds
+    labels = assignment.get("labels", _NO_LABELS)
     statistics = collect()
     if assignment["mode"] != kernels.HARD:
         # Moments about the middle of all rows would cost components that are narrow in some direction their digits.
@@ -226,7 +228,7 @@ def _whitened(rule: Rule, sample: Sample, n_components: int, random_state: Any) 
         centres = rows[plus_plus(rows, weight, n_components, random_state, n_threads)]
         labels = kmeans(rows, centres, weight, n_threads=n_threads).labels
         for _ in range(_WHITENINGS):
-            means = _means(rows, weight, labels, n_components)
+            means = means_of(rows, weight, labels, n_components)
             values, vectors = np.linalg.eigh(covariance(rows - means[labels], weight))
             values = np.maximum(values, _LEAST_WITHIN)
             metric = vectors / np.sqrt(values)
@@ -245,21 +247,14 @@ def _agglomerated(rule: Rule, sample: Sample, n_components: int, random_state: A
     return _from_partition(rule, sample, n_components, labels)
 
 
-def _means(rows: Array, weight: Array, labels: NDArray[np.int64], n_components: int) -> Array:
-    """Return the weighted means (K, D) of the rows of each label, 0 where there are none."""
-    mass = np.bincount(labels, weight, n_components)
-    sums = [np.bincount(labels, weight * column, n_components) for column in rows.T]
-    return np.stack(sums, axis=1) / np.where(mass > 0.0, mass, 1.0)[:, None]
-
-
 def _from_partition(rule: Rule, sample: Sample, n_components: int, labels: NDArray[np.int64]) -> Any:
     """Return the start from a partition, its components in the order of their means."""
-    means = _means(sample.centred, sample.weight, labels, n_components)
+    means = means_of(sample.centred, sample.weight, labels, n_components)
     rank = np.empty(n_components, np.int64)
     rank[in_order(means)] = np.arange(n_components)
     density = sample.family.isotropic(np.repeat(sample.middle[None], n_components, axis=0), 1.0)
     assignment = {"mode": kernels.LABELLED, "labels": rank[labels]}
-    return _first_state(rule, sample, density, assignment, sample.centred, sample.weight, True)
+    return _first_state(rule, sample, density, assignment, sample.points, sample.weight, True)
 
 
 def _best_short_fit(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
@@ -295,10 +290,16 @@ _ON_A_SAMPLE: dict[str, tuple[Callable[..., Any], int, int]] = {
 }
 
 
-def _smoothed(family: Family, statistics: SufficientStatistics, centred: Array, weight: Array) -> SufficientStatistics:
+def _smoothed(
+    family: Family,
+    statistics: SufficientStatistics,
+    density: Density,
+    points: Array,
+    weight: Array,
+    labels: NDArray[np.int64],
+) -> SufficientStatistics:
     origin, mass, deviation, scatter = (
         array.copy() for array in (statistics.origin, statistics.mass, statistics.deviation, statistics.scatter)
     )
-    variances = np.average(centred**2, axis=0, weights=weight)
-    smooth_thin(family.blank(*origin.shape), origin, mass, deviation, scatter, variances, statistics.weight)
+    smooth_thin(density, origin, mass, deviation, scatter, points, weight, labels)
     return SufficientStatistics(origin, mass, deviation, scatter, statistics.log_evidence, float(mass.sum()))

@@ -9,7 +9,7 @@ from conftest import draw, random_mixture
 
 from fastgmm.expectation import e_step
 from fastgmm.families import FAMILIES
-from fastgmm.kernels import contract
+from fastgmm.kernels import contract, smoothing
 from fastgmm.kernels.blocks import pack_tile
 from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, OK
 
@@ -64,11 +64,12 @@ def test_pool_is_the_weight_behind_each_entry(family):
     np.testing.assert_array_equal(contract.pool(family.blank(K, D), mass), expected)
 
 
-def test_scatter_of_equal_covariances(family, rng):
-    a = rng.normal(size=(D, D))
-    mass = np.array([1.0, 0.0, 3.0])
-    expected = reference.projection(family, mass[:, None, None] * (a @ a.T))
-    np.testing.assert_allclose(family.scatter_of(a @ a.T, mass), expected, rtol=1e-13)
+def test_variances_about_means_are_scatters(family, rng):
+    mass, variances = np.array([1.0, 0.0, 3.0]), rng.uniform(0.5, 2.0, (K, D))
+    scatter = np.ones(family.shape(K, D))
+    smoothing.add_variances(family.blank(K, D), mass, variances, scatter)
+    expected = 1.0 + reference.projection(family, mass[:, None, None] * variances[:, :, None] * np.eye(D))
+    np.testing.assert_allclose(scatter, expected, rtol=1e-13)
 
 
 def test_variances_are_the_diagonals_of_the_matrices(family, parameters):

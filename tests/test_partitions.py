@@ -28,7 +28,7 @@ def _rows(seed, n_rows=40, n_features=3):
 def test_ward_is_scipys(seed, n_clusters):
     X = _rows(seed)
     theirs = fcluster(linkage(X, "ward"), n_clusters, "maxclust")
-    ours = ward(X, np.ones(40), n_clusters)
+    ours = ward(X, np.ones(40)).cut(n_clusters)
     assert set(ours) == set(range(n_clusters))
     assert _canonical(ours) == _canonical(theirs)
 
@@ -36,13 +36,13 @@ def test_ward_is_scipys(seed, n_clusters):
 def test_ward_counts_weights_as_copies():
     X = _rows(1)
     counts = np.random.default_rng(2).integers(1, 4, 40)
-    labels = ward(X, counts.astype(float), 5)
-    copies = ward(np.repeat(X, counts, axis=0), np.ones(counts.sum()), 5)
+    labels = ward(X, counts.astype(float)).cut(5)
+    copies = ward(np.repeat(X, counts, axis=0), np.ones(counts.sum())).cut(5)
     assert _canonical(np.repeat(labels, counts)) == _canonical(copies)
 
 
 def test_ward_of_equal_rows_still_makes_as_many_groups():
-    labels = ward(np.zeros((6, 2)), np.ones(6), 4)
+    labels = ward(np.zeros((6, 2)), np.ones(6)).cut(4)
     assert set(labels) == {0, 1, 2, 3}
 
 
@@ -63,11 +63,11 @@ def test_rows_without_any_variance_have_coordinates():
         np.testing.assert_array_equal(make(np.full((5, 2), 3.0), np.ones(5)), np.zeros((5, 1)))
 
 
-def _log_volume(name, rows, weight, share, pseudo):
+def _log_volume(name, rows, weight, variances, pseudo):
     """mass * log |covariance|, with pseudo-rows, by the definition of each family."""
     mass = weight.sum()
     gap = rows - weight @ rows / mass
-    scatter = gap.T @ (weight[:, None] * gap) + pseudo * share
+    scatter = gap.T @ (weight[:, None] * gap) + pseudo * np.diag(weight @ variances / mass)
     matrix = {
         "full": scatter,
         "diag": np.diag(np.diag(scatter)),
@@ -80,13 +80,13 @@ def _log_volume(name, rows, weight, share, pseudo):
 def test_groups_are_merged_where_that_costs_the_least_likelihood(name):
     X = _rows(5, 30, 2)
     weight = np.random.default_rng(6).uniform(0.5, 2, 30)
-    first = ward(X, weight, 12)
-    share = np.diag(np.average((X - weight @ X / weight.sum()) ** 2, axis=0, weights=weight)) / 3
+    first = ward(X, weight).cut(12)
+    variances = np.random.default_rng(7).uniform(0.1, 2, X.shape)
     pseudo = _PSEUDO_SHARE * weight.sum() / 3
 
     def volume(labels, *groups):
         chosen = np.isin(labels, groups)
-        return _log_volume(name, X[chosen], weight[chosen], share, pseudo)
+        return _log_volume(name, X[chosen], weight[chosen], variances[chosen], pseudo)
 
     expected = first.copy()
     for _ in range(9):
@@ -96,7 +96,7 @@ def test_groups_are_merged_where_that_costs_the_least_likelihood(name):
         }
         kept, gone = min(losses, key=losses.get)
         expected[expected == gone] = kept
-    labels = _merged(FAMILIES[name], X, weight, first.copy(), 12, 3, None)
+    labels = _merged(FAMILIES[name], X, weight, variances, first.copy(), 3, None)
     assert _canonical(labels) == _canonical(expected)
 
 
@@ -107,11 +107,11 @@ def test_agglomeration_finds_crossed_groups_that_wards_method_cuts(rng):
     arms = np.repeat([0, 1], 200)
     wrong = min((labels != arms).mean(), (labels == arms).mean())
     assert wrong < 0.1
-    cut = ward(X, np.ones(400), 2)
+    cut = ward(X, np.ones(400)).cut(2)
     assert min((cut != arms).mean(), (cut == arms).mean()) > 0.2
 
 
 def test_many_components_are_groups_of_wards_method():
     X = _rows(3, 300)
     labels = agglomerated(FAMILIES["diag"], X, np.ones(300), 150)
-    assert _canonical(labels) == _canonical(ward(standardised(X, np.ones(300)), np.ones(300), 150))
+    assert _canonical(labels) == _canonical(ward(standardised(X, np.ones(300)), np.ones(300)).cut(150))

@@ -116,14 +116,26 @@ def test_generators_and_their_numbers_are_taken(rng):
     assert check_random_state(None).uniform() == expected
 
 
-def test_a_start_on_single_rows_is_as_broad_as_the_data_shared_out(family):
-    """The pseudo-rows: 1 % of an average component, with the data's variances divided by K^(2/D)."""
+def test_a_start_on_single_rows_reaches_half_way_to_the_next(family):
+    """The pseudo-rows: 1 % of an average component, the next two standard deviations away, in the shape of gaps."""
     X = np.array([[0.0, 0.0], [8.0, 1.0], [0.0, 3.0], [9.0, 9.0]])
     rule, source = MaximumLikelihood(family, 0.0), Source(family, ArrayRows(X))
     state = seed(rule, source, 4, np.random.RandomState(0), "random_from_data")
-    share = X.var(axis=0) / 4 * 0.01 / 1.01
-    expected = np.full(2, share.mean()) if family.name == "spherical" else share
-    np.testing.assert_allclose(family.variances(state.covariances, 4, 2), np.tile(expected, (4, 1)), rtol=1e-9)
+    distances = ((state.means[:, None] - state.means) ** 2).sum(axis=2)
+    gaps = (state.means - state.means[(distances + np.diag([np.inf] * 4)).argmin(axis=1)]) ** 2
+    squares = gaps.sum(axis=1)
+    shape = (gaps / squares[:, None]).mean(axis=0)
+    local = squares[:, None] / 4 * shape
+    reach = [
+        min((((m - n) ** 2) / v).sum() for n in state.means if (n != m).any())
+        for m, v in zip(state.means, local, strict=True)
+    ]
+    expected = local * np.minimum(1, np.array(reach) / 4)[:, None] * 0.01 / 1.01
+    if family.name == "spherical":
+        expected[:] = expected.mean(axis=1, keepdims=True)
+    elif family.name == "tied":
+        expected[:] = expected.mean(axis=0)
+    np.testing.assert_allclose(family.variances(state.covariances, 4, 2), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("method", ["kmeans", "k-means++", "random_from_data", *ON_A_SAMPLE])

@@ -115,10 +115,6 @@ class Family(ABC):
         """Return the whitener of the covariance scale**-2 times the identity, for every component."""
 
     @abstractmethod
-    def scatter_of(self, covariance: Array, mass: Array) -> Array:
-        """Return the scatter of components of the given mass (K,) that all have the same (D, D) covariance."""
-
-    @abstractmethod
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return the covariances as dense matrices (K, D, D)."""
 

@@ -24,10 +24,6 @@ class Diag(VarianceFamily):
         """Return K D."""
         return n_components * n_features
 
-    def scatter_of(self, covariance: Array, mass: Array) -> Array:
-        """Return the diagonal times each mass."""
-        return mass[:, None] * np.diag(covariance)
-
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return diagonal matrices."""
         return covariances[:, :, None] * np.eye(n_features)

@@ -24,10 +24,6 @@ class Full(MatrixFamily):
         """Return K D (D + 1) / 2."""
         return n_components * n_features * (n_features + 1) // 2
 
-    def scatter_of(self, covariance: Array, mass: Array) -> Array:
-        """Return the covariance times each mass."""
-        return mass[:, None, None] * covariance
-
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return the covariances as they are."""
         return covariances

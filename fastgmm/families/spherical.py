@@ -24,10 +24,6 @@ class Spherical(VarianceFamily):
         """Return K."""
         return n_components
 
-    def scatter_of(self, covariance: Array, mass: Array) -> Array:
-        """Return the trace times each mass."""
-        return mass * np.trace(covariance)
-
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return multiples of the identity."""
         return covariances[:, None, None] * np.eye(n_features)

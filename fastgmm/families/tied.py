@@ -38,10 +38,6 @@ class Tied(MatrixFamily):
         """Return D (D + 1) / 2."""
         return n_features * (n_features + 1) // 2
 
-    def scatter_of(self, covariance: Array, mass: Array) -> Array:
-        """Return the covariance times the total mass."""
-        return mass.sum() * covariance
-
     def matrices(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return the covariance K times."""
         return np.repeat(covariances[None], n_components, axis=0)

@@ -12,7 +12,6 @@ import numpy as np
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import entry, kernel
 from fastgmm.kernels.matrix import ratio
-from fastgmm.kernels.triangular import cholesky
 
 #: Status of updates and of :func:`set_density`: fine, a covariance is not positive definite, the moments were taken so
 #: far from the new means that the covariances lost their digits (collect again about the new means), or the covariances
@@ -28,10 +27,6 @@ _CANCELLED = 1e-8
 RESOLUTION = 4.0 * 2.220446049250313e-16
 # A sum of squares below this has lost digits to gradual underflow.
 _SMALLEST = 1e-303
-# A component is thin below this share of the data's variances, divided evenly among the components, and is then given
-# pseudo-rows worth this share of an average component.
-_THIN = 1e-3
-_SMOOTHING = 0.01
 # The standard deviations of a spurious component, as a geometric mean, are less than a hundredth of the others'.
 _LOG_NARROW = math.log(100.0)
 # Its inverse squared, a variance, is still far from the smallest float32 number.
@@ -230,86 +225,6 @@ def spurious_component(log_scale, weights, n_features, fewest_rows, n_samples):
                 if narrower > n_features * _LOG_NARROW:
                     return k
     return -1
-
-
-@kernel
-def _nearest_with_mass(mean, mass, k):
-    """Return the component with mass whose mean (of K, D) is nearest to that of component k; k where there is none."""
-    nearest = k
-    least = np.inf
-    for j in range(mass.shape[0]):
-        if mass[j] > 0.0:
-            distance = 0.0
-            for d in range(mean.shape[1]):
-                gap = mean[j, d] - mean[k, d]
-                distance += gap * gap
-            if nearest == k or distance < least:
-                nearest = j
-                least = distance
-    return nearest
-
-
-@entry
-def smooth_thin(density, origin, mass, deviation, scatter, variances, weight):
-    """Smooth the components that are too thin for a covariance by pseudo-rows, in place.
-
-    Thin are components that are in some direction below a thousandth of `variances` (D,), those of the data, divided
-    by K^(2/D). They get pseudo-rows at their means (without rows, at the
-    nearest mean that has some), worth 1 % of an average component (of `weight` / K), with those
-    variances. Where there are any, all moments become those about the means, which `origin` (K, D) is overwritten with.
-    Of a matrix scatter the lower triangle counts; of `density` only the class. Allocates scratch of the size of the
-    statistics.
-    """
-    n_components, n_features = origin.shape
-    share = np.empty(n_features)
-    largest = 0.0
-    for d in range(n_features):
-        # Variances only: an outlier makes the covariance of the data as good as singular.
-        share[d] = variances[d] * n_components ** (-2.0 / n_features)
-        largest = max(largest, share[d])
-    covariance = scatter.copy()
-    centre(density, mass, deviation, covariance)
-    divide_by_pool(density, mass, covariance)
-    blocks = as_blocks(density, covariance)
-    n_blocks, dimension, _ = blocks.shape
-    factor = np.empty((dimension, dimension))
-    thin = np.zeros(n_components, np.bool_)
-    found = False
-    for block in range(n_blocks):
-        for i in range(dimension):
-            least = largest
-            if dimension == n_features:
-                least = share[i]
-            elif n_blocks == n_components * n_features:
-                least = share[block % n_features]
-            blocks[block, i, i] -= _THIN * least
-        if not cholesky(blocks[block], factor):
-            found = True
-            # A block of a component, one of its features, or one of all components.
-            first = block * n_components // n_blocks
-            for k in range(first, max(first + 1, (block + 1) * n_components // n_blocks)):
-                thin[k] = True
-    if not found:
-        return
-    mean = np.empty((n_components, n_features))
-    for k in range(n_components):
-        for d in range(n_features):
-            mean[k, d] = origin[k, d] + (deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0)
-    for k in range(n_components):
-        # A centre without rows may have the digits of the whole data's spread alone, far more than the rows'.
-        nearest = k if mass[k] > 0.0 else _nearest_with_mass(mean, mass, k)
-        for d in range(n_features):
-            mean[k, d] = mean[nearest, d]
-    move_origin(density, origin, mean, mass, deviation, scatter)
-    unit = np.zeros(n_features)
-    for k in range(n_components):
-        added = _SMOOTHING * weight / n_components if thin[k] else 0.0
-        mass[k] += added
-        for d in range(n_features):
-            origin[k, d] = mean[k, d]
-            unit[d] = 1.0
-            contract.project(density, k, added * share[d], unit, unit, scatter)
-            unit[d] = 0.0
 
 
 @entry

@@ -37,7 +37,6 @@ from fastgmm.kernels.closed_forms import (
     maximise,
     mirror,
     set_log_scale,
-    smooth_thin,
     spurious_component,
 )
 from fastgmm.kernels.closed_forms import (
@@ -55,6 +54,7 @@ from fastgmm.kernels.conjugate import (
 from fastgmm.kernels.kmeans import assign_rows, kmeans_plus_plus
 from fastgmm.kernels.rows import fitting_tile
 from fastgmm.kernels.simd import copy_array, tile_width
+from fastgmm.kernels.smoothing import smooth_thin
 
 Array = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ class Survey(NamedTuple):
     """What a look at the rows of P problems finds, of rows of positive weight.
 
     `status` (P,) int64, CONVERGED where a fit can begin; `weight` (P,), the sum of weights; `middle` (P, D), the mean;
-    `spread` (P,), the largest deviation from it (1 where that is 0); `variances` (P, D); `moments` (P, D, D), the
+    `spread` (P,), the largest deviation from it (1 where that is 0); `moments` (P, D, D), the
     covariance, or size 0 where it is not wanted; `centres` (P, R, K, D), ordered by their first feature.
     """
 
@@ -112,7 +112,6 @@ class Survey(NamedTuple):
     weight: Array
     middle: Array
     spread: Array
-    variances: Array
     moments: Array
     centres: Array
 
@@ -426,19 +425,27 @@ def _write_posterior(rule, p, law):
 
 
 # What runs once a fit is not compiled into the loop again: these call the code that single fits run.
-def _smooth_at(address, density, origin, mass, deviation, scatter, variances, weight):
-    smooth_thin(density, origin, mass, deviation, scatter, variances, weight)
+def _smooth_at(address, density, origin, mass, deviation, scatter, points, weight, labels):
+    smooth_thin(density, origin, mass, deviation, scatter, points, weight, labels)
 
 
 @vector_code(_smooth_at)
-def _call_smooth_thin(address, density, origin, mass, deviation, scatter, variances, weight):
-    call_at(address, (density, origin, mass, deviation, scatter, variances, weight))
+def _call_smooth_thin(address, density, origin, mass, deviation, scatter, points, weight, labels):
+    call_at(address, (density, origin, mass, deviation, scatter, points, weight, labels))
 
 
 def smoothing_address(like):
     """Return the address of ``smooth_thin`` for densities of a class, which :data:`fit` takes; 0 where not compiled."""
     return address_of(
-        smooth_thin, like, like.mean, like.log_scale, like.mean, like.whitener, like.log_scale, float(like.log_scale[0])
+        smooth_thin,
+        like,
+        like.mean,
+        like.log_scale,
+        like.mean,
+        like.whitener,
+        like.mean,
+        like.log_scale,
+        np.empty(0, np.int64),
     )
 
 
@@ -576,11 +583,8 @@ def _survey_rows(rows, p, least, points, weight, survey):
         middle[d] = points[0, d] + s / total
         for i in range(n):
             points[i, d] -= middle[d]
-        square = 0.0
         for i in range(n):
             spread = max(spread, abs(points[i, d]))
-            square += weight[i] * points[i, d] * points[i, d]
-        survey.variances[p, d] = square / total
     survey.weight[p] = total / unit
     survey.spread[p] = spread if spread > 0.0 else 1.0
     if not math.isfinite(survey.weight[p] * spread * spread):
@@ -838,9 +842,7 @@ def _fit_lanes(
                                 origin[k, d] += deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0
                         continue
                     if mode == HARD and smooths:
-                        _smooth_at(
-                            smoothing, density, origin, mass, deviation, scatter, survey.variances[p], survey.weight[p]
-                        )
+                        _smooth_at(smoothing, density, origin, mass, deviation, scatter, X, weight, no_labels)
                     outcome, component = _update(
                         rule,
                         p,

@@ -420,9 +420,14 @@ def test_an_interrupt_while_waiting_for_a_batch():
         yield X[10:]
 
     streamed = BatchRows(read)
-    with pytest.raises(KeyboardInterrupt):
-        for _ in streamed.blocks(N_ROWS):
-            pass
+    # Who was started in the background of a shell ignores the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for _ in streamed.blocks(N_ROWS):
+                pass
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert _reading() == []
 
 

@@ -1,9 +1,9 @@
 """Where a fit starts: first statistics from rows near centres, partitions, short fits or given responsibilities.
 
-A component that starts on its nearest rows and is too thin for a covariance (on few different rows, or equal ones) is
-smoothed by pseudo-rows worth one per cent of an average component, with the variances that its neighbourhood suggests.
-Seeded on a single row it is then a broad one, not a spike of width sqrt(reg_covar) that no other row can
-reach. Rows are counted once however often they occur: copies and weights of rows are the same.
+A component that starts on its nearest rows and is too thin for a covariance, on few different rows or where features
+are as good as dependent, is smoothed by pseudo-rows of little weight on a scale that comes from near it
+(:mod:`fastgmm.kernels.smoothing`). Seeded on a single row it is then a broad one, not a spike of width sqrt(reg_covar)
+that no other row can reach. Rows are counted once however often they occur: copies and weights of rows are the same.
 """
 
 from __future__ import annotations

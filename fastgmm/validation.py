@@ -364,6 +364,14 @@ def check_weights(weights: ArrayLike, n_components: int, leading: tuple[int, ...
     return array / total
 
 
+def check_mixing_weights(weights: Any, n_components: int) -> Array:
+    """Return the attribute `weights_` (K,), whoever set it, as float64: numbers >= 0 of any sum."""
+    array = np.asarray(weights, np.float64)
+    if array.shape != (n_components,) or not array.min() >= 0.0:
+        raise ValueError(f"weights_ should be {n_components} numbers >= 0, one for each row of means_, but is {array}")
+    return array
+
+
 def check_means(means: ArrayLike, n_components: int, n_features: int, leading: tuple[int, ...] = ()) -> Array:
     """Return component means, (K, D); `leading` axes go before."""
     return _shaped(means, (*leading, n_components, n_features), "means")

@@ -601,12 +601,7 @@ class Mixture(PrivateMethods, Interface, ABC):
 
     def _weights(self) -> Array:
         """Return the mixing weights (K,) as they are used; ValueError where they are none."""
-        weights = np.asarray(self.weights_, np.float64)
-        if weights.shape != (len(self.means_),) or not weights.min() >= 0.0:
-            raise ValueError(
-                f"weights_ should be {len(self.means_)} numbers >= 0, one for each row of means_, but is {weights}"
-            )
-        return weights
+        return validation.check_mixing_weights(self.weights_, len(self.means_))
 
     def _whitener(self, family: Family) -> Array:
         """Return the whitener of `precisions_cholesky_`, or where that is not there, of `covariances_`.

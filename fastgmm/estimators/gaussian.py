@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.families import Family
+from fastgmm.families.base import remembered
 from fastgmm.interface import with_defaults
 from fastgmm.kernels import Density
 from fastgmm.loop import FitResult
@@ -251,7 +252,11 @@ class GaussianMixture(Mixture):
 
     def _density(self) -> Density:
         family = self._family()
-        return family.density_of_whitener(self._weights(), self.means_, self._whitener(family))
+        if not hasattr(self, "precisions_cholesky_"):
+            return family.density_of_whitener(self._weights(), self.means_, self._whitener(family))
+        arrays = (np.asarray(each, np.float64) for each in (self.weights_, self.means_, self.precisions_cholesky_))
+        density: Density = _density_of_attributes(family, "precisions_cholesky_", *arrays)
+        return density
 
     def _log_weights(self) -> Array:
         with np.errstate(divide="ignore"):
@@ -283,6 +288,13 @@ class GaussianMixture(Mixture):
         n_components, n_features = np.shape(self.means_)
         family = self._family()
         return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
+
+
+@remembered
+def _density_of_attributes(family: Family, name: str, weights: Array, means: Array, factor: Array) -> Density:
+    """Return the density of fitted attributes, the factor under `name`; ValueError where they are none."""
+    checked = validation.check_mixing_weights(weights, len(means))
+    return family.density_of_whitener(checked, means, family.whitener_of_factor(factor, name))
 
 
 def _in_order(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,27 @@ Array = NDArray[np.float64]
 
 # Rounding of covariances that may be float32, against their largest entry.
 _ASYMMETRY = 1e-5
-# Bytes of factors whose check takes longer than what it is for: their whiteners are remembered.
-_SMALL_FACTOR = 4096
+# Bytes of arrays whose check takes longer than what it is for.
+_SMALL = 4096
+
+
+def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of a family, a name and float64 arrays return again what it returned for equal small arrays.
+
+    For models that predict a row at a time, whose parameters are always the same. Nobody may write to what it returns.
+    """
+
+    @functools.lru_cache(maxsize=64)
+    def recall(family: Family, name: str, *arrays: tuple[bytes, tuple[int, ...]]) -> Any:
+        return function(family, name, *(np.frombuffer(data).reshape(shape).copy() for data, shape in arrays))
+
+    @functools.wraps(function)
+    def call(family: Family, name: str, *arrays: Array) -> Any:
+        if sum([array.nbytes for array in arrays]) > _SMALL:
+            return function(family, name, *arrays)
+        return recall(family, name, *[(array.tobytes(), array.shape) for array in arrays])
+
+    return call
 
 
 class Maximum(NamedTuple):
@@ -80,9 +100,8 @@ class Family(ABC):
 
     def whitener_of_factor(self, factor: Array, name: str) -> Array:
         """Return the whitener of any triangular C with precision C C^T; ValueError, with `name`, where it is none."""
-        if factor.nbytes <= _SMALL_FACTOR:
-            return _small_whitener(self, factor.tobytes(), factor.shape, name).copy()
-        return self._whitener_of_factor(factor, name)
+        whitener: Array = _whitener_of_factor(self, name, factor)
+        return whitener.copy()
 
     @abstractmethod
     def _whitener_of_factor(self, factor: Array, name: str) -> Array: ...
@@ -252,10 +271,9 @@ def _lower_triangles(n_features: int) -> tuple[NDArray[np.bool_], NDArray[np.boo
     return np.tri(n_features, dtype=bool), np.tri(n_features, k=-1, dtype=bool)
 
 
-@functools.lru_cache(maxsize=64)
-def _small_whitener(family: Family, factor: bytes, shape: tuple[int, ...], name: str) -> Array:
-    """Return the whitener of a factor: for models that predict a row at a time, whose factor is always the same."""
-    return family._whitener_of_factor(np.frombuffer(factor).reshape(shape), name)
+@remembered
+def _whitener_of_factor(family: Family, name: str, factor: Array) -> Array:
+    return family._whitener_of_factor(factor, name)
 
 
 def _no_factor(name: str, k: int) -> str:

@@ -38,14 +38,24 @@ def centre(density, mass, deviation, scatter):
     """Move the moments in `scatter` from their origin to the components' own means, in place (mass 0: left as it is).
 
     scatter -= outer(deviation, deviation / mass), in the family's projection, for `mass` (K,) and `deviation` (K, D).
-    Of `density` only the class and the shape of the mean count. Allocates (D,).
+    Of `density` only the class and the shape of the mean count.
     """
-    shift = np.empty(deviation.shape[1])
     for k in range(mass.shape[0]):
         if mass[k] > 0.0:
-            for d in range(shift.shape[0]):
-                shift[d] = ratio(deviation[k, d], mass[k])
-            contract.project(density, k, -1.0, shift, deviation[k], scatter)
+            shift, factor = deviation[k], -ratio(1.0, mass[k])
+            if not factor > -np.inf:
+                # The inverse of a subnormal mass overflows.
+                shift, factor = _divided(deviation[k], mass[k]), -1.0
+            contract.project(density, k, factor, shift, deviation[k], scatter)
+
+
+@kernel
+def _divided(vector, number):
+    """Return `vector` divided by a number, newly allocated."""
+    quotient = np.empty(vector.shape[0])
+    for i in range(vector.shape[0]):
+        quotient[i] = ratio(vector[i], number)
+    return quotient
 
 
 @entry
@@ -57,8 +67,10 @@ def divide_by_pool(density, mass, scatter):
     pool = contract.pool(density, mass)
     flat = scatter.reshape((pool.size, scatter.size // pool.size))
     for block in range(pool.size):
+        scale = ratio(1.0, pool[block]) if pool[block] > 0.0 else 0.0
         for i in range(flat.shape[1]):
-            flat[block, i] = ratio(flat[block, i], pool[block]) if pool[block] > 0.0 else 0.0
+            # The inverse of a subnormal weight overflows.
+            flat[block, i] = flat[block, i] * scale if scale < np.inf else ratio(flat[block, i], pool[block])
 
 
 @entry

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import entry, kernel
+from fastgmm.kernels._compile import entry, kernel, spliced_kernel
 from fastgmm.kernels.closed_forms import centre, divide_by_pool, move_origin
 from fastgmm.kernels.matrix import ratio
 
@@ -24,6 +24,8 @@ _THIN = 1e-3
 # What pseudo-rows are worth, of an average component: where rows are few, and where they are as good as dependent.
 _FOR_FEW = 0.01
 _FOR_DEPENDENT = 0.02
+# Rows are few below so many times those that a covariance needs.
+_FEW = 2
 # Pseudo-rows reach half way to the next mean: four squared standard deviations.
 _REACH = 4.0
 
@@ -93,7 +95,7 @@ def count_different(points, weight, labels, mean, mass, most, different):
             different[k] *= mass[k] / seen[k]
 
 
-@kernel
+@spliced_kernel
 def _find_few(density, mass, different, few):
     """Overwrite `few` (K,) with which components have fewer than twice the different rows that a covariance needs.
 
@@ -105,10 +107,10 @@ def _find_few(density, mass, different, few):
         within = 0.0
         for k in range(n_components):
             within += max(different[k] - 1.0, 0.0)
-        few.fill(within < 2.0 * n_features - 0.5)
+        few.fill(within < _FEW * n_features - 0.5)
     else:
         for k in range(n_components):
-            few[k] = different[k] < 2.0 * (dimension + 1) - 0.5
+            few[k] = different[k] < _FEW * (dimension + 1) - 0.5
 
 
 @kernel
@@ -196,6 +198,20 @@ def _mahalanobis(u, v, variances):
     return total
 
 
+@spliced_kernel
+def _greatest_local(mean, mass, own, greatest):
+    """Overwrite `greatest` (K, D) with what :func:`local_variances` cannot exceed, whoever has few rows."""
+    n_components, n_features = mean.shape
+    shape = np.empty(n_features)
+    _shape_of_gaps(mean, mass, shape)
+    for k in range(n_components):
+        neighbour, square = _neighbour(mean, mass, k)
+        for d in range(n_features):
+            greatest[k, d] = square * shape[d] / _REACH if neighbour != k else 0.0
+            for j in range(n_components):
+                greatest[k, d] = max(greatest[k, d], own[j, d])
+
+
 @entry
 def add_variances(density, mass, variances, scatter):
     """Add to `scatter` what rows of `mass` (K,) with these `variances` (K, D) about their means have, in place.
@@ -211,7 +227,7 @@ def add_variances(density, mass, variances, scatter):
             unit[d] = 0.0
 
 
-@kernel
+@spliced_kernel
 def _find_thin(density, mass, centred, local, thin):
     """Overwrite `thin` (K,): whose covariance is not, in all directions, above the least share of `local` (K, D).
 
@@ -232,7 +248,7 @@ def _find_thin(density, mass, centred, local, thin):
     return found
 
 
-@kernel
+@spliced_kernel
 def _find_means(origin, mass, deviation, mean):
     """Overwrite `mean` (K, D) with the means; a component without rows has that of the nearest that has some."""
     n_components, n_features = origin.shape
@@ -246,7 +262,7 @@ def _find_means(origin, mass, deviation, mean):
                 mean[k, d] = mean[nearest, d]
 
 
-@entry
+@_apart
 def smooth_thin(density, origin, mass, deviation, scatter, points, weight, labels):
     """Smooth, in place, the components that their rows are too few or too much alike for a covariance.
 
@@ -269,26 +285,29 @@ def smooth_thin(density, origin, mass, deviation, scatter, points, weight, label
     n_components, n_features = origin.shape
     centred = scatter.copy()
     centre(density, mass, deviation, centred)
-    covariance = centred.copy()
-    divide_by_pool(density, mass, covariance)
     mean = np.empty((n_components, n_features))
     own = np.empty((n_components, n_features))
     local = np.empty((n_components, n_features))
-    different = np.empty(n_components)
     few = np.empty(n_components, np.bool_)
     thin = np.empty(n_components, np.bool_)
     _find_means(origin, mass, deviation, mean)
+    pool = contract.pool(density, mass)
     total = 0.0
     for k in range(n_components):
         total += mass[k]
+        behind = pool[min(k, pool.size - 1)]
         for d in range(n_features):
-            own[k, d] = max(contract.variance(density, covariance, k, d), 0.0)
-    most = 2 * (n_features + 1)
-    count_different(points, weight, labels, density.mean, mass, most, different)
-    _find_few(density, mass, different, few)
-    local_variances(mean, mass, own, few, local)
-    if not _find_thin(density, mass, centred, local, thin):
-        return
+            own[k, d] = max(ratio(contract.variance(density, centred, k, d), behind), 0.0) if behind > 0.0 else 0.0
+    # Most starts have no thin component whatever the rows are, which take longer to count.
+    _greatest_local(mean, mass, own, local)
+    for counted in range(2):
+        if counted:
+            different = np.empty(n_components)
+            count_different(points, weight, labels, density.mean, mass, _FEW * (n_features + 1), different)
+            _find_few(density, mass, different, few)
+            local_variances(mean, mass, own, few, local)
+        if not _find_thin(density, mass, centred, local, thin):
+            return
     move_origin(density, origin, mean, mass, deviation, scatter)
     added = np.zeros(n_components)
     for k in range(n_components):

@@ -14,6 +14,15 @@ _ROUNDING = 2.0 * 2.220446049250313e-16
 
 
 @kernel
+def _remainder(matrix, factor, i, j):
+    """Return matrix[i, j] without what the first j columns of its Cholesky `factor` explain of it."""
+    s = 0.0
+    for m in range(j):
+        s += factor[i, m] * factor[j, m]
+    return matrix[i, j] - s
+
+
+@kernel
 def cholesky(matrix, factor):
     """Write the lower Cholesky factor of the symmetric (D, D) `matrix` over the lower triangle of `factor` (D, D).
 
@@ -23,10 +32,7 @@ def cholesky(matrix, factor):
     n = matrix.shape[0]
     for i in range(n):
         for j in range(i + 1):
-            s = 0.0
-            for m in range(j):
-                s += factor[i, m] * factor[j, m]
-            s = matrix[i, j] - s
+            s = _remainder(matrix, factor, i, j)
             if i > j:
                 factor[i, j] = s / factor[j, j]
             elif s > _PIVOT * (i + 1) * matrix[i, i]:
@@ -48,10 +54,7 @@ def cholesky_above(matrix, least, freedom, factor):
     n = matrix.shape[0]
     for i in range(n):
         for j in range(i + 1):
-            s = 0.0
-            for m in range(j):
-                s += factor[i, m] * factor[j, m]
-            s = matrix[i, j] - s
+            s = _remainder(matrix, factor, i, j)
             if i > j:
                 factor[i, j] = s / factor[j, j]
             else:

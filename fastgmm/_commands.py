@@ -49,6 +49,15 @@ class _Data(NamedTuple):
         names, rows.names = rows.names, None
         return cls(rows, None if names is None else tuple(names))
 
+    @contextmanager
+    def named(self) -> Iterator[Rows]:
+        """Give the rows their names while the block runs, so that messages about them say which column is meant."""
+        self.rows.names = None if self.names is None else np.array(self.names, dtype=object)
+        try:
+            yield self.rows
+        finally:
+            self.rows.names = None
+
     @property
     def total_weight(self) -> float:
         return self.rows.summary.total_weight
@@ -180,6 +189,7 @@ def info(arguments: argparse.Namespace) -> None:
             (method.criterion, shown("lower_bound", "{:.4f}".format) if method.criterion == method.bound else None),
             ("iterations", shown("n_iter", str)),
             ("converged", shown("converged", _report.yes_no)),
+            *(("spurious", f"component {each.component} {each.reason}") for each in model.spurious_),
             ("parameters", ", ".join(f"{name}={value}" for name, value in record["params"].items())),
         ]
     )
@@ -373,12 +383,13 @@ def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> 
         progress = _report.Progress(title, method.bound, table.rows.n_rows, arguments.max_iter)
     started = time.monotonic()
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            model.fit(table.rows, callback=progress)
+        with warnings.catch_warnings(record=True) as caught, table.named() as rows:
+            model.fit(rows, callback=progress)
     finally:
         if progress is not None:
             progress.close()
     seconds = time.monotonic() - started
+    vars(model).pop("feature_names_in_", None)
     for warning in caught:
         # That one is said below in terms of the command line; where several -k are compared, spurious components are
         # said of those that matter for the choice.

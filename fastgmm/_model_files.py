@@ -81,8 +81,8 @@ class ModelDocument(NamedTuple):
     """What a model file says.
 
     ``arrays`` are float64, or float32 as far as X was; ``fit`` describes the fit: ``converged``, ``stop_reason``,
-    ``n_iter``, ``n_passes``, ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, and
-    the estimator's ``params``.
+    ``n_iter``, ``n_passes``, ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, the
+    ``spurious`` components, of older files none, and the estimator's ``params``.
     """
 
     version: int
@@ -157,6 +157,7 @@ def save_model(
             "lower_bound": _finite_or_none(model.lower_bound_),
             "n_samples": None if n_samples is None else int(n_samples),
             "log_likelihood": _finite_or_none(log_likelihood),
+            "spurious": [{"component": int(each.component), "reason": each.reason} for each in model.spurious_],
             # What JSON cannot hold, such as a random generator, is left at its default.
             "params": {name: value for name, value in params.items() if isinstance(value, PLAIN)},
         },
@@ -186,6 +187,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
 def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     """Build the fitted estimator that `document`, read from `path`, describes; raise ModelFileError if it has none."""
     import fastgmm  # lazily, for the estimators bring compiled code, which many a failure comes before
+    from fastgmm.spurious import SpuriousComponent
     from fastgmm.validation import check_family
 
     given: dict[str, Any] = dict(document.arrays)
@@ -216,6 +218,7 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     for name in ("converged", "stop_reason", "n_iter", "n_passes", "lower_bound"):
         if document.fit[name] is not None:
             setattr(model, f"{name}_", document.fit[name])
+    model.spurious_ = [SpuriousComponent(*each) for each in document.fit["spurious"]]
     if document.feature_names is not None:
         model.feature_names_in_ = np.array(document.feature_names, dtype=object)
     return model
@@ -294,9 +297,22 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
             "lower_bound": _field(fit, "lower_bound", float, None),
             "n_samples": _field(fit, "n_samples", int, None),
             "log_likelihood": _field(fit, "log_likelihood", float, None),
+            "spurious": _spurious(fit, len(arrays["means"])),
             "params": _field(fit, "params", dict),
         },
     )
+
+
+def _spurious(fit: Mapping[str, Any], n_components: int) -> list[tuple[int, str]]:
+    found = []
+    for each in _field(fit, "spurious", list, None) or []:
+        if not isinstance(each, dict):
+            raise ModelFileError("'spurious' is not a list of components")
+        component = _field(each, "component", int)
+        if not 0 <= component < n_components:
+            raise ModelFileError(f"'spurious' names component {component} of {n_components}")
+        found.append((component, _field(each, "reason", str)))
+    return found
 
 
 def _stored_arrays(estimator: str, dtype: str, with_prior: bool) -> dict[str, str]:

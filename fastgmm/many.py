@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +35,7 @@ from fastgmm.rules import (
     make_prior,
 )
 from fastgmm.seeding import RandomResponsibilities
-from fastgmm.spurious import SpuriousComponent, find_spikes, may_have_spikes
+from fastgmm.spurious import SpuriousComponent, find_spikes, may_have_spikes, spurious_components
 from fastgmm.statistics import Array
 
 METHODS = ("auto", "kmeans", "k-means++", "random", "random_from_data")
@@ -97,8 +97,8 @@ class FittedMany:
     component : (P,) int64
         The component that collapsed, where one did; else -1.
     spurious_ : list of P lists of SpuriousComponent
-        The components of each problem that sit on one repeated value, with no spread but what `reg_covar` adds; of
-        fits by maximum likelihood. One far from all others is none.
+        The spurious components of each problem, as of a single fit by maximum likelihood; of variational fits none are
+        looked for.
     keys : (P,) array or None
         The groups that the problems are, in order.
     estimator : GaussianMixture or BayesianGaussianMixture
@@ -119,14 +119,23 @@ class FittedMany:
     mean_prior_: Array
     covariance_prior_: Array
 
-    def __init__(self, estimator: Mixture, family: Family, fits: many.Fits, rule: _Rule, problems: _Problems) -> None:
+    def __init__(
+        self,
+        estimator: Mixture,
+        family: Family,
+        fits: many.Fits,
+        rule: _Rule,
+        problems: _Problems,
+        spurious: list[_Spurious],
+    ) -> None:
         self.estimator = estimator
         self.keys = problems.keys
-        self.status, self.component, self.n_iter_, self.lower_bound_, self._previous_bound = fits[:5]
+        self.status, self.component = fits.status, fits.component
+        self.n_iter_, self.lower_bound_, self._previous_bound = fits.n_iter, fits.bound, fits.previous_bound
         self.means_, self.covariances_ = fits.mean, fits.covariance
         self.precisions_cholesky_ = family.precisions_cholesky(fits.whitener)
         self.converged_ = self.status == Status.CONVERGED
-        self.spurious_: list[list[SpuriousComponent]] = [[] for _ in range(len(self.status))]
+        self.spurious_ = [list(each.components) for each in spurious]
         self._family, self._fits, self._rule = family, fits, rule
         self._dtype, self._names = row_type(problems.rows.dtype), problems.names
         vars(self).update(rule.attributes())
@@ -227,9 +236,123 @@ def fit_many(
         problems.scale_weights()
         rule = _Likelihood(estimator, family, n_problems, shape[1])
     starts.draw(problems, validation.check_random_state(estimator.random_state))
-    family_shape = family.shape(*shape)
-    fits = many.Fits(
-        np.zeros(n_problems, np.int64),
+    fits = _blank_fits(np.zeros(n_problems, np.int64), shape, family.shape(*shape))
+    like = family.blank(*shape)
+    smoothing = many.smoothing_address(like) if rule.smooths_seeds else 0
+    drawing = many.drawing_address()
+    passes = starts.n_starts * (int(estimator.max_iter) + 2)
+    spurious: list[_Spurious] = []
+    for slab, rows in problems.slabs(shape[0], passes):
+        n_lanes = _lane_count(rows, *shape)
+        survey = _blank_survey(fits.status[slab], starts, shape, rule.wants_moments)
+        lanes = n_lanes, estimator.n_threads, n_lanes
+        many.survey(*lanes, drawing, rows, shape[0], starts.draws(slab), survey)
+        record = rule.record(slab, survey)
+        begun = survey.status.copy()
+        best = _Best(rule, problems, slab, _part(fits, slab), record)
+        for number in range(starts.n_starts):
+            tried = best.other(begun) if number else (best.fits, record)
+            many.fit(
+                *lanes,
+                like,
+                tried[1],
+                rows,
+                survey,
+                starts.record(slab, survey),
+                number,
+                rule.smooths_seeds,
+                smoothing,
+                float(estimator.tol),
+                int(estimator.max_iter),
+                float(estimator.reg_covar),
+                tried[0],
+            )
+            best.take(*tried)
+        spurious += best.spurious
+    result = FittedMany(estimator, family, fits, rule, problems, spurious)
+    _warn_spurious(spurious)
+    _warn(result)
+    return result
+
+
+class _Spurious(NamedTuple):
+    """The spurious components of one problem's fit, and whether any of its components sits on one repeated value."""
+
+    components: list[SpuriousComponent]
+    has_spikes: bool
+
+
+_SOUND = _Spurious([], False)
+
+
+class _Best:
+    """The best fit of each problem of a slab, as its starts come in: sound ones win over others, then the bound."""
+
+    def __init__(self, rule: _Rule, problems: _Problems, slab: slice, fits: many.Fits, record: Any) -> None:
+        self.fits, self.record = fits, record
+        self.spurious = [_SOUND] * len(fits.status)
+        self._rule, self._problems, self._slab = rule, problems, slab
+        self._names = validation.feature_labels(problems.names, problems.rows.shape[1])
+
+    def other(self, status: NDArray[np.int64]) -> tuple[many.Fits, Any]:
+        """Return what another start is written to; `status` as before the first."""
+        shape, family_shape = self.fits.mean.shape[1:], self.fits.whitener.shape[1:]
+        return _blank_fits(status.copy(), shape, family_shape), self._rule.another(self.record)
+
+    def take(self, fits: many.Fits, record: Any) -> None:
+        """Keep the fits of a start that are better; the first start's are kept already, but not judged."""
+        is_first = fits is self.fits
+        fitted = fits.status <= Status.NOT_CONVERGED
+        spurious = list(self.spurious) if is_first else [_SOUND] * len(fits.status)
+        known = np.array([bool(each.components) for each in self.spurious])
+        could_win = fitted & (
+            is_first | known | (self.fits.status > Status.NOT_CONVERGED) | (fits.bound > self.fits.bound)
+        )
+        for i in np.flatnonzero(could_win & self._rule.suspects(fits)):
+            spurious[i] = self._judged(int(i), fits, record)
+        if is_first:
+            self.spurious = spurious
+            return
+        unsound = np.array([bool(each.components) for each in spurious])
+        better = could_win & (
+            (self.fits.status > Status.NOT_CONVERGED)
+            | (known & ~unsound)
+            | ((known == unsound) & (fits.bound > self.fits.bound))
+        )
+        for mine, others in zip(
+            (*self.fits, *self._rule.outputs(self.record)), (*fits, *self._rule.outputs(record)), strict=True
+        ):
+            mine[better] = others[better]
+        for i in np.flatnonzero(better):
+            self.spurious[i] = spurious[i]
+
+    def _judged(self, i: int, fits: many.Fits, record: Any) -> _Spurious:
+        problems, p = self._problems, self._slab.start + i
+        begin, end = problems.offsets[p : p + 2]
+        chosen = slice(begin, end) if problems.order is None else problems.order[begin:end]
+        rows = ArrayRows(problems.rows[chosen], None if problems.weight is None else problems.weight[begin:end])
+        rule, state = self._rule.state(i, fits, record)
+        spikes = find_spikes(rule.family, state.density, state.weights, state.covariances, rows, rule.reg_covar, False)
+        return _Spurious(spurious_components(rule, state, spikes, rows, self._names), bool(spikes))
+
+
+def _warn_spurious(spurious: list[_Spurious]) -> None:
+    told = [i for i, each in enumerate(spurious) if each.has_spikes]
+    if told:
+        warnings.warn(
+            f"{len(told)} of {len(spurious)} problems have components that sit on one repeated value, with no spread "
+            f"but what reg_covar adds. The first is problem {told[0]}; see the result's spurious_. Try fewer "
+            "components, a larger reg_covar, or noise of the size of the rounding.",
+            exceptions.SpuriousComponentWarning,
+            stacklevel=3,
+        )
+
+
+def _blank_fits(status: NDArray[np.int64], shape: tuple[int, ...], family_shape: tuple[int, ...]) -> many.Fits:
+    n_problems = len(status)
+    return many.Fits(
+        status,
+        np.full(n_problems, -1, np.int64),
         np.full(n_problems, -1, np.int64),
         np.zeros(n_problems, np.int64),
         np.full(n_problems, np.nan),
@@ -238,63 +361,6 @@ def fit_many(
         np.full((n_problems, *family_shape), np.nan),
         np.full((n_problems, *family_shape), np.nan),
     )
-    like = family.blank(*shape)
-    smoothing = many.smoothing_address(like) if rule.smooths_seeds else 0
-    drawing = many.drawing_address()
-    passes = starts.n_starts * (int(estimator.max_iter) + 2)
-    for slab, rows in problems.slabs(shape[0], passes):
-        n_lanes = _lane_count(rows, *shape)
-        survey = _blank_survey(fits.status[slab], starts, shape, rule.wants_moments)
-        lanes = n_lanes, estimator.n_threads, n_lanes
-        many.survey(*lanes, drawing, rows, shape[0], starts.draws(slab), survey)
-        record = rule.record(slab, survey)
-        many.fit(
-            *lanes,
-            like,
-            record,
-            rows,
-            survey,
-            starts.record(slab, survey),
-            starts.n_starts,
-            rule.smooths_seeds,
-            smoothing,
-            float(estimator.tol),
-            int(estimator.max_iter),
-            float(estimator.reg_covar),
-            _part(fits, slab),
-        )
-    result = FittedMany(estimator, family, fits, rule, problems)
-    if isinstance(rule, _Likelihood):
-        _mark_spikes(result, family, fits, problems)
-    _warn(result)
-    return result
-
-
-def _mark_spikes(result: FittedMany, family: Family, fits: many.Fits, problems: _Problems) -> None:
-    """Find the components that sit on one repeated value, and warn once where there are some."""
-    reg_covar = float(result.estimator.reg_covar)
-    with np.errstate(invalid="ignore"):
-        suspect = may_have_spikes(family, fits.whitener, reg_covar, 1) & (result.status <= Status.NOT_CONVERGED)
-    names = validation.feature_labels(problems.names, problems.rows.shape[1])
-    told: list[int] = []
-    for i in np.flatnonzero(suspect):
-        begin, end = problems.offsets[i : i + 2]
-        chosen = slice(begin, end) if problems.order is None else problems.order[begin:end]
-        rows = ArrayRows(problems.rows[chosen], None if problems.weight is None else problems.weight[begin:end])
-        _, state = result._rule.state(int(i), fits)
-        spikes = find_spikes(family, state.density, state.weights, state.covariances, rows, reg_covar, False)
-        result.spurious_[i] = [
-            SpuriousComponent(spike.component, spike.reason(names)) for spike in spikes if not spike.apart
-        ]
-        told += [int(i)] if spikes else []
-    if told:
-        warnings.warn(
-            f"{len(told)} of {len(result)} problems have components that sit on one repeated value, with no spread but "
-            f"what reg_covar adds. The first is problem {told[0]}; see the result's spurious_. Try fewer components, a "
-            "larger reg_covar, or noise of the size of the rounding.",
-            exceptions.SpuriousComponentWarning,
-            stacklevel=3,
-        )
 
 
 def _part(fits: many.Fits, slab: slice) -> many.Fits:
@@ -307,6 +373,11 @@ def _check_parameters(estimator: Mixture) -> None:
         value = getattr(estimator, name)
         if name not in _KNOWN and not (value is default or value == default):
             raise ValueError(f"fit_many cannot fit with {name}={value!r}: leave it at {default!r}.")
+    prior = getattr(estimator, "covariance_prior", None)
+    if isinstance(prior, str):
+        raise ValueError(
+            f"fit_many cannot fit with covariance_prior={prior!r}: give the covariance itself, or leave it at None."
+        )
     if not (isinstance(estimator.init_params, str) and estimator.init_params in METHODS):
         raise ValueError(
             f"init_params must be one of {', '.join(map(repr, METHODS))} in fit_many, got {estimator.init_params!r}."
@@ -635,9 +706,25 @@ class _Likelihood:
         """Return the attributes of the result that are this rule's."""
         return {"weights_": self._weights}
 
-    def state(self, i: int, fits: many.Fits) -> tuple[MaximumLikelihood, GaussianParameters]:
-        """Return the rule and the state of one problem."""
-        weights = self._weights[i].copy()
+    def another(self, record: many.Likelihood) -> many.Likelihood:
+        """Return a record for another start of the same problems."""
+        return record._replace(weights=np.full_like(record.weights, np.nan))
+
+    def outputs(self, record: many.Likelihood) -> tuple[Array, ...]:
+        """Return what fits write to in a record."""
+        return (record.weights,)
+
+    def suspects(self, fits: many.Fits) -> NDArray[np.bool_]:
+        """Return which fits may have spurious components."""
+        with np.errstate(invalid="ignore"):
+            narrow: NDArray[np.bool_] = may_have_spikes(self._rule.family, fits.whitener, self._rule.reg_covar, 1)
+        return narrow | (fits.spurious >= 0)
+
+    def state(
+        self, i: int, fits: many.Fits, record: many.Likelihood | None = None
+    ) -> tuple[MaximumLikelihood, GaussianParameters]:
+        """Return the rule and the state of one problem of all, or of those of a record."""
+        weights = (self._weights if record is None else record.weights)[i].copy()
         density = self._rule.family.density_of_whitener(weights, fits.mean[i], fits.whitener[i])
         return self._rule, GaussianParameters(weights, fits.covariance[i].copy(), density)
 
@@ -695,7 +782,7 @@ class _Variational:
             self._mean[slab] = survey.middle
         if self._given_scale is None:
             fine = survey.status == Status.CONVERGED
-            covariance = _projected(self._family, survey.moments[fine])
+            covariance = self._family.projected(survey.moments[fine])
             scale, definite = default_scales(
                 self._family, survey.weight[fine], survey.middle[fine], covariance, self._reg_covar
             )
@@ -723,7 +810,24 @@ class _Variational:
             "covariance_prior_": self._scale.reshape(len(self._scale), *self._family.block_shape(self._mean.shape[1])),
         }
 
-    def state(self, i: int, fits: many.Fits) -> tuple[VariationalBayes, VariationalPosterior]:
+    def another(self, record: many.Variational) -> many.Variational:
+        """Return a record for another start of the same problems."""
+        concentration, mean_precision, degrees_of_freedom = (
+            np.full_like(array, np.nan) for array in self.outputs(record)
+        )
+        return record._replace(
+            concentration=concentration, mean_precision=mean_precision, degrees_of_freedom=degrees_of_freedom
+        )
+
+    def outputs(self, record: many.Variational) -> tuple[Array, ...]:
+        """Return what fits write to in a record."""
+        return record.concentration, record.mean_precision, record.degrees_of_freedom
+
+    def suspects(self, fits: many.Fits) -> NDArray[np.bool_]:
+        """Return that no fit has spurious components: the prior keeps the bound from growing without limit."""
+        return np.zeros(len(fits.status), bool)
+
+    def state(self, i: int, fits: many.Fits, record: Any = None) -> tuple[VariationalBayes, VariationalPosterior]:
         """Return the rule and the state of one problem."""
         prior = self._prior(self._mean[min(i, len(self._mean) - 1)], self._scale[min(i, len(self._scale) - 1)])
         rule = VariationalBayes(self._family, prior, self._sticks, self._sort, self._reg_covar)
@@ -734,11 +838,3 @@ class _Variational:
 
 
 _Rule = _Likelihood | _Variational
-
-
-def _projected(family: Family, covariance: Array) -> Array:
-    """Return covariances (P, D, D) in the shape of the family's covariance of one component, (P, ...)."""
-    if family.has_matrices:
-        return covariance
-    variances = np.diagonal(covariance, axis1=1, axis2=2)
-    return variances if family.block_shape(variances.shape[1]) else variances.mean(axis=1)

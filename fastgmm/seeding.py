@@ -222,6 +222,10 @@ def _whitened(rule: Rule, sample: Sample, n_components: int, random_state: Any) 
     and with it, unlike the sum of squares, nothing depends on the units and mixtures of the features. Of several such
     partitions the one of lowest determinant is kept.
     """
+    return _from_partition(rule, sample, n_components, _whitened_labels(sample, n_components, random_state))
+
+
+def _whitened_labels(sample: Sample, n_components: int, random_state: Any) -> NDArray[np.int64]:
     rows, weight, n_threads = sphered(sample.points, sample.weight), sample.weight, sample.n_threads
     least = np.inf
     for _ in range(_WHITENED_RUNS):
@@ -239,7 +243,26 @@ def _whitened(rule: Rule, sample: Sample, n_components: int, random_state: Any) 
         determinant = float(np.log(values).sum())
         if determinant < least:
             least, best = determinant, labels
-    return _from_partition(rule, sample, n_components, best)
+    return best
+
+
+def covariance_within(source: Source, n_components: int) -> Array:
+    """Return the covariance (D, D) within the groups of a partition of the rows, or of some where there are many.
+
+    Of several partitions, by k-means in the units of the rows and that of 'kmeans-whitened', the one of lowest
+    determinant counts. The random numbers are always the same.
+    """
+    random_state = np.random.default_rng(0)
+    n_rows = max(min(_WHITENED_ROWS, _SAMPLE_FLOATS // source.n_features), _SAMPLE_ROWS_PER_COMPONENT * n_components)
+    sample = Sample(source, n_rows, random_state)
+    rows, weight, n_threads = sample.centred, sample.weight, sample.n_threads
+    unit = rows / (float(np.abs(rows).max()) or 1.0)
+    partitions = [_whitened_labels(sample, n_components, random_state)]
+    for _ in range(_WHITENED_RUNS):
+        centres = unit[plus_plus(unit, weight, n_components, random_state, n_threads)]
+        partitions.append(kmeans(unit, centres, weight, n_threads=n_threads).labels)
+    found = [covariance(rows - means_of(rows, weight, labels, n_components)[labels], weight) for labels in partitions]
+    return min(found, key=lambda within: float(np.linalg.slogdet(within)[1]))
 
 
 def _agglomerated(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:

@@ -125,11 +125,25 @@ def find_spikes(
     return spikes
 
 
+def spurious_components(
+    rule: Any, state: Any, spikes: list[Spike], rows: Rows, names: Sequence[str]
+) -> list[SpuriousComponent]:
+    """Return the spurious components of a rule's state, and why they are; a spike far from all others is none."""
+    found = [SpuriousComponent(spike.component, spike.reason(names)) for spike in spikes if not spike.apart]
+    few = rule.spurious(state, rows.summary.effective_rows)
+    # An outlier or a code is as narrow, but it is not made so by chance.
+    if few >= 0 and all(spike.component != few for spike in spikes):
+        found.append(SpuriousComponent(few, "is narrow, and holds too few rows for a covariance"))
+    return sorted(found)
+
+
 def _candidates(
     family: Family, density: Density, weights: Array, covariances: Array, reg_covar: float, has_prior: bool
 ) -> list[_Narrow]:
     """Return the components that are narrow; none where their second moments leave the range of float64."""
     shape = density.mean.shape
+    if has_prior and not _may_be_narrow_of_prior(family, density, weights, covariances):
+        return []
     precisions = family.matrices(family.precisions(family.precisions_cholesky(density.whitener)), *shape)
     matrices = family.matrices(np.asarray(covariances, np.float64), *shape)
     centred = density.mean - weights @ density.mean
@@ -138,6 +152,20 @@ def _candidates(
         return []
     found = (_narrow(k, precisions[k], total, reg_covar, has_prior) for k in np.flatnonzero(weights > 0.0).tolist())
     return [narrow for narrow in found if narrow is not None]
+
+
+def _may_be_narrow_of_prior(family: Family, density: Density, weights: Array, covariances: Array) -> bool:
+    """Return whether any component may be narrow beside all rows' variances: exact where not, and cheap."""
+    shape = density.mean.shape
+    centred = density.mean - weights @ density.mean
+    total = weights @ (family.variances(np.asarray(covariances, np.float64), *shape) + centred**2)
+    if family.has_matrices:
+        precisions = np.square(density.whitener).sum(axis=-2)
+    else:
+        precisions = np.square(density.whitener.reshape(shape[0], -1))
+    # The trace of a precision matrix is no less than its largest eigenvalue.
+    trace = (precisions * np.where(total > 0.0, total, 1.0)).sum(axis=-1)
+    return not bool(trace.max() < _NARROW_OF_PRIOR / shape[1])
 
 
 class _Narrow(NamedTuple):

@@ -750,3 +750,52 @@ def test_a_prior_on_the_scale_of_groups_keeps_them_apart(far):
     predicted = model.predict(X)
     assert len({*predicted[[0, 200, 400]].tolist()}) == 3
     np.testing.assert_allclose(model.covariances_[predicted[[0, 200]]].ravel(), 1.0, rtol=0.25)
+
+
+def _far_groups(rng, n_features, far):
+    centres = np.zeros((3, n_features))
+    centres[1:, 0] = 8.0, far
+    return np.concatenate([rng.normal(centre, 1.0, (200, n_features)) for centre in centres])
+
+
+@pytest.mark.parametrize("far", [100.0, 1e6, 1e9])
+def test_a_prior_of_what_is_within_groups(family, far, rng):
+    X = _far_groups(rng, 2, far)
+    options = {"covariance_type": family.name, "random_state": 0, "max_iter": 1000}
+    model = BayesianGaussianMixture(3, covariance_prior="within", **options).fit(X)
+    assert np.sort(model.means_[:, 0]) == pytest.approx([0.0, 8.0, far], abs=0.3, rel=0.0)
+    widths = np.sqrt(family.variances(np.asarray(model.covariances_), 3, 2))
+    assert widths == pytest.approx(1.0, abs=0.15)
+    prior = np.asarray(model.covariance_prior_)
+    within = family.matrices(prior if family.uses_total else prior[None], 1, 2)[0]
+    np.testing.assert_allclose(within, np.eye(2), atol=0.2)
+    # The direction of the gap has the least ratio.
+    covariance = np.cov(X.T)
+    total = {"diag": np.diag(np.diag(covariance)), "spherical": np.eye(2) * np.trace(covariance) / 2}.get(
+        family.name, covariance
+    )
+    expected = 1.0 / np.linalg.eigvals(np.linalg.solve(within, total)).real.max()
+    assert model.mean_precision_prior_ == pytest.approx(expected, rel=1e-2)
+    # With scikit-learn's default prior the near groups become one.
+    default = BayesianGaussianMixture(3, **options).fit(X)
+    assert np.sqrt(family.variances(np.asarray(default.covariances_), 3, 2)).max() > 2.0
+
+
+def test_a_prior_within_groups_by_hand_and_elsewhere(rng, tmp_path):
+    X = _far_groups(rng, 1, 1e3)
+    model = BayesianGaussianMixture(3, covariance_prior="within", mean_precision_prior=0.5, random_state=0).fit(X)
+    assert model.mean_precision_prior_ == 0.5
+    again = BayesianGaussianMixture(
+        3, covariance_prior=model.covariance_prior_, mean_precision_prior=0.5, random_state=0
+    ).fit(X)
+    np.testing.assert_array_equal(model.means_, again.means_)
+    assert model.to_sklearn().covariance_prior is model.covariance_prior_
+    np.save(tmp_path / "X.npy", X)
+    from_file = BayesianGaussianMixture(3, covariance_prior="within", random_state=0).fit(tmp_path / "X.npy")
+    assert np.sort(from_file.means_.ravel()) == pytest.approx([0.0, 8.0, 1e3], abs=0.3)
+    with pytest.raises(ValueError, match="covariance_prior must be one of 'within', got 'local'"):
+        BayesianGaussianMixture(2, covariance_prior="local").fit(X)
+    with pytest.raises(ValueError, match="fit_many cannot fit with covariance_prior='within': give the covariance"):
+        fit_many(BayesianGaussianMixture(2, covariance_prior="within"), [X])
+    with pytest.raises(ValueError, match="covariance within groups of X.*fewer components"):
+        BayesianGaussianMixture(2, covariance_prior="within", reg_covar=0.0).fit([[0.0], [0.0], [1.0], [1.0]])

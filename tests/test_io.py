@@ -592,6 +592,12 @@ def _break_fit(name, value):
         (_break_fit("converged", "yes"), "'converged' is 'yes', which is not of type bool$"),
         (_break_fit("n_iter", True), "'n_iter' is True, which is not of type int$"),
         (_break_fit("params", {"colour": 1}), "m.json does not describe a mixture: .*colour"),
+        (_break_fit("spurious", [3]), "damaged model file: 'spurious' is not a list of components$"),
+        (
+            _break_fit("spurious", [{"component": 9, "reason": ""}]),
+            "damaged model file: 'spurious' names component 9 of ",
+        ),
+        (_break_fit("spurious", [{"component": 0}]), "damaged model file: 'reason' is missing$"),
         (_break_fit("lower_bound", 10**400), "damaged model file: 'lower_bound' is a number beyond float64$"),
         (_break_fit("log_likelihood", -(10**400)), "damaged model file: 'log_likelihood' is a number beyond float64$"),
         (_break("weights", [10**400, 1]), "m.json is a damaged model file: 'weights' is not an array of numbers$"),

@@ -8,6 +8,7 @@ from sklearn.datasets import load_diabetes, load_digits, load_wine
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, cli, datasets, fit_many
 from fastgmm.exceptions import SpuriousComponentWarning
+from fastgmm.io import load_model, save_model
 
 FAMILIES = ["full", "tied", "diag", "spherical"]
 IRIS = datasets.load_iris().data
@@ -133,6 +134,42 @@ def test_many():
     assert len(many.spurious_[0]) > 0
     assert many.spurious_[1] == []
     assert many[0].spurious_ == many.spurious_[0]
+
+
+def test_many_choose_among_starts_as_single_fits_do():
+    rng = np.random.default_rng(1)
+    # Widths of which a few of many starts end on repeated values, with the highest bound.
+    X = np.stack([rng.permutation(WIDTH)[:120] for _ in range(12)])
+    estimator = GaussianMixture(3, n_init=8, init_params="random_from_data", random_state=0, tol=1e-8, max_iter=500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        many = fit_many(estimator, X)
+        singles = [GaussianMixture(**estimator.get_params(), race=False).fit(rows) for rows in X]
+    overruled = 0
+    for i, single in enumerate(singles):
+        assert many.lower_bound_[i] == pytest.approx(single.lower_bound_, abs=1e-8)
+        assert [each.component for each in many.spurious_[i]] == [each.component for each in single.spurious_]
+        overruled += max(single.restarts_, key=lambda restart: restart.bound).spurious >= 0
+    assert overruled > 3
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_model_files(suffix, tmp_path):
+    model = GaussianMixture(2, init_params=(WIDTH.ravel() == 0.2).astype(int))
+    assert marked(model, WIDTH) == [1]
+    save_model(model, tmp_path / f"model{suffix}")
+    assert load_model(tmp_path / f"model{suffix}").spurious_ == model.spurious_
+
+
+def test_the_command_line_names_the_column(tmp_path, capsys):
+    path = tmp_path / "widths.csv"
+    path.write_text("petal width\n" + "\n".join(map(repr, WIDTH.ravel().tolist())) + "\n")
+    with pytest.warns(SpuriousComponentWarning, match="petal width = "):
+        assert cli.main(["fit", str(path), "-k", "8", "-o", str(tmp_path / "model.json")]) == 0
+    assert cli.main(["info", str(tmp_path / "model.json")]) == 0
+    assert "sits on one repeated value, petal width = " in capsys.readouterr().out
+    assert cli.main(["fit", str(path), "-k", "1-8"]) == 0
+    assert "petal width = " in capsys.readouterr().err
 
 
 def test_a_variational_fit_only_where_its_prior_is_tiny():

@@ -32,7 +32,7 @@ from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows
 from fastgmm.seeding import METHODS, race_sample, seed
 from fastgmm.sources import Source, open_rows
-from fastgmm.spurious import Spike, SpuriousComponent, find_spikes
+from fastgmm.spurious import Spike, SpuriousComponent, find_spikes, spurious_components
 from fastgmm.statistics import Array
 
 Callback = Callable[[int, int, float, float], Any]
@@ -417,12 +417,7 @@ class Mixture(PrivateMethods, Interface, ABC):
     def _spurious(self, rule: Any, source: Source, state: Any, spikes: list[Spike]) -> list[SpuriousComponent]:
         """Return the spurious components of a state, and why they are; a spike far from all others is none."""
         names = validation.feature_labels(source.rows.names, source.n_features)
-        found = [SpuriousComponent(spike.component, spike.reason(names)) for spike in spikes if not spike.apart]
-        few = rule.spurious(state, source.effective_rows)
-        # An outlier or a code is as narrow, but it is not made so by chance.
-        if few >= 0 and all(spike.component != few for spike in spikes):
-            found.append(SpuriousComponent(few, "is narrow, and holds too few rows for a covariance"))
-        return sorted(found)
+        return spurious_components(rule, state, spikes, source.rows, names)
 
     def _raced(
         self,

@@ -29,6 +29,7 @@ from fastgmm.rules import (
     mass_after,
     predictive_density,
 )
+from fastgmm.seeding import covariance_within
 from fastgmm.sources import Source
 from fastgmm.statistics import Array
 
@@ -37,6 +38,8 @@ PREDICTIVES = ("expected-log", "plug-in", "student-t")
 
 # A component explains something if it holds at least this many rows, in expectation: one, to rounding.
 _ONE_ROW = 1.0 - 1e-6
+# Eigenvalues of a correlation matrix that are rounding.
+_FLAT = 1e-12
 # The tail of a Student law with fewer degrees of freedom reaches beyond float64 with a probability of 1e-31 and more.
 _FEWEST_DEGREES = 0.1
 
@@ -84,16 +87,19 @@ class BayesianGaussianMixture(Mixture):
     weight_concentration_prior : float, optional
         Concentration of the Dirichlet process, or of each component in the Dirichlet law; default 1 / n_components.
         The smaller, the fewer components are used.
-    mean_precision_prior : float, default 1
-        How many rows the prior mean counts for.
+    mean_precision_prior : float, optional
+        How many rows the prior mean counts for; default 1, or with ``covariance_prior='within'`` the least ratio, over
+        all directions, of the variance within groups to that of all rows.
     mean_prior : (D,) array, optional
         Prior mean of the components' means; default the mean of X.
     degrees_of_freedom_prior : float, optional
         How many rows the prior covariance counts for; above D - 1, by default D, for full and tied, above 0, by default
         1, for diag and spherical, whose Wishart blocks have one dimension.
-    covariance_prior : (D, D) array for full and tied, (D,) for diag, float for spherical; optional
+    covariance_prior : (D, D) array for full and tied, (D,) for diag, float for spherical, or 'within'; optional
         Scale of the prior law of covariances: prior covariance times `degrees_of_freedom_prior`. Default the sample
-        covariance of X, its diagonal, or the mean of that; where it is singular, `reg_covar` is added to its variances.
+        covariance of X, its diagonal, or the mean of that. 'within': the covariance within the groups of a partition of
+        the rows into `n_components`; the default of `mean_precision_prior` is then such that groups far apart do not
+        widen each other. Where it is singular, `reg_covar` is added to its variances. See docs/variational.md.
     weight_concentration_init, means_init, mean_precision_init, degrees_of_freedom_init, covariances_init : optional
         Starting law, in the shapes of the attributes (one number stands for all components); the fit begins with
         an E-step. The others need `means_init`; what is missing is estimated from the rows nearest to each mean.
@@ -282,7 +288,7 @@ class BayesianGaussianMixture(Mixture):
         posterior = Posterior(*(model._check_law(name, value, family, n_features) for name, value in laws.items()))
         kernels.set_expected_log_scale(density, posterior)
         state = VariationalPosterior(posterior, checked, density, math.nan)
-        known = model.mean_prior is not None and model.covariance_prior is not None
+        known = not (model.mean_prior is None or model.covariance_prior is None or model._is_within())
         prior = model._prior(family, n_features, None) if known else None
         rule = VariationalBayes(family, prior, model._sticks(), False, 0.0)
         model._keep(rule, FitResult(state, math.nan, [], (), 0, False, 0), np.float64, None, [])
@@ -336,13 +342,18 @@ class BayesianGaussianMixture(Mixture):
         concentration, mean_precision, degrees_of_freedom = self._prior_counts(family.wishart_dimension(n_features))
         mean = None if self.mean_prior is None else validation.check_mean_prior(self.mean_prior, n_features)
         scale: Any = None
-        if self.covariance_prior is not None:
+        if self.covariance_prior is not None and not self._is_within():
             scale = validation.check_covariance_prior(self.covariance_prior, family, n_features)
         if source is not None and (mean is None or scale is None):
             total = source.total()
             mean = total.mean[0] if mean is None else mean
             if scale is None:
                 covariance = source.covariance().reshape(1, *family.block_shape(n_features))
+                if self._is_within():
+                    within = family.projected(covariance_within(source, self.n_components)[None])
+                    if self.mean_precision_prior is None:
+                        mean_precision = _least_ratio(family, within, covariance)
+                    covariance = within
                 (candidate,), (definite,) = default_scales(
                     family, total.mass, total.mean, covariance, float(self.reg_covar)
                 )
@@ -352,12 +363,20 @@ class BayesianGaussianMixture(Mixture):
             prior = make_prior(family, concentration, np.asarray(mean), mean_precision, degrees_of_freedom, scale)
         if prior is not None:
             return prior
-        if self.covariance_prior is not None:
+        if self.covariance_prior is not None and not self._is_within():
             raise ValueError(f"'{family.name} covariance_prior' should be symmetric, positive-definite (to rounding)")
+        of, more = ("within groups of X", ", fewer components") if self._is_within() else ("of X", "")
         raise ValueError(
-            "The covariance of X, which is the prior of the components' covariances, is not positive definite "
-            "(constant or dependent columns): increase reg_covar, give covariance_prior, or leave columns out."
+            f"The covariance {of}, which is the prior of the components' covariances, is not positive definite "
+            f"(constant or dependent columns{more}): increase reg_covar, give covariance_prior, or leave columns out."
         )
+
+    def _is_within(self) -> bool:
+        """Return whether the prior is made of what is within groups; ValueError for another name."""
+        if isinstance(self.covariance_prior, str):
+            validation.check_choice(self.covariance_prior, "covariance_prior", ("within",))
+            return True
+        return False
 
     def _starter(self, rule: VariationalBayes, rows: Rows) -> Starter:
         """Return a function that makes a start, having checked every explicit part of it."""
@@ -622,3 +641,21 @@ class BayesianGaussianMixture(Mixture):
         if "_sorted_sticks" in vars(self):
             pruned._sorted_sticks = self._sorted_sticks
         return pruned
+
+
+def _least_ratio(family: Family, within: Array, total: Array) -> float:
+    """Return the least ratio, over all directions, of the variance within groups to that of all rows, at most 1.
+
+    Both (1, ...), covariances of one component. A direction without variance within groups is none.
+    """
+    n_features = within.shape[-1] if within.ndim > 1 else 1
+    inner, outer = (
+        family.matrices(each[0] if family.uses_total else each, 1, n_features)[0] for each in (within, total)
+    )
+    varies = np.diag(inner) > 0.0
+    # In units of what is within groups: the largest ratio of the inverse has all its digits, however large.
+    scale = 1.0 / np.sqrt(np.diag(inner)[varies])
+    inner, outer = (scale[:, None] * each[np.ix_(varies, varies)] * scale for each in (inner, outer))
+    values, vectors = np.linalg.eigh(inner)
+    basis = (vectors / np.sqrt(values))[:, values > _FLAT]
+    return 1.0 / float(np.linalg.eigvalsh(basis.T @ outer @ basis).max(initial=1.0))

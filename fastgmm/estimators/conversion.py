@@ -57,6 +57,10 @@ def to_sklearn(model: Any) -> Any:
     state = params["random_state"]
     if not (state is None or isinstance(state, numbers.Integral | np.random.RandomState)):
         params["random_state"] = None
+    if isinstance(params.get("covariance_prior"), str):
+        # The prior that the fit made of it, where there is one.
+        for prior in ("covariance_prior", "mean_precision_prior"):
+            params[prior] = getattr(model, f"{prior}_", params[prior] if prior != "covariance_prior" else None)
     theirs.set_params(**params)
     if family is None:
         return theirs

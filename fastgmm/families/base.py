@@ -141,6 +141,13 @@ class Family(ABC):
     def variances(self, covariances: Array, n_components: int, n_features: int) -> Array:
         """Return the variance of each component and feature, (K, D)."""
 
+    def projected(self, covariances: Array) -> Array:
+        """Return covariances (P, D, D) as those of P single components of this family, (P, ...)."""
+        if self.has_matrices:
+            return covariances
+        variances = np.diagonal(covariances, axis1=1, axis2=2)
+        return variances.copy() if self.block_shape(variances.shape[1]) else variances.mean(axis=1)
+
     @abstractmethod
     def colour(self, whitener: Array, k: int, noise: Array) -> Array:
         """Return noise (n, D) of identity covariance turned into noise of component k's covariance."""

@@ -40,7 +40,10 @@ import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import caching, cgutils, types
+from numba import _dynfunc
+from numba.core import caching, cgutils, codegen, typed_passes, types
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.runtime import rtsys
 from numba.extending import intrinsic, overload
 from numba.np.ufunc import parallel as _pool
@@ -50,7 +53,53 @@ from numba.np.ufunc import parallel as _pool
 # and for those that are not, and adds in another order by where memory happens to be.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _COMMON = {"error_model": "numpy", "nogil": True}
-_INSIDE = {**_COMMON, "forceinline": True}
+
+
+class _InsideLibrary(codegen.JITCodeLibrary):
+    """Optimised code that others inline: it has no machine code of its own."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _InsideLowering(typed_passes.NativeLowering):
+    _name = "lowering_of_what_is_inlined"
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _InsideLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        state.flags.no_compile = True
+        super().run_pass(state)
+        lowered = state["cr"]
+        # A key for Numba's tables, which is never called: there is no code at 0.
+        key = _dynfunc.make_function(
+            lowered.fndesc.lookup_module(), lowered.fndesc.qualname, "", 0, lowered.env, (state.library,)
+        )
+        state.targetctx.insert_user_function(key, lowered.fndesc, [state.library])
+        state["cr"] = lowered._replace(cfunc=key)
+        return True
+
+
+class _InsideCompiler(CompilerBase):
+    """Numba's pipeline for what is only inlined into other compiled code: half of the time of its own.
+
+    No wrappers for Python and C are made, and no machine code: the optimised code that callers get is the same.
+    """
+
+    def define_pipelines(self) -> list[Any]:
+        flags = self.state.flags
+        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes = [(_InsideLowering if each is typed_passes.NativeLowering else each, why) for each, why in manager.passes]
+        manager = PassManager("inside")
+        manager.passes.extend(passes)
+        manager.finalize()
+        return [manager]
+
+
+_INSIDE = {**_COMMON, "forceinline": True, "pipeline_class": _InsideCompiler}
 
 
 _FOLDER = Path(__file__).parent
@@ -441,17 +490,26 @@ def cache_folder() -> Path | None:
         raise OSError(str(error)) from error
 
 
+def _callable_from_both(function: Callable[..., Any], outside: Any, **options: Any) -> Any:
+    """Return the dispatcher `outside`, which compiled code calls as a function that is inlined, with these options."""
+    if numba.config.DISABLE_JIT:
+        return outside
+    inside = numba.njit(**_INSIDE, **options)(function)
+    outside.get_call_template, outside.get_overload = inside.get_call_template, inside.get_overload
+    return outside
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a serial function for use inside other compiled code (not cached by itself).
 
     Copy arrays by loops in it: an assignment to a slice takes Numba over a second to compile, each.
     """
-    return numba.njit(fastmath=_FAST, **_INSIDE)(function)
+    return _callable_from_both(function, numba.njit(fastmath=_FAST, **_COMMON)(function), fastmath=_FAST)
 
 
 def spliced_kernel(function: Callable[..., Any]) -> Any:
     """Compile like :func:`kernel`, but splice the source into callers: a large function is not compiled twice."""
-    return numba.njit(fastmath=_FAST, inline="always", **_INSIDE)(function)
+    return numba.njit(fastmath=_FAST, inline="always", **_COMMON)(function)
 
 
 def exact_kernel(function: Callable[..., Any]) -> Any:
@@ -461,16 +519,18 @@ def exact_kernel(function: Callable[..., Any]) -> Any:
     reciprocal or to fuse a product with a sum is taken up anew wherever the code is inlined, unrolled, peeled or made
     of vectors: a row's last bit would depend on its place. What is to be fused is said by :func:`multiply_add`.
     """
-    return numba.njit(fastmath=False, **_INSIDE)(function)
+    return _callable_from_both(function, numba.njit(fastmath=False, **_COMMON)(function), fastmath=False)
 
 
 def entry(function: Callable[..., Any], *, parallel: bool = False, inside: bool = True) -> Any:
     """Compile a function that Python calls, and cache its machine code on disk where some folder is writable.
 
-    `inside` says whether other compiled code calls it, too. Where not, it is compiled once rather than twice: Numba's
-    wrapper for Python calls the function, by the same machine code that :func:`call_at` runs.
+    `inside` says whether other compiled code calls it, too: it is then inlined there. The wrapper for Python calls the
+    function, by the same machine code that :func:`call_at` runs.
     """
-    compiled: Any = numba.njit(fastmath=_FAST, parallel=parallel, **(_INSIDE if inside else _COMMON))(function)
+    compiled: Any = numba.njit(fastmath=_FAST, parallel=parallel, **_COMMON)(function)
+    if inside:
+        compiled = _callable_from_both(function, compiled, fastmath=_FAST)
     if not numba.config.DISABLE_JIT:
         # RuntimeError: no writable folder for a cache.
         with contextlib.suppress(RuntimeError):

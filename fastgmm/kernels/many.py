@@ -136,12 +136,14 @@ class Start(NamedTuple):
 class Fits(NamedTuple):
     """Fits of P problems, overwritten where `status` (P,) int64 is CONVERGED before and has parameters after.
 
-    `component` (P,) int64 is the one that collapsed, or -1; `n_iter` (P,) int64; `bound` and `previous_bound` (P,) as
-    in :class:`fastgmm.loop.FitResult`; `mean` (P, K, D); `covariance` and `whitener` (P, ...) in the family's shape.
+    `component` (P,) int64 is the one that collapsed, or -1; `spurious` (P,) int64 one that holds so few rows that the
+    bound has no limit, or -1; `n_iter` (P,) int64; `bound` and `previous_bound` (P,) as in
+    :class:`fastgmm.loop.FitResult`; `mean` (P, K, D); `covariance` and `whitener` (P, ...) in the family's shape.
     """
 
     status: NDArray[np.int64]
     component: NDArray[np.int64]
+    spurious: NDArray[np.int64]
     n_iter: NDArray[np.int64]
     bound: Array
     previous_bound: Array
@@ -706,7 +708,7 @@ def _fit_lanes(
     rows,
     survey,
     start,
-    n_starts,
+    number,
     smooths,
     smoothing,
     tol,
@@ -714,7 +716,7 @@ def _fit_lanes(
     reg_covar,
     fits,
 ):
-    """Fit problems, lane by lane; of the density `like` only the class and shape count.
+    """Fit problems from their start `number`, lane by lane; of the density `like` only the class and shape count.
 
     `smooths` says whether thin components of starts from centres are smoothed, by :func:`smoothing_address`.
     """
@@ -759,159 +761,145 @@ def _fit_lanes(
                 for b in range(tile):
                     x[d, b] = survey.middle[p, d]
             loaded = False
-            succeeded = False
-            best_is_spurious = False
-            for restart in range(n_starts):
-                seeding = not given_whole
-                mode = SOFT
-                if given_whole:
-                    _replace(rule, p, law, start, density, covariance)
-                elif by_table:
-                    mode = GIVEN
-                    for k in range(n_components):
-                        copy_array(survey.middle[p], origin[k])
-                    _set_isotropic(density, origin, 1.0)
-                else:
-                    mode = HARD
-                    centres = start.centres[min(p, start.centres.shape[0] - 1), restart]
-                    _set_isotropic(density, centres, 1.0 / max(survey.spread[p], _NARROWEST))
-                copy_array(density.mean, origin)
-                about_middle = by_table
-                final = False
-                converged = False
-                n_iter = 0
-                previous_bound = -np.inf
-                bound = -np.inf
-                component = -1
-                status = NOT_CONVERGED
-                while True:
-                    mass.fill(0.0)
-                    deviation.fill(0.0)
-                    scatter.fill(0.0)
-                    table = contract.prepare(density)
-                    usable = usable_distances(density, origin, mode, distance)
-                    log_evidence = 0.0
-                    for first in range(0, n_rows, tile):
-                        n = min(tile, n_rows - first)
-                        if n_rows > tile or not loaded:
-                            for b in range(tile):
-                                tile_weight[b] = 1.0
-                            load_tile(X, weight, first, n, tile, centre, survey.middle[p], x, tile_weight)
-                            loaded = True
-                        log_evidence += collect_tile(
-                            density,
-                            table,
-                            origin,
-                            X,
-                            weight,
-                            first,
-                            n,
-                            0,
-                            0,
-                            mode,
-                            no_labels,
-                            start.table[restart if by_table else 0],
-                            tile,
-                            usable,
-                            x,
-                            distance,
-                            r,
-                            tile_weight,
-                            peak,
-                            total,
-                            tile_mass,
-                            factors,
-                            scratch,
-                            mass,
-                            deviation,
-                            scatter,
-                        )
-                    if not (math.isfinite(log_evidence) and _is_finite(scatter, False)):
-                        status = OUT_OF_RANGE
-                        break
-                    if not seeding and not final:
-                        bound = _bound(rule, law, log_evidence, survey.weight[p])
-                        if converged or n_iter == max_iter:
-                            status = CONVERGED if converged else NOT_CONVERGED
-                            break
-                    if seeding and about_middle:
-                        # Moments about the middle of all rows would cost narrow components their digits.
-                        about_middle = False
-                        for k in range(n_components):
-                            for d in range(n_features):
-                                origin[k, d] += deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0
-                        continue
-                    if mode == HARD and smooths:
-                        _smooth_at(smoothing, density, origin, mass, deviation, scatter, X, weight, no_labels)
-                    outcome, component = _update(
-                        rule,
-                        p,
-                        law,
+            seeding = not given_whole
+            mode = SOFT
+            if given_whole:
+                _replace(rule, p, law, start, density, covariance)
+            elif by_table:
+                mode = GIVEN
+                for k in range(n_components):
+                    copy_array(survey.middle[p], origin[k])
+                _set_isotropic(density, origin, 1.0)
+            else:
+                mode = HARD
+                centres = start.centres[min(p, start.centres.shape[0] - 1), number]
+                _set_isotropic(density, centres, 1.0 / max(survey.spread[p], _NARROWEST))
+            copy_array(density.mean, origin)
+            about_middle = by_table
+            final = False
+            converged = False
+            n_iter = 0
+            previous_bound = -np.inf
+            bound = -np.inf
+            component = -1
+            status = NOT_CONVERGED
+            while True:
+                mass.fill(0.0)
+                deviation.fill(0.0)
+                scatter.fill(0.0)
+                table = contract.prepare(density)
+                usable = usable_distances(density, origin, mode, distance)
+                log_evidence = 0.0
+                for first in range(0, n_rows, tile):
+                    n = min(tile, n_rows - first)
+                    if n_rows > tile or not loaded:
+                        for b in range(tile):
+                            tile_weight[b] = 1.0
+                        load_tile(X, weight, first, n, tile, centre, survey.middle[p], x, tile_weight)
+                        loaded = True
+                    log_evidence += collect_tile(
                         density,
-                        successor,
-                        covariance,
+                        table,
                         origin,
+                        X,
+                        weight,
+                        first,
+                        n,
+                        0,
+                        0,
+                        mode,
+                        no_labels,
+                        start.table[number if by_table else 0],
+                        tile,
+                        usable,
+                        x,
+                        distance,
+                        r,
+                        tile_weight,
+                        peak,
+                        total,
+                        tile_mass,
+                        factors,
+                        scratch,
                         mass,
                         deviation,
                         scatter,
-                        reg_covar,
-                        final,
                     )
-                    if outcome == COLLAPSED_UPDATE:
-                        status = COLLAPSED
-                        break
-                    if outcome == NOT_FINITE_UPDATE:
-                        status = OUT_OF_RANGE
-                        break
-                    if outcome == LOST_DIGITS:
-                        final = True
-                        copy_array(successor.mean, origin)
-                        continue
-                    if seeding:
-                        _replace(rule, p, law, start, successor, covariance)
-                    _settle(rule, p, law, successor)
-                    if not seeding:
-                        n_iter += 1
-                        progress = _progress(rule, law, log_evidence, survey.weight[p])
-                        converged = abs(progress - previous_bound) < tol
-                        previous_bound = progress
-                    seeding = False
-                    final = False
-                    mode = SOFT
-                    density, successor = successor, density
-                    copy_array(density.mean, origin)
-                if status in (CONVERGED, NOT_CONVERGED) and not (
-                    math.isfinite(bound) and _is_finite(covariance, False) and _is_finite(density.whitener, True)
-                ):
+                if not (math.isfinite(log_evidence) and _is_finite(scatter, False)):
                     status = OUT_OF_RANGE
-                if status not in (CONVERGED, NOT_CONVERGED):
-                    if restart == 0:
-                        fits.status[p] = status
-                        fits.component[p] = component if status == COLLAPSED else -1
+                    break
+                if not seeding and not final:
+                    bound = _bound(rule, law, log_evidence, survey.weight[p])
+                    if converged or n_iter == max_iter:
+                        status = CONVERGED if converged else NOT_CONVERGED
+                        break
+                if seeding and about_middle:
+                    # Moments about the middle of all rows would cost narrow components their digits.
+                    about_middle = False
+                    for k in range(n_components):
+                        for d in range(n_features):
+                            origin[k, d] += deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0
                     continue
-                is_spurious = n_starts > 1 and _spurious(rule, law, density, _effective_rows(weight, n_rows)) >= 0
-                if succeeded and is_spurious == best_is_spurious:
-                    wins = bound > fits.bound[p]
-                else:
-                    wins = not succeeded or best_is_spurious
-                if wins:
-                    succeeded = True
-                    best_is_spurious = is_spurious
-                    mirror(density, covariance)
-                    fits.status[p] = status
-                    fits.component[p] = -1
-                    fits.n_iter[p] = n_iter
-                    fits.bound[p] = bound
-                    fits.previous_bound[p] = previous_bound
-                    copy_array(density.mean, fits.mean[p])
-                    copy_array(covariance, fits.covariance[p])
-                    copy_array(density.whitener, fits.whitener[p])
-                    _write(rule, p, law)
+                if mode == HARD and smooths:
+                    _smooth_at(smoothing, density, origin, mass, deviation, scatter, X, weight, no_labels)
+                outcome, component = _update(
+                    rule,
+                    p,
+                    law,
+                    density,
+                    successor,
+                    covariance,
+                    origin,
+                    mass,
+                    deviation,
+                    scatter,
+                    reg_covar,
+                    final,
+                )
+                if outcome == COLLAPSED_UPDATE:
+                    status = COLLAPSED
+                    break
+                if outcome == NOT_FINITE_UPDATE:
+                    status = OUT_OF_RANGE
+                    break
+                if outcome == LOST_DIGITS:
+                    final = True
+                    copy_array(successor.mean, origin)
+                    continue
+                if seeding:
+                    _replace(rule, p, law, start, successor, covariance)
+                _settle(rule, p, law, successor)
+                if not seeding:
+                    n_iter += 1
+                    progress = _progress(rule, law, log_evidence, survey.weight[p])
+                    converged = abs(progress - previous_bound) < tol
+                    previous_bound = progress
+                seeding = False
+                final = False
+                mode = SOFT
+                density, successor = successor, density
+                copy_array(density.mean, origin)
+            if status in (CONVERGED, NOT_CONVERGED) and not (
+                math.isfinite(bound) and _is_finite(covariance, False) and _is_finite(density.whitener, True)
+            ):
+                status = OUT_OF_RANGE
+            fits.status[p] = status
+            fits.component[p] = component if status == COLLAPSED else -1
+            if status in (CONVERGED, NOT_CONVERGED):
+                fits.spurious[p] = _spurious(rule, law, density, _effective_rows(weight, n_rows))
+                mirror(density, covariance)
+                fits.n_iter[p] = n_iter
+                fits.bound[p] = bound
+                fits.previous_bound[p] = previous_bound
+                copy_array(density.mean, fits.mean[p])
+                copy_array(covariance, fits.covariance[p])
+                copy_array(density.whitener, fits.whitener[p])
+                _write(rule, p, law)
     keep((buffers, densities, arrays, whole_law))
 
 
 def _fit_fan_out(
-    address, n_lanes, like, rule, rows, survey, start, n_starts, smooths, smoothing, tol, max_iter, reg_covar, fits
+    address, n_lanes, like, rule, rows, survey, start, number, smooths, smoothing, tol, max_iter, reg_covar, fits
 ):
     for i in prange(n_lanes):
         lane = np.int64(i)
@@ -926,7 +914,7 @@ def _fit_fan_out(
                 rows,
                 survey,
                 start,
-                n_starts,
+                number,
                 smooths,
                 smoothing,
                 tol,

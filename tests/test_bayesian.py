@@ -797,5 +797,5 @@ def test_a_prior_within_groups_by_hand_and_elsewhere(rng, tmp_path):
         BayesianGaussianMixture(2, covariance_prior="local").fit(X)
     with pytest.raises(ValueError, match="fit_many cannot fit with covariance_prior='within': give the covariance"):
         fit_many(BayesianGaussianMixture(2, covariance_prior="within"), [X])
-    with pytest.raises(ValueError, match="covariance within groups of X.*fewer components"):
+    with pytest.raises(ValueError, match=r"covariance within groups of X.*fewer components"):
         BayesianGaussianMixture(2, covariance_prior="within", reg_covar=0.0).fit([[0.0], [0.0], [1.0], [1.0]])

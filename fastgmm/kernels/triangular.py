@@ -61,7 +61,7 @@ def cholesky_above(matrix, least, freedom, factor):
                 root = least[i, i] / math.sqrt(freedom)
                 if not root * root > _ROUNDING * (i + 1) * matrix[i, i]:
                     return False
-                matrix[i, i] += max(root * root - s, 0.0)
+                matrix[i, i] = matrix[i, i] + max(root * root - s, 0.0)
                 factor[i, i] = max(math.sqrt(max(s, 0.0)), root)
     return True
 

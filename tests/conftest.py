@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -111,7 +112,14 @@ def run(capsys, tmp_path, monkeypatch):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Keep tests of one ``xdist_group`` on one worker, and spread all others."""
-    from xdist.scheduler import LoadGroupScheduling
+    """Give the tests of a family to one worker, so that no two compile the same; and those that share a cache folder."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    return LoadGroupScheduling(config, log)
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            if "test_warmup.py" in nodeid:
+                return "warmup"
+            found = re.search(rf"\[(?:.*-)?({'|'.join(FAMILIES)})\b", nodeid)
+            return found[1] if found else nodeid
+
+    return Scheduling(config, log)

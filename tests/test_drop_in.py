@@ -485,3 +485,28 @@ def test_names_are_checked_before_values(rows):
     text = other.assign(d="text")
     with pytest.raises(ValueError, match="Feature names unseen at fit time:\n- d"):
         model.predict(text)
+
+
+@pytest.mark.parametrize("base", [GaussianMixture, BayesianGaussianMixture])
+def test_scores_are_those_of_an_overridden_score_samples(base, rng):
+    class Shifted(base):
+        def score_samples(self, X):
+            return super().score_samples(X) + np.arange(len(X))
+
+    X, weight = rng.normal(size=(20, 2)), rng.integers(0, 3, 20).astype(float)
+    ours, plain = Shifted(random_state=0).fit(X), base(random_state=0).fit(X)
+    assert ours.score(X) == pytest.approx(plain.score(X) + 9.5)
+    mean = weight @ np.arange(20) / weight.sum()
+    assert ours.score(X, sample_weight=weight) == pytest.approx(plain.score(X, sample_weight=weight) + mean)
+    if base is GaussianMixture:
+        assert ours.bic(X) == pytest.approx(plain.bic(X) - 2 * 190)
+        assert ours.aic(X, weight) == pytest.approx(plain.aic(X, weight) - 2 * mean * weight.sum())
+    else:
+        assert ours.evidence_lower_bound(X) == pytest.approx(plain.evidence_lower_bound(X))
+
+    class Short(base):
+        def score_samples(self, X):
+            return super().score_samples(X)[:3]
+
+    with pytest.raises(ValueError, match="score_samples should return one number for each of 20 rows"):
+        Short(random_state=0).fit(X).score(X)

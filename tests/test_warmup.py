@@ -13,9 +13,6 @@ import fastgmm
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import _compile
 
-# One worker: the cache that these tests share is filled once.
-pytestmark = pytest.mark.xdist_group("warmup")
-
 # As `fastgmm warmup` is called in an image, for the selection that compiles fastest.
 COMMAND = ["warmup", "--covariance", "spherical", "--dtype", "float64", "--method", "em"]
 MAIN = f"import sys\nfrom fastgmm.cli import main\nsys.exit(main({COMMAND}))"

@@ -29,7 +29,7 @@ from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
 from fastgmm.loop import STOPPING, FitResult, Point, Standing, fit_steps
 from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
-from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows
+from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.seeding import METHODS, race_sample, seed
 from fastgmm.sources import Source, open_rows
 from fastgmm.spurious import Spike, SpuriousComponent, find_spikes, spurious_components
@@ -644,6 +644,8 @@ class Mixture(PrivateMethods, Interface, ABC):
         if weight == 0.0:
             # Only rows that are elsewhere may turn out to be none.
             validation.check_n_rows((0, rows.n_features), 1, type(self).__name__)
+        if density is None and not type(self).score_samples.__module__.startswith("fastgmm."):
+            evidence = _weighted_sum(self.score_samples(X), rows.scaled(exponent))
         return _Totals(evidence, peak, weight, exponent)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -655,7 +657,10 @@ class Mixture(PrivateMethods, Interface, ABC):
         return self._scored(X, "responsibilities")
 
     def score_samples(self, X: ArrayLike) -> NDArray:
-        """Return the log-density (nat) of each row of X (N, D), as (N,)."""
+        """Return the log-density (nat) of each row of X (N, D), as (N,).
+
+        Where a subclass overrides it, ``score`` and the criteria are made of what it returns.
+        """
         return self._scored(X, "evidence")
 
     def log_densities(self, X: ArrayLike) -> NDArray:
@@ -791,6 +796,18 @@ class _Totals(NamedTuple):
     @property
     def log_weight(self) -> float:
         return math.log(self.weight) + self.exponent * math.log(2.0)
+
+
+def _weighted_sum(values: Any, rows: Rows) -> float:
+    """Return the sum of a number for each row, as a subclass computes them, by the weights of the rows."""
+    numbers = np.asarray(values, np.float64)
+    if numbers.shape != (rows.n_rows,):
+        raise ValueError(f"score_samples should return one number for each of {rows.n_rows} rows, but: {numbers.shape}")
+    total = 0.0
+    for block in rows.blocks(scan_rows(rows.n_features)):
+        part = numbers[block.places]
+        total += float(part.sum() if block.weight is None else part[block.weight > 0] @ block.weight[block.weight > 0])
+    return total
 
 
 def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:

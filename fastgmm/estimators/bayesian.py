@@ -509,7 +509,8 @@ class BayesianGaussianMixture(Mixture):
         predictive: str = "expected-log",
     ) -> float:
         """Return the (weighted) mean log-density (nat) of the rows of X (N, D); see ``score_samples``."""
-        totals = self._totals(X, sample_weight, self._density(predictive))
+        density = None if predictive == "expected-log" else self._density(predictive)
+        totals = self._totals(X, sample_weight, density)
         return totals.evidence / totals.weight
 
     def evidence_lower_bound(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -518,7 +519,7 @@ class BayesianGaussianMixture(Mixture):
         On the data of the fit that is `lower_bound_`. ValueError where the prior is not known (see
         ``from_parameters``).
         """
-        totals = self._totals(X, sample_weight)
+        totals = self._totals(X, sample_weight, self._density())
         return totals.scale * totals.evidence - self._state(self._fitted_rule()).divergence
 
     def _require_prior(self) -> None:

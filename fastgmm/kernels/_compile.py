@@ -92,7 +92,9 @@ class _InsideCompiler(CompilerBase):
         flags = self.state.flags
         flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes = [(_InsideLowering if each is typed_passes.NativeLowering else each, why) for each, why in manager.passes]
+        passes = [
+            (_InsideLowering if each is typed_passes.NativeLowering else each, why) for each, why in manager.passes
+        ]
         manager = PassManager("inside")
         manager.passes.extend(passes)
         manager.finalize()

@@ -112,7 +112,7 @@ def run(capsys, tmp_path, monkeypatch):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Give the tests of a family to one worker, so that no two compile the same; and those that share a cache folder."""
+    """Give the tests of a family to one worker, so that no two compile the same; and those that share a cache."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):

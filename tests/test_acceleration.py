@@ -153,6 +153,7 @@ def _outcome(rule, source, start, accelerate):
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["em", "vb"])
 def test_three_times_fewer_passes_to_the_same_bound(bench, family, method):
     saved = {name: [] for name in METHODS}
@@ -410,6 +411,7 @@ def test_starts_race_as_without(bench, estimator, accelerate):
         assert one == other or (one.outcome == "dropped" and one.n_iter <= other.n_iter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["em", "vb"])
 @ACCELERATE
 def test_plain_steps_are_not_taken_for_the_pace_of_a_start(bench, method, accelerate):

@@ -16,6 +16,8 @@ from fastgmm.families import FAMILIES
 
 pytest.importorskip("sklearn")
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 

@@ -141,6 +141,7 @@ def test_every_family(estimator, covariance_type, rows, resumes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("race", [False, True])
 def test_several_starts_in_turn_and_on_threads(race, n_threads, rows, resumes):
@@ -162,6 +163,7 @@ def test_fits_that_skip_pairs(estimator, rows, resumes, always):
     assert always
 
 
+@pytest.mark.slow
 def test_starts_that_are_dropped_stay_so(resumes):
     generator = np.random.default_rng(3)
     centres = generator.uniform(-8, 8, (6, 2))
@@ -322,6 +324,7 @@ def killed_fits():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("number", range(2))
 def test_a_process_that_is_killed(number, rows, path):

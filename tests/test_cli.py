@@ -952,6 +952,7 @@ def test_what_others_wrote_to_an_open_file_stays(shell, tmp_path):
     assert (lines[0], lines[1], len(lines), lines[-1]) == ("before", "eruptions,waiting", 5, "after")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_names_beyond_the_encoding_of_the_terminal(shell, tmp_path, encoding):
     (tmp_path / "d.csv").write_text("длина,y\n1,2\n2,3\n3,5\n", encoding="utf-8")

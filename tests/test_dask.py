@@ -505,6 +505,7 @@ def client():
         yield client
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bits_even_where_one_is_lost(client):
     expected = GaussianMixture(**PARAMS).fit(_array(X))
     with dask.config.set(scheduler=None):

@@ -414,6 +414,7 @@ def test_a_lower_factor_is_converted(rows):
     np.testing.assert_allclose(model.to_sklearn().score_samples(rows), model.score_samples(rows), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_isinstance_whichever_package_is_imported_first():
     for order in ("import sklearn.mixture, fastgmm", "import fastgmm, sklearn.mixture"):
         program = (

@@ -11,6 +11,8 @@ import pytest
 
 import fastgmm
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLE = REPOSITORY / "examples" / "tile_novelty"
 

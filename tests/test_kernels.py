@@ -261,6 +261,7 @@ def test_covariances_at_an_offset_keep_their_digits(family, rng, offset):
     np.testing.assert_allclose(got.covariances, np.array(exact, dtype=float), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tied", "diag"])
 def test_serial_kernels_inside_somebody_elses_parallel_function(name, rng):
     from numba import njit, prange

@@ -113,6 +113,7 @@ def _distances(density, X):
     return ((gap * np.reshape(density.whitener, (len(density.mean), -1))) ** 2).sum(axis=2)
 
 
+@pytest.mark.slow
 @given(problems())
 @settings(max_examples=300, deadline=None)
 def test_nothing_is_missed(problem):
@@ -297,6 +298,7 @@ def test_most_pairs_are_never_looked_at(family, rng):
     assert finished <= begun < 2 * alive
 
 
+@pytest.mark.slow
 def test_lines_between_means_rule_out_what_radii_cannot(rng):
     """Tiles are wider than means are apart, so that bounds of whole tiles say nothing."""
     n_components, n_features = 64, 24

@@ -16,6 +16,8 @@ from fastgmm import GaussianMixture
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import _compile
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = """
 import hashlib, warnings
 import numpy as np

@@ -83,7 +83,7 @@ def _run(arguments, folder, **environment):
     return result.stdout.split()
 
 
-@pytest.mark.parametrize("disabled", ["0", "1"])
+@pytest.mark.parametrize("disabled", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_the_page_runs(disabled, tmp_path):
     """From a file, which a function with ``cache=True`` needs; compiled, and as plain Python."""
     blocks = re.findall(r"```python\n(.*?)```", _page(), re.DOTALL)

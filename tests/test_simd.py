@@ -223,6 +223,7 @@ for n_features in (3, 8, 13):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names processors of the x86-64 kind")
 @pytest.mark.parametrize(
     ("name", "features", "vectors"),

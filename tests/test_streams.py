@@ -241,6 +241,7 @@ def _peak(rows):
     return most
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(small_blocks, monkeypatch, tmp_path):
     monkeypatch.setattr(seeding, "_SAMPLE_ROWS", 500)
     batches = _Counted(400, 1000)

@@ -13,6 +13,8 @@ import fastgmm
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import _compile
 
+pytestmark = pytest.mark.slow
+
 # As `fastgmm warmup` is called in an image, for the selection that compiles fastest.
 COMMAND = ["warmup", "--covariance", "spherical", "--dtype", "float64", "--method", "em"]
 MAIN = f"import sys\nfrom fastgmm.cli import main\nsys.exit(main({COMMAND}))"

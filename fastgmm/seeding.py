@@ -261,8 +261,17 @@ def covariance_within(source: Source, n_components: int) -> Array:
     for _ in range(_WHITENED_RUNS):
         centres = unit[plus_plus(unit, weight, n_components, random_state, n_threads)]
         partitions.append(kmeans(unit, centres, weight, n_threads=n_threads).labels)
-    found = [covariance(rows - means_of(rows, weight, labels, n_components)[labels], weight) for labels in partitions]
-    return min(found, key=lambda within: float(np.linalg.slogdet(within)[1]))
+
+    def within(about: Array, labels: NDArray[np.int64]) -> Array:
+        return covariance(about - means_of(about, weight, labels, n_components)[labels], weight)
+
+    # In sphered coordinates, where a direction without spread is told from rounding.
+    sphere = sphered(sample.points, weight)
+
+    def log_determinant(labels: NDArray[np.int64]) -> float:
+        return float(np.log(np.maximum(np.linalg.eigvalsh(within(sphere, labels)), _LEAST_WITHIN)).sum())
+
+    return within(rows, min(partitions, key=log_determinant))
 
 
 def _agglomerated(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:

@@ -799,3 +799,16 @@ def test_a_prior_within_groups_by_hand_and_elsewhere(rng, tmp_path):
         fit_many(BayesianGaussianMixture(2, covariance_prior="within"), [X])
     with pytest.raises(ValueError, match=r"covariance within groups of X.*fewer components"):
         BayesianGaussianMixture(2, covariance_prior="within", reg_covar=0.0).fit([[0.0], [0.0], [1.0], [1.0]])
+
+
+@pytest.mark.parametrize("column", ["constant", "dependent", "code"])
+def test_a_prior_within_groups_of_degenerate_columns(column, rng):
+    X = _far_groups(rng, 2, 1e3)
+    more = {"constant": np.ones(600), "dependent": X[:, 0] + X[:, 1], "code": np.repeat([0.0, 1.0], [200, 400])}[column]
+    model = BayesianGaussianMixture(3, covariance_prior="within", random_state=0, max_iter=500).fit(np.c_[X, more])
+    assert np.sort(model.means_[:, 0]) == pytest.approx([0.0, 8.0, 1e3], abs=0.4, rel=0.0)
+    assert np.sqrt(model.covariances_[:, 0, 0]) == pytest.approx(1.0, abs=0.2)
+    if column == "code":
+        # No group is widened by the distance of the codes.
+        assert model.mean_precision_prior_ < 1e-4
+        assert model.covariances_[:, 2, 2].max() < 1e-4

@@ -511,3 +511,18 @@ def test_scores_are_those_of_an_overridden_score_samples(base, rng):
 
     with pytest.raises(ValueError, match="score_samples should return one number for each of 20 rows"):
         Short(random_state=0).fit(X).score(X)
+
+
+def test_an_overridden_score_samples_of_other_rows(rng):
+    pd, da = pytest.importorskip("pandas"), pytest.importorskip("dask.array")
+
+    class Shifted(GaussianMixture):
+        def score_samples(self, X):
+            return super().score_samples(X) + 1.0
+
+    X, w = rng.normal(size=(30, 2)), rng.uniform(1, 2, 30)
+    frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "w": w})
+    ours, plain = Shifted(random_state=0).fit(frame[["a", "b"]]), GaussianMixture(random_state=0).fit(X)
+    assert ours.score(frame, sample_weight="w") == pytest.approx(plain.score(X, sample_weight=w) + 1.0)
+    with pytest.raises(TypeError, match="of rows on a cluster"):
+        Shifted(random_state=0).fit(X).score(da.from_array(X, chunks=10))

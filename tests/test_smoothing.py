@@ -243,3 +243,22 @@ def test_variational_fits_with_a_narrow_prior_keep_what_is_apart(rng):
     prior = {"covariance_prior": [[1.0]], "mean_precision_prior": 1e-10}
     model = BayesianGaussianMixture(3, random_state=0, max_iter=1000, **prior).fit(X)
     np.testing.assert_allclose(np.sort(model.means_[:, 0]), [0.0, 8.0, 1e6], atol=0.5)
+
+
+@pytest.mark.parametrize("n_rows", [48, 49, 98, 103, 187])
+def test_the_rounding_of_a_constant_feature_is_no_variance(n_rows, rng):
+    """Rows about an origin that is a few units of rounding away: centring may leave some of them."""
+    family = FAMILIES["diag"]
+    X = np.concatenate([rng.normal([0.0, 0.0], 1.0, (n_rows, 2)), rng.normal([50.0, 0.0], 1.0, (n_rows, 2))])
+    X[:n_rows, 1] = 0.1
+    labels = np.repeat([0, 1], n_rows)
+    origin = np.array([[0.0, np.nextafter(np.nextafter(0.1, 1.0), 1.0)], [50.0, 0.0]])
+    gaps = X - origin[labels]
+    mass = np.full(2, float(n_rows))
+    deviation = np.stack([gaps[labels == k].sum(axis=0) for k in range(2)])
+    scatter = np.stack([(gaps[labels == k] ** 2).sum(axis=0) for k in range(2)])
+    smooth_thin(family.blank(2, 2), origin, mass, deviation, scatter, X, np.ones(len(X)), labels)
+    assert mass[0] > n_rows
+    assert mass[1] == n_rows
+    # With the variance of the nearest that varies, 2 % of an average component.
+    assert scatter[0, 1] == pytest.approx(0.02 * n_rows, rel=0.5)

@@ -645,6 +645,8 @@ class Mixture(PrivateMethods, Interface, ABC):
             # Only rows that are elsewhere may turn out to be none.
             validation.check_n_rows((0, rows.n_features), 1, type(self).__name__)
         if density is None and not type(self).score_samples.__module__.startswith("fastgmm."):
+            if isinstance(rows, ArrayRows) and isinstance(sample_weight, str):
+                X, _ = validation.split_weight(X, sample_weight)
             evidence = _weighted_sum(self.score_samples(X), rows.scaled(exponent))
         return _Totals(evidence, peak, weight, exponent)
 
@@ -659,7 +661,7 @@ class Mixture(PrivateMethods, Interface, ABC):
     def score_samples(self, X: ArrayLike) -> NDArray:
         """Return the log-density (nat) of each row of X (N, D), as (N,).
 
-        Where a subclass overrides it, ``score`` and the criteria are made of what it returns.
+        Where a subclass overrides it, ``score``, ``aic`` and ``bic`` are made of what it returns.
         """
         return self._scored(X, "evidence")
 
@@ -800,6 +802,11 @@ class _Totals(NamedTuple):
 
 def _weighted_sum(values: Any, rows: Rows) -> float:
     """Return the sum of a number for each row, as a subclass computes them, by the weights of the rows."""
+    if not isinstance(values, np.ndarray | list | tuple):
+        raise TypeError(
+            "score_samples of a subclass returns numbers that are not computed yet, of rows on a cluster: score, aic, "
+            "bic take rows in memory and files there. Take the mean of score_samples instead."
+        )
     numbers = np.asarray(values, np.float64)
     if numbers.shape != (rows.n_rows,):
         raise ValueError(f"score_samples should return one number for each of {rows.n_rows} rows, but: {numbers.shape}")

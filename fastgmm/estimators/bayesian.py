@@ -350,14 +350,14 @@ class BayesianGaussianMixture(Mixture):
             if scale is None:
                 covariance = source.covariance().reshape(1, *family.block_shape(n_features))
                 if self._is_within():
-                    within = family.projected(covariance_within(source, self.n_components)[None])
-                    if self.mean_precision_prior is None:
-                        mean_precision = _least_ratio(family, within, covariance)
-                    covariance = within
+                    total_covariance = covariance
+                    covariance = family.projected(covariance_within(source, self.n_components)[None])
                 (candidate,), (definite,) = default_scales(
                     family, total.mass, total.mean, covariance, float(self.reg_covar)
                 )
                 scale = candidate if definite else None
+                if definite and self._is_within() and self.mean_precision_prior is None:
+                    mean_precision = _least_ratio(family, candidate[None], total_covariance)
         prior = None
         if scale is not None:
             prior = make_prior(family, concentration, np.asarray(mean), mean_precision, degrees_of_freedom, scale)
@@ -658,5 +658,6 @@ def _least_ratio(family: Family, within: Array, total: Array) -> float:
     scale = 1.0 / np.sqrt(np.diag(inner)[varies])
     inner, outer = (scale[:, None] * each[np.ix_(varies, varies)] * scale for each in (inner, outer))
     values, vectors = np.linalg.eigh(inner)
-    basis = (vectors / np.sqrt(values))[:, values > _FLAT]
+    kept = values > _FLAT
+    basis = vectors[:, kept] / np.sqrt(values[kept])
     return 1.0 / float(np.linalg.eigvalsh(basis.T @ outer @ basis).max(initial=1.0))

@@ -70,7 +70,8 @@ def divide_by_pool(density, mass, scatter):
         scale = ratio(1.0, pool[block]) if pool[block] > 0.0 else 0.0
         for i in range(flat.shape[1]):
             # The inverse of a subnormal weight overflows.
-            flat[block, i] = flat[block, i] * scale if scale < np.inf else ratio(flat[block, i], pool[block])
+            quotient = flat[block, i] * scale if scale < np.inf else ratio(flat[block, i], pool[block])
+            flat[block, i] = quotient if scale > 0.0 else 0.0
 
 
 @entry

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import entry, kernel, spliced_kernel
-from fastgmm.kernels.closed_forms import centre, divide_by_pool, move_origin
+from fastgmm.kernels.closed_forms import RESOLUTION, centre, divide_by_pool, move_origin
 from fastgmm.kernels.matrix import ratio
 
 # What knows no family is compiled once, not once for each.
@@ -297,7 +297,10 @@ def smooth_thin(density, origin, mass, deviation, scatter, points, weight, label
         total += mass[k]
         behind = pool[min(k, pool.size - 1)]
         for d in range(n_features):
-            own[k, d] = max(ratio(contract.variance(density, centred, k, d), behind), 0.0) if behind > 0.0 else 0.0
+            squares = contract.variance(density, centred, k, d)
+            # Of a constant feature centring leaves the rounding.
+            varies = squares > RESOLUTION * contract.variance(density, scatter, k, d)
+            own[k, d] = ratio(squares, behind) if varies and behind > 0.0 else 0.0
     # Most starts have no thin component whatever the rows are, which take longer to count.
     _greatest_local(mean, mass, own, local)
     for counted in range(2):

@@ -133,6 +133,10 @@ def save_model(
         estimator, dtype, all(hasattr(model, f"{name}_") for name in STORED_ARRAYS[estimator].prior)
     )
     arrays = {name: np.asarray(getattr(model, f"{name}_")) for name in stored}
+    for name, array in arrays.items():
+        # Attributes may have been set by hand; of objects a pickle would be written, which is never read.
+        if array.dtype.kind not in "fiu":
+            raise ModelFileError(f"cannot store {name}_ in a model file: it is not an array of numbers")
     names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
     left_out = PARAMETERS_NOT_STORED | stored.keys()
     params = {name: _plain(value) for name, value in model._mixture_params().items() if name not in left_out}
@@ -164,9 +168,8 @@ def save_model(
     }
     with replacing(path) as stream:
         if suffix == ".npz":
-            np.savez(
-                stream, allow_pickle=False, **arrays, **{METADATA: np.array(json.dumps(metadata, allow_nan=False))}
-            )
+            content: dict[str, Any] = {**arrays, METADATA: np.array(json.dumps(metadata, allow_nan=False))}
+            np.savez(stream, **content)
         else:
             document = metadata | {name: value.tolist() for name, value in arrays.items()}
             lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items()]

@@ -535,6 +535,10 @@ def test_parameters_that_are_no_plain_values_are_not_stored(tmp_path):
 def test_only_fitted_and_known_estimators_are_stored(tmp_path):
     with pytest.raises(ModelFileError, match="this GaussianMixture is not fitted"):
         save_model(GaussianMixture(2), tmp_path / "m.json")
+    model = GaussianMixture(2, random_state=0).fit(load_faithful().data)
+    model.means_ = model.means_.astype(object)
+    with pytest.raises(ModelFileError, match="cannot store means_ in a model file: it is not an array of numbers"):
+        save_model(model, tmp_path / "m.npz")
     with pytest.raises(ModelFileError, match="cannot store a dict in a model file"):
         save_model({}, tmp_path / "m.json")
     with pytest.raises(ModelFileError, match=r"m.pkl: the name must end in .json or .npz"):

@@ -91,7 +91,7 @@ def changed_arrays(arrays, rng):
 
 def archive(arrays):
     stream = io.BytesIO()
-    np.savez(stream, allow_pickle=True, **arrays)
+    np.savez(stream, **arrays)
     return stream.getvalue()
 
 

@@ -304,7 +304,10 @@ class _Best:
         is_first = fits is self.fits
         fitted = fits.status <= Status.NOT_CONVERGED
         spurious = list(self.spurious) if is_first else [_SOUND] * len(fits.status)
-        known = np.array([bool(each.components) for each in self.spurious])
+        # Of the first start nothing is known yet.
+        known = (
+            np.zeros(len(spurious), bool) if is_first else np.array([bool(each.components) for each in self.spurious])
+        )
         could_win = fitted & (
             is_first | known | (self.fits.status > Status.NOT_CONVERGED) | (fits.bound > self.fits.bound)
         )

@@ -117,10 +117,8 @@ def test_a_later_process_compiles_nothing(cache):
         )
     )
     out, _ = _run(code, NUMBA_CACHE_DIR=cache[0], NUMBA_NUM_THREADS="2")
-    before, threads, ready, *after = out.split()
-    assert (before, threads, ready) == ("0", "True", "False")
-    # Last, that the count counts, and that the compiler still works.
-    assert (after[0], int(after[1]) > 0, after[2]) == ("True", True, "True")
+    # Last, that the count counts (the kernel and the one that it inlines), and that the compiler still works.
+    assert out.split() == ["0", "True", "False", "True", "2", "True"]
 
 
 NO_FOLDER = "import tempfile\ndef refuse(*_, **__):\n    raise PermissionError\ntempfile.TemporaryFile = refuse\n"

@@ -813,7 +813,11 @@ def _weighted_sum(values: Any, rows: Rows) -> float:
     total = 0.0
     for block in rows.blocks(scan_rows(rows.n_features)):
         part = numbers[block.places]
-        total += float(part.sum() if block.weight is None else part[block.weight > 0] @ block.weight[block.weight > 0])
+        if block.weight is None:
+            total += float(part.sum())
+        else:
+            counted = block.weight > 0.0
+            total += float(part[counted] @ block.weight[counted])
     return total
 
 

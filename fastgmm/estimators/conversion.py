@@ -59,8 +59,8 @@ def to_sklearn(model: Any) -> Any:
         params["random_state"] = None
     if isinstance(params.get("covariance_prior"), str):
         # The prior that the fit made of it, where there is one.
-        for prior in ("covariance_prior", "mean_precision_prior"):
-            params[prior] = getattr(model, f"{prior}_", params[prior] if prior != "covariance_prior" else None)
+        params["covariance_prior"] = getattr(model, "covariance_prior_", None)
+        params["mean_precision_prior"] = getattr(model, "mean_precision_prior_", model.mean_precision_prior)
     theirs.set_params(**params)
     if family is None:
         return theirs

@@ -84,8 +84,9 @@ def test_the_command_says_what_it_did(cache):
     names = [name for name, _ in rows]
     assert len(rows) == len(files) == len(set(rows))
     assert {"draw_candidates", "iterate_lanes", "collect_lanes", "score_lanes", "maximise"} <= set(names)
-    parallel = ("collect", "score", "iterate", "score_candidates", "measure", "guess", "find", "sort", "gather")
-    assert {name for name, threaded in rows if threaded} == {f"{name}_fan_out" for name in parallel}
+    several = ("collect", "score", "iterate", "score_candidates", "measure", "guess", "find", "sort", "gather")
+    assert {name for name in names if name.endswith("_launch")} == {f"{name}_launch" for name in several}
+    assert [name for name, threaded in rows if threaded] == ["each_lane"]
     assert re.search(rf"^functions +{len(rows)} compiled, 0 were there$", out, re.M)
     assert re.search(rf"^cache +{re.escape(os.path.dirname(files[0]))}$", out, re.M)
     size = sum(map(os.path.getsize, files)) / 1e6

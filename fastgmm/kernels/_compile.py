@@ -11,10 +11,11 @@ Five things here are not Numba's defaults, each for a measured reason.
 * **One machine code.** The same source, compiled into a serial and into a parallel caller, or in one process and from
   another's cache, is optimised differently and rounds differently. So all kernels are inlined into the function that
   Python calls (no second copy of a symbol exists that could be linked instead), and the parallel form of a
-  :class:`Driver` calls the very machine code of the serial form, by its address.
-* **Kernels.** Of every function Numba makes wrappers for Python and C, and machine code, although nobody calls one that
-  is inlined everywhere. Kernels get neither where compiled code calls them: a first fit compiles in three quarters of
-  the time, and what callers inline is the same.
+  :class:`Driver` calls the very machine code of the serial form, by its address. The loop over lanes is compiled once
+  for all of them: each of its own took Numba seconds.
+* **Kernels.** Numba optimises every function, and makes wrappers for Python and C and machine code of it, although
+  nobody calls one that is inlined everywhere, where all of it is optimised again. Kernels are spared that where
+  compiled code calls them: a first fit compiles in half of the time, and runs as fast.
 * **Threads.** A parallel region may not be entered twice at once under the ``workqueue`` layer, and never in a forked
   child once GNU OpenMP has run in the parent. :class:`Driver` takes a lock in the first case and runs its serial twin
   in the second; both give the same bits, because the lanes of a pass do not depend on threads.
@@ -43,7 +44,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import _dynfunc
+from numba import _dynfunc, prange
 from numba.core import caching, cgutils, codegen, typed_passes, types
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager, register_pass
@@ -59,7 +60,10 @@ _COMMON = {"error_model": "numpy", "nogil": True}
 
 
 class _InsideLibrary(codegen.JITCodeLibrary):
-    """Optimised code that others inline: it has no machine code of its own."""
+    """Code that others inline: it has no machine code of its own, and is optimised where it ends up."""
+
+    def _optimize_final_module(self) -> None:
+        pass
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
@@ -88,9 +92,9 @@ class _InsideLowering(typed_passes.NativeLowering):
 
 
 class _InsideCompiler(CompilerBase):
-    """Numba's pipeline for what is only inlined into other compiled code: half of the time of its own.
+    """Numba's pipeline for what is only inlined into other compiled code.
 
-    No wrappers for Python and C are made, and no machine code: the optimised code that callers get is the same.
+    No wrappers for Python and C are made, and no machine code, and only single functions are optimised.
     """
 
     def define_pipelines(self) -> list[Any]:
@@ -643,6 +647,53 @@ def _multiply_add_code(a, b, c):
     return _multiply_add(a, b, c)
 
 
+@functools.partial(entry, parallel=True, inside=False)
+def _each_lane(call, arguments, n_lanes):
+    """Call the function at an address with (lane, arguments) for each lane, on several threads."""
+    for i in prange(n_lanes):
+        call_at(call, (np.int64(i), arguments))
+
+
+@intrinsic
+def _share_out(typing_context, each_lane, n_lanes, block):
+    """Call ``each_lane(call, arguments, n_lanes)``, for the address and the remaining arguments in a tuple `block`.
+
+    `call` is a function that is made here: it calls the one at the address with (lane, lane + 1, *arguments), which
+    wait in memory, so that one compiled loop over lanes serves all functions.
+    """
+
+    def generate(context, builder, signature, values):
+        convention = context.call_conv
+        kinds = signature.args[2].types
+        lane_kinds = (types.int64, types.int64)
+        memory = cgutils.alloca_once_value(builder, values[2])
+        call = ir.Function(
+            builder.module, convention.get_function_type(types.none, lane_kinds), f"{builder.function.name}.lane"
+        )
+        call.linkage = "internal"
+        inner = ir.IRBuilder(call.append_basic_block())
+        lane, arguments = call.args[-2:]
+        address, *rest = cgutils.unpack_tuple(inner, inner.load(inner.inttoptr(arguments, memory.type)))
+        called_kinds = (*lane_kinds, *kinds[1:])
+        function_type = convention.get_function_type(types.none, called_kinds)
+        function = inner.inttoptr(address, function_type.as_pointer())
+        after = inner.add(lane, ir.Constant(lane.type, 1))
+        status, result = convention.call_function(inner, function, types.none, called_kinds, (lane, after, *rest))
+        with cgutils.if_unlikely(inner, status.is_error):
+            convention.return_status_propagate(inner, status)
+        convention.return_value(inner, result)
+        pair = [builder.ptrtoint(pointer, lane.type) for pointer in (call, memory)]
+        loop_kinds = (types.int64, types.int64, types.int64)
+        function_type = convention.get_function_type(types.none, loop_kinds)
+        function = builder.inttoptr(values[0], function_type.as_pointer())
+        status, _ = convention.call_function(builder, function, types.none, loop_kinds, (*pair, values[1]))
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, block), generate
+
+
 def _without_owner(context, builder, kind, value):
     if isinstance(kind, types.BaseTuple):  # type: ignore[attr-defined]
         for i, part in enumerate(kind.types):
@@ -774,17 +825,20 @@ def address_of(function: Any, *arguments: Any) -> int:
 class Driver:
     """A pass over lanes of rows, serial or in parallel, always by the same machine code.
 
-    `lanes` is a function (first_lane, last_lane, *arguments) that returns None. `fan_out` is a function
-    (address, *arguments) that calls it, by :func:`call_at`, for each lane of a ``prange``.
+    `lanes` is a function (first_lane, last_lane, *arguments) that returns None, named ``_..._lanes``.
 
     Call it with ``n_lanes`` and ``n_threads`` (None: Numba's current number; more than Numba was started with: all of
     those) before the arguments. The number of threads is restored afterwards. One lane, one thread, or a forked child
     run the serial form and start no threads.
     """
 
-    def __init__(self, lanes: Callable[..., None], fan_out: Callable[..., None]) -> None:
+    def __init__(self, lanes: Callable[..., None]) -> None:
+        def launch(each_lane, n_lanes, *block):
+            _share_out(each_lane, n_lanes, block)
+
+        launch.__name__ = launch.__qualname__ = lanes.__name__.replace("_lanes", "_launch")
         self.serial = entry(lanes, inside=False)
-        self.parallel = entry(fan_out, parallel=True, inside=False)
+        self.parallel = entry(launch, inside=False)
         self._addresses: dict[tuple[Any, ...], int] = {}
         self.__doc__ = lanes.__doc__
 
@@ -797,15 +851,21 @@ class Driver:
         else:
             address = self._address(arguments)
             with _threads(n_threads):
-                self.parallel(address, *arguments)
+                self.parallel(_address_of_each_lane(), n_lanes, address, *arguments)
 
     def _build(self, arguments: tuple[Any, ...]) -> None:
         """Make both forms ready for arguments of these types."""
-        address = self._address(arguments)
-        self.parallel.compile(tuple(numba.typeof(argument) for argument in (address, *arguments)))
+        block = self._address(arguments), *arguments
+        self.parallel.compile((types.int64, types.int64, *(numba.typeof(argument) for argument in block)))
+        _address_of_each_lane()
 
     def _address(self, arguments: tuple[Any, ...]) -> int:
         key = tuple(_kind(argument) for argument in arguments)
         if key not in self._addresses:
             self._addresses[key] = address_of(self.serial, 0, 0, *arguments)
         return self._addresses[key]
+
+
+@functools.cache
+def _address_of_each_lane() -> int:
+    return address_of(_each_lane, 0, 0, 0)

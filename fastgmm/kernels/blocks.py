@@ -9,10 +9,9 @@ into responsibilities and accumulated before the next one is touched: nothing of
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, borrowed, call_at, exact_kernel, keep, kernel, spliced_kernel
+from fastgmm.kernels._compile import Driver, borrowed, exact_kernel, keep, kernel, spliced_kernel
 from fastgmm.kernels.simd import pack_tile, prefetch_rows, softmax_tile, tile_buffer
 from fastgmm.kernels.vector_math import vector_log
 
@@ -373,34 +372,7 @@ def _collect_lanes(
         )
 
 
-def _collect_fan_out(
-    address, density, origin, centre, X, weight, mode, labels, given, tile, mass, deviation, scatter, log_evidence
-):
-    for i in prange(mass.shape[0]):
-        lane = np.int64(i)
-        call_at(
-            address,
-            (
-                lane,
-                lane + 1,
-                density,
-                origin,
-                centre,
-                X,
-                weight,
-                mode,
-                labels,
-                given,
-                tile,
-                mass,
-                deviation,
-                scatter,
-                log_evidence,
-            ),
-        )
-
-
-collect = Driver(_collect_lanes, _collect_fan_out)
+collect = Driver(_collect_lanes)
 
 
 @kernel
@@ -483,10 +455,4 @@ def _score_lanes(first_lane, last_lane, density, X, tile, weight, labels, eviden
         _score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums[lane])
 
 
-def _score_fan_out(address, density, X, tile, weight, labels, evidence, responsibility, sums):
-    for i in prange(sums.shape[0]):
-        lane = np.int64(i)
-        call_at(address, (lane, lane + 1, density, X, tile, weight, labels, evidence, responsibility, sums))
-
-
-score = Driver(_score_lanes, _score_fan_out)
+score = Driver(_score_lanes)

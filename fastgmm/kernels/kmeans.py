@@ -16,9 +16,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
-from fastgmm.kernels._compile import Driver, call_at, entry, exact_kernel, kernel
+from fastgmm.kernels._compile import Driver, entry, exact_kernel, kernel
 from fastgmm.kernels.blocks import lane_rows
 from fastgmm.kernels.rows import fitting_tile
 from fastgmm.kernels.simd import add_rows, gather_rows, pack_tile, square_distances, tile_buffer
@@ -196,13 +195,7 @@ def _score_candidates_lanes(
         _score_candidates(centres, points, weight, middle, scale, start, stop, tile, closest, potential, totals[lane])
 
 
-def _score_candidates_fan_out(address, centres, points, weight, middle, scale, tile, closest, potential, totals):
-    for i in prange(totals.shape[0]):
-        lane = np.int64(i)
-        call_at(address, (lane, lane + 1, centres, points, weight, middle, scale, tile, closest, potential, totals))
-
-
-score_candidates = Driver(_score_candidates_lanes, _score_candidates_fan_out)
+score_candidates = Driver(_score_candidates_lanes)
 
 
 @entry
@@ -400,32 +393,4 @@ def _iterate_lanes(
         )
 
 
-def _iterate_fan_out(
-    address, centres, X, weight, middle, scale, tile, fresh, margin, reach, labels, bound, sums, mass, report
-):
-    for i in prange(mass.shape[0]):
-        lane = np.int64(i)
-        call_at(
-            address,
-            (
-                lane,
-                lane + 1,
-                centres,
-                X,
-                weight,
-                middle,
-                scale,
-                tile,
-                fresh,
-                margin,
-                reach,
-                labels,
-                bound,
-                sums,
-                mass,
-                report,
-            ),
-        )
-
-
-iterate = Driver(_iterate_lanes, _iterate_fan_out)
+iterate = Driver(_iterate_lanes)

@@ -19,11 +19,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, call_at, exact_kernel, kernel
+from fastgmm.kernels._compile import Driver, exact_kernel, kernel
 from fastgmm.kernels.blocks import log_evidence_tile
 from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity
 from fastgmm.kernels.simd import gather_rows, pack_tile, square_distances, tile_buffer
@@ -98,13 +97,7 @@ def _measure_lanes(first_lane, last_lane, density, bounds):
         bounds.length[k] = math.sqrt(square)
 
 
-def _measure_fan_out(address, density, bounds):
-    for i in prange(bounds.twice.shape[0]):
-        lane = np.int64(i)
-        call_at(address, (lane, lane + 1, density, bounds))
-
-
-measure = Driver(_measure_lanes, _measure_fan_out)
+measure = Driver(_measure_lanes)
 
 
 def log_weights(density: Density) -> Array:
@@ -195,13 +188,7 @@ def _guess_lanes(first_lane, last_lane, X, order, tiles, means, middle, unit, be
                 square[order[start + b]] = tile_square[b]
 
 
-def _guess_fan_out(address, X, order, tiles, means, middle, unit, begins, listed, label, square):
-    for i in prange(GUESS_LANES):
-        lane = np.int64(i)
-        call_at(address, (lane, lane + 1, X, order, tiles, means, middle, unit, begins, listed, label, square))
-
-
-guess = Driver(_guess_lanes, _guess_fan_out)
+guess = Driver(_guess_lanes)
 
 
 @kernel
@@ -800,16 +787,7 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
         work[lane, 2] = place - lane * share
 
 
-def _find_fan_out(address, density, bounds, X, weight, order, tiles, n_kept, outputs, found, work):
-    for i in prange(work.shape[0]):
-        lane = np.int64(i)
-        call_at(
-            address,
-            (lane, lane + 1, density, bounds, X, weight, order, tiles, n_kept, outputs, found, work),
-        )
-
-
-find = Driver(_find_lanes, _find_fan_out)
+find = Driver(_find_lanes)
 
 
 def _sort_lanes(first_lane, last_lane, found, placing, places, rows, responsibility):
@@ -833,13 +811,7 @@ def _sort_lanes(first_lane, last_lane, found, placing, places, rows, responsibil
                 place[k] += 1
 
 
-def _sort_fan_out(address, found, placing, places, rows, responsibility):
-    for i in prange(places.shape[0]):
-        lane = np.int64(i)
-        call_at(address, (lane, lane + 1, found, placing, places, rows, responsibility))
-
-
-sort = Driver(_sort_lanes, _sort_fan_out)
+sort = Driver(_sort_lanes)
 
 
 class Sums(NamedTuple):
@@ -944,10 +916,4 @@ def _gather_lanes(first_lane, last_lane, density, origin, X, begins, rows, respo
             )
 
 
-def _gather_fan_out(address, density, origin, X, begins, rows, responsibility, tile, sums, ends):
-    for i in prange(ends.mass.shape[0] // 2):
-        lane = np.int64(i)
-        call_at(address, (lane, lane + 1, density, origin, X, begins, rows, responsibility, tile, sums, ends))
-
-
-gather = Driver(_gather_lanes, _gather_fan_out)
+gather = Driver(_gather_lanes)

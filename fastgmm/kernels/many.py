@@ -14,7 +14,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
@@ -653,13 +652,7 @@ def _survey_lanes(first_lane, last_lane, n_lanes, drawing, rows, least, draws, s
     keep(arrays)
 
 
-def _survey_fan_out(address, n_lanes, drawing, rows, least, draws, survey):
-    for i in prange(n_lanes):
-        lane = np.int64(i)
-        call_at(address, (lane, lane + 1, n_lanes, drawing, rows, least, draws, survey))
-
-
-survey = Driver(_survey_lanes, _survey_fan_out)
+survey = Driver(_survey_lanes)
 
 
 @kernel
@@ -898,31 +891,4 @@ def _fit_lanes(
     keep((buffers, densities, arrays, whole_law))
 
 
-def _fit_fan_out(
-    address, n_lanes, like, rule, rows, survey, start, number, smooths, smoothing, tol, max_iter, reg_covar, fits
-):
-    for i in prange(n_lanes):
-        lane = np.int64(i)
-        call_at(
-            address,
-            (
-                lane,
-                lane + 1,
-                n_lanes,
-                like,
-                rule,
-                rows,
-                survey,
-                start,
-                number,
-                smooths,
-                smoothing,
-                tol,
-                max_iter,
-                reg_covar,
-                fits,
-            ),
-        )
-
-
-fit = Driver(_fit_lanes, _fit_fan_out)
+fit = Driver(_fit_lanes)

@@ -32,7 +32,7 @@ def load(monkeypatch):
 def small_versus(load, monkeypatch):
     """The comparison with one small workload, and without the seconds that measuring the machine takes."""
     versus = load("versus")
-    monkeypatch.setattr(versus, "WORKLOADS", [load("common").Workload("spherical", 20_000, 16, 8)])
+    monkeypatch.setattr(versus, "WORKLOADS", [load("common").Workload("spherical", 2_000, 16, 8)])
     monkeypatch.setattr(versus, "run_child", lambda task: LIMITS)
     return versus
 
@@ -103,7 +103,7 @@ def test_a_peer_that_fails_is_named_and_left_out(small_versus, start_as_peer, tm
     small_versus.main([*options, "--only", "spherical"])
     printed = capsys.readouterr().out
     assert "| failed |" in printed
-    assert "start failed on spherical (20k, 16, 8): ArithmeticError: no start" in printed
+    assert "start failed on spherical (2k, 16, 8): ArithmeticError: no start" in printed
 
 
 def test_comparison_prints_a_row_and_writes_json(small_versus, start_as_peer, tmp_path, capsys):
@@ -111,7 +111,7 @@ def test_comparison_prints_a_row_and_writes_json(small_versus, start_as_peer, tm
     small_versus.main([*start_as_peer(same_start=False), "--only", "spherical", "--json", str(path)])
     printed = capsys.readouterr().out
     assert "| workload (N, D, K) | fastgmm | scikit-learn | start |" in printed
-    assert "| spherical (20k, 16, 8) | " in printed
+    assert "| spherical (2k, 16, 8) | " in printed
     written = json.loads(path.read_text())
     assert written["machine"]["usable CPUs"] >= 1
     assert written["machine"]["start"] == "1.0"
@@ -119,7 +119,7 @@ def test_comparison_prints_a_row_and_writes_json(small_versus, start_as_peer, tm
     (result,) = written["results"]
     assert {len(times) for variants in result["milliseconds"].values() for times in variants.values()} == {1}
     assert result["milliseconds"]["start"] == {"": [pytest.approx(1.0)]}
-    assert result["operations"] == 6 * 20_000 * 16 * 8
+    assert result["operations"] == 6 * 2_000 * 16 * 8
     assert "start" not in result["mean_log_likelihood"]
 
 
@@ -206,7 +206,7 @@ def test_roofline_measures_and_draws(load, monkeypatch, tmp_path, capsys):
     roofline.main(["--repeats", "1", "--json", str(json_path), "--plot", str(picture)])
     printed = capsys.readouterr().out
     assert "| multiply-adds, float64, GFLOP/s | 200 | 200 |" in printed
-    assert "| spherical (20k, 16, 8) | 6.0 | 1.54 | 10 | 5% | 0.12 | 8% |" in printed
+    assert "| spherical (2k, 16, 8) | 6.0 | 1.54 | 10 | 5% | 0.12 | 8% |" in printed
     (_, result) = json.loads(json_path.read_text())["results"]
     # 6 N K D operations; an exponential for each row and component.
     assert result["per_second"] == pytest.approx(10e9)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastgmm.kernels import simd
-from fastgmm.kernels._compile import LANES, entry
+from fastgmm.kernels._compile import HAS_32_REGISTERS, LANES, entry
 
 SENTINEL = 12345.0
 DTYPES = [np.float64, np.float32]
@@ -235,6 +235,9 @@ for n_features in (3, 8, 13):
     ],
 )
 def test_processors_with_narrower_vectors_get_the_same_answers(tmp_path, monkeypatch, name, features, vectors):
+    if [str(LANES), str(int(HAS_32_REGISTERS))] == vectors.split():
+        pytest.skip("vectors and registers like those of this processor, which all tests run on")
+
     def run():
         command = [sys.executable, "-W", "error", "-c", PASS]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

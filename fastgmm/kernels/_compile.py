@@ -473,7 +473,7 @@ class _Cache(caching.FunctionCache):
             self._log_end(_log, sig, data.codegen, compiled=True)
 
     def _log_end(self, log: _Log, sig: Any, codegen: Any, compiled: bool) -> None:
-        records = [kind.instance_class for kind in sig if "whitener" in getattr(kind, "fields", ())]
+        records = [kind for kind in _record_classes(sig) if "whitener" in getattr(kind, "_fields", ())]
         log.end(
             (self, sig),
             function=self._py_func.__name__,
@@ -833,7 +833,7 @@ class Driver:
     """
 
     def __init__(self, lanes: Callable[..., None]) -> None:
-        def launch(each_lane, n_lanes, *block):
+        def launch(each_lane, n_lanes, block):
             _share_out(each_lane, n_lanes, block)
 
         launch.__name__ = launch.__qualname__ = lanes.__name__.replace("_lanes", "_launch")
@@ -851,12 +851,11 @@ class Driver:
         else:
             address = self._address(arguments)
             with _threads(n_threads):
-                self.parallel(_address_of_each_lane(), n_lanes, address, *arguments)
+                self.parallel(_address_of_each_lane(), n_lanes, (address, *arguments))
 
     def _build(self, arguments: tuple[Any, ...]) -> None:
         """Make both forms ready for arguments of these types."""
-        block = self._address(arguments), *arguments
-        self.parallel.compile((types.int64, types.int64, *(numba.typeof(argument) for argument in block)))
+        self.parallel.compile((types.int64, types.int64, numba.typeof((self._address(arguments), *arguments))))
         _address_of_each_lane()
 
     def _address(self, arguments: tuple[Any, ...]) -> int:

@@ -145,6 +145,7 @@ def test_a_truncated_fit_goes_on_from_its_checkpoint_with_the_same_bits(family, 
     ).score(X)
 
 
+@pytest.mark.slow
 def test_the_compiler_is_left_no_choice():
     """No instruction of vector code, of logarithms and of Student-t distances may be reordered or contracted."""
     import numba

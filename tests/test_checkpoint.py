@@ -782,6 +782,7 @@ def test_the_section_about_checkpoints_runs(rows, tmp_path, monkeypatch):
     assert bits(names["model"]) == bits(GaussianMixture(2, random_state=0).fit(rows))
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     importlib.import_module("checkpoints").main(["--iterations", "2", "--rows", "300"])

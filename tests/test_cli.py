@@ -803,6 +803,7 @@ def test_help_and_version_need_no_numbers():
     assert done.stdout.splitlines()[-1] == "[0, 0, 0, 2] []"
 
 
+@pytest.mark.slow
 def test_module_runs_as_a_program(model, tmp_path):
     command = [sys.executable, "-m", "fastgmm", "info", str(tmp_path / "m.json")]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -816,6 +817,7 @@ def test_module_runs_as_a_program(model, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 def test_a_reader_that_leaves_is_no_error(model, tmp_path):
     command = [sys.executable, "-m", "fastgmm", "sample", str(tmp_path / "m.json"), "-n", "100000"]
@@ -826,6 +828,7 @@ def test_a_reader_that_leaves_is_no_error(model, tmp_path):
         assert process.wait(60) == 141
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 def test_control_c_while_reading(tmp_path):
     pipe = tmp_path / "pipe.csv"
@@ -927,6 +930,7 @@ def test_no_output_takes_the_place_of_an_input(run, table, tmp_path, model):
     assert len(load_model("m.json").weights_) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [
@@ -947,6 +951,7 @@ def test_pipes_and_open_files_are_written_to(shell, script):
     assert len(lines) == 4
 
 
+@pytest.mark.slow
 def test_what_others_wrote_to_an_open_file_stays(shell, tmp_path):
     done = shell("(echo before; fastgmm sample m.json -n 2 -o /dev/stdout; echo after) > got")
     assert done.returncode == 0, done.stderr.decode()

@@ -156,6 +156,7 @@ def test_nothing_is_missed(problem):
     assert (table[~counts] == 0).all()
 
 
+@pytest.mark.slow
 @given(problems())
 @settings(max_examples=150, deadline=None)
 def test_statistics_are_those_of_looking_at_everything(problem):
@@ -523,6 +524,7 @@ def _look_along_lines(density, bounds, x, n, radius, away, square, reached, line
     )
 
 
+@pytest.mark.slow
 @given(
     n_features=st.sampled_from([9, 12, 20]),
     seed=st.integers(0, 2**32 - 1),

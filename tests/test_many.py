@@ -418,6 +418,7 @@ for estimator in (GaussianMixture, BayesianGaussianMixture):
 """
 
 
+@pytest.mark.slow
 def test_without_compilation_the_fits_are_the_same():
     outputs = []
     for disabled in ("0", "1"):

@@ -322,6 +322,7 @@ def test_without_matplotlib(monkeypatch):
         plot_mixture(model, [[0.0]])
 
 
+@pytest.mark.slow
 def test_pyplot_is_left_alone():
     code = "import sys, fastgmm.plotting as plotting; from fastgmm import GaussianMixture as Mixture; " \
         "plotting.plot_mixture(Mixture.from_parameters([1.0], [[0.0]], [1.0], 'spherical'), [[0.0], [1.0]]); " \
@@ -329,6 +330,7 @@ def test_pyplot_is_left_alone():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_iris_example(tmp_path):
     script = Path(__file__).parent.parent / "examples" / "iris.py"
     picture = tmp_path / "iris.png"
@@ -346,6 +348,7 @@ def test_iris_example(tmp_path):
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_old_faithful_example(tmp_path):
     script = Path(__file__).parent.parent / "examples" / "old_faithful.py"
     picture = tmp_path / "old_faithful.png"

@@ -93,6 +93,7 @@ def test_the_page_runs(disabled, tmp_path):
     assert _run(["page.py"], tmp_path, NUMBA_DISABLE_JIT=disabled) == ["1" if disabled == "0" else "plain"]
 
 
+@pytest.mark.slow
 def test_importing_kernels_needs_numpy_and_numba_alone(tmp_path):
     """A score from Python and a compiled special function, with SciPy and scikit-learn out of reach."""
     code = (

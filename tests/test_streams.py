@@ -787,6 +787,7 @@ def test_csv_that_changes_its_columns_between_passes(tmp_path):
         _taken(rows)
 
 
+@pytest.mark.slow
 def test_the_page_about_sources_runs(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")
     page = Path(__file__).parents[1] / "docs" / "sources.md"
@@ -804,6 +805,7 @@ def test_the_page_about_sources_runs(tmp_path, monkeypatch):
 # --- the command line --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_line(run, table, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr("fastgmm._commands.PREDICT_BLOCK_ROWS", 1000)

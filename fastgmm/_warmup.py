@@ -7,6 +7,7 @@ estimators, and what they compile is what other processes will look for.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +18,7 @@ import numpy as np
 
 import fastgmm
 from fastgmm._report import METHODS
+from fastgmm.exceptions import SpuriousComponentWarning
 from fastgmm.expectation import SINGLE_WORK
 from fastgmm.families import FAMILIES
 from fastgmm.kernels._compile import SOURCE_HASH, Build, cache_folder, is_switched_off, logged_builds
@@ -136,7 +138,9 @@ def warmup(
     steps = []
     for names in product(*choices):
         builds.clear()
-        with logged_builds(keep):
+        with logged_builds(keep), warnings.catch_warnings():
+            # Of rows that nobody wants to know of.
+            warnings.simplefilter("ignore", SpuriousComponentWarning)
             _use(*names)
         steps.append(Step(*names, tuple(builds)))
         if callback is not None:

@@ -72,7 +72,9 @@ def _run(code, status=0, folder=None, **environment):
 def cache(tmp_path_factory):
     """A cache folder that the command has filled, and what it printed."""
     folder = tmp_path_factory.mktemp("cache")
-    return str(folder), _run(MAIN, NUMBA_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="1")[0]
+    out, err = _run(MAIN, NUMBA_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="1")
+    assert err == ""
+    return str(folder), out
 
 
 def test_the_command_says_what_it_did(cache):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from fastgmm._tables import BLOCK_ROWS, Request, Selection, Table, TableError, column_labels
 
-__all__ = ["TextBlock", "TextFormat", "TextReader", "open_text", "read_text"]
+__all__ = ["TextBlock", "TextFormat", "TextReader", "can_begin_a_line", "open_text", "read_text"]
 
 #: What stands for a missing value in a cell, in lower case: what pandas takes for one, and signs before NaN.
 MISSING = frozenset(
@@ -44,6 +44,11 @@ class TextFormat(NamedTuple):
     header: Literal["auto", "yes", "no"] = "auto"
     delimiter: str | None = None
     comment: str | None = None
+
+
+def can_begin_a_line(text: object) -> bool:
+    """Return whether lines can begin with a text, as comments do."""
+    return isinstance(text, str) and text != "" and "\n" not in text and "\r" not in text
 
 
 class TextBlock(NamedTuple):
@@ -77,7 +82,7 @@ def read_text(source: str, name: str, request: Request, form: TextFormat, drop_m
 
 @contextmanager
 def open_text(
-    source: str, name: str, request: Request, form: TextFormat | None = None, drop_missing: bool = False
+    source: str, name: str, request: Request, form: TextFormat, drop_missing: bool = False
 ) -> Iterator[TextReader]:
     """Open delimited text for one reading; what is wrong with it is raised as TableError."""
     with cast(io.BufferedReader, sys.stdin.buffer) if source == "-" else open(source, "rb") as binary:
@@ -85,7 +90,7 @@ def open_text(
         plain = gzip.GzipFile(fileobj=binary) if compressed else binary
         with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as stream:
             try:
-                yield TextReader(stream, name, request, form or TextFormat(), drop_missing)
+                yield TextReader(stream, name, request, form, drop_missing)
             except UnicodeDecodeError as error:
                 readable = "CSV and TSV, also .gz; .npy; .npz; .parquet"
                 raise TableError(f"{name} is not text in UTF-8 (what can be read: {readable})") from error
@@ -97,6 +102,8 @@ class TextReader:
     """The columns of a text that are wanted, `selection`, and their numbers; `dropped` holds the lines left out."""
 
     def __init__(self, stream: TextIO, name: str, request: Request, form: TextFormat, drop_missing: bool) -> None:
+        if form.comment is not None and not can_begin_a_line(form.comment):
+            raise ValueError(f"comment must be a text that lines can begin with, got {form.comment!r}.")
         top = _first_lines(stream, name, form.comment)
         delimiter = form.delimiter or _guess_delimiter(top.records, name)
         self._records = _records(chain(top.lines, stream), delimiter, form.comment, name)

@@ -410,7 +410,9 @@ def _delimiter(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    if not text or "\n" in text or "\r" in text:
+    from fastgmm._text_tables import can_begin_a_line
+
+    if not can_begin_a_line(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not what a line can begin with")
     return text
 

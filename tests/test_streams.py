@@ -485,6 +485,8 @@ def test_stream_checks_of_the_estimator():
         model.predict(BatchRows([X[:, :1]]))
     with pytest.raises(ValueError, match="columns can be chosen of files"):
         open_rows(X, columns=["a"])
+    with pytest.raises(ValueError, match=r"which lines of a CSV file are skipped, X is a ndarray"):
+        open_rows(X, comment="#")
 
 
 # --- .npy --------------------------------------------------------------------------------------------------------
@@ -766,6 +768,24 @@ def test_bad_csv(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         open_rows(tmp_path / "t.csv")
+
+
+def test_comments_of_csv_are_lines_that_begin_as_the_user_says(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("# by hand\na,w\n#1,1\n1,2\n#3,4\n5,6\n")
+    rows = open_rows(str(path), "w", comment="#")
+    for _ in range(2):
+        values, weights = _taken(rows)
+        np.testing.assert_array_equal(values, [[1.0], [5.0]])
+        np.testing.assert_array_equal(weights, [2.0, 6.0])
+    with pytest.raises(TableError, match=r"t\.csv: line 2 has 2 columns, the first row has 1"):
+        open_rows(path)
+    for comment in ("", "#\n", 3):
+        with pytest.raises(ValueError, match="comment must be a text that lines can begin with, got "):
+            open_rows(path, comment=comment)
+    np.save(tmp_path / "t.npy", X)
+    with pytest.raises(ValueError, match=r"which lines of a CSV file are skipped, X is '.*t\.npy'"):
+        open_rows(tmp_path / "t.npy", comment="#")
 
 
 def test_the_weights_of_csv_and_what_is_wrong_with_them(tmp_path):

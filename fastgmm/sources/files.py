@@ -15,7 +15,7 @@ from fastgmm import validation
 from fastgmm._array_tables import map_numpy, require_numbers, row_labels
 from fastgmm._extras import require
 from fastgmm._tables import KINDS, Request, Selection, TableError, kind_of, listing
-from fastgmm._text_tables import TextBlock, open_text
+from fastgmm._text_tables import TextBlock, TextFormat, open_text
 from fastgmm.rows import row_type
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
 from fastgmm.statistics import Array
@@ -27,7 +27,9 @@ _COLUMN_BYTES = 2**16
 _IN_FOLDERS = "Parquet", "Arrow"
 
 
-def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | None = None) -> StreamedRows:
+def open_rows(
+    data: Any, sample_weight: Any = None, columns: Sequence[str] | None = None, comment: str | None = None
+) -> StreamedRows:
     """Return the rows of a file, a folder or an object of pyarrow; arguments as of ``fastgmm.sources.open_rows``."""
     column = weights = None
     is_text = isinstance(sample_weight, str)
@@ -37,19 +39,25 @@ def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | Non
         weights = sample_weight
     if columns is not None and isinstance(columns, str):
         raise TypeError(f"columns must be a list of names, got the text {columns!r}.")
-    return StreamedRows(_table(data, Request(columns, column, None), weights))
+    if comment is not None and not (_is_path(data) and kind_of(data) == "CSV"):
+        raise ValueError(f"comment says which lines of a CSV file are skipped, X is {_described(data)}.")
+    return StreamedRows(_table(data, Request(columns, column, None), weights, TextFormat(comment=comment)))
 
 
 def open_path(path: str | os.PathLike[str], request: Request) -> StreamedRows:
     """Return the columns that are requested of a file or folder."""
-    return StreamedRows(_table(path, request, None))
+    return StreamedRows(_table(path, request, None, TextFormat()))
+
+
+def _described(data: Any) -> str:
+    return repr(os.fspath(data)) if _is_path(data) else f"a {type(data).__name__}"
 
 
 def _is_path(data: Any) -> bool:
     return isinstance(data, str | os.PathLike)
 
 
-def _table(data: Any, request: Request, weights: Any) -> Table:
+def _table(data: Any, request: Request, weights: Any, form: TextFormat) -> Table:
     table: Table
     if not _is_path(data):
         table = _ArrowTable(_object_parts(data), request)
@@ -58,8 +66,10 @@ def _table(data: Any, request: Request, weights: Any) -> Table:
         if kind is None:
             known = "a folder, " + ", ".join(KINDS)
             raise ValueError(f"X must be an array or a path to a table ({known}), got {os.fspath(data)!r}.")
-        if kind in _OF_ONE_FILE:
-            table = _OF_ONE_FILE[kind](os.fspath(data), request)
+        if kind == "NumPy":
+            table = _NumpyTable(os.fspath(data), request)
+        elif kind == "CSV":
+            table = _TextTable(os.fspath(data), request, form)
         else:
             table = _ArrowTable(_parts(data, kind), request)
     return table if weights is None else _Weighted(table, weights)
@@ -210,9 +220,9 @@ class _WeightedBatch(Batch):
 class _TextTable(Table):
     """A file of text, by the reader that also reads into memory."""
 
-    def __init__(self, path: str, request: Request) -> None:
-        self._path, self._request = path, request
-        with open_text(path, path, request) as reader:
+    def __init__(self, path: str, request: Request, form: TextFormat) -> None:
+        self._path, self._request, self._form = path, request, form
+        with open_text(path, path, request, form) as reader:
             selection = reader.selection
         self.n_features, self.is_weighted = _width(selection), selection.weighted
         self.dtype, self._labels = np.float64, selection.labels
@@ -221,7 +231,7 @@ class _TextTable(Table):
 
     def batches(self) -> Iterator[Batch]:
         """Yield the rows, some thousand at a time."""
-        with open_text(self._path, self._path, self._request) as reader:
+        with open_text(self._path, self._path, self._request, self._form) as reader:
             if reader.selection.labels != self._labels:
                 raise TableError(f"{self._path} has other columns than when it was first read")
             for block in reader.blocks():
@@ -243,9 +253,6 @@ class _TextBatch(ArrayBatch):
     def place(self, row: int, column: int) -> str:
         """Return where a number is, in words, by the line that it stands in."""
         return self._table.place(self._lines[row], column)
-
-
-_OF_ONE_FILE: dict[str, Callable[[str, Request], Table]] = {"NumPy": _NumpyTable, "CSV": _TextTable}
 
 
 class _Part(NamedTuple):

@@ -21,7 +21,9 @@ _MODULES: dict[str, str] = {
 _FILES = "fastgmm.sources.files"
 
 
-def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | None = None) -> Rows | None:
+def open_rows(
+    data: Any, sample_weight: Any = None, columns: Sequence[str] | None = None, comment: str | None = None
+) -> Rows | None:
     """Return the rows of data that are not an array, with their weights; None for everything else.
 
     Parameters
@@ -41,21 +43,25 @@ def open_rows(data: Any, sample_weight: Any = None, columns: Sequence[str] | Non
     columns : sequence of str, optional
         The features, in this order; by default all columns but that of the weights. Those without names are known by
         their number, from "1". For files and objects of pyarrow only.
+    comment : str, optional
+        Lines of a CSV file that begin with it are skipped, such as '#'; by default none are.
 
     Rows of files are read once here, which checks every number; keep the result for further fits and predictions.
     Raises ValueError that names file, row (from 1) and column of what is no finite number, TypeError for data that can
     be read but once, OSError, and ImportError where a package is missing.
     """
-    if type(data) is np.ndarray and columns is None:
+    if type(data) is np.ndarray and columns is None and comment is None:
         return None  # what most data are, sooner than the checks below could tell
     if isinstance(data, str | os.PathLike):
         module: str | None = _FILES
     else:
         module = _MODULES.get(_package(data[0] if _is_delayed(data) else data))
-    if columns is not None:
-        if module != _FILES:
-            raise ValueError(f"columns can be chosen of files and objects of pyarrow, X is a {type(data).__name__}.")
-        chosen: Rows = importlib.import_module(_FILES).open_rows(data, sample_weight, columns)
+    if columns is not None and module != _FILES:
+        raise ValueError(f"columns can be chosen of files and objects of pyarrow, X is a {type(data).__name__}.")
+    if comment is not None and module != _FILES:
+        raise ValueError(f"comment says which lines of a CSV file are skipped, X is a {type(data).__name__}.")
+    if columns is not None or comment is not None:
+        chosen: Rows = importlib.import_module(_FILES).open_rows(data, sample_weight, columns, comment)
         return chosen
     if isinstance(data, Rows):
         if sample_weight is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -10,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["check_writable", "replacing"]
+__all__ = ["check_writable", "named_where_full", "replacing"]
+
+# Errors that only writing makes; of others, what is read could be the cause.
+_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -45,6 +49,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     (``/dev/null``, a pipe) is written directly, for it must not be replaced; and so is what this process has open
     (``/dev/stdout``), after what was written to it before.
     """
+    with named_where_full(os.fspath(path)), _replaced(path) as stream:
+        yield stream
+
+
+@contextmanager
+def named_where_full(name: str) -> Iterator[None]:
+    """Give OSErrors of a full disk, which know of no file, the name of what was written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = name
+        raise
+
+
+@contextmanager
+def _replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     descriptor = _descriptor(Path(path))
     if descriptor is not None or _is_special(Path(path)):
         sys.stdout.flush()

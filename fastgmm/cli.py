@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from fastgmm._extras import MissingExtraError
+from fastgmm._files import named_where_full
 from fastgmm._version import __version__
 
 __all__ = ["main"]
@@ -60,8 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=UserWarning, module=r"fastgmm(\.|$)")
             warnings.showwarning = _show_warning
-            _run(arguments)
-            sys.stdout.flush()
+            with named_where_full("standard output"):
+                _run(arguments)
+                sys.stdout.flush()
     except KeyboardInterrupt:
         resume = "; the same command goes on from the checkpoint" if getattr(arguments, "checkpoint", None) else ""
         print(f"fastgmm: interrupted{resume}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, how it fails."""
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -957,6 +958,22 @@ def test_what_others_wrote_to_an_open_file_stays(shell, tmp_path):
     assert done.returncode == 0, done.stderr.decode()
     lines = (tmp_path / "got").read_text().splitlines()
     assert (lines[0], lines[1], len(lines), lines[-1]) == ("before", "eruptions,waiting", 5, "after")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ("sample m.json -n 3 -o /dev/full", "/dev/full"),
+        ("sample m.json -n 3 > /dev/full", "standard output"),
+        ("info m.json > /dev/full", "standard output"),
+    ],
+)
+def test_a_full_disk_is_said_with_the_name_of_the_file(shell, arguments, name):
+    done = shell(f"fastgmm {arguments}")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == f"fastgmm: error: {name}: {os.strerror(errno.ENOSPC)}\n"
 
 
 @pytest.mark.slow

@@ -206,7 +206,7 @@ def test_roofline_measures_and_draws(load, monkeypatch, tmp_path, capsys):
     roofline.main(["--repeats", "1", "--json", str(json_path), "--plot", str(picture)])
     printed = capsys.readouterr().out
     assert "| multiply-adds, float64, GFLOP/s | 200 | 200 |" in printed
-    assert "| spherical (2k, 16, 8) | 6.0 | 1.54 | 10 | 5% | 0.12 | 8% |" in printed
+    assert "| spherical (20k, 16, 8) | 6.0 | 1.54 | 10 | 5% | 0.12 | 8% |" in printed
     (_, result) = json.loads(json_path.read_text())["results"]
     # 6 N K D operations; an exponential for each row and component.
     assert result["per_second"] == pytest.approx(10e9)

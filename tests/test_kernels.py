@@ -9,7 +9,7 @@ from conftest import draw, random_mixture
 from fastgmm import kernels
 from fastgmm.expectation import Expectation, Scores, e_step
 from fastgmm.kernels import blocks
-from fastgmm.kernels._compile import entry
+from fastgmm.kernels._compile import Driver, entry
 from fastgmm.kernels.closed_forms import OK
 from fastgmm.rows import ArrayRows
 
@@ -312,6 +312,25 @@ def test_parallel_passes_mind_the_layout_of_their_arguments(family, rng):
             results.append(evidence)
     for evidence in results[1:]:
         np.testing.assert_allclose(evidence, results[0], rtol=1e-12)
+
+
+def _failing_lanes(first, last, bad, seen):
+    for lane in range(first, last):
+        if lane == bad:
+            raise ValueError("a lane that fails")
+        seen[lane] = 1
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_an_error_in_a_lane_is_raised_whichever_thread_meets_it(n_threads):
+    """As where memory for the buffers of a lane is short: its sums would be missing."""
+    run = Driver(_failing_lanes)
+    for bad in range(4):
+        with pytest.raises(ValueError, match="a lane that fails"):
+            run(4, n_threads, bad, np.zeros(4, np.int64))
+    seen = np.zeros(4, np.int64)
+    run(4, n_threads, -1, seen)
+    assert seen.all()
 
 
 @entry

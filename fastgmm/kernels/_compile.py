@@ -553,20 +553,25 @@ def entry(function: Callable[..., Any], *, parallel: bool = False, inside: bool 
     return compiled
 
 
+def _call(context, builder, address, kinds, values):
+    """Make code that calls the compiled function at an address, which returns None, and return the call's status."""
+    function_type = context.call_conv.get_function_type(types.none, kinds)
+    function = builder.inttoptr(address, function_type.as_pointer())
+    return context.call_conv.call_function(builder, function, types.none, kinds, values)[0]
+
+
+def _raise_if_failed(context, builder, status):
+    with cgutils.if_unlikely(builder, status.is_error):
+        context.call_conv.return_status_propagate(builder, status)
+
+
 @intrinsic
 def call_at(typing_context, address, arguments):
     """Call the compiled function at an address (int64), which returns None, with a tuple of its arguments."""
 
     def generate(context, builder, signature, values):
-        convention = context.call_conv
-        kinds = signature.args[1].types
-        function_type = convention.get_function_type(types.none, kinds)
-        function = builder.inttoptr(values[0], function_type.as_pointer())
-        status, _ = convention.call_function(
-            builder, function, types.none, kinds, cgutils.unpack_tuple(builder, values[1])
-        )
-        with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
+        arguments = cgutils.unpack_tuple(builder, values[1])
+        _raise_if_failed(context, builder, _call(context, builder, values[0], signature.args[1].types, arguments))
         return context.get_dummy_value()
 
     return types.none(types.int64, arguments), generate
@@ -659,36 +664,41 @@ def _share_out(typing_context, each_lane, n_lanes, block):
     """Call ``each_lane(call, arguments, n_lanes)``, for the address and the remaining arguments in a tuple `block`.
 
     `call` is a function that is made here: it calls the one at the address with (lane, lane + 1, *arguments), which
-    wait in memory, so that one compiled loop over lanes serves all functions.
+    wait in memory, so that one compiled loop over lanes serves all functions. An error in a lane would be lost with its
+    thread: it waits there, too, and is raised when all lanes are done.
     """
 
     def generate(context, builder, signature, values):
         convention = context.call_conv
         kinds = signature.args[2].types
-        lane_kinds = (types.int64, types.int64)
-        memory = cgutils.alloca_once_value(builder, values[2])
-        call = ir.Function(
-            builder.module, convention.get_function_type(types.none, lane_kinds), f"{builder.function.name}.lane"
-        )
+        number = values[0].type
+        code = ir.IntType(32)
+        memory = cgutils.alloca_once(builder, ir.LiteralStructType([values[2].type, code, number]))
+        builder.store(values[2], cgutils.gep_inbounds(builder, memory, 0, 0))
+        builder.store(ir.Constant(code, 0), cgutils.gep_inbounds(builder, memory, 0, 1))
+
+        pair = (types.int64, types.int64)
+        function_type = convention.get_function_type(types.none, pair)
+        call = ir.Function(builder.module, function_type, f"{builder.function.name}.lane")
         call.linkage = "internal"
         inner = ir.IRBuilder(call.append_basic_block())
-        lane, arguments = call.args[-2:]
-        address, *rest = cgutils.unpack_tuple(inner, inner.load(inner.inttoptr(arguments, memory.type)))
-        called_kinds = (*lane_kinds, *kinds[1:])
-        function_type = convention.get_function_type(types.none, called_kinds)
-        function = inner.inttoptr(address, function_type.as_pointer())
-        after = inner.add(lane, ir.Constant(lane.type, 1))
-        status, result = convention.call_function(inner, function, types.none, called_kinds, (lane, after, *rest))
+        lane, place = call.args[-2:]
+        place = inner.inttoptr(place, memory.type)
+        address, *rest = cgutils.unpack_tuple(inner, inner.load(cgutils.gep_inbounds(inner, place, 0, 0)))
+        after = inner.add(lane, ir.Constant(number, 1))
+        status = _call(context, inner, address, (*pair, *kinds[1:]), (lane, after, *rest))
         with cgutils.if_unlikely(inner, status.is_error):
-            convention.return_status_propagate(inner, status)
-        convention.return_value(inner, result)
-        pair = [builder.ptrtoint(pointer, lane.type) for pointer in (call, memory)]
-        loop_kinds = (types.int64, types.int64, types.int64)
-        function_type = convention.get_function_type(types.none, loop_kinds)
-        function = builder.inttoptr(values[0], function_type.as_pointer())
-        status, _ = convention.call_function(builder, function, types.none, loop_kinds, (*pair, values[1]))
-        with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
+            inner.store(status.code, cgutils.gep_inbounds(inner, place, 0, 1))
+            inner.store(inner.ptrtoint(status.excinfoptr, number), cgutils.gep_inbounds(inner, place, 0, 2))
+        convention.return_value(inner, context.get_dummy_value())
+
+        arguments = (builder.ptrtoint(call, number), builder.ptrtoint(memory, number), values[1])
+        status = _call(context, builder, values[0], (types.int64, *pair), arguments)
+        _raise_if_failed(context, builder, status)
+        failed = builder.load(cgutils.gep_inbounds(builder, memory, 0, 1))
+        with cgutils.if_unlikely(builder, builder.icmp_signed("!=", failed, ir.Constant(code, 0))):
+            why = builder.inttoptr(builder.load(cgutils.gep_inbounds(builder, memory, 0, 2)), status.excinfoptr.type)
+            convention.return_status_propagate(builder, status._replace(code=failed, excinfoptr=why))
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, block), generate

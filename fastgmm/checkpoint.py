@@ -214,7 +214,7 @@ class Checkpoint:
             if not isinstance(error, OSError):
                 raise
             # The fit is worth more than its checkpoint.
-            message = f"the checkpoint {self._path} could not be written, the fit goes on: {error}"
+            message = f"the checkpoint {self._path} could not be written, the fit goes on: {error.strerror or error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         self._due = monotonic() + self._interval
 

@@ -58,8 +58,6 @@ def open_rows(
         module = _MODULES.get(_package(data[0] if _is_delayed(data) else data))
     if columns is not None and module != _FILES:
         raise ValueError(f"columns can be chosen of files and objects of pyarrow, X is a {type(data).__name__}.")
-    if comment is not None and module != _FILES:
-        raise ValueError(f"comment says which lines of a CSV file are skipped, X is a {type(data).__name__}.")
     if columns is not None or comment is not None:
         chosen: Rows = importlib.import_module(_FILES).open_rows(data, sample_weight, columns, comment)
         return chosen

@@ -263,12 +263,13 @@ def test_covariances_at_an_offset_keep_their_digits(family, rng, offset):
 
 
 @pytest.mark.slow
-def test_serial_kernels_inside_somebody_elses_parallel_function(rng):
+@pytest.mark.parametrize("name", ["tied", "diag"])
+def test_serial_kernels_inside_somebody_elses_parallel_function(name, rng):
     from numba import njit, prange
 
     from fastgmm.families import FAMILIES
 
-    family = FAMILIES["tied"]
+    family = FAMILIES[name]
     weights, means, covariances = random_mixture(rng, family, 3, 4)
     X = draw(rng, weights, means, family.matrices(covariances, 3, 4), 300)
     density, _ = family.density(weights, means, covariances)

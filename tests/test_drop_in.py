@@ -247,6 +247,34 @@ def test_weights_of_another_length_are_refused(rows):
             call()
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("weight_concentration_", (np.ones(3), np.ones(3)), r"weight_concentration_.*\(2, 2\).*\(2, 3\)"),
+        ("weight_concentration_", np.ones(1), r"weight_concentration_.*\(2,\).*\(1,\)"),
+        ("weight_concentration_", (np.ones(2), np.array([1.0, np.nan])), "weight_concentration_.*NaN"),
+        ("mean_precision_", np.ones(3), r"mean_precision_.*\(2,\).*\(3,\)"),
+        ("mean_precision_", np.array([0.0, 1.0]), "mean_precision_ must be above 0"),
+        ("degrees_of_freedom_", np.full(1, 9.0), r"degrees_of_freedom_.*\(2,\).*\(1,\)"),
+        ("degrees_of_freedom_", np.array([9.0, 2.0]), "degrees_of_freedom_ must be above 2"),
+    ],
+)
+def test_a_posterior_that_is_none_is_refused(attribute, value, message, rows):
+    model = fitted(BayesianGaussianMixture, "full", rows)
+    setattr(model, attribute, value)
+    for call in (model.predict, model.score_samples, model.evidence_lower_bound, lambda X: model.prune()):
+        with pytest.raises(ValueError, match=message):
+            call(rows)
+
+
+def test_one_number_of_degrees_of_freedom_counts_for_all(rows):
+    model = fitted(BayesianGaussianMixture, "full", rows)
+    model.degrees_of_freedom_ = np.full(2, 9.0)
+    expected = model.score_samples(rows)
+    model.degrees_of_freedom_ = 9.0
+    np.testing.assert_array_equal(model.score_samples(rows), expected)
+
+
 @pytest.mark.parametrize("kind", BOTH)
 @pytest.mark.parametrize("name", FAMILY_NAMES)
 def test_sample_follows_covariances_set_by_hand(kind, name, rows):

@@ -410,6 +410,20 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
     assert [float(process.stdout) for process in again] == [0.0, 2.0]
 
 
+def test_a_kernel_that_python_calls_is_compiled_in_one_process_alone(tmp_path):
+    """Those for users and those behind them, exact and not; with the same results."""
+    code = (
+        "import numpy as np\nfrom fastgmm import kernels\nfrom fastgmm.kernels._compile import logged_builds\n"
+        "from fastgmm.kernels.triangular import whitener_stretch\nbuilds, unit = [], np.eye(2)\n"
+        "with logged_builds(builds.append):\n"
+        "    results = kernels.log_gamma(2.5), whitener_stretch(unit, unit[0]), kernels.vector_exp(0.3)\n"
+        "for build in builds: print(build.function, build.compiled)\nprint(*results)"
+    )
+    first, second = (_run(code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert first.count("True") == 3
+    assert second == [word.replace("True", "False") for word in first]
+
+
 def test_a_damaged_cache_file_is_compiled_anew(tmp_path):
     cache = tmp_path / "cache"
     assert _run_plain(tmp_path, NUMBA_CACHE_DIR=str(cache)) == (False, 0)

@@ -285,7 +285,9 @@ class BayesianGaussianMixture(Mixture):
         model._validate_parameters()
         laws = {"weight_concentration": weight_concentration, "mean_precision": mean_precision}
         laws["degrees_of_freedom"] = degrees_of_freedom
-        posterior = Posterior(*(model._check_law(name, value, family, n_features) for name, value in laws.items()))
+        posterior = Posterior(
+            *(_law(name, value, model._sticks(), family, density.mean.shape) for name, value in laws.items())
+        )
         kernels.set_expected_log_scale(density, posterior)
         state = VariationalPosterior(posterior, checked, density, math.nan)
         known = not (model.mean_prior is None or model.covariance_prior is None or model._is_within())
@@ -303,18 +305,6 @@ class BayesianGaussianMixture(Mixture):
 
     def _sticks(self) -> bool:
         return self.weight_concentration_prior_type == "dirichlet_process"
-
-    def _check_law(self, name: str, value: ArrayLike, family: Family, n_features: int) -> Array:
-        """Return one field of a Posterior from the parameter `name`, an attribute's name or that plus ``_init``."""
-        n_components = self.n_components
-        dimension = family.wishart_dimension(n_features)
-        shape: tuple[int, ...] = (n_components,)
-        if name.startswith("weight_concentration"):
-            shape = (2, n_components) if self._sticks() else shape
-            return np.atleast_2d(validation.check_counts(value, shape, 0.0, name))
-        if name.startswith("mean_precision"):
-            return validation.check_counts(value, shape, 0.0, name)
-        return validation.check_counts(value, (1,) if family.uses_total else shape, dimension - 1.0, name)
 
     def _weight_exponent(self, rows: Rows) -> int:
         validation.check_row_counts(rows.summary.total_weight)
@@ -389,7 +379,7 @@ class BayesianGaussianMixture(Mixture):
             return lambda rule, source, random_state, restart: self._seed(rule, source, random_state, None, restart)
         means = validation.check_means(self.means_init, *shape)
         laws = [
-            None if getattr(self, name) is None else self._check_law(name, getattr(self, name), family, shape[1])
+            None if getattr(self, name) is None else _law(name, getattr(self, name), self._sticks(), family, shape)
             for name in names
         ]
         whitener = None
@@ -411,12 +401,10 @@ class BayesianGaussianMixture(Mixture):
         return begin
 
     def _posterior(self) -> Posterior:
-        """Return the law of the fitted attributes that a density does not hold."""
-        return Posterior(
-            np.atleast_2d(np.array(self.weight_concentration_, np.float64)),
-            np.array(self.mean_precision_, np.float64),
-            np.array(self.degrees_of_freedom_, np.float64).reshape(-1),
-        )
+        """Return the law of the fitted attributes that a density does not hold; ValueError where they are none."""
+        family, sticks, shape = self._family(), np.ndim(self.weight_concentration_) == 2, np.shape(self.means_)
+        names = "weight_concentration_", "mean_precision_", "degrees_of_freedom_"
+        return Posterior(*(_law(name, getattr(self, name), sticks, family, shape) for name in names))
 
     def _state(self, rule: VariationalBayes) -> VariationalPosterior:
         posterior = self._posterior()
@@ -642,6 +630,18 @@ class BayesianGaussianMixture(Mixture):
         if "_sorted_sticks" in vars(self):
             pruned._sorted_sticks = self._sorted_sticks
         return pruned
+
+
+def _law(name: str, value: Any, sticks: bool, family: Family, shape: tuple[int, ...]) -> Array:
+    """Return one field of a Posterior for means of the shape (K, D), from the parameter or attribute `name`."""
+    n_components, n_features = shape
+    if name.startswith("weight_concentration"):
+        laws = (2, n_components) if sticks else (n_components,)
+        return np.atleast_2d(validation.check_counts(value, laws, 0.0, name))
+    if name.startswith("mean_precision"):
+        return validation.check_counts(value, (n_components,), 0.0, name)
+    least = family.wishart_dimension(n_features) - 1.0
+    return validation.check_counts(value, (1,) if family.uses_total else (n_components,), least, name)
 
 
 def _least_ratio(family: Family, within: Array, total: Array) -> float:

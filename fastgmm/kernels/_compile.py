@@ -385,8 +385,8 @@ def _preferred_folders() -> list[Path]:
 class Build(NamedTuple):
     """How a cached function became ready for arguments of some types.
 
-    `density` is the class of the first density among the arguments, or None; `seconds` leave out other builds that
-    it had to wait for; `path` is the file in the cache, None where it could not be written.
+    `density` is the class of the first density among the arguments, at any depth, or None; `seconds` leave out other
+    builds that it had to wait for; `path` is the file in the cache, None where it could not be written.
     """
 
     function: str
@@ -484,6 +484,24 @@ class _Cache(caching.FunctionCache):
         )
 
 
+class _CacheAtFirstUse:
+    """A cache that is made when it is first asked: to look for its folder takes a third of a millisecond."""
+
+    def __init__(self, function: Callable[..., Any], variant: str) -> None:
+        self._what = function, variant
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    @functools.cached_property
+    def _cache(self) -> Any:
+        try:
+            return _Cache(*self._what)
+        except RuntimeError:
+            # Numba's settings leave it no place to look for.
+            return caching.NullCache()
+
+
 def is_switched_off() -> bool:
     """Return whether functions run as plain Python (``NUMBA_DISABLE_JIT``)."""
     return bool(numba.config.DISABLE_JIT)
@@ -501,23 +519,30 @@ def cache_folder() -> Path | None:
         raise OSError(str(error)) from error
 
 
-def _callable_from_both(function: Callable[..., Any], outside: Any, **options: Any) -> Any:
-    """Return the dispatcher `outside`, which compiled code calls as a function that is inlined, with these options."""
-    if numba.config.DISABLE_JIT:
-        return outside
-    inside = numba.njit(**_INSIDE, **options)(function)
-    outside.get_call_template, outside.get_overload = inside.get_call_template, inside.get_overload
+def _compiled(function: Callable[..., Any], fastmath: Any, parallel: bool = False) -> Any:
+    """Return the dispatcher of a function that Python calls, whose machine code is cached."""
+    compiled: Any = numba.njit(fastmath=fastmath, parallel=parallel, **_COMMON)(function)
+    if not numba.config.DISABLE_JIT:
+        compiled._cache = _CacheAtFirstUse(function, "parallel" if parallel else "serial")
+    return compiled
+
+
+def _inlined(function: Callable[..., Any], fastmath: Any) -> Any:
+    """Return a dispatcher like that of :func:`_compiled`, whose function is inlined where compiled code calls it."""
+    outside = _compiled(function, fastmath)
+    if not numba.config.DISABLE_JIT:
+        inside = numba.njit(fastmath=fastmath, **_INSIDE)(function)
+        outside.get_call_template, outside.get_overload = inside.get_call_template, inside.get_overload
     return outside
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a serial function for use inside other compiled code (not cached by itself).
+    """Compile a serial function, which is inlined where compiled code calls it, and cached where Python does.
 
-    Copy arrays by loops in it: an assignment to a slice takes Numba over a second to compile, each.
+    The wrapper for Python calls the machine code that :func:`call_at` runs. Copy arrays by loops: an assignment to a
+    slice takes Numba over a second to compile, each.
     """
-    return _callable_from_both(
-        function, numba.njit(fastmath=_FAST, forceinline=True, **_COMMON)(function), fastmath=_FAST
-    )
+    return _inlined(function, _FAST)
 
 
 def spliced_kernel(function: Callable[..., Any]) -> Any:
@@ -532,25 +557,12 @@ def exact_kernel(function: Callable[..., Any]) -> Any:
     reciprocal or to fuse a product with a sum is taken up anew wherever the code is inlined, unrolled, peeled or made
     of vectors: a row's last bit would depend on its place. What is to be fused is said by :func:`multiply_add`.
     """
-    return _callable_from_both(
-        function, numba.njit(fastmath=False, forceinline=True, **_COMMON)(function), fastmath=False
-    )
+    return _inlined(function, False)
 
 
-def entry(function: Callable[..., Any], *, parallel: bool = False, inside: bool = True) -> Any:
-    """Compile a function that Python calls, and cache its machine code on disk where some folder is writable.
-
-    `inside` says whether other compiled code calls it, too: it is then inlined there. The wrapper for Python calls the
-    function, by the same machine code that :func:`call_at` runs.
-    """
-    compiled: Any = numba.njit(fastmath=_FAST, parallel=parallel, **_COMMON)(function)
-    if inside:
-        compiled = _callable_from_both(function, compiled, fastmath=_FAST)
-    if not numba.config.DISABLE_JIT:
-        # RuntimeError: no writable folder for a cache.
-        with contextlib.suppress(RuntimeError):
-            compiled._cache = _Cache(function, "parallel" if parallel else "serial")
-    return compiled
+def entry(function: Callable[..., Any], *, parallel: bool = False) -> Any:
+    """Compile a function that Python alone calls, cached on disk where some folder is writable."""
+    return _compiled(function, _FAST, parallel)
 
 
 def _call(context, builder, address, kinds, values):
@@ -652,53 +664,66 @@ def _multiply_add_code(a, b, c):
     return _multiply_add(a, b, c)
 
 
-@functools.partial(entry, parallel=True, inside=False)
+@functools.partial(entry, parallel=True)
 def _each_lane(call, arguments, n_lanes):
-    """Call the function at an address with (lane, arguments) for each lane, on several threads."""
+    """Call the function at an address with (lane, arguments) for each lane, on several threads.
+
+    It must return no error, which would be lost with its thread. `arguments` is an address, too.
+    """
     for i in prange(n_lanes):
         call_at(call, (np.int64(i), arguments))
+
+
+def _lane_function(context, builder, memory, kinds):
+    """Make the function (lane, address of `memory`) that :func:`_each_lane` calls, and return it.
+
+    It calls the function whose address waits in memory with (lane, lane + 1) and the arguments that wait there. The
+    code and the reason of an error are kept in memory, those of the first lane that failed.
+    """
+    convention = context.call_conv
+    pair = (types.int64, types.int64)
+    name = f"{builder.function.name}.lane"
+    function = ir.Function(builder.module, convention.get_function_type(types.none, pair), name)
+    function.linkage = "internal"
+    inner = ir.IRBuilder(function.append_basic_block())
+    lane, place = function.args[-2:]
+    place = inner.inttoptr(place, memory.type)
+    address, *rest = cgutils.unpack_tuple(inner, inner.load(cgutils.gep_inbounds(inner, place, 0, 0)))
+    next_lane = inner.add(lane, ir.Constant(lane.type, 1))
+    status = _call(context, inner, address, (*pair, *kinds[1:]), (lane, next_lane, *rest))
+    with cgutils.if_unlikely(inner, status.is_error):
+        code = cgutils.gep_inbounds(inner, place, 0, 1)
+        swapped = inner.cmpxchg(code, ir.Constant(status.code.type, 0), status.code, "monotonic", "monotonic")
+        with inner.if_then(inner.extract_value(swapped, 1)):
+            reason = inner.ptrtoint(status.excinfoptr, lane.type)
+            inner.store(reason, cgutils.gep_inbounds(inner, place, 0, 2))
+    convention.return_value(inner, context.get_dummy_value())
+    return function
 
 
 @intrinsic
 def _share_out(typing_context, each_lane, n_lanes, block):
     """Call ``each_lane(call, arguments, n_lanes)``, for the address and the remaining arguments in a tuple `block`.
 
-    `call` is a function that is made here: it calls the one at the address with (lane, lane + 1, *arguments), which
-    wait in memory, so that one compiled loop over lanes serves all functions. An error in a lane would be lost with its
-    thread: it waits there, too, and is raised when all lanes are done.
+    `call` is a function that is made here, and `arguments` the address of the memory where the block waits, so that one
+    compiled loop over lanes serves all functions. An error in a lane waits there, too, and is raised when all are done.
     """
 
     def generate(context, builder, signature, values):
-        convention = context.call_conv
-        kinds = signature.args[2].types
-        number = values[0].type
-        code = ir.IntType(32)
-        memory = cgutils.alloca_once(builder, ir.LiteralStructType([values[2].type, code, number]))
+        address_type, code_type = values[0].type, ir.IntType(32)
+        memory = cgutils.alloca_once(builder, ir.LiteralStructType([values[2].type, code_type, address_type]))
         builder.store(values[2], cgutils.gep_inbounds(builder, memory, 0, 0))
-        builder.store(ir.Constant(code, 0), cgutils.gep_inbounds(builder, memory, 0, 1))
+        builder.store(ir.Constant(code_type, 0), cgutils.gep_inbounds(builder, memory, 0, 1))
+        call = _lane_function(context, builder, memory, signature.args[2].types)
 
-        pair = (types.int64, types.int64)
-        function_type = convention.get_function_type(types.none, pair)
-        call = ir.Function(builder.module, function_type, f"{builder.function.name}.lane")
-        call.linkage = "internal"
-        inner = ir.IRBuilder(call.append_basic_block())
-        lane, place = call.args[-2:]
-        place = inner.inttoptr(place, memory.type)
-        address, *rest = cgutils.unpack_tuple(inner, inner.load(cgutils.gep_inbounds(inner, place, 0, 0)))
-        after = inner.add(lane, ir.Constant(number, 1))
-        status = _call(context, inner, address, (*pair, *kinds[1:]), (lane, after, *rest))
-        with cgutils.if_unlikely(inner, status.is_error):
-            inner.store(status.code, cgutils.gep_inbounds(inner, place, 0, 1))
-            inner.store(inner.ptrtoint(status.excinfoptr, number), cgutils.gep_inbounds(inner, place, 0, 2))
-        convention.return_value(inner, context.get_dummy_value())
-
-        arguments = (builder.ptrtoint(call, number), builder.ptrtoint(memory, number), values[1])
-        status = _call(context, builder, values[0], (types.int64, *pair), arguments)
+        arguments = (builder.ptrtoint(call, address_type), builder.ptrtoint(memory, address_type), values[1])
+        status = _call(context, builder, values[0], (types.int64,) * 3, arguments)
         _raise_if_failed(context, builder, status)
-        failed = builder.load(cgutils.gep_inbounds(builder, memory, 0, 1))
-        with cgutils.if_unlikely(builder, builder.icmp_signed("!=", failed, ir.Constant(code, 0))):
-            why = builder.inttoptr(builder.load(cgutils.gep_inbounds(builder, memory, 0, 2)), status.excinfoptr.type)
-            convention.return_status_propagate(builder, status._replace(code=failed, excinfoptr=why))
+        code = builder.load(cgutils.gep_inbounds(builder, memory, 0, 1))
+        with cgutils.if_unlikely(builder, builder.icmp_signed("!=", code, ir.Constant(code_type, 0))):
+            reason = builder.load(cgutils.gep_inbounds(builder, memory, 0, 2))
+            reason = builder.inttoptr(reason, status.excinfoptr.type)
+            context.call_conv.return_status_propagate(builder, status._replace(code=code, excinfoptr=reason))
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, block), generate
@@ -846,9 +871,10 @@ class Driver:
         def launch(each_lane, n_lanes, block):
             _share_out(each_lane, n_lanes, block)
 
-        launch.__name__ = launch.__qualname__ = lanes.__name__.replace("_lanes", "_launch")
-        self.serial = entry(lanes, inside=False)
-        self.parallel = entry(launch, inside=False)
+        # The launches of all drivers stand in one line: files in the cache are told apart by this name.
+        launch.__name__ = launch.__qualname__ = lanes.__name__.removesuffix("_lanes") + "_launch"
+        self.serial = entry(lanes)
+        self.parallel = entry(launch)
         self._addresses: dict[tuple[Any, ...], int] = {}
         self.__doc__ = lanes.__doc__
 

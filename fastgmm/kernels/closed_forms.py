@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import entry, kernel
+from fastgmm.kernels._compile import kernel
 from fastgmm.kernels.matrix import ratio
 
 #: Status of updates and of :func:`set_density`: fine, a covariance is not positive definite, the moments were taken so
@@ -33,7 +33,7 @@ _LOG_NARROW = math.log(100.0)
 _SINGLE_WHITENER = 1e15
 
 
-@entry
+@kernel
 def centre(density, mass, deviation, scatter):
     """Move the moments in `scatter` from their origin to the components' own means, in place (mass 0: left as it is).
 
@@ -58,7 +58,7 @@ def _divided(vector, number):
     return quotient
 
 
-@entry
+@kernel
 def divide_by_pool(density, mass, scatter):
     """Divide each block of `scatter` by the weight behind it, in place; a block without weight becomes 0.
 
@@ -74,7 +74,7 @@ def divide_by_pool(density, mass, scatter):
             flat[block, i] = quotient if scale > 0.0 else 0.0
 
 
-@entry
+@kernel
 def set_log_scale(density, weights):
     """Overwrite ``density.log_scale`` with log(weight) + log|whitener| - D/2 log(2 pi); -inf for a weight of 0.
 
@@ -88,7 +88,7 @@ def set_log_scale(density, weights):
         )
 
 
-@entry
+@kernel
 def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg_covar, final):
     """Overwrite `weights`, `covariance` and `density` with the maximum-likelihood parameters of the statistics.
 
@@ -166,7 +166,7 @@ def component_of_lost_digits(density, pool, scatter, centred):
     return -1
 
 
-@entry
+@kernel
 def set_density(density, weights, covariance):
     """Overwrite the whitener and log scale of `density` from `weights` and `covariance`; return (status, component).
 
@@ -181,7 +181,7 @@ def set_density(density, weights, covariance):
     return OK, -1
 
 
-@entry
+@kernel
 def move_origin(density, origin, target, mass, deviation, scatter):
     """Re-express the moments about `origin` as moments about `target` (K, D), in place: exact, for every family.
 
@@ -240,7 +240,7 @@ def spurious_component(log_scale, weights, n_features, fewest_rows, n_samples):
     return -1
 
 
-@entry
+@kernel
 def round_density(density, centre, rounded):
     """Overwrite `rounded`, a float32 record of the same class, with `density` relative to `centre` (D,) float32.
 

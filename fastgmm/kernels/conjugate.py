@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import entry, kernel
+from fastgmm.kernels._compile import kernel
 from fastgmm.kernels.closed_forms import (
     COLLAPSED,
     LOST_DIGITS,
@@ -69,7 +69,7 @@ class Posterior(NamedTuple):
     degrees_of_freedom: Array
 
 
-@entry
+@kernel
 def condition(density, prior, posterior, covariance, origin, mass, deviation, scatter, reg_covar, final):
     """Overwrite `posterior`, `covariance` and `density` with the law given the statistics: the update of every family.
 
@@ -166,7 +166,7 @@ def _condition_weights(prior, posterior, mass):
             later += mass[k]
 
 
-@entry
+@kernel
 def set_expected_log_scale(density, posterior):
     """Overwrite ``density.log_scale`` so that a log joint is its expectation under the posterior (PRML 10.46).
 
@@ -199,7 +199,7 @@ def set_expected_log_scale(density, posterior):
         )
 
 
-@entry
+@kernel
 def expected_log_joint(density, origin, mass, deviation, scatter):
     """Return the sum over rows and components of w r times the log joint of `density`; statistics about `origin`."""
     moved = deviation.copy()
@@ -213,7 +213,7 @@ def expected_log_joint(density, origin, mass, deviation, scatter):
     return total
 
 
-@entry
+@kernel
 def divergence(density, prior, posterior):
     """Return the Kullback-Leibler divergence of the posterior from the prior, in nat.
 
@@ -247,7 +247,7 @@ def divergence(density, prior, posterior):
     return total
 
 
-@entry
+@kernel
 def log_determinant_of_blocks(density, block):
     """Return the sum of log|covariance| over the Wishart blocks that share entry `block` of the pool."""
     dimension, count = contract.wishart(density)

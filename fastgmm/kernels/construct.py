@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels._compile import entry, kernel
+from fastgmm.kernels._compile import kernel
 from fastgmm.kernels.closed_forms import set_density
 from fastgmm.kernels.densities import DiagDensity, FullDensity, SphericalDensity, TiedDensity
 
@@ -18,7 +18,7 @@ def _fill(density, weights, means, covariances):
     return block
 
 
-@entry
+@kernel
 def full_density(weights, means, covariances):
     """Return (density, -1), or (unfinished density, k) for the first k whose covariance is not positive definite.
 
@@ -35,7 +35,7 @@ def full_density(weights, means, covariances):
     return density, _fill(density, weights, means, covariances)
 
 
-@entry
+@kernel
 def tied_density(weights, means, covariances):
     """Return (density, -1), or (unfinished density, 0) where the covariance is not positive definite.
 
@@ -48,7 +48,7 @@ def tied_density(weights, means, covariances):
     return density, _fill(density, weights, means, covariances)
 
 
-@entry
+@kernel
 def diag_density(weights, means, covariances):
     """Return (density, -1), or (unfinished density, k) for the first k with a variance that is not positive.
 
@@ -61,7 +61,7 @@ def diag_density(weights, means, covariances):
     return density, _fill(density, weights, means, covariances)
 
 
-@entry
+@kernel
 def spherical_density(weights, means, covariances):
     """Return (density, -1), or (unfinished density, k) for the first k whose variance is not positive.
 

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from fastgmm.kernels._compile import Driver, entry, exact_kernel, kernel
+from fastgmm.kernels._compile import Driver, exact_kernel, kernel
 from fastgmm.kernels.blocks import lane_rows
 from fastgmm.kernels.rows import fitting_tile
 from fastgmm.kernels.simd import add_rows, gather_rows, pack_tile, square_distances, tile_buffer
@@ -170,7 +170,7 @@ def _score_candidates(centres, points, weight, middle, scale, start, stop, tile,
             totals[c] += left
 
 
-@entry
+@kernel
 def draw_candidates(points, weight, middle, scale, tile, closest, potential, uniform, candidate, centres):
     """Overwrite `candidate` (C,) int64 with rows drawn by weight times squared distance from the nearest centre.
 
@@ -198,7 +198,7 @@ def _score_candidates_lanes(
 score_candidates = Driver(_score_candidates_lanes)
 
 
-@entry
+@kernel
 def kmeans_plus_plus(points, weight, uniform, chosen):
     """Overwrite `chosen` (K,) int64 with the rows of `points` (N, D) that k-means++ picks as centres.
 

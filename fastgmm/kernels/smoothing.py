@@ -2,12 +2,11 @@
 
 A component seeded on a single row would be a spike of width sqrt(reg_covar) that no other row can reach. It is smoothed
 by pseudo-rows whose variances come from near it, never from the spread of all rows: one far group, row or code for a
-missing value would otherwise blur all that is apart elsewhere.
+missing value would otherwise blur all that is apart elsewhere. What knows no family is a function that Python calls, so
+that it is compiled once and not for each.
 """
 
 from __future__ import annotations
-
-import functools
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from fastgmm.kernels import contract
 from fastgmm.kernels._compile import entry, kernel, spliced_kernel
 from fastgmm.kernels.closed_forms import RESOLUTION, centre, divide_by_pool, move_origin
 from fastgmm.kernels.matrix import ratio
-
-# What knows no family is compiled once, not once for each.
-_apart = functools.partial(entry, inside=False)
 
 # Least share of the local variances that a covariance must have in each direction.
 _THIN = 1e-3
@@ -53,7 +49,7 @@ def _nearest(point, mean, mass):
     return max(nearest, 0)
 
 
-@_apart
+@entry
 def count_different(points, weight, labels, mean, mass, most, different):
     """Overwrite `different` (K,) with how many different rows each component has; those above `most` do not count.
 
@@ -147,7 +143,7 @@ def _shape_of_gaps(mean, mass, shape):
         shape[d] /= max(n, 1)
 
 
-@_apart
+@entry
 def local_variances(mean, mass, own, few, local):
     """Overwrite `local` (K, D) with the variances to be expected of rows about each mean, judged by what is near.
 
@@ -212,7 +208,7 @@ def _greatest_local(mean, mass, own, greatest):
                 greatest[k, d] = max(greatest[k, d], own[j, d])
 
 
-@entry
+@kernel
 def add_variances(density, mass, variances, scatter):
     """Add to `scatter` what rows of `mass` (K,) with these `variances` (K, D) about their means have, in place.
 
@@ -262,7 +258,7 @@ def _find_means(origin, mass, deviation, mean):
                 mean[k, d] = mean[nearest, d]
 
 
-@_apart
+@entry
 def smooth_thin(density, origin, mass, deviation, scatter, points, weight, labels):
     """Smooth, in place, the components that their rows are too few or too much alike for a covariance.
 

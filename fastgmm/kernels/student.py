@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import entry, exact_kernel
+from fastgmm.kernels._compile import exact_kernel, kernel
 from fastgmm.kernels.densities import FullDensity, SphericalDensity, TiedDensity
 from fastgmm.kernels.special import log_gamma_ratio
 from fastgmm.kernels.vector_math import vector_log1p
@@ -65,7 +65,7 @@ class SphericalStudent(NamedTuple):
 Student = FullStudent | TiedStudent | DiagStudent | SphericalStudent
 
 
-@entry
+@kernel
 def set_predictive(student, density, posterior, weights):
     """Overwrite the power, shrink and log scale of `student`: the posterior predictive law of a row (PRML 10.81).
 

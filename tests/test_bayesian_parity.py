@@ -83,6 +83,7 @@ def test_full_covariances_step_by_step(problem, prior_type, prior, reg_covar, ma
     assert ours.score(Z) == pytest.approx(theirs.score(Z), rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior_type", TYPES)
 def test_the_same_number_of_iterations_to_the_same_end(problem, prior_type):
     X, r = problem

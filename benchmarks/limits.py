@@ -37,8 +37,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastgmm.kernels import simd
 from fastgmm.kernels._compile import LANES
+from fastgmm.kernels.vector.code import vector_function
 
 #: Floating-point operations of one iteration, by family, as functions of N, D, K.
 OPERATIONS: dict[str, Callable[[int, int, int], int]] = {
@@ -204,14 +204,16 @@ def _bandwidths(threads: int) -> tuple[float, float]:
     return _ARRAY_BYTES / read, 3 * _ARRAY_BYTES / triad
 
 
-@intrinsic
-def _exponentials(typing_context, x, n_chunks, out):
-    def generate(code, x, n_chunks, out):
-        with code.columns(n_chunks) as places:
-            for place in places:
-                code.store(code.exponential(code.load(code.at(x, place))), code.at(out, place))
+def _exponentials(x, n_chunks, out):
+    """Overwrite chunks of vectors with exponentials; compiled code only."""
+    raise NotImplementedError
 
-    return simd._made(generate, x, x, n_chunks, out)
+
+@vector_function(_exponentials, like="x")
+def _exponentials_code(code, x, n_chunks, out):
+    with code.columns(n_chunks) as places:
+        for place in places:
+            code.store(code.exponential(code.load(code.at(x.data, place))), code.at(out.data, place))
 
 
 # Contracted like the kernels, but not re-ordered.

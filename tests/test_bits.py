@@ -12,7 +12,7 @@ from conftest import draw, random_mixture, skip_always
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.expectation import Scores
-from fastgmm.kernels import contract, simd, student
+from fastgmm.kernels import contract, student, vector
 from fastgmm.kernels import live as stages
 from fastgmm.kernels._compile import LANES, entry
 from fastgmm.live import Hints, LivePass
@@ -26,12 +26,12 @@ WEIGHTS = np.array([0.3] + [0.1] * 7)
 @entry
 def _look(density, X, first, n, distance, peak, total, r):
     """Overwrite the columns of a tile with what a pass computes of rows first .. first+n."""
-    x = simd.tile_buffer(X.shape[1], n, density.mean)
+    x = vector.tiles.tile_buffer(X.shape[1], n, density.mean)
     weight = np.ones(x.shape[1], density.mean.dtype)
     scratch = contract.workspace(density, n)
-    simd.pack_tile(X, first, n, np.zeros(X.shape[1], np.float32), x)
+    vector.tiles.pack_tile(X, first, n, np.zeros(X.shape[1], np.float32), x)
     contract.distance_tile(density, contract.prepare(density), x, n, scratch, distance)
-    simd.softmax_tile(density.log_scale, distance, n, weight, r, peak, total, np.empty(len(r)), X, 0, 0)
+    vector.softmax.softmax_tile(density.log_scale, distance, n, weight, r, peak, total, np.empty(len(r)), X, 0, 0)
 
 
 def _seen(density, X, first, n):

@@ -18,7 +18,7 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels, live, see
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.expectation import Expectation, Scores, Sweep
 from fastgmm.families import FAMILIES
-from fastgmm.kernels import contract, simd, simd_live
+from fastgmm.kernels import contract, vector
 from fastgmm.kernels import live as stages
 from fastgmm.kernels._compile import entry
 from fastgmm.live import Hints, LivePass
@@ -484,13 +484,13 @@ def test_truncate_is_checked(value):
 
 @entry
 def _projected(vectors, centre, x, n, listed, out):
-    simd_live.project(vectors, centre, x, n, listed, 1, len(listed), out)
+    vector.partial.project(vectors, centre, x, n, listed, 1, len(listed), out)
 
 
 @pytest.mark.parametrize("n_features", [1, 8, 19])
 def test_projections(rng, n_features):
     vectors, centre = rng.normal(size=(13, n_features)), rng.normal(size=n_features)
-    x = simd.tile_buffer(n_features, 50, centre)
+    x = vector.tiles.tile_buffer(n_features, 50, centre)
     x[:, :50] = rng.normal(size=(n_features, 50))
     listed = rng.permutation(13)
     out = np.full((13, x.shape[1]), 7.0)
@@ -501,27 +501,19 @@ def test_projections(rng, n_features):
 
 
 @entry
-def _look_along_lines(density, bounds, x, n, radius, away, square, reached, lines, listed, scratch, distance, lives):
-    hint, far = listed[0], 2.0 * bounds.length.max()
-    contract.draw_lines(density, hint, listed, len(listed), scratch[0], scratch[1], lines)
-    stages._rule_out(
-        bounds,
-        hint,
-        density.mean[hint],
-        x,
-        n,
-        radius,
-        away,
-        far,
-        square,
-        reached,
-        lines,
-        listed,
-        len(listed),
-        np.empty(x.shape[1]),
-        distance,
-        lives,
-    )
+def _look_along_lines(density, bounds, X, radius, away, square, reached, lives):
+    n = X.shape[0]
+    search = stages._search_buffers(density, bounds, n)
+    vector.tiles.pack_tile(X, 0, n, search.gap, search.x)
+    for b in range(square.shape[0]):
+        search.total[b] = square[b]
+        search.candidates.reached[b] = reached[b]
+    listed = search.candidates.listed
+    for k in range(listed.shape[0]):
+        listed[k] = k
+    contract.draw_lines(density, 0, listed, len(listed), search.gap, search.image, search.lines)
+    stages._rule_out(bounds, search, density.mean[0], n, radius, away, len(listed))
+    lives[:] = search.candidates.live
 
 
 @pytest.mark.slow
@@ -536,7 +528,7 @@ def _look_along_lines(density, bounds, x, n, radius, away, square, reached, line
 def test_lines_prove_no_more_than_is_true(n_features, seed, rows, condition, separation):
     """No chunk is ruled out by the distances that are computed for it, to the last bit: rounding is allowed for."""
     rng = np.random.default_rng(seed)
-    n = 2 * simd_live.CHUNK + 5
+    n = 2 * vector.partial.CHUNK + 5
     mean = separation * rng.normal(size=(2, n_features))
     whitener = np.repeat(np.eye(n_features)[None], 2, axis=0)
     whitener += 10.0**condition * np.tril(rng.normal(size=whitener.shape), -1) * (condition > 0)
@@ -553,23 +545,19 @@ def test_lines_prove_no_more_than_is_true(n_features, seed, rows, condition, sep
     bounds = stages.blank_bounds(2, mean.mean(axis=0), 10.0 ** rng.uniform(-1, 1, n_features))
     stages.measure(2, 1, density, bounds)
     bounds.limit[:] = 0.0
-    x = simd.tile_buffer(n_features, n, mean)
-    x[:, :n] = X.T
-    square = np.zeros(x.shape[1])
+    width = vector.tiles.tile_width(n)
+    square = np.zeros(width)
     square[:n] = (((X - mean[0]) * bounds.unit) ** 2).sum(axis=1)
     away = np.sqrt((((mean - mean[0]) * bounds.unit) ** 2).sum(axis=1))
     exact = np.empty((n, 2))
     kernels.distance_rows(density, X, 0, n, exact)
 
     def are_kept(distances):
-        reached = np.full(x.shape[1], -np.inf)
+        reached = np.full(width, -np.inf)
         reached[:n] = distances
-        lines = stages.Lines(np.full(2, -1), np.empty(2), np.empty((2, n_features)))
-        lives = np.full((2, x.shape[1] // simd_live.CHUNK), 7, np.uint8)
+        lives = np.full((2, width // vector.partial.CHUNK), 7, np.uint8)
         radius = np.sqrt(square.max()) * (1.0 + 2.0**-40)
-        scratch, distance = np.empty((2, n_features)), np.empty((2, x.shape[1]))
-        listed = np.arange(2)
-        _look_along_lines(density, bounds, x, n, radius, away, square, reached, lines, listed, scratch, distance, lives)
+        _look_along_lines(density, bounds, X, radius, away, square, reached, lives)
         return lives[1, :3]
 
     assert (are_kept(exact[:, 1]) == 1).all()
@@ -588,39 +576,38 @@ def test_lines_prove_no_more_than_is_true(n_features, seed, rows, condition, sep
 
 
 @entry
-def _begin_and_finish(family, whitener, mean, x, n, listed, slots, twice, limit, reached, distance, lives):
-    if family == 0:
-        first = simd_live.first_whitened(mean.shape[1])
-        simd_live.begin_whitened(whitener, mean, x, n, listed, 0, len(listed), first, distance)
-        simd_live.finish_whitened(
-            whitener, mean, x, n, listed, slots, len(slots), first, twice, limit, twice.max(), reached, distance, lives
-        )
+def _begin_and_finish(whitener, mean, x, n, candidates, limits):
+    first = vector.partial.first_whitened(mean.shape[1])
+    listed, distance = candidates.listed, candidates.distance
+    vector.partial.begin_whitened(whitener, mean, x, n, listed, 0, len(listed), first, distance)
+    vector.partial.finish_whitened(whitener, mean, x, n, first, candidates, len(listed), limits)
 
 
 @pytest.mark.parametrize("n_features", [1, 5, 7, 8, 13, 16, 27])
 def test_distances_that_are_not_given_up_have_the_bits_of_the_dense_pass(rng, n_features):
     """And those that are given up are above their limits, for every row of the chunk."""
-    n_components, n = 9, simd_live.CHUNK * 2 + 5
+    n_components, n = 9, vector.partial.CHUNK * 2 + 5
     whitener = np.tril(rng.normal(size=(n_components, n_features, n_features)))
     mean = 3 * rng.normal(size=(n_components, n_features))
-    x = simd.tile_buffer(n_features, n, mean)
+    x = vector.tiles.tile_buffer(n_features, n, mean)
     x[:, :n] = rng.normal(size=(n_features, n))
     distance = np.zeros((n_components, x.shape[1]))
     density = kernels.FullDensity(np.zeros(n_components), mean, whitener)
     exact = np.empty((n, n_components))
     kernels.distance_rows(density, np.ascontiguousarray(x[:, :n].T), 0, n, exact)
     listed = rng.permutation(n_components)
-    lives = np.zeros((n_components, x.shape[1] // simd_live.CHUNK), np.uint8)
+    lives = np.zeros((n_components, x.shape[1] // vector.partial.CHUNK), np.uint8)
     twice = np.zeros(n_components)
     reached = np.full(x.shape[1], -np.inf)
     reached[:n] = np.inf
     limit = np.full(n_components, 1.0)
-    _begin_and_finish(0, whitener, mean, x, n, listed, np.arange(n_components), twice, limit, reached, distance, lives)
+    candidates = vector.partial.Candidates(listed, np.arange(n_components), distance, lives, reached)
+    _begin_and_finish(whitener, mean, x, n, candidates, vector.partial.Limits(twice, limit, twice.max()))
     assert lives[0, :3].all()
     assert not lives[:, :3].all()
     for slot, k in enumerate(listed):
         before = exact[:, listed[:slot]].min(axis=1, initial=np.inf)
-        for chunk, columns in enumerate(np.split(np.arange(n), range(simd_live.CHUNK, n, simd_live.CHUNK))):
+        for chunk, columns in enumerate(np.split(np.arange(n), range(vector.partial.CHUNK, n, vector.partial.CHUNK))):
             if lives[slot, chunk]:
                 np.testing.assert_array_equal(distance[slot, columns], exact[columns, k])
             else:

@@ -31,9 +31,9 @@ import numba
 from numba.core.registry import cpu_target
 cpu_target.target_context.codegen()  # for this processor, as it is
 numba.config.CPU_FEATURES = "+avx512f"
-from fastgmm.kernels import simd
-assert simd.LANES == 8 and simd._ROWS == 8
-simd._EXP_TABLE = None  # an instruction of those processors alone
+from fastgmm.kernels.vector import code
+assert code.LANES == 8 and code.ROWS == 8
+code.EXP_TABLE = None  # an instruction of those processors alone
 import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """

@@ -59,7 +59,7 @@ from fastgmm.kernels.rows import (
 from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
 from fastgmm.kernels.student import DiagStudent, FullStudent, SphericalStudent, Student, TiedStudent, set_predictive
 from fastgmm.kernels.triangular import cholesky, invert_lower, whiten_matrix, whitened_trace
-from fastgmm.kernels.vector_math import vector_exp, vector_log, vector_log1p
+from fastgmm.kernels.vector.elementary import vector_exp, vector_log, vector_log1p
 
 #: (major, minor) of the public list. Major: a function was removed, or its arguments, what it writes, or what that
 #: means changed. Minor: something was added. Digits beyond the promised accuracy, speed and compiled code change

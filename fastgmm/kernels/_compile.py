@@ -352,11 +352,25 @@ class _NoFolder:
 
 
 def _of_trusted_folders(locator: Any) -> Any:
-    """Return one of Numba's locators of caches that passes over folders to which other users could have written."""
+    """Return one of Numba's locators of caches that passes over folders to which other users could have written.
+
+    It tries a folder once: functions are many, and their folders few.
+    """
+    errors: dict[str, str] = {}
 
     class Locator(locator):
         def ensure_cache_path(self) -> None:
-            folder = Path(self.get_cache_path())
+            path = self.get_cache_path()
+            if path not in errors:
+                errors[path] = ""
+                try:
+                    self._try(Path(path))
+                except OSError as error:
+                    errors[path] = str(error)
+            if errors[path]:
+                raise OSError(errors[path])
+
+        def _try(self, folder: Path) -> None:
             _make_folder(folder)
             reason = _why_folder_untrusted(folder)
             if reason:
@@ -484,24 +498,6 @@ class _Cache(caching.FunctionCache):
         )
 
 
-class _CacheAtFirstUse:
-    """A cache that is made when it is first asked: to look for its folder takes a third of a millisecond."""
-
-    def __init__(self, function: Callable[..., Any], variant: str) -> None:
-        self._what = function, variant
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cache, name)
-
-    @functools.cached_property
-    def _cache(self) -> Any:
-        try:
-            return _Cache(*self._what)
-        except RuntimeError:
-            # Numba's settings leave it no place to look for.
-            return caching.NullCache()
-
-
 def is_switched_off() -> bool:
     """Return whether functions run as plain Python (``NUMBA_DISABLE_JIT``)."""
     return bool(numba.config.DISABLE_JIT)
@@ -523,7 +519,9 @@ def _compiled(function: Callable[..., Any], fastmath: Any, parallel: bool = Fals
     """Return the dispatcher of a function that Python calls, whose machine code is cached."""
     compiled: Any = numba.njit(fastmath=fastmath, parallel=parallel, **_COMMON)(function)
     if not numba.config.DISABLE_JIT:
-        compiled._cache = _CacheAtFirstUse(function, "parallel" if parallel else "serial")
+        # RuntimeError: Numba's settings leave it no place to look for a cache.
+        with contextlib.suppress(RuntimeError):
+            compiled._cache = _Cache(function, "parallel" if parallel else "serial")
     return compiled
 
 
@@ -592,13 +590,16 @@ def call_at(typing_context, address, arguments):
 def dispatched(stub: Callable[..., Any]) -> Any:
     """Turn `stub` into a function whose body is chosen by the class of its first argument, a NamedTuple.
 
-    ``stub.register(Class)`` decorates the body for one class. Works from Python, from compiled code, and with
-    compilation switched off (``NUMBA_DISABLE_JIT=1``).
+    ``stub.register(Class)`` decorates the body for one class, ``stub.otherwise`` that for classes that have none of
+    their own. Works from Python, from compiled code, and with compilation switched off (``NUMBA_DISABLE_JIT=1``).
     """
-    bodies: dict[type, Callable[..., Any]] = {}
+    bodies: dict[type | None, Callable[..., Any]] = {}
+
+    def body_of(record_type: type) -> Any:
+        return bodies.get(record_type, bodies.get(None))
 
     def function(record: Any, *arguments: Any) -> Any:
-        return bodies[type(record)](record, *arguments)
+        return body_of(type(record))(record, *arguments)
 
     function.__name__, function.__qualname__ = stub.__name__, stub.__qualname__
     function.__doc__, function.__module__ = stub.__doc__, stub.__module__
@@ -612,11 +613,15 @@ def dispatched(stub: Callable[..., Any]) -> Any:
 
         return keep
 
+    def otherwise(body: Callable[..., Any]) -> Callable[..., Any]:
+        bodies[None] = body
+        return body
+
     @overload(function, jit_options={"fastmath": _FAST, **_INSIDE}, strict=False)
     def choose(record: Any, *arguments: Any) -> Any:
-        return bodies.get(getattr(record, "instance_class", type(None)))
+        return body_of(record.instance_class) if hasattr(record, "instance_class") else None
 
-    function.register = register  # type: ignore[attr-defined]
+    function.register, function.otherwise = register, otherwise  # type: ignore[attr-defined]
     return function
 
 
@@ -734,6 +739,8 @@ def _without_owner(context, builder, kind, value):
         for i, part in enumerate(kind.types):
             element = _without_owner(context, builder, part, builder.extract_value(value, i))
             value = builder.insert_value(value, element, i)
+        return value
+    if not isinstance(kind, types.Array):
         return value
     array = context.make_array(kind)(context, builder, value)
     array.meminfo = cgutils.get_null_value(array.meminfo.type)

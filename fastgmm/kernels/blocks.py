@@ -8,12 +8,15 @@ into responsibilities and accumulated before the next one is touched: nothing of
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import Driver, borrowed, exact_kernel, keep, kernel, spliced_kernel
-from fastgmm.kernels.simd import pack_tile, prefetch_rows, softmax_tile, tile_buffer
-from fastgmm.kernels.vector_math import vector_log
+from fastgmm.kernels.vector.elementary import vector_log
+from fastgmm.kernels.vector.softmax import softmax_tile
+from fastgmm.kernels.vector.tiles import pack_tile, prefetch_rows, tile_buffer
 
 #: Where the responsibilities of a pass come from.
 SOFT = 0  #: the density: posterior probabilities
@@ -21,7 +24,7 @@ HARD = 1  #: the density: all to the component of highest log joint (the first o
 LABELLED = 2  #: given labels
 GIVEN = 3  #: a given table of responsibilities
 
-# Rows of a tile are a multiple of 48, whole chunks of vectors, and an odd one, for the reason given in simd.py.
+# Rows of a tile are a multiple of 48, whole chunks of vectors, and an odd one, for the reason given in vector/tiles.py.
 _TILE_STEP = 48
 _MOST_STEPS = 15
 # Totals that are multiplied before a logarithm is taken: those of the longest tile, of float32.
@@ -121,20 +124,34 @@ def sum_log_evidence(peak, total, n, factors):
     return result
 
 
+class Tile(NamedTuple):
+    """What a pass works in, for tiles of T rows.
+
+    `x` (D, T), the rows; `distance` and `r`, the responsibilities (K, T); `weight`, `peak` and `total` (T,); `mass`
+    (K,); `factors` (48,), and the family's `scratch`.
+    """
+
+    x: Any
+    distance: Any
+    r: Any
+    weight: Any
+    peak: Any
+    total: Any
+    mass: Any
+    factors: Any
+    scratch: Any
+
+
 @kernel
 def tile_buffers(density, tile):
-    """Return what a pass works in, for tiles of so many rows: the arguments of :func:`collect_tile` from `x` on.
-
-    Tile buffers x (D, T), distance and r (K, T), weight, peak and total (T,); mass (K,), factors (48,), and the
-    family's scratch.
-    """
+    """Return a :class:`Tile` of so many rows for a density."""
     n_components, n_features = density.mean.shape
     x = tile_buffer(n_features, tile, density.mean)
     distance = tile_buffer(n_components, tile, density.mean)
     r = tile_buffer(n_components, tile, density.mean) if contract.reads_distances(density) else distance
     rows = tile_buffer(3, tile, density.mean)
     scratch = contract.workspace(density, tile)
-    return x, distance, r, rows[0], rows[1], rows[2], np.empty(n_components), np.empty(_TILE_STEP), scratch
+    return Tile(x, distance, r, rows[0], rows[1], rows[2], np.empty(n_components), np.empty(_TILE_STEP), scratch)
 
 
 @kernel
@@ -184,26 +201,18 @@ def collect_tile(
     mode,
     labels,
     given,
-    tile,
     usable,
-    x,
-    distance,
-    r,
-    tile_weight,
-    peak,
-    total,
-    tile_mass,
-    factors,
-    scratch,
+    buffers,
     mass,
     deviation,
     scatter,
 ):
     """Add the statistics of a loaded tile to `mass`, `deviation` and `scatter`, and return its log evidence.
 
-    `table` is the density's, `usable` what :func:`usable_distances` returns; the tile holds rows first .. first+n.
-    Rows wanted .. ahead of X are fetched meanwhile.
+    `table` is the density's, `usable` what :func:`usable_distances` returns; the :class:`Tile` `buffers` holds rows
+    first .. first+n. Rows wanted .. ahead of X are fetched meanwhile.
     """
+    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = buffers
     log_evidence = 0.0
     if mode in (SOFT, HARD):
         contract.distance_tile(density, table, x, n, scratch, distance)
@@ -235,7 +244,7 @@ def collect_tile(
                     r[k, b] = tile_weight[b] * given[first + b, k]
                 else:
                     r[k, b] = tile_weight[b] if total[b] == k else 0.0
-            for b in range(n, tile):
+            for b in range(n, tile_weight.shape[0]):
                 r[k, b] = 0.0
             s = 0.0
             for b in range(n):
@@ -259,22 +268,22 @@ def _accumulate_rows(
     short.
     """
     buffers = tile_buffers(density, tile)
-    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = borrowed(buffers)
+    held = borrowed(buffers)
     density, origin, X, weight, mass, deviation, scatter = borrowed(
         (density, origin, X, weight, mass, deviation, scatter)
     )
     table = contract.prepare(density)
-    usable = usable_distances(density, origin, mode, distance)
+    usable = usable_distances(density, origin, mode, held.distance)
     # What stands beyond the rows of a tile must be near, so that no distance overflows.
-    for d in range(x.shape[0]):
-        for b in range(x.shape[1]):
-            x[d, b] = density.mean[0, d]
+    for d in range(held.x.shape[0]):
+        for b in range(held.x.shape[1]):
+            held.x[d, b] = density.mean[0, d]
     for b in range(tile):
-        tile_weight[b] = 1.0
+        held.weight[b] = 1.0
     log_evidence = 0.0
     for first in range(start, stop, tile):
         n = min(tile, stop - first)
-        load_tile(X, weight, first, n, tile, centre, density.mean[0], x, tile_weight)
+        load_tile(X, weight, first, n, tile, centre, density.mean[0], held.x, held.weight)
         # The next tile comes from memory meanwhile, a little at a time: a core can only wait for so many lines.
         log_evidence += collect_tile(
             density,
@@ -289,17 +298,8 @@ def _accumulate_rows(
             mode,
             labels,
             given,
-            tile,
             usable,
-            x,
-            distance,
-            r,
-            tile_weight,
-            peak,
-            total,
-            tile_mass,
-            factors,
-            scratch,
+            held,
             mass,
             deviation,
             scatter,

@@ -2,12 +2,14 @@
 
 Shapes: K components, D features, T columns of a tile. A tile `x` is feature-major, (D, T), and its first `n` columns
 hold rows; so are the buffers that go with it, so that vector lanes run over rows. All come from
-:func:`fastgmm.kernels.simd.tile_buffer` and have the type of the density, float64 or float32. Columns from n on, as far
-as a chunk of vectors reaches, are read (they must be finite) and overwritten. Statistics are float64. A family's
-`scatter`, `covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.densities`).
+:func:`fastgmm.kernels.vector.tiles.tile_buffer` and have the type of the density, float64 or float32. Columns from n
+on, as far as a chunk of vectors reaches, are read (they must be finite) and overwritten. Statistics are float64. A
+family's `scatter`, `covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.densities`).
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from fastgmm.kernels._compile import dispatched
 
@@ -19,17 +21,32 @@ def blank(density, n_components):
 
 @dispatched
 def workspace(density, tile_rows):
-    """Return a scratch tile buffer that the tile functions of this family need."""
+    """Return a scratch tile buffer that the tile functions of this family need; by default an empty array."""
+
+
+@workspace.otherwise
+def _no_workspace(density, tile_rows):
+    return np.empty((0, 0), density.mean.dtype)
 
 
 @dispatched
 def reads_distances(density):
-    """Return whether :func:`accumulate_tile` reads distances: only then are they kept."""
+    """Return whether :func:`accumulate_tile` reads distances: only then are they kept. By default it does not."""
+
+
+@reads_distances.otherwise
+def _reads_no_distances(density):
+    return False
 
 
 @dispatched
 def prepare(density):
-    """Return a 2-d table of constants derived from the density once per lane of rows (empty where none are needed)."""
+    """Return a 2-d table of constants derived from the density once per lane of rows; by default an empty one."""
+
+
+@prepare.otherwise
+def _no_table(density):
+    return np.empty((0, 0))
 
 
 @dispatched
@@ -121,14 +138,24 @@ def stretch(density, k, unit):
 def draw_lines(density, hint, listed, n_listed, gap, image, lines):
     """Bring `lines` (see ``live.Lines``) up to date for a hint and the components listed after it.
 
-    Returns whether it did: nothing is done where a distance costs little more than a look along a line. `gap` and
-    `image` (D,) are scratch.
+    Returns whether it did: nothing is done where a distance costs little more than a look along a line, and by default.
+    `gap` and `image` (D,) are scratch.
     """
+
+
+@draw_lines.otherwise
+def _draw_no_lines(density, hint, listed, n_listed, gap, image, lines):
+    return False
 
 
 @dispatched
 def enter_tile(density, table, x, n, scratch):
-    """Make ready, in `scratch`, for the distances of a tile from listed components."""
+    """Make ready, in `scratch`, for the distances of a tile from listed components; by default nothing is done."""
+
+
+@enter_tile.otherwise
+def _enter(density, table, x, n, scratch):
+    pass
 
 
 @dispatched
@@ -140,7 +167,5 @@ def begin_distances(density, table, x, scratch, n, listed, begin, end, distance)
 
 
 @dispatched
-def finish_distances(
-    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
-):
-    """Finish the distances of ``slots[:n_slots]``, or give them up: see ``simd_live.finish_whitened``."""
+def finish_distances(density, table, x, scratch, n, candidates, n_slots, limits):
+    """Finish the distances of ``candidates.slots[:n_slots]``, or give them up: see ``partial.finish_whitened``."""

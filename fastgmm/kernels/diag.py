@@ -8,8 +8,9 @@ from fastgmm.kernels import contract
 from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import DiagDensity
 from fastgmm.kernels.matrix import product
-from fastgmm.kernels.simd import add_variances, scaled_distances
-from fastgmm.kernels.simd_live import begin_squares, finish_squares, first_squares
+from fastgmm.kernels.vector.distances import scaled_distances
+from fastgmm.kernels.vector.moments import add_variances
+from fastgmm.kernels.vector.partial import begin_squares, finish_squares, first_squares
 
 
 @contract.blank.register(DiagDensity)
@@ -18,21 +19,6 @@ def _blank(density, n_components):
     return DiagDensity(
         np.empty(n_components), np.empty((n_components, n_features)), np.empty((n_components, n_features))
     )
-
-
-@contract.workspace.register(DiagDensity)
-def _workspace(density, tile_rows):
-    return np.empty((0, 0), density.mean.dtype)
-
-
-@contract.reads_distances.register(DiagDensity)
-def _reads_distances(density):
-    return False
-
-
-@contract.prepare.register(DiagDensity)
-def _prepare(density):
-    return np.empty((0, 0))
 
 
 @contract.distance_tile.register(DiagDensity)
@@ -137,16 +123,6 @@ def _stretch(density, k, unit):
     return least * (1.0 - 2.0**-40), most, most, spread
 
 
-@contract.draw_lines.register(DiagDensity)
-def _draw_lines(density, hint, listed, n_listed, gap, image, lines):
-    return False
-
-
-@contract.enter_tile.register(DiagDensity)
-def _enter_tile(density, table, x, n, scratch):
-    pass
-
-
 @contract.begin_distances.register(DiagDensity)
 def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
     first = first_squares(density.mean.shape[1])
@@ -154,23 +130,6 @@ def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance
 
 
 @contract.finish_distances.register(DiagDensity)
-def _finish_distances(
-    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
-):
+def _finish_distances(density, table, x, scratch, n, candidates, n_slots, limits):
     first = first_squares(density.mean.shape[1])
-    finish_squares(
-        density.mean,
-        density.whitener,
-        x,
-        n,
-        listed,
-        slots,
-        n_slots,
-        first,
-        twice,
-        limit,
-        highest,
-        reached,
-        distance,
-        live,
-    )
+    finish_squares(density.mean, density.whitener, x, n, first, candidates, n_slots, limits)

@@ -7,8 +7,6 @@ import numpy as np
 from fastgmm.kernels import contract, matrix
 from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import FullDensity
-from fastgmm.kernels.simd import add_moments, moments_rows, tile_buffer, whitened_distances
-from fastgmm.kernels.simd_live import begin_whitened, finish_whitened, first_whitened
 from fastgmm.kernels.triangular import (
     whiten_matrix,
     whitened_length,
@@ -17,6 +15,10 @@ from fastgmm.kernels.triangular import (
     whitened_trace,
     whitener_stretch,
 )
+from fastgmm.kernels.vector.distances import whitened_distances
+from fastgmm.kernels.vector.moments import add_moments, moments_rows
+from fastgmm.kernels.vector.partial import begin_whitened, finish_whitened, first_whitened
+from fastgmm.kernels.vector.tiles import tile_buffer
 
 
 @contract.blank.register(FullDensity)
@@ -30,16 +32,6 @@ def _blank(density, n_components):
 @contract.workspace.register(FullDensity)
 def _workspace(density, tile_rows):
     return tile_buffer(moments_rows(), tile_rows, density.mean)
-
-
-@contract.reads_distances.register(FullDensity)
-def _reads_distances(density):
-    return False
-
-
-@contract.prepare.register(FullDensity)
-def _prepare(density):
-    return np.empty((0, 0))
 
 
 @contract.distance_tile.register(FullDensity)
@@ -139,11 +131,6 @@ def _draw_lines(density, hint, listed, n_listed, gap, image, lines):
     return True
 
 
-@contract.enter_tile.register(FullDensity)
-def _enter_tile(density, table, x, n, scratch):
-    pass
-
-
 @contract.begin_distances.register(FullDensity)
 def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
     first = first_whitened(density.mean.shape[1])
@@ -151,23 +138,6 @@ def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance
 
 
 @contract.finish_distances.register(FullDensity)
-def _finish_distances(
-    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
-):
+def _finish_distances(density, table, x, scratch, n, candidates, n_slots, limits):
     first = first_whitened(density.mean.shape[1])
-    finish_whitened(
-        density.whitener,
-        density.mean,
-        x,
-        n,
-        listed,
-        slots,
-        n_slots,
-        first,
-        twice,
-        limit,
-        highest,
-        reached,
-        distance,
-        live,
-    )
+    finish_whitened(density.whitener, density.mean, x, n, first, candidates, n_slots, limits)

@@ -20,7 +20,9 @@ import numpy as np
 from fastgmm.kernels._compile import Driver, exact_kernel, kernel
 from fastgmm.kernels.blocks import lane_rows
 from fastgmm.kernels.rows import fitting_tile
-from fastgmm.kernels.simd import add_rows, gather_rows, pack_tile, square_distances, tile_buffer
+from fastgmm.kernels.vector.distances import square_distances
+from fastgmm.kernels.vector.moments import add_rows
+from fastgmm.kernels.vector.tiles import gather_rows, pack_tile, tile_buffer
 
 # Rows are looked for so many at a time; the rows of a tile are a multiple of it.
 _STEP = 48

@@ -8,7 +8,7 @@ are looked at, or in which order, or what they are looked at with.
 A block of rows is brought to two stages. First, tiles of rows that are likely to have the same component: its mean and
 how far they lie from it rule most components out, and for full covariances where each row lies on the line to another's
 mean. For the others squared distances are summed feature by feature, and given up chunk by chunk of rows when they have
-grown too large (:mod:`fastgmm.kernels.simd_live`). What is left are entries: the live components of each row, with
+grown too large (:mod:`fastgmm.kernels.vector.partial`). What is left are entries: the live components of each row, with
 responsibilities. Second, the entries are sorted by component, with rows in their order, and each component's rows are
 packed into tiles and accumulated.
 """
@@ -16,18 +16,19 @@ packed into tiles and accumulated.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, exact_kernel, kernel
+from fastgmm.kernels._compile import Driver, borrowed, exact_kernel, keep, kernel
 from fastgmm.kernels.blocks import log_evidence_tile
 from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity
-from fastgmm.kernels.simd import gather_rows, pack_tile, square_distances, tile_buffer
-from fastgmm.kernels.simd_live import CHUNK, FAR, WIDER, begin_squares, project
-from fastgmm.kernels.vector_math import vector_exp
+from fastgmm.kernels.vector.distances import square_distances
+from fastgmm.kernels.vector.elementary import vector_exp
+from fastgmm.kernels.vector.partial import CHUNK, FAR, WIDER, Candidates, Limits, begin_squares, project
+from fastgmm.kernels.vector.tiles import gather_rows, pack_tile, tile_buffer
 
 Array = NDArray[np.float64]
 
@@ -144,7 +145,7 @@ class Lines(NamedTuple):
 @kernel
 def _nearest_listed(x, n, means, listed, begin, end, distance, label, square):
     """Overwrite label[:n] with the nearest of the listed means and square[:n] with the squared distance."""
-    begin_squares(means, square, x, n, listed, begin, end, x.shape[0], distance)
+    begin_squares(means, None, x, n, listed, begin, end, x.shape[0], distance)
     for b in range(n):
         square[b] = np.inf
         label[b] = listed[begin]
@@ -191,6 +192,76 @@ def _guess_lanes(first_lane, last_lane, X, order, tiles, means, middle, unit, be
 guess = Driver(_guess_lanes)
 
 
+class Search(NamedTuple):
+    """What the search of a lane works in: T columns of a tile of D features, W columns of the bounds' frame.
+
+    `table` and `scratch` are the family's, `limits` the density's; `far` is how far any two means are at most, in units
+    of the bounds, as `lines` are. `x` (D, T) are the rows, `weight` (T,) their weights. Of the `candidates`,
+    `sequence` (K,) int64 holds the slots in the order of components. `label` (T,) int64, `peak` and `total` (T,) are
+    results; the others scratch: `nearest` (T,) int64, `beyond` (T,), `passed` (W,), `gap` and `image` (D,).
+    """
+
+    table: Any
+    scratch: Any
+    limits: Limits
+    far: float
+    lines: Lines
+    x: Array
+    weight: Array
+    candidates: Candidates
+    sequence: NDArray[np.int64]
+    label: NDArray[np.int64]
+    peak: Array
+    total: Array
+    nearest: NDArray[np.int64]
+    beyond: Array
+    passed: Array
+    gap: Array
+    image: Array
+
+
+# What a lane counts: pairs whose distances were begun and finished, and entries; how often a component's own metric was
+# tried and how often it ruled one out; chunks of listed components, and those that lines alone ruled out.
+_BEGUN, _FINISHED, _WRITTEN, _TRIED, _HELPED, _SEEN, _GAINED = range(7)
+
+
+@kernel
+def _search_buffers(density, bounds, longest):
+    """Return a :class:`Search` for tiles of at most so many rows."""
+    n_components, n_features = density.mean.shape
+    x = tile_buffer(n_features, longest, density.mean)
+    width = x.shape[1]
+    columns = np.zeros((5, width))
+    numbers = np.zeros((2, width), np.int64)
+    slots = np.empty((3, n_components), np.int64)
+    rows = np.empty((2, n_features))
+    highest, far = -np.inf, 0.0
+    for k in range(n_components):
+        highest = max(highest, bounds.twice[k])
+        # Rows may be whitened about another mean, as those of the tied family are.
+        far = max(far, 2.0 * bounds.length[k])
+    live = np.empty((n_components, width // CHUNK), np.uint8)
+    return Search(
+        contract.prepare(density),
+        contract.workspace(density, longest),
+        Limits(bounds.twice, bounds.limit, highest),
+        far,
+        Lines(np.full(n_components, -1), np.empty(n_components), np.empty((n_components, n_features))),
+        x,
+        columns[0],
+        Candidates(slots[0], slots[1], np.empty((n_components, width)), live, columns[1]),
+        slots[2],
+        numbers[0],
+        columns[2],
+        columns[3],
+        numbers[1],
+        columns[4],
+        np.empty(bounds.frame.shape[1]),
+        rows[0],
+        rows[1],
+    )
+
+
 @kernel
 def _measure_away(bounds, tiles, t, last, hints, images, away):
     """Overwrite `away` (R, W) with how far means are from those of the next R different hints of tiles t .. last.
@@ -226,16 +297,16 @@ def _is_beyond(low, limit):
 
 
 @kernel
-def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, gap, listed, work):
+def _find_candidates(density, bounds, search, hint, worst, radius, away, work):
     """List the components that may be live in a tile, in order, after `hint`, which is listed; return how many.
 
-    `worst` is the most that a row has reached (see :func:`contract.finish_distances`), `radius` how far rows are from
-    the hint's mean, `away` (W,) how far the means are, `far` how far any two are at most. A row's distance from a
-    component is at least that of the hint's mean, less its own from there, in any metric: first in units of the bounds,
-    then in the component's own, as long as that often helps. `passed` (W,) and `gap` (D,) are scratch; ``work[3]`` and
-    ``work[4]`` count how often that was tried and how often it helped.
+    `worst` is the most that a row has reached (see ``vector.partial.Candidates``), `radius` how far rows are from the
+    hint's mean, `away` (W,) how far the means are. A row's distance from a component is at least that of the hint's
+    mean, less its own from there, in any metric: first in units of the bounds, then in the component's own, as long as
+    that often helps.
     """
     n_components, n_features = density.mean.shape
+    far, passed, gap, listed = search.far, search.passed, search.gap, search.candidates.listed
     slack = (n_features + 16.0) * _ROUNDING
     length = bounds.length[hint]
     for k in range(n_components):
@@ -247,17 +318,17 @@ def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, ga
     for k in range(n_components):
         if passed[k] > 0.0 or k == hint:
             continue
-        if work[3] > 3 * work[4] + _TRIALS:
+        if work[_TRIED] > 3 * work[_HELPED] + _TRIALS:
             listed[n] = k
             n += 1
             continue
-        work[3] += 1
+        work[_TRIED] += 1
         for d in range(n_features):
             gap[d] = density.mean[hint, d] - density.mean[k, d]
         low = contract.whitened_length(density, k, gap) - bounds.stretch[1, k] * radius
         low -= slack * bounds.stretch[2, k] * (away[k] + radius + far)
         if _is_beyond(low, bounds.limit[k] + worst):
-            work[4] += 1
+            work[_HELPED] += 1
         else:
             listed[n] = k
             n += 1
@@ -265,26 +336,25 @@ def _find_candidates(density, bounds, hint, worst, radius, away, far, passed, ga
 
 
 @kernel
-def _rule_out(
-    bounds, hint, centre, x, n, radius, away, far, square, reached, lines, listed, n_listed, beyond, distance, live
-):
+def _rule_out(bounds, search, centre, n, radius, away, n_listed):
     """Overwrite ``live[1:n_listed]`` with whether a listed component may be live in a chunk, by lines that are drawn.
 
     With w the line, and z a row less `centre` (D,), the hint's mean, the squared distance is at least
-    (|w| + z's part along w)^2, plus what the rest of z makes: see docs/many-components.md. `square` (T,) are squared
-    distances from the centre in units of the bounds, at most `radius`^2. `beyond` (T,) and the slots of `distance` are
-    scratch.
+    (|w| + z's part along w)^2, plus what the rest of z makes: see docs/many-components.md. ``search.total`` are squared
+    distances from the centre in units of the bounds, at most `radius`^2. The slots of `distance` are scratch.
     """
+    listed, _, distance, live, reached = search.candidates
+    square, beyond = search.total, search.beyond
     n_chunks = (n + CHUNK - 1) // CHUNK
     slack = (centre.shape[0] + 16.0) * _ROUNDING
-    project(lines.direction, centre, x, n, listed, 1, n_listed, distance)
+    project(search.lines.direction, centre, search.x, n, listed, 1, n_listed, distance)
     for s in range(1, n_listed):
         k = listed[s]
         least, rough = bounds.stretch[0, k], bounds.stretch[2, k]
-        blur = slack * rough * (away[k] + radius + far)
+        blur = slack * rough * (away[k] + radius + search.far)
         square_blur = blur * (4.0 * rough * radius + blur)
         least *= least * (1.0 - 2.0**-38)
-        length = lines.length[k]
+        length = search.lines.length[k]
         # What overflows proves nothing.
         limit = bounds.limit[k] if length < np.inf and least < np.inf else np.inf
         along = distance[s]
@@ -302,8 +372,9 @@ def _rule_out(
 
 
 @kernel
-def _drop_ruled_out(n_chunks, listed, n_listed, live):
+def _drop_ruled_out(candidates, n_chunks, n_listed):
     """Drop the components that are live in no chunk, but for the first; return how many are left."""
+    listed, live = candidates.listed, candidates.live
     n = 1
     for s in range(1, n_listed):
         n_live = 0
@@ -328,24 +399,26 @@ def _line_worth(n_features):
 
 
 @kernel
-def _judge_lines(bounds, n_chunks, listed, n_listed, reached, live, distance, work):
-    """Count in ``work[5]`` the chunks of listed components, and in ``work[6]`` those for which lines were a gain.
+def _judge_lines(bounds, candidates, n_chunks, n_listed, work):
+    """Count the chunks of listed components, and those for which lines were a gain.
 
     That is, those that they rule out and what has been summed in `distance` does not.
     """
+    listed, _, distance, live, reached = candidates
     for s in range(1, n_listed):
         limit = bounds.limit[listed[s]]
-        work[5] += n_chunks
+        work[_SEEN] += n_chunks
         for chunk in range(n_chunks):
             n_within = 0
             for b in range(chunk * CHUNK, (chunk + 1) * CHUNK):
                 n_within += 1 if distance[s, b] <= limit + reached[b] else 0
-            work[6] += 1 if live[s, chunk] == 0 and n_within > 0 else 0
+            work[_GAINED] += 1 if live[s, chunk] == 0 and n_within > 0 else 0
 
 
 @kernel
-def _give_up_ruled_out(n_chunks, n_listed, live, distance):
+def _give_up_ruled_out(candidates, n_chunks, n_listed):
     """Overwrite what has been summed where lines have ruled out a chunk by infinity."""
+    live, distance = candidates.live, candidates.distance
     for s in range(1, n_listed):
         for chunk in range(n_chunks):
             if live[s, chunk] == 0:
@@ -354,12 +427,13 @@ def _give_up_ruled_out(n_chunks, n_listed, live, distance):
 
 
 @kernel
-def _order_slots(log_scale, distance, n, listed, n_listed, best, nearest, marked, slots):
+def _order_slots(log_scale, search, n, n_listed):
     """Overwrite slots[: n_listed - 1] with slots 1 .. n_listed: first those that rows most likely belong to.
 
-    By what of the distances has been summed so far. `best` (T,), `nearest` (T,) int64 and `marked` (K,) int64 are
-    scratch.
+    By what of the distances has been summed so far. `total` and `sequence` are scratch.
     """
+    listed, slots, distance = search.candidates.listed, search.candidates.slots, search.candidates.distance
+    best, nearest, marked = search.total, search.nearest, search.sequence
     for b in range(n):
         best[b] = np.inf
         nearest[b] = 0
@@ -383,8 +457,9 @@ def _order_slots(log_scale, distance, n, listed, n_listed, best, nearest, marked
 
 
 @kernel
-def _live_slots(sequence, n_listed, live, chunk, slots):
+def _live_slots(search, n_listed, chunk):
     """Overwrite `slots` with those that are live in a chunk, in the order of components; return how many."""
+    sequence, slots, live = search.sequence, search.candidates.slots, search.candidates.live
     n = 0
     for i in range(n_listed):
         slots[n] = sequence[i]
@@ -393,15 +468,15 @@ def _live_slots(sequence, n_listed, live, chunk, slots):
 
 
 @exact_kernel
-def _settle_chunk(
-    log_scale, cutoff, highest, listed, slots, n_live, begin, n_kept, outputs, weight, distance, peak, total, label
-):
+def _settle_chunk(log_scale, cutoff, search, n_live, begin, n_kept, outputs):
     """Turn distances in columns `begin` .. of a chunk into responsibilities times `weight`, 0 where they are not live.
 
-    `slots` are the live ones. Overwrites that part of `peak` (T,) with the highest log joints, of `label` (T,) int64
-    with where they are (the first of equals), and unless `outputs` is 0, of `total` (T,) with the sums of exponentials
-    relative to the peak.
+    `slots` are the live ones. Overwrites that part of `peak` with the highest log joints, of `label` with where they
+    are (the first of equals), and unless `outputs` is 0, of `total` with the sums of exponentials relative to the peak.
     """
+    listed, slots, distance, _, _ = search.candidates
+    weight, peak, total, label = search.weight, search.peak, search.total, search.label
+    highest = 0.5 * search.limits.highest
     end = begin + CHUNK
     for b in range(begin, end):
         peak[b] = -np.inf
@@ -439,11 +514,13 @@ def _settle_chunk(
 
 
 @kernel
-def _write_entries(listed, slots, n_live, begin, n, distance, index, place, end, counts, found):
+def _write_entries(search, n_live, begin, n, index, place, end, found):
     """Write the entries of the first n columns of a chunk from `begin` on; return the place after the last.
 
-    Those from the place `end` on are counted alone. `counts` (T,) int64 is scratch.
+    Those from the place `end` on are counted alone.
     """
+    listed, slots, distance, _, _ = search.candidates
+    counts = search.nearest
     for b in range(CHUNK):
         counts[b] = 0
     for i in range(n_live):
@@ -500,134 +577,102 @@ def _keep_best(slots, n_live, begin, n_kept, joint):
 
 
 @kernel
-def _search_tile(
-    density,
-    table,
-    bounds,
-    highest,
-    hint,
-    guess,
-    x,
-    n,
-    distance,
-    live,
-    listed,
-    slots,
-    sequence,
-    reached,
-    total,
-    nearest,
-    away,
-    far,
-    passed,
-    gap,
-    image,
-    lines,
-    beyond,
-    scratch,
-    work,
-):
-    """List components that may be live in a loaded tile, with their distances or none; return how many.
+def _measure_from(mean, unit, x, n, square):
+    """Overwrite `square` with the squared distances of n rows from a mean, 0 to the end of a chunk; return the root.
 
-    `hint` is a component that is likely to be the best of many rows. Slots of `distance` count where
-    ``live[slot, chunk]``; `sequence` has them in the order of components.
+    Of the largest, in units 1 / `unit` (D,).
     """
-    n_features = x.shape[0]
-    n_chunks = (n + CHUNK - 1) // CHUNK
+    n_features = mean.shape[0]
     for b in range(n):
-        total[b] = 0.0
+        square[b] = 0.0
     for d in range(n_features):
-        c, u = density.mean[hint, d], bounds.unit[d]
+        c, u = mean[d], unit[d]
         for b in range(n):
             value = (x[d, b] - c) * u
-            total[b] += value * value
-    for b in range(n, n_chunks * CHUNK):
-        total[b] = 0.0
+            square[b] += value * value
+    for b in range(n, (n + CHUNK - 1) // CHUNK * CHUNK):
+        square[b] = 0.0
     radius = 0.0
     for b in range(n):
-        radius = max(radius, total[b])
-    radius = math.sqrt(radius) * (1.0 + 2.0**-40)
+        radius = max(radius, square[b])
+    return math.sqrt(radius) * (1.0 + 2.0**-40)
+
+
+@kernel
+def _begin_with(density, search, hint, n):
+    """List the hint alone and finish its distances; return the most that a row has reached."""
+    candidates = search.candidates
     for b in range(n):
-        reached[b] = np.inf
+        candidates.reached[b] = np.inf
     # Columns beyond the rows are beyond every limit.
-    for b in range(n, n_chunks * CHUNK):
-        reached[b] = -np.inf
-    contract.enter_tile(density, table, x, n, scratch)
-    listed[0] = hint
-    slots[0] = 0
-    contract.begin_distances(density, table, x, scratch, n, listed, 0, 1, distance)
-    contract.finish_distances(
-        density, table, x, scratch, n, listed, slots, 1, bounds.twice, bounds.limit, highest, reached, distance, live
-    )
+    for b in range(n, (n + CHUNK - 1) // CHUNK * CHUNK):
+        candidates.reached[b] = -np.inf
+    contract.enter_tile(density, search.table, search.x, n, search.scratch)
+    candidates.listed[0] = hint
+    candidates.slots[0] = 0
+    table, x, scratch = search.table, search.x, search.scratch
+    contract.begin_distances(density, table, x, scratch, n, candidates.listed, 0, 1, candidates.distance)
+    contract.finish_distances(density, table, x, scratch, n, candidates, 1, search.limits)
     worst = -np.inf
     for b in range(n):
-        worst = max(worst, reached[b])
-    n_listed = _find_candidates(density, bounds, hint, worst, radius, away, far, passed, gap, listed, work)
-    is_trial = work[5] < _LINE_TRIALS
-    are_worth_it = n_listed > 1 and (is_trial or work[6] > _line_worth(n_features) * work[5])
-    are_drawn = are_worth_it and contract.draw_lines(density, hint, listed, n_listed, gap, image, lines)
-    if are_drawn:
-        _rule_out(
-            bounds,
-            hint,
-            density.mean[hint],
-            x,
-            n,
-            radius,
-            away,
-            far,
-            total,
-            reached,
-            lines,
-            listed,
-            n_listed,
-            beyond,
-            distance,
-            live,
-        )
-    if are_drawn and not is_trial:
-        n_listed = _drop_ruled_out(n_chunks, listed, n_listed, live)
-    if n_listed > 1:
-        contract.begin_distances(density, table, x, scratch, n, listed, 1, n_listed, distance)
-        if are_drawn and is_trial:
-            _judge_lines(bounds, n_chunks, listed, n_listed, reached, live, distance, work)
-        if are_drawn:
-            _give_up_ruled_out(n_chunks, n_listed, live, distance)
-        if guess:
-            _order_slots(density.log_scale, distance, n, listed, n_listed, total, nearest, sequence, slots)
-        else:
-            for s in range(1, n_listed):
-                slots[s - 1] = s
-        contract.finish_distances(
-            density,
-            table,
-            x,
-            scratch,
-            n,
-            listed,
-            slots,
-            n_listed - 1,
-            bounds.twice,
-            bounds.limit,
-            highest,
-            reached,
-            distance,
-            live,
-        )
+        worst = max(worst, candidates.reached[b])
+    return worst
+
+
+@kernel
+def _order_sequence(search, hint, n_listed):
+    """Overwrite `sequence` with the slots in the order of components; those after the hint's are in order."""
     i = 0
     for s in range(1, n_listed):
-        if listed[s] < hint:
-            sequence[i] = s
+        if search.candidates.listed[s] < hint:
+            search.sequence[i] = s
             i += 1
-    sequence[i] = 0
+    search.sequence[i] = 0
     for s in range(i + 1, n_listed):
-        sequence[s] = s
+        search.sequence[s] = s
+
+
+@kernel
+def _search_tile(density, bounds, search, hint, guess, n, away, work):
+    """List components that may be live in a loaded tile, with their distances or none; return how many.
+
+    `hint` is a component that is likely to be the best of many rows, `guess` says that it may well be none, and `away`
+    (W,) how far the means are from its own. Slots of `distance` count where ``live[slot, chunk]``.
+    """
+    n_features = bounds.unit.shape[0]
+    n_chunks = (n + CHUNK - 1) // CHUNK
+    table, x, scratch, candidates = search.table, search.x, search.scratch, search.candidates
+    radius = _measure_from(density.mean[hint], bounds.unit, x, n, search.total)
+    worst = _begin_with(density, search, hint, n)
+    n_listed = _find_candidates(density, bounds, search, hint, worst, radius, away, work)
+    is_trial = work[_SEEN] < _LINE_TRIALS
+    are_worth_it = n_listed > 1 and (is_trial or work[_GAINED] > _line_worth(n_features) * work[_SEEN])
+    are_drawn = are_worth_it and contract.draw_lines(
+        density, hint, candidates.listed, n_listed, search.gap, search.image, search.lines
+    )
+    if are_drawn:
+        _rule_out(bounds, search, density.mean[hint], n, radius, away, n_listed)
+    if are_drawn and not is_trial:
+        n_listed = _drop_ruled_out(candidates, n_chunks, n_listed)
+    if n_listed > 1:
+        contract.begin_distances(density, table, x, scratch, n, candidates.listed, 1, n_listed, candidates.distance)
+        if are_drawn and is_trial:
+            _judge_lines(bounds, candidates, n_chunks, n_listed, work)
+        if are_drawn:
+            _give_up_ruled_out(candidates, n_chunks, n_listed)
+        if guess:
+            _order_slots(density.log_scale, search, n, n_listed)
+        else:
+            for s in range(1, n_listed):
+                candidates.slots[s - 1] = s
+        contract.finish_distances(density, table, x, scratch, n, candidates, n_listed - 1, search.limits)
+    _order_sequence(search, hint, n_listed)
     n_finished = 0
     for s in range(n_listed):
         for chunk in range(n_chunks):
-            n_finished += min(n - chunk * CHUNK, CHUNK) if live[s, chunk] != 0 else 0
-    work[0] += n_listed * n
-    work[1] += n_finished
+            n_finished += min(n - chunk * CHUNK, CHUNK) if candidates.live[s, chunk] != 0 else 0
+    work[_BEGUN] += n_listed * n
+    work[_FINISHED] += n_finished
     return n_listed
 
 
@@ -652,6 +697,27 @@ class Found(NamedTuple):
 LABELS, EVIDENCE, ENTRIES = 0, 1, 2
 
 
+@kernel
+def _write_tile(density, bounds, search, n_listed, index, n_kept, outputs, place, end, found):
+    """Write what is asked for of the rows `index` of a tile that has been searched; return the place after entries."""
+    n = index.shape[0]
+    for begin in range(0, n, CHUNK):
+        n_live = _live_slots(search, n_listed, begin // CHUNK)
+        _settle_chunk(density.log_scale, bounds.cutoff, search, n_live, begin, n_kept, outputs)
+        if outputs == ENTRIES:
+            place = _write_entries(search, n_live, begin, min(n - begin, CHUNK), index, place, end, found)
+    total, peak = search.total, search.peak
+    if outputs != LABELS:
+        log_evidence_tile(peak, total, n, total)
+    for b in range(n):
+        row = index[b]
+        found.label[row] = search.label[b]
+        found.peak[row] = peak[b]
+        if outputs != LABELS:
+            found.evidence[row] = total[b] if peak[b] > -np.inf else -np.inf
+    return place
+
+
 def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles, n_kept, outputs, found, work):
     """Find the live components of a block of rows, tile by tile.
 
@@ -662,37 +728,17 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
     entries may be more than its share of the arrays holds: then the arrays hold nothing of use, and `work` says how
     many there are.
     """
-    n_components, n_features = density.mean.shape
+    n_features = density.mean.shape[1]
     n_lanes = work.shape[0]
     longest = 0
     for t in range(tiles.shape[0]):
         longest = max(longest, tiles[t, 1] - tiles[t, 0])
-    x = tile_buffer(n_features, longest, density.mean)
-    width = x.shape[1]
     rows = np.empty((longest, n_features), X.dtype)
-    distance = np.empty((n_components, width))
-    live = np.empty((n_components, width // CHUNK), np.uint8)
-    listed = np.empty(n_components, np.int64)
-    slots = np.empty(n_components, np.int64)
-    sequence = np.empty(n_components, np.int64)
-    columns = np.zeros((5, width))
-    label = np.empty(width, np.int64)
-    nearest = np.empty(width, np.int64)
-    gap = np.empty(n_features)
-    image = np.empty(n_features)
-    lines = Lines(np.full(n_components, -1), np.empty(n_components), np.empty((n_components, n_features)))
     hints = np.full(_HINTS, -1)
     images = np.empty((_HINTS, n_features))
     away = np.empty((_HINTS, bounds.frame.shape[1]))
-    passed = np.empty(bounds.frame.shape[1])
-    scratch = contract.workspace(density, longest)
-    table = contract.prepare(density)
-    reached, peak, total, tile_weight, beyond = columns[0], columns[1], columns[2], columns[3], columns[4]
-    highest, far = -np.inf, 0.0
-    for k in range(n_components):
-        highest = max(highest, bounds.twice[k])
-        # Rows may be whitened about another mean, as those of the tied family are.
-        far = max(far, 2.0 * bounds.length[k])
+    buffers = _search_buffers(density, bounds, longest)
+    search = borrowed(buffers)
     share = found.component.size // n_lanes
     for lane in range(first_lane, last_lane):
         place = lane * share
@@ -704,9 +750,9 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
             if t >= tiles.shape[0]:
                 break
             last = min(t - turn % _HAND + _HAND, tiles.shape[0])
-            start, stop = tiles[t, 0], tiles[t, 1]
+            start, stop, hint = tiles[t, 0], tiles[t, 1], tiles[t, 2]
             i = 0
-            while i < _HINTS and hints[i] != tiles[t, 2]:
+            while i < _HINTS and hints[i] != hint:
                 i += 1
             if i == _HINTS:
                 _measure_away(bounds, tiles, t, last, hints, images, away)
@@ -714,77 +760,14 @@ def _find_lanes(first_lane, last_lane, density, bounds, X, weight, order, tiles,
             n = stop - start
             index = order[start:stop]
             gather_rows(X, index, n, rows)
-            pack_tile(rows, 0, n, gap, x)
+            pack_tile(rows, 0, n, search.gap, search.x)
             for b in range(n):
-                tile_weight[b] = weight[index[b]] if weight.size > 0 else 1.0
-            n_listed = _search_tile(
-                density,
-                table,
-                bounds,
-                highest,
-                tiles[t, 2],
-                tiles[t, 3] != 0,
-                x,
-                n,
-                distance,
-                live,
-                listed,
-                slots,
-                sequence,
-                reached,
-                total,
-                nearest,
-                away[i],
-                far,
-                passed,
-                gap,
-                image,
-                lines,
-                beyond,
-                scratch,
-                work[lane],
-            )
-            for begin in range(0, n, CHUNK):
-                n_live = _live_slots(sequence, n_listed, live, begin // CHUNK, slots)
-                _settle_chunk(
-                    density.log_scale,
-                    bounds.cutoff,
-                    0.5 * highest,
-                    listed,
-                    slots,
-                    n_live,
-                    begin,
-                    n_kept,
-                    outputs,
-                    tile_weight,
-                    distance,
-                    peak,
-                    total,
-                    label,
-                )
-                if outputs == ENTRIES:
-                    place = _write_entries(
-                        listed,
-                        slots,
-                        n_live,
-                        begin,
-                        min(n - begin, CHUNK),
-                        distance,
-                        index,
-                        place,
-                        (lane + 1) * share,
-                        nearest,
-                        found,
-                    )
-            if outputs != LABELS:
-                log_evidence_tile(peak, total, n, total)
-            for b in range(n):
-                row = index[b]
-                found.label[row] = label[b]
-                found.peak[row] = peak[b]
-                if outputs != LABELS:
-                    found.evidence[row] = total[b] if peak[b] > -np.inf else -np.inf
-        work[lane, 2] = place - lane * share
+                search.weight[b] = weight[index[b]] if weight.size > 0 else 1.0
+            n_listed = _search_tile(density, bounds, search, hint, tiles[t, 3] != 0, n, away[i], work[lane])
+            end = (lane + 1) * share
+            place = _write_tile(density, bounds, search, n_listed, index, n_kept, outputs, place, end, found)
+        work[lane, _WRITTEN] = place - lane * share
+    keep(buffers)
 
 
 find = Driver(_find_lanes)

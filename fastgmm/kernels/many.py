@@ -52,8 +52,8 @@ from fastgmm.kernels.conjugate import (
 )
 from fastgmm.kernels.kmeans import assign_rows, kmeans_plus_plus
 from fastgmm.kernels.rows import fitting_tile
-from fastgmm.kernels.simd import copy_array, tile_width
 from fastgmm.kernels.smoothing import smooth_thin
+from fastgmm.kernels.vector.tiles import copy_array, tile_width
 
 Array = NDArray[np.float64]
 
@@ -732,7 +732,7 @@ def _fit_lanes(
         np.empty(0, np.int64),
     )
     whole_law = _law(rule, like)
-    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = borrowed(buffers)
+    held = borrowed(buffers)
     density, successor = borrowed(densities)
     covariance, scatter, origin, deviation, mass, centre, no_labels = borrowed(arrays)
     law = borrowed(whole_law)
@@ -752,7 +752,7 @@ def _fit_lanes(
             # What stands beyond the rows of a tile must be near, so that no distance overflows.
             for d in range(n_features):
                 for b in range(tile):
-                    x[d, b] = survey.middle[p, d]
+                    held.x[d, b] = survey.middle[p, d]
             loaded = False
             seeding = not given_whole
             mode = SOFT
@@ -781,14 +781,14 @@ def _fit_lanes(
                 deviation.fill(0.0)
                 scatter.fill(0.0)
                 table = contract.prepare(density)
-                usable = usable_distances(density, origin, mode, distance)
+                usable = usable_distances(density, origin, mode, held.distance)
                 log_evidence = 0.0
                 for first in range(0, n_rows, tile):
                     n = min(tile, n_rows - first)
                     if n_rows > tile or not loaded:
                         for b in range(tile):
-                            tile_weight[b] = 1.0
-                        load_tile(X, weight, first, n, tile, centre, survey.middle[p], x, tile_weight)
+                            held.weight[b] = 1.0
+                        load_tile(X, weight, first, n, tile, centre, survey.middle[p], held.x, held.weight)
                         loaded = True
                     log_evidence += collect_tile(
                         density,
@@ -803,17 +803,8 @@ def _fit_lanes(
                         mode,
                         no_labels,
                         start.table[number if by_table else 0],
-                        tile,
                         usable,
-                        x,
-                        distance,
-                        r,
-                        tile_weight,
-                        peak,
-                        total,
-                        tile_mass,
-                        factors,
-                        scratch,
+                        held,
                         mass,
                         deviation,
                         scatter,

@@ -13,8 +13,8 @@ import numpy as np
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import exact_kernel, kernel, vector_code
 from fastgmm.kernels.blocks import score_rows, tile_rows
-from fastgmm.kernels.simd import pack_tile, tile_buffer
-from fastgmm.kernels.vector_math import vector_exp
+from fastgmm.kernels.vector.elementary import vector_exp
+from fastgmm.kernels.vector.tiles import pack_tile, tile_buffer
 
 # A plain function to Python, which would wait for its compilation; compiled code can call it as well.
 vector_code(tile_rows)(tile_rows)

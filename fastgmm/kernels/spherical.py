@@ -8,8 +8,10 @@ from fastgmm.kernels import contract
 from fastgmm.kernels._compile import borrowed
 from fastgmm.kernels.densities import SphericalDensity
 from fastgmm.kernels.matrix import product
-from fastgmm.kernels.simd import add_deviations, add_weighted_sums, scaled_distances, square_distances, tile_buffer
-from fastgmm.kernels.simd_live import begin_squares, finish_squares, first_squares
+from fastgmm.kernels.vector.distances import scaled_distances, square_distances
+from fastgmm.kernels.vector.moments import add_deviations, add_weighted_sums
+from fastgmm.kernels.vector.partial import begin_squares, finish_squares, first_squares
+from fastgmm.kernels.vector.tiles import tile_buffer
 
 
 @contract.blank.register(SphericalDensity)
@@ -26,11 +28,6 @@ def _workspace(density, tile_rows):
 @contract.reads_distances.register(SphericalDensity)
 def _reads_distances(density):
     return True
-
-
-@contract.prepare.register(SphericalDensity)
-def _prepare(density):
-    return np.empty((0, 0))
 
 
 @contract.distance_tile.register(SphericalDensity)
@@ -142,16 +139,6 @@ def _stretch(density, k, unit):
     return least * (1.0 - 2.0**-40), most, most, spread
 
 
-@contract.draw_lines.register(SphericalDensity)
-def _draw_lines(density, hint, listed, n_listed, gap, image, lines):
-    return False
-
-
-@contract.enter_tile.register(SphericalDensity)
-def _enter_tile(density, table, x, n, scratch):
-    pass
-
-
 @contract.begin_distances.register(SphericalDensity)
 def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
     first = first_squares(density.mean.shape[1])
@@ -159,23 +146,6 @@ def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance
 
 
 @contract.finish_distances.register(SphericalDensity)
-def _finish_distances(
-    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
-):
+def _finish_distances(density, table, x, scratch, n, candidates, n_slots, limits):
     first = first_squares(density.mean.shape[1])
-    finish_squares(
-        density.mean,
-        density.whitener,
-        x,
-        n,
-        listed,
-        slots,
-        n_slots,
-        first,
-        twice,
-        limit,
-        highest,
-        reached,
-        distance,
-        live,
-    )
+    finish_squares(density.mean, density.whitener, x, n, first, candidates, n_slots, limits)

@@ -17,7 +17,7 @@ from fastgmm.kernels import contract
 from fastgmm.kernels._compile import exact_kernel, kernel
 from fastgmm.kernels.densities import FullDensity, SphericalDensity, TiedDensity
 from fastgmm.kernels.special import log_gamma_ratio
-from fastgmm.kernels.vector_math import vector_log1p
+from fastgmm.kernels.vector.elementary import vector_log1p
 
 Array = NDArray[np.float64]
 
@@ -131,16 +131,6 @@ def _register_multivariate(student, normal):
 _register_multivariate(FullStudent, FullDensity)
 _register_multivariate(TiedStudent, TiedDensity)
 _register_multivariate(SphericalStudent, SphericalDensity)
-
-
-@contract.workspace.register(DiagStudent)
-def _workspace(density, tile_rows):
-    return np.empty((0, tile_rows))
-
-
-@contract.prepare.register(DiagStudent)
-def _prepare(density):
-    return np.empty((0, 0))
 
 
 @contract.distance_tile.register(DiagStudent)

@@ -11,9 +11,11 @@ import numpy as np
 from fastgmm.kernels import contract, matrix
 from fastgmm.kernels._compile import borrowed, exact_kernel, multiply_add
 from fastgmm.kernels.densities import TiedDensity
-from fastgmm.kernels.simd import add_deviations, add_moments, moments_rows, square_distances, tile_buffer, whiten_tile
-from fastgmm.kernels.simd_live import begin_squares, finish_plain_squares, first_squares
 from fastgmm.kernels.triangular import whiten_matrix, whitened_length, whitened_spread, whitened_trace, whitener_stretch
+from fastgmm.kernels.vector.distances import square_distances, whiten_tile
+from fastgmm.kernels.vector.moments import add_deviations, add_moments, moments_rows
+from fastgmm.kernels.vector.partial import begin_squares, finish_squares, first_squares
+from fastgmm.kernels.vector.tiles import tile_buffer
 
 
 @contract.blank.register(TiedDensity)
@@ -25,11 +27,6 @@ def _blank(density, n_components):
 @contract.workspace.register(TiedDensity)
 def _workspace(density, tile_rows):
     return tile_buffer(max(density.mean.shape[1], moments_rows()), tile_rows, density.mean)
-
-
-@contract.reads_distances.register(TiedDensity)
-def _reads_distances(density):
-    return False
 
 
 @exact_kernel
@@ -152,11 +149,6 @@ def _stretch(density, k, unit):
     return whitener_stretch(density.whitener, unit)
 
 
-@contract.draw_lines.register(TiedDensity)
-def _draw_lines(density, hint, listed, n_listed, gap, image, lines):
-    return False
-
-
 @contract.enter_tile.register(TiedDensity)
 def _enter_tile(density, table, x, n, scratch):
     whiten_tile(density.whitener, table[0], x, n, scratch)
@@ -165,14 +157,10 @@ def _enter_tile(density, table, x, n, scratch):
 @contract.begin_distances.register(TiedDensity)
 def _begin_distances(density, table, x, scratch, n, listed, begin, end, distance):
     first = first_squares(density.mean.shape[1])
-    begin_squares(table[1:], density.log_scale, scratch, n, listed, begin, end, first, distance)
+    begin_squares(table[1:], None, scratch, n, listed, begin, end, first, distance)
 
 
 @contract.finish_distances.register(TiedDensity)
-def _finish_distances(
-    density, table, x, scratch, n, listed, slots, n_slots, twice, limit, highest, reached, distance, live
-):
+def _finish_distances(density, table, x, scratch, n, candidates, n_slots, limits):
     first = first_squares(density.mean.shape[1])
-    finish_plain_squares(
-        table[1:], scratch, n, listed, slots, n_slots, first, twice, limit, highest, reached, distance, live
-    )
+    finish_squares(table[1:], None, scratch, n, first, candidates, n_slots, limits)

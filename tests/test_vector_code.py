@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastgmm.kernels import simd
+from fastgmm.kernels import vector
 from fastgmm.kernels._compile import HAS_32_REGISTERS, LANES, entry
 
 SENTINEL = 12345.0
@@ -16,31 +16,33 @@ DTYPES = [np.float64, np.float32]
 
 @entry
 def _buffer(n_features, rows, like):
-    return simd.tile_buffer(n_features, rows, like)
+    return vector.tiles.tile_buffer(n_features, rows, like)
 
 
 @entry
 def _scores(whitener, mean, scales, scale, x, n, whitened, distances):
-    simd.whiten_tile(whitener[0], mean[0], x, n, whitened)
-    simd.whitened_distances(whitener, mean, x, n, distances[0])
-    simd.square_distances(mean, x, n, distances[1])
-    simd.scaled_distances(mean, scales, x, n, distances[2])
-    simd.scaled_distances(mean, scale, x, n, distances[3])
+    vector.distances.whiten_tile(whitener[0], mean[0], x, n, whitened)
+    vector.distances.whitened_distances(whitener, mean, x, n, distances[0])
+    vector.distances.square_distances(mean, x, n, distances[1])
+    vector.distances.scaled_distances(mean, scales, x, n, distances[2])
+    vector.distances.scaled_distances(mean, scale, x, n, distances[3])
 
 
 @entry
 def _sums(x, origin, r, n, mass, v, deviations, matrices, pooled, variances, sums):
-    simd.add_moments(x, origin, r, n, mass, v, deviations[0], matrices)
-    simd.add_moments(x, origin, r, n, mass, v, deviations[1], pooled)
-    simd.add_variances(x, origin, r, n, mass, deviations[2], variances)
-    simd.add_deviations(x, origin, r, n, mass, deviations[3])
-    simd.add_weighted_sums(r, r, n, mass, sums)
+    vector.moments.add_moments(x, origin, r, n, mass, v, deviations[0], matrices)
+    vector.moments.add_moments(x, origin, r, n, mass, v, deviations[1], pooled)
+    vector.moments.add_variances(x, origin, r, n, mass, deviations[2], variances)
+    vector.moments.add_deviations(x, origin, r, n, mass, deviations[3])
+    vector.moments.add_weighted_sums(r, r, n, mass, sums)
 
 
 @entry
 def _softmax(log_scale, distance, n, weight, r, peak, total, mass):
     # The rows that it asks for meanwhile are none of its results.
-    asked = simd.softmax_tile(log_scale, distance, n, weight, r, peak, total, mass, distance, 0, distance.shape[0])
+    asked = vector.softmax.softmax_tile(
+        log_scale, distance, n, weight, r, peak, total, mass, distance, 0, distance.shape[0]
+    )
     return 0 <= asked <= distance.shape[0]
 
 
@@ -259,8 +261,8 @@ def test_processors_with_narrower_vectors_get_the_same_answers(tmp_path, monkeyp
 
 @entry
 def _pack(X, start, n, centre, x):
-    simd.prefetch_rows(X, start, start + n)
-    simd.pack_tile(X, start, n, centre, x)
+    vector.tiles.prefetch_rows(X, start, start + n)
+    vector.tiles.pack_tile(X, start, n, centre, x)
 
 
 @pytest.mark.parametrize(
@@ -279,14 +281,14 @@ def test_packing_of_every_remainder_type_and_layout(rng, n_features, dtype, tile
             assert np.all(x[:, n:] == SENTINEL)
             assert np.all(after == SENTINEL)
             plain = np.zeros((n_features, n), tile_dtype)
-            simd.pack_tile(rows, 3, n, centre, plain)
+            vector.tiles.pack_tile(rows, 3, n, centre, plain)
             np.testing.assert_array_equal(plain, x[:, :n])
 
 
 @entry
 def _listed(X, index, n, rows, middle, factor, component, sums):
-    simd.gather_rows(X, index, n, rows)
-    simd.add_rows(X, index, n, middle, factor, component, sums)
+    vector.tiles.gather_rows(X, index, n, rows)
+    vector.moments.add_rows(X, index, n, middle, factor, component, sums)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

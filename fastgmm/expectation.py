@@ -25,8 +25,9 @@ from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
+from fastgmm.kernels.blocks import Sums
 from fastgmm.kernels.closed_forms import round_density
-from fastgmm.kernels.live import EVIDENCE, LABELS, Sums
+from fastgmm.kernels.live import EVIDENCE, LABELS
 from fastgmm.live import Hints, LivePass, blank_sums, lost_mass, may_pay
 from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.expectation import OVERFLOW
-from fastgmm.kernels.kmeans import SMALLEST, draw_candidates, iterate, relative_margin, score_candidates
+from fastgmm.kernels.kmeans import (
+    SMALLEST,
+    Framed,
+    Labelling,
+    draw_candidates,
+    iterate,
+    relative_margin,
+    score_candidates,
+)
 from fastgmm.rows import contiguous
 from fastgmm.statistics import Array
 
@@ -67,6 +75,7 @@ class _Rows:
         self.tile = kernels.tile_rows(n_centres, n_features)
         self.n_lanes = kernels.lane_count(n_rows, n_centres, n_features, self.tile, lane_floats)
         self.middle, self.scale = self._frame()
+        self.inside = Framed(self.X, self.weight, self.middle, self.scale)
 
     def _frame(self) -> tuple[Array, float]:
         counted: Any = np.flatnonzero(self.weight) if self.weight.size else range(len(self.X))
@@ -107,7 +116,6 @@ def plus_plus(
     n_candidates = 2 + int(math.log(n_centres))
     uniform = random_state.uniform(size=(n_centres, n_candidates))
     rows = _Rows(X, weight, n_candidates + 1, n_candidates, n_threads)
-    frame = rows.X, rows.weight, rows.middle, rows.scale
     n_tiles = -(-len(rows.X) // rows.tile)
     closest = np.full(len(rows.X), np.inf)
     best_potential = np.zeros(n_tiles)
@@ -116,12 +124,12 @@ def plus_plus(
     chosen = np.empty(n_centres, np.int64)
     for step in range(n_centres):
         n = n_candidates if step else 1
-        draw_candidates(*frame, rows.tile, closest, best_potential, uniform[step, :n], candidate, centres)
+        draw_candidates(rows.inside, rows.tile, closest, best_potential, uniform[step, :n], candidate, centres)
         if step == 0:
             centres[0] = centres[1]
         potential = np.empty((n_tiles, n))
         totals = np.zeros((rows.n_lanes, n))
-        score_candidates(rows.n_lanes, n_threads, centres[: n + 1], *frame, rows.tile, closest, potential, totals)
+        score_candidates(rows.n_lanes, n_threads, centres[: n + 1], rows.inside, rows.tile, closest, potential, totals)
         total = totals.sum(axis=0)
         best = int(np.argmin(total))
         if not math.isfinite(total[best]):
@@ -152,24 +160,9 @@ class _Lloyd:
         """Label the rows; return how many changed, and the inertia in the frame of those that were looked at."""
         rows = self.rows
         report = np.empty((rows.n_lanes, 2))
-        iterate(
-            rows.n_lanes,
-            rows.n_threads,
-            centres,
-            rows.X,
-            rows.weight,
-            rows.middle,
-            rows.scale,
-            rows.tile,
-            fresh,
-            self._margin,
-            self._reach,
-            self.labels,
-            self._bound,
-            self._sums,
-            self._mass,
-            report,
-        )
+        labelling = Labelling(self.labels, self._bound, self._reach, self._margin)
+        sums, mass, n_lanes = self._sums, self._mass, rows.n_lanes
+        iterate(n_lanes, rows.n_threads, centres, rows.inside, labelling, rows.tile, fresh, sums, mass, report)
         moved, inertia = report.sum(axis=0).tolist()
         return moved, inertia
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.kernels import live
 from fastgmm.kernels._compile import thread_count
+from fastgmm.kernels.blocks import Sums
 from fastgmm.statistics import Array
 
 # Fewer components, or less work (rows times components times features), are not worth the compilation.
@@ -100,9 +101,9 @@ def _tiles(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
     return first, np.minimum(first + _TILE, np.repeat(ends, pieces)), np.repeat(filled, pieces)
 
 
-def blank_sums(n_components: int, n_features: int, shape: tuple[int, ...]) -> live.Sums:
+def blank_sums(n_components: int, n_features: int, shape: tuple[int, ...]) -> Sums:
     """Return accumulators filled with zeros, for a scatter of some shape."""
-    return live.Sums(np.zeros(n_components), np.zeros((n_components, n_features)), np.zeros(shape))
+    return Sums(np.zeros(n_components), np.zeros((n_components, n_features)), np.zeros(shape))
 
 
 def _gain(density: Any, share: float, near: float) -> float:
@@ -350,7 +351,7 @@ class LivePass:
         live.sort(n_lanes, self._n_threads, found, True, places, rows, responsibility)
         return begins, rows, responsibility
 
-    def collect(self, X: NDArray, weight: Array | None, place: int, origin: Array, sums: live.Sums) -> float:
+    def collect(self, X: NDArray, weight: Array | None, place: int, origin: Array, sums: Sums) -> float:
         """Add the moments of a block of rows about `origin` to `sums`, and return its log evidence.
 
         The block is one that :meth:`pays` has looked at last.
@@ -365,11 +366,11 @@ class LivePass:
             evidence += float(found.evidence.sum() if w is None else (w * found.evidence).sum())
         return evidence
 
-    def _accumulate(self, X: NDArray, found: live.Found, origin: Array, sums: live.Sums) -> None:
+    def _accumulate(self, X: NDArray, found: live.Found, origin: Array, sums: Sums) -> None:
         n_entries = int(found.size.sum())
         begins, rows, responsibility = self._sorted(found, n_entries)
         n_lanes = min(max(n_entries // _LANE_ENTRIES, 1), _MOST_LANES)
-        ends = live.Sums(
+        ends = Sums(
             np.zeros(2 * n_lanes),
             np.zeros((2 * n_lanes, origin.shape[1])),
             np.zeros((2 * n_lanes if sums.scatter.size else 0, *sums.scatter.shape[1:])),

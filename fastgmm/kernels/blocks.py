@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
 from fastgmm.kernels._compile import Driver, borrowed, exact_kernel, keep, kernel, spliced_kernel
@@ -124,6 +125,46 @@ def sum_log_evidence(peak, total, n, factors):
     return result
 
 
+class Rows(NamedTuple):
+    """Rows `X` (N, D), their weights `weight` (N,), or size 0 for 1, and what float32 rows are taken about.
+
+    `centre` (D,) float32 matters where the arithmetic is float32: it is subtracted from rows.
+    """
+
+    X: Any
+    weight: Any
+    centre: Any
+
+
+class Sharing(NamedTuple):
+    """How rows are shared out among components: `mode` is SOFT, HARD, LABELLED or GIVEN.
+
+    LABELLED reads `labels` (N,) int64, GIVEN reads `given` (N, K).
+    """
+
+    mode: Any
+    labels: Any
+    given: Any
+
+
+class Sums(NamedTuple):
+    """Accumulators: `mass` (K,), `deviation` (K, D), `scatter` in the family's shape or of size 0; float64."""
+
+    mass: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+
+
+class Pass(NamedTuple):
+    """What stays while the rows of a pass go by: see :func:`begin_pass`."""
+
+    density: Any
+    origin: Any
+    sharing: Any
+    table: Any
+    usable: Any
+
+
 class Tile(NamedTuple):
     """What a pass works in, for tiles of T rows.
 
@@ -155,7 +196,7 @@ def tile_buffers(density, tile):
 
 
 @kernel
-def usable_distances(density, origin, mode, distance):
+def _usable_distances(density, origin, mode, distance):
     """Return `distance` where distances serve as squared deviations, or an empty part of it.
 
     They do where both are about the same points.
@@ -169,142 +210,149 @@ def usable_distances(density, origin, mode, distance):
     return distance
 
 
-@spliced_kernel
-def load_tile(X, weight, first, n, tile, centre, filler, x, tile_weight):
-    """Copy rows first .. first+n of X into `x`, and their weights, if there are any, into `tile_weight`.
+@kernel
+def begin_pass(density, origin, sharing, tile):
+    """Return the :class:`Pass` of a density over rows, whose moments are taken about `origin`, in a :class:`Tile`."""
+    usable = _usable_distances(density, origin, sharing.mode, tile.distance)
+    return Pass(density, origin, sharing, contract.prepare(density), usable)
 
-    A row without weight must do nothing at all: where its distance overflows, 0 * inf would. So it becomes `filler`
-    (D,), which is near. Weights from n to `tile` become 0.
+
+@kernel
+def clear_tile(tile, near):
+    """Make a tile ready for rows: all columns `near` (D,), so that no distance overflows beyond them, with weight 1."""
+    for d in range(tile.x.shape[0]):
+        for b in range(tile.x.shape[1]):
+            tile.x[d, b] = near[d]
+    for b in range(tile.weight.shape[0]):
+        tile.weight[b] = 1.0
+
+
+@spliced_kernel
+def load_tile(rows, first, n, near, tile):
+    """Copy rows first .. first+n, and their weights, if there are any, into a tile; weights beyond become 0.
+
+    A row without weight must do nothing at all: where its distance overflows, 0 * inf would. So it becomes `near` (D,).
     """
-    pack_tile(X, first, n, centre, x)
-    for b in range(n, tile):
-        tile_weight[b] = 0.0
-    if weight.size > 0:
+    pack_tile(rows.X, first, n, rows.centre, tile.x)
+    for b in range(n, tile.weight.shape[0]):
+        tile.weight[b] = 0.0
+    if rows.weight.size > 0:
         for b in range(n):
-            tile_weight[b] = weight[first + b]
-            if weight[first + b] == 0.0:
-                for d in range(X.shape[1]):
-                    x[d, b] = filler[d]
+            tile.weight[b] = rows.weight[first + b]
+            if rows.weight[first + b] == 0.0:
+                for d in range(rows.X.shape[1]):
+                    tile.x[d, b] = near[d]
 
 
-@spliced_kernel
-def collect_tile(
-    density,
-    table,
-    origin,
-    X,
-    weight,
-    first,
-    n,
-    wanted,
-    ahead,
-    mode,
-    labels,
-    given,
-    usable,
-    buffers,
-    mass,
-    deviation,
-    scatter,
-):
-    """Add the statistics of a loaded tile to `mass`, `deviation` and `scatter`, and return its log evidence.
-
-    `table` is the density's, `usable` what :func:`usable_distances` returns; the :class:`Tile` `buffers` holds rows
-    first .. first+n. Rows wanted .. ahead of X are fetched meanwhile.
-    """
-    x, distance, r, tile_weight, peak, total, tile_mass, factors, scratch = buffers
+@kernel
+def _add_log_evidence(weight, first, n, tile):
+    """Return the sum of the log evidence of a tile's rows; NaN where float32 is too short for it."""
     log_evidence = 0.0
-    if mode in (SOFT, HARD):
-        contract.distance_tile(density, table, x, n, scratch, distance)
-    if mode == SOFT:
-        wanted = softmax_tile(density.log_scale, distance, n, tile_weight, r, peak, total, tile_mass, X, wanted, ahead)
-        if peak.itemsize == 4:
-            lowest = 0.0
-            for b in range(n):
-                lowest = min(lowest, np.float64(peak[b]))
-            if lowest < _LOWEST_SINGLE:
-                log_evidence = np.nan
-        if weight.size > 0:
-            log_evidence_tile(peak, total, n, total)
-            for b in range(n):
-                log_evidence += weight[first + b] * total[b]
-        else:
-            log_evidence += sum_log_evidence(peak, total, n, factors)
+    if tile.peak.itemsize == 4:
+        lowest = 0.0
+        for b in range(n):
+            lowest = min(lowest, np.float64(tile.peak[b]))
+        if lowest < _LOWEST_SINGLE:
+            log_evidence = np.nan
+    if weight.size > 0:
+        log_evidence_tile(tile.peak, tile.total, n, tile.total)
+        for b in range(n):
+            log_evidence += weight[first + b] * tile.total[b]
     else:
-        if mode == HARD:
-            label_tile(density.log_scale, distance, n, peak, total)
-            for b in range(n):
-                log_evidence += np.float64(tile_weight[b]) * peak[b]
-        elif mode == LABELLED:
-            for b in range(n):
-                total[b] = labels[first + b]
-        for k in range(density.mean.shape[0]):
-            for b in range(n):
-                if mode == GIVEN:
-                    r[k, b] = tile_weight[b] * given[first + b, k]
-                else:
-                    r[k, b] = tile_weight[b] if total[b] == k else 0.0
-            for b in range(n, tile_weight.shape[0]):
-                r[k, b] = 0.0
-            s = 0.0
-            for b in range(n):
-                s += r[k, b]
-            tile_mass[k] = s
-    prefetch_rows(X, wanted, ahead)
+        log_evidence += sum_log_evidence(tile.peak, tile.total, n, tile.factors)
+    return log_evidence
+
+
+@kernel
+def _share_out(density, sharing, first, n, tile):
+    """Overwrite a tile's responsibilities with those of a mode that is not SOFT; return the log evidence."""
+    total, weight = tile.total, tile.weight
+    log_evidence = 0.0
+    if sharing.mode == HARD:
+        label_tile(density.log_scale, tile.distance, n, tile.peak, total)
+        for b in range(n):
+            log_evidence += np.float64(weight[b]) * tile.peak[b]
+    elif sharing.mode == LABELLED:
+        for b in range(n):
+            total[b] = sharing.labels[first + b]
     for k in range(density.mean.shape[0]):
-        mass[k] += tile_mass[k]
-    contract.accumulate_tile(density, origin, x, n, r, tile_mass, usable, scratch, deviation, scatter)
+        for b in range(n):
+            if sharing.mode == GIVEN:
+                tile.r[k, b] = weight[b] * sharing.given[first + b, k]
+            else:
+                tile.r[k, b] = weight[b] if total[b] == k else 0.0
+        for b in range(n, weight.shape[0]):
+            tile.r[k, b] = 0.0
+        s = 0.0
+        for b in range(n):
+            s += tile.r[k, b]
+        tile.mass[k] = s
     return log_evidence
 
 
 @spliced_kernel
-def _accumulate_rows(
-    density, origin, centre, X, weight, start, stop, mode, labels, given, tile, mass, deviation, scatter
-):
-    """Do what :func:`accumulate_rows` does, for a density and an `origin` that may be relative to `centre`.
+def collect_tile(task, rows, first, n, stop, tile, sums):
+    """Add the statistics of a loaded tile, rows first .. first+n, to `sums`, and return its log evidence.
 
-    `centre` (D,) float32 matters where the density is float32: it is subtracted from rows, and has been from the means
-    and the origin. The log evidence is NaN then, if a row's highest log joint is below -1e4, where float32 is too
-    short.
+    The rows of the next tile, up to `stop`, come from memory meanwhile, a little at a time: a core can only wait for so
+    many lines of cache.
     """
-    buffers = tile_buffers(density, tile)
-    held = borrowed(buffers)
-    density, origin, X, weight, mass, deviation, scatter = borrowed(
-        (density, origin, X, weight, mass, deviation, scatter)
+    density, sharing = task.density, task.sharing
+    wanted, ahead = first + n, min(first + 2 * n, stop)
+    if sharing.mode in (SOFT, HARD):
+        contract.distance_tile(density, task.table, tile.x, n, tile.scratch, tile.distance)
+    if sharing.mode == SOFT:
+        wanted = softmax_tile(
+            density.log_scale,
+            tile.distance,
+            n,
+            tile.weight,
+            tile.r,
+            tile.peak,
+            tile.total,
+            tile.mass,
+            rows.X,
+            wanted,
+            ahead,
+        )
+        log_evidence = _add_log_evidence(rows.weight, first, n, tile)
+    else:
+        log_evidence = _share_out(density, sharing, first, n, tile)
+    prefetch_rows(rows.X, wanted, ahead)
+    for k in range(density.mean.shape[0]):
+        sums.mass[k] += tile.mass[k]
+    contract.accumulate_tile(
+        density,
+        task.origin,
+        tile.x,
+        n,
+        tile.r,
+        tile.mass,
+        task.usable,
+        tile.scratch,
+        sums.deviation,
+        sums.scatter,
     )
-    table = contract.prepare(density)
-    usable = usable_distances(density, origin, mode, held.distance)
-    # What stands beyond the rows of a tile must be near, so that no distance overflows.
-    for d in range(held.x.shape[0]):
-        for b in range(held.x.shape[1]):
-            held.x[d, b] = density.mean[0, d]
-    for b in range(tile):
-        held.weight[b] = 1.0
+    return log_evidence
+
+
+@spliced_kernel
+def _accumulate_rows(density, origin, rows, sharing, start, stop, tile, sums):
+    """Do what :func:`accumulate_rows` does, for a density and an `origin` that may be relative to ``rows.centre``.
+
+    Where the density is float32, the log evidence is NaN if a row's highest log joint is below -1e4, where float32 is
+    too short.
+    """
+    owned = tile_buffers(density, tile)
+    buffers, density, origin, rows, sums = borrowed((owned, density, origin, rows, sums))
+    task = begin_pass(density, origin, sharing, buffers)
+    clear_tile(buffers, density.mean[0])
     log_evidence = 0.0
     for first in range(start, stop, tile):
         n = min(tile, stop - first)
-        load_tile(X, weight, first, n, tile, centre, density.mean[0], held.x, held.weight)
-        # The next tile comes from memory meanwhile, a little at a time: a core can only wait for so many lines.
-        log_evidence += collect_tile(
-            density,
-            table,
-            origin,
-            X,
-            weight,
-            first,
-            n,
-            first + n,
-            min(first + 2 * n, stop),
-            mode,
-            labels,
-            given,
-            usable,
-            held,
-            mass,
-            deviation,
-            scatter,
-        )
-    keep(buffers)
+        load_tile(rows, first, n, density.mean[0], buffers)
+        log_evidence += collect_tile(task, rows, first, n, stop, buffers, sums)
+    keep(owned)
     return log_evidence
 
 
@@ -321,10 +369,9 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
     The type of the density is that of the arithmetic (float32 only with X and `origin` float32); sums over tiles are
     float64.
     """
-    centre = np.zeros(density.mean.shape[1], np.float32)
-    return _accumulate_rows(
-        density, origin, centre, X, weight, start, stop, mode, labels, given, tile, mass, deviation, scatter
-    )
+    rows = Rows(X, weight, np.zeros(density.mean.shape[1], np.float32))
+    sharing, sums = Sharing(mode, labels, given), Sums(mass, deviation, scatter)
+    return _accumulate_rows(density, origin, rows, sharing, start, stop, tile, sums)
 
 
 @kernel
@@ -352,24 +399,11 @@ def _collect_lanes(
     log_evidence,
 ):
     """Add the statistics of a block of rows, lane by lane, to accumulators with a leading axis of lanes."""
+    rows, sharing = Rows(X, weight, centre), Sharing(mode, labels, given)
     for lane in range(first_lane, last_lane):
         start, stop = lane_rows(lane, mass.shape[0], tile, X.shape[0])
-        log_evidence[lane] += _accumulate_rows(
-            density,
-            origin,
-            centre,
-            X,
-            weight,
-            start,
-            stop,
-            mode,
-            labels,
-            given,
-            tile,
-            mass[lane],
-            deviation[lane],
-            scatter[lane],
-        )
+        sums = Sums(mass[lane], deviation[lane], scatter[lane])
+        log_evidence[lane] += _accumulate_rows(density, origin, rows, sharing, start, stop, tile, sums)
 
 
 collect = Driver(_collect_lanes)

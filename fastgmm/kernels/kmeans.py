@@ -7,13 +7,14 @@ Lloyd's iteration can pass rows over whose label cannot change (after Hamerly 20
 :func:`_iterate_rows`. Labels, and so everything that follows from them, are bit for bit those of an iteration that
 looks at every row.
 
-Rows are read in a frame, scale * (row - middle), in which distances neither cancel nor under- nor overflow. `scale` is
-a power of two. Centres are given in the frame.
+Rows are read in a frame, in which distances neither cancel nor under- nor overflow: see :class:`Framed`. Centres are
+given in the frame.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,31 @@ from fastgmm.kernels.vector.tiles import gather_rows, pack_tile, tile_buffer
 _STEP = 48
 #: Distances in the frame below this may have lost digits to underflow; no bound is trusted to so little.
 SMALLEST = 1e-150
+
+
+class Framed(NamedTuple):
+    """Rows `X` (N, D), C-contiguous, and their weights `weight` (N,), or size 0 for 1, in a frame.
+
+    The frame is scale * (row - middle), for `middle` (D,) and `scale`, a power of two.
+    """
+
+    X: Any
+    weight: Any
+    middle: Any
+    scale: Any
+
+
+class Labelling(NamedTuple):
+    """The `labels` (N,) int64 of rows, and by what they are known to stay: see :func:`_iterate_rows`.
+
+    `bound` (N,), or size 0 where all rows are looked at, `reach` (K,) and `margin`, what :func:`relative_margin`
+    returns. Bounds of -inf and reaches of 0 are where to begin.
+    """
+
+    labels: Any
+    bound: Any
+    reach: Any
+    margin: Any
 
 
 def relative_margin(n_features: int) -> float:
@@ -61,8 +87,9 @@ def _nearest_tile(distance, n, first, second, label):
 
 
 @exact_kernel
-def _to_frame(x, n, middle, scale):
+def _to_frame(x, n, rows):
     """Bring the first n columns of a tile to the frame."""
+    middle, scale = rows.middle, rows.scale
     for d in range(x.shape[0]):
         for b in range(n):
             x[d, b] = (x[d, b] - middle[d]) * scale
@@ -97,8 +124,9 @@ def assign_rows(centres, X, start, stop, labels, square_distance):
 
 
 @kernel
-def _draw_candidates(points, weight, middle, scale, tile, closest, potential, uniform, candidate, centres):
+def _draw_candidates(rows, tile, closest, potential, uniform, candidate, centres):
     """Draw rows for :func:`kmeans_plus_plus`: see :func:`draw_candidates`."""
+    points, weight, middle, scale = rows
     n_rows, n_features = points.shape
     portion = np.empty(tile)
     n_tiles = potential.shape[0]
@@ -150,15 +178,16 @@ def _draw_candidates(points, weight, middle, scale, tile, closest, potential, un
 
 
 @kernel
-def _score_candidates(centres, points, weight, middle, scale, start, stop, tile, closest, potential, totals):
+def _score_candidates(centres, rows, start, stop, tile, closest, potential, totals):
     """Take the last centre into account, and see what each candidate would leave: see :data:`score_candidates`."""
+    weight = rows.weight
     n_candidates = centres.shape[0] - 1
     x = tile_buffer(centres.shape[1], tile, centres)
     distance = tile_buffer(n_candidates + 1, tile, centres)
     for first in range(start, stop, tile):
         n = min(tile, stop - first)
-        pack_tile(points, first, n, middle, x)
-        _to_frame(x, n, middle, scale)
+        pack_tile(rows.X, first, n, rows.middle, x)
+        _to_frame(x, n, rows)
         square_distances(centres, x, n, distance)
         for b in range(n):
             closest[first + b] = min(closest[first + b], distance[0, b])
@@ -173,7 +202,7 @@ def _score_candidates(centres, points, weight, middle, scale, start, stop, tile,
 
 
 @kernel
-def draw_candidates(points, weight, middle, scale, tile, closest, potential, uniform, candidate, centres):
+def draw_candidates(rows, tile, closest, potential, uniform, candidate, centres):
     """Overwrite `candidate` (C,) int64 with rows drawn by weight times squared distance from the nearest centre.
 
     And ``centres[1:]`` (C, D) with those rows in the frame. ``centres[0]`` is the centre chosen last: the squared
@@ -181,20 +210,18 @@ def draw_candidates(points, weight, middle, scale, tile, closest, potential, uni
     their weighted sums over tiles of rows. Where these are all 0, rows are drawn by weight, whose sums overwrite them.
     `uniform` (C,) in [0, 1). Reads the weights of all rows in that case, and else a tile of rows for each candidate.
     """
-    _draw_candidates(points, weight, middle, scale, tile, closest, potential, uniform, candidate, centres)
+    _draw_candidates(rows, tile, closest, potential, uniform, candidate, centres)
 
 
-def _score_candidates_lanes(
-    first_lane, last_lane, centres, points, weight, middle, scale, tile, closest, potential, totals
-):
+def _score_candidates_lanes(first_lane, last_lane, centres, rows, tile, closest, potential, totals):
     """Lower `closest` (N,) to the squared distances from ``centres[0]``, and score the candidates ``centres[1:]``.
 
     Overwrites `potential` (n_tiles, C) with the weighted sums over each tile of the squared distances from the nearest
     centre, were the candidate one, and adds those of lanes to `totals` (L, C).
     """
     for lane in range(first_lane, last_lane):
-        start, stop = lane_rows(lane, totals.shape[0], tile, points.shape[0])
-        _score_candidates(centres, points, weight, middle, scale, start, stop, tile, closest, potential, totals[lane])
+        start, stop = lane_rows(lane, totals.shape[0], tile, rows.X.shape[0])
+        _score_candidates(centres, rows, start, stop, tile, closest, potential, totals[lane])
 
 
 score_candidates = Driver(_score_candidates_lanes)
@@ -217,18 +244,16 @@ def kmeans_plus_plus(points, weight, uniform, chosen):
     totals = np.empty(n_candidates)
     candidate = np.empty(n_candidates, np.int64)
     centres = np.zeros((n_candidates + 1, n_features))
-    middle = np.zeros(n_features)
+    rows = Framed(points, weight, np.zeros(n_features), 1.0)
     for step in range(n_centres):
         n = n_candidates if step > 0 else 1
-        _draw_candidates(
-            points, weight, middle, 1.0, tile, closest, best_potential, uniform[step, :n], candidate, centres
-        )
+        _draw_candidates(rows, tile, closest, best_potential, uniform[step, :n], candidate, centres)
         if step == 0:
             for d in range(n_features):
                 centres[0, d] = centres[1, d]
         for c in range(n):
             totals[c] = 0.0
-        _score_candidates(centres[: n + 1], points, weight, middle, 1.0, 0, n_rows, tile, closest, potential, totals)
+        _score_candidates(centres[: n + 1], rows, 0, n_rows, tile, closest, potential, totals)
         best = 0
         for c in range(1, n):
             if totals[c] < totals[best]:
@@ -240,159 +265,192 @@ def kmeans_plus_plus(points, weight, uniform, chosen):
             best_potential[t] = potential[t, best]
 
 
+class _Buffers(NamedTuple):
+    """What an iteration works in, for tiles of T rows.
+
+    `index` (T,) int64 are the rows that are looked at, `x` (D, T) and `distance` (K, T) the tile; `nearest` and
+    `second` (T,) the smallest distances, `label` (T,) int64 where the smallest is. `changed` and `target` (2 T,) int64
+    and `factor` (2 T,) are what is to be added to the sums: a row, a cluster, a weight. `rows` (T, D) and `gap` (T,)
+    are scratch.
+    """
+
+    index: Any
+    x: Any
+    distance: Any
+    nearest: Any
+    second: Any
+    label: Any
+    changed: Any
+    target: Any
+    factor: Any
+    rows: Any
+    gap: Any
+
+
 @kernel
-def _iterate_rows(
-    centres, X, weight, middle, scale, start, stop, tile, fresh, margin, reach, labels, bound, sums, mass, report
-):
+def _buffers(centres, X, tile):
+    n_centres, n_features = centres.shape
+    return _Buffers(
+        np.empty(tile, np.int64),
+        tile_buffer(n_features, tile, centres),
+        tile_buffer(n_centres, tile, centres),
+        np.empty(tile),
+        np.empty(tile),
+        np.empty(tile, np.int64),
+        np.empty(2 * tile, np.int64),
+        np.empty(2 * tile, np.int64),
+        np.empty(2 * tile),
+        np.empty((tile, n_features), X.dtype),
+        np.empty(tile),
+    )
+
+
+@kernel
+def _look_at(centres, rows, n, buffers):
+    """Find the nearest centres of the first n rows of the index; return their weighted squared distances' sum."""
+    X, weight, index, x = rows.X, rows.weight, buffers.index, buffers.x
+    # One call of what packs: it is large.
+    first = index[0]
+    source = X
+    if index[n - 1] - first != n - 1:
+        gather_rows(X, index, n, buffers.rows)
+        first = 0
+        source = buffers.rows
+    pack_tile(source, first, n, rows.middle, x)
+    _to_frame(x, n, rows)
+    square_distances(centres, x, n, buffers.distance)
+    _nearest_tile(buffers.distance, n, buffers.nearest, buffers.second, buffers.label)
+    inertia = 0.0
+    for b in range(n):
+        w = weight[index[b]] if weight.size > 0 else 1.0
+        inertia += w * buffers.nearest[b] if w > 0.0 else 0.0
+    return inertia
+
+
+@kernel
+def _label(rows, labels, n, buffers):
+    """Label the first n rows of the index; return how many with weight moved, and list them as changed, twice each."""
+    weight, changed, target, factor = rows.weight, buffers.changed, buffers.target, buffers.factor
+    n_moved = 0
+    for b in range(n):
+        i = buffers.index[b]
+        k = buffers.label[b]
+        old = labels[i]
+        w = weight[i] if weight.size > 0 else 1.0
+        if k != old:
+            labels[i] = k
+            if w > 0.0:
+                changed[2 * n_moved] = i
+                target[2 * n_moved] = old
+                factor[2 * n_moved] = -w
+                changed[2 * n_moved + 1] = i
+                target[2 * n_moved + 1] = k
+                factor[2 * n_moved + 1] = w
+                n_moved += 1
+    return n_moved
+
+
+@kernel
+def _renew_bounds(labelling, n, buffers):
+    """Overwrite the bounds of the first n rows of the index."""
+    gap, index = buffers.gap, buffers.index
+    for b in range(n):
+        low = math.sqrt(buffers.nearest[b])
+        high = math.sqrt(buffers.second[b])
+        gap[b] = high - low - labelling.margin * (high + low) - SMALLEST
+    for b in range(n):
+        labelling.bound[index[b]] = (gap[b] + labelling.reach[buffers.label[b]]) * (1.0 - 2.0**-50)
+
+
+@kernel
+def _list_rows(rows, labels, begin, end, buffers):
+    """List rows begin .. end that have weight as changed; return how many."""
+    n_changed = 0
+    for i in range(begin, end):
+        w = rows.weight[i] if rows.weight.size > 0 else 1.0
+        if w > 0.0:
+            buffers.changed[n_changed] = i
+            buffers.target[n_changed] = labels[i]
+            buffers.factor[n_changed] = w
+            n_changed += 1
+    return n_changed
+
+
+@kernel
+def _list_undecided(labelling, begin, end, n, index):
+    """Write the rows begin .. end that may have changed their label to the index from n on; return how many it has."""
+    if labelling.bound.size > 0:
+        for i in range(begin, end):
+            index[n] = i
+            n += 0 if labelling.bound[i] > labelling.reach[labelling.labels[i]] else 1
+    else:
+        for i in range(begin, end):
+            index[n] = i
+            n += 1
+    return n
+
+
+@kernel
+def _iterate_rows(centres, rows, labelling, start, stop, tile, fresh, sums, mass):
     """Assign rows start .. stop and bring the sums of the clusters up to date: see :data:`iterate`.
 
-    A row's `bound` is the distance from its second nearest centre less that from the nearest, plus the `reach` of its
-    label, both of when it was last looked at. The reach of a label grows by what its own centre moved and the most that
-    any other one did. By the triangle inequality a row whose bound exceeds the reach of its label has kept its nearest
-    centre. Both are widened against rounding, distances by `margin` (:func:`relative_margin`), so that even distances
-    as they are computed, with their errors, have the same order.
+    Returns how many rows with weight changed their label, and the sum of squared distances. A row's `bound` is the
+    distance from its second nearest centre less that from the nearest, plus the `reach` of its label, both of when it
+    was last looked at. The reach of a label grows by what its own centre moved and the most that any other one did. By
+    the triangle inequality a row whose bound exceeds the reach of its label has kept its nearest centre. Both are
+    widened against rounding, distances by `margin`, so that even distances as they are computed, with their errors,
+    have the same order.
     """
-    n_centres, n_features = centres.shape
-    x = tile_buffer(n_features, tile, centres)
-    distance = tile_buffer(n_centres, tile, centres)
-    nearest, next_nearest, gap = np.empty(tile), np.empty(tile), np.empty(tile)
-    label = np.empty(tile, np.int64)
-    index = np.empty(tile, np.int64)
-    rows = np.empty((tile, n_features), X.dtype)
-    # What is to be added to the sums: rows of a tile, or those that are to be taken from one and added to another.
-    changed = np.empty(2 * tile, np.int64)
-    target = np.empty(2 * tile, np.int64)
-    factor = np.empty(2 * tile)
+    buffers, labels = _buffers(centres, rows.X, tile), labelling.labels
+    changed, target, factor = buffers.changed, buffers.target, buffers.factor
     n_pending = 0
     done = start
     n_moved = 0
     inertia = 0.0
     for begin in range(start, stop, _STEP):
         end = min(begin + _STEP, stop)
-        if bound.size > 0:
-            for i in range(begin, end):
-                index[n_pending] = i
-                n_pending += 0 if bound[i] > reach[labels[i]] else 1
-        else:
-            for i in range(begin, end):
-                index[n_pending] = i
-                n_pending += 1
+        n_pending = _list_undecided(labelling, begin, end, n_pending, buffers.index)
         if n_pending + _STEP <= tile and end < stop:
             continue
         n = n_pending
         n_pending = 0
         n_changed = 0
         if n > 0:
-            # One call of what packs: it is large.
-            first = index[0]
-            source = X
-            if index[n - 1] - first != n - 1:
-                gather_rows(X, index, n, rows)
-                first = 0
-                source = rows
-            pack_tile(source, first, n, middle, x)
-            _to_frame(x, n, middle, scale)
-            square_distances(centres, x, n, distance)
-            _nearest_tile(distance, n, nearest, next_nearest, label)
-            for b in range(n):
-                w = weight[index[b]] if weight.size > 0 else 1.0
-                inertia += w * nearest[b] if w > 0.0 else 0.0
-            for b in range(n):
-                i = index[b]
-                k = label[b]
-                old = labels[i]
-                w = weight[i] if weight.size > 0 else 1.0
-                if k != old:
-                    labels[i] = k
-                    if w > 0.0:
-                        n_moved += 1
-                        if not fresh:
-                            changed[n_changed] = i
-                            target[n_changed] = old
-                            factor[n_changed] = -w
-                            changed[n_changed + 1] = i
-                            target[n_changed + 1] = k
-                            factor[n_changed + 1] = w
-                            n_changed += 2
-            if bound.size > 0:
-                for b in range(n):
-                    low = math.sqrt(nearest[b])
-                    high = math.sqrt(next_nearest[b])
-                    gap[b] = high - low - margin * (high + low) - SMALLEST
-                for b in range(n):
-                    bound[index[b]] = (gap[b] + reach[label[b]]) * (1.0 - 2.0**-50)
+            inertia += _look_at(centres, rows, n, buffers)
+            moved = _label(rows, labels, n, buffers)
+            n_moved += moved
+            n_changed = 2 * moved
+            if labelling.bound.size > 0:
+                _renew_bounds(labelling, n, buffers)
         for part in range(done, end if fresh else done + 1, tile):
             if fresh:
-                n_changed = 0
-                for i in range(part, min(part + tile, end)):
-                    w = weight[i] if weight.size > 0 else 1.0
-                    if w > 0.0:
-                        changed[n_changed] = i
-                        target[n_changed] = labels[i]
-                        factor[n_changed] = w
-                        n_changed += 1
-            add_rows(X, changed, n_changed, middle, factor, target, sums)
+                n_changed = _list_rows(rows, labels, part, min(part + tile, end), buffers)
+            add_rows(rows.X, changed, n_changed, rows.middle, factor, target, sums)
             for b in range(n_changed):
                 mass[target[b]] += factor[b]
         done = end
-    report[0] = n_moved
-    report[1] = inertia
+    return n_moved, inertia
 
 
-def _iterate_lanes(
-    first_lane,
-    last_lane,
-    centres,
-    X,
-    weight,
-    middle,
-    scale,
-    tile,
-    fresh,
-    margin,
-    reach,
-    labels,
-    bound,
-    sums,
-    mass,
-    report,
-):
+def _iterate_lanes(first_lane, last_lane, centres, rows, labelling, tile, fresh, sums, mass, report):
     """Assign all rows to the nearest of `centres` (K, D), and bring the sums of the clusters up to date, lane by lane.
 
-    X (N, D) float32 or float64, C-contiguous; `weight` (N,), or size 0 for 1. Overwrites `labels` (N,) int64, the first
-    of equals. `sums` (L, K, D), of w (x - middle), and `mass` (L, K) are overwritten if `fresh`, else changed by the
-    rows that changed their label. Overwrites `report` (L, 2): how many rows with weight did, and the weighted sum of
-    the squared distances in the frame of those that were looked at.
-
-    Rows whose `bound` (N,) is above the `reach` (K,) of their label are not looked at, and the bounds of the others are
-    overwritten; all are where `bound` has size 0. Bounds of -inf and reaches of 0 are where to begin. `margin` is what
-    :func:`relative_margin` returns.
+    `rows` are :class:`Framed`. Overwrites the labels of the :class:`Labelling`, the first of equals. `sums` (L, K, D),
+    of w (x - middle), and `mass` (L, K) are overwritten if `fresh`, else changed by the rows that changed their label.
+    Overwrites `report` (L, 2): how many rows with weight did, and the weighted sum of the squared distances in the
+    frame of those that were looked at. Rows whose bound is above the reach of their label are not looked at, and the
+    bounds of the others are overwritten.
     """
     for lane in range(first_lane, last_lane):
-        start, stop = lane_rows(lane, mass.shape[0], tile, X.shape[0])
+        start, stop = lane_rows(lane, mass.shape[0], tile, rows.X.shape[0])
         if fresh:
             for k in range(mass.shape[1]):
                 mass[lane, k] = 0.0
                 for d in range(centres.shape[1]):
                     sums[lane, k, d] = 0.0
-        _iterate_rows(
-            centres,
-            X,
-            weight,
-            middle,
-            scale,
-            start,
-            stop,
-            tile,
-            fresh,
-            margin,
-            reach,
-            labels,
-            bound,
-            sums[lane],
-            mass[lane],
-            report[lane],
-        )
+        n_moved, inertia = _iterate_rows(centres, rows, labelling, start, stop, tile, fresh, sums[lane], mass[lane])
+        report[lane, 0] = n_moved
+        report[lane, 1] = inertia
 
 
 iterate = Driver(_iterate_lanes)

@@ -797,14 +797,6 @@ def _sort_lanes(first_lane, last_lane, found, placing, places, rows, responsibil
 sort = Driver(_sort_lanes)
 
 
-class Sums(NamedTuple):
-    """Accumulators: `mass` (K,), `deviation` (K, D), `scatter` in the family's shape or of size 0; float64."""
-
-    mass: Array
-    deviation: Array
-    scatter: Array
-
-
 @kernel
 def _accumulate_entries(
     density, k, origin, X, rows, responsibility, begin, end, tile, x, gathered, r, nothing, scratch, sums, at

@@ -11,7 +11,7 @@ difference to its bits. What goes wrong in one is a number in `status`.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,19 @@ from fastgmm.kernels._compile import (
     spliced_kernel,
     vector_code,
 )
-from fastgmm.kernels.blocks import GIVEN, HARD, SOFT, collect_tile, load_tile, tile_buffers, usable_distances
+from fastgmm.kernels.blocks import (
+    GIVEN,
+    HARD,
+    SOFT,
+    Sharing,
+    Sums,
+    begin_pass,
+    clear_tile,
+    collect_tile,
+    load_tile,
+    tile_buffers,
+)
+from fastgmm.kernels.blocks import Rows as Block
 from fastgmm.kernels.closed_forms import COLLAPSED as COLLAPSED_UPDATE
 from fastgmm.kernels.closed_forms import (
     LOST_DIGITS,
@@ -185,9 +197,7 @@ class _Law(NamedTuple):
     numbers: Array
     order: NDArray[np.int64]
     origin: Array
-    mass: Array
-    deviation: Array
-    scatter: Array
+    sums: Sums
 
 
 _LOG_DETERMINANT, _DIVERGENCE, _CHANGE = range(3)
@@ -209,7 +219,7 @@ def _replace(rule, p, law, start, density, covariance):
 
 
 @dispatched
-def _update(rule, p, law, density, successor, covariance, origin, mass, deviation, scatter, reg_covar, final):
+def _update(rule, p, law, density, successor, covariance, origin, sums, reg_covar, final):
     """Overwrite `successor` and `covariance` with the update from `density`, return (status, component) of maximise."""
 
 
@@ -261,10 +271,8 @@ def _replace_parameters(rule, p, law, start, density, covariance):
 
 
 @_update.register(Likelihood)
-def _update_likelihood(
-    rule, p, law, density, successor, covariance, origin, mass, deviation, scatter, reg_covar, final
-):
-    return maximise(successor, law, covariance, origin, mass, deviation, scatter, reg_covar, final)
+def _update_likelihood(rule, p, law, density, successor, covariance, origin, sums, reg_covar, final):
+    return maximise(successor, law, covariance, origin, sums.mass, sums.deviation, sums.scatter, reg_covar, final)
 
 
 @_settle.register(Likelihood)
@@ -303,15 +311,9 @@ def _law_of_posterior(rule, density):
         np.empty(n_components),
         np.empty(rule.degrees_of_freedom.shape[1]),
     )
-    return _Law(
-        posterior,
-        np.empty(3),
-        np.empty(n_components, np.int64),
-        np.empty((n_components, n_features)),
-        np.empty(n_components),
-        np.empty((n_components, n_features)),
-        np.empty_like(density.whitener),
-    )
+    sums = Sums(np.empty(n_components), np.empty((n_components, n_features)), np.empty_like(density.whitener))
+    order = np.empty(n_components, np.int64)
+    return _Law(posterior, np.empty(3), order, np.empty((n_components, n_features)), sums)
 
 
 @_begin.register(Variational)
@@ -342,20 +344,18 @@ def _prior(rule, p, law):
 
 
 @_update.register(Variational)
-def _update_variational(
-    rule, p, law, density, successor, covariance, origin, mass, deviation, scatter, reg_covar, final
-):
-    mirror(density, scatter)
+def _update_variational(rule, p, law, density, successor, covariance, origin, sums, reg_covar, final):
+    mirror(density, sums.scatter)
     prior = _prior(rule, p, law)
-    before = expected_log_joint(density, origin, mass, deviation, scatter)
-    _set_order(mass, rule.sort[0] == 1, law.order)
-    _reorder(density, law, origin, mass, deviation, scatter)
+    before = expected_log_joint(density, origin, sums.mass, sums.deviation, sums.scatter)
+    _set_order(sums.mass, rule.sort[0] == 1, law.order)
+    _reorder(density, law, origin, sums)
+    mass, deviation, scatter = law.sums
     status, component = condition(
-        successor, prior, law.posterior, covariance, law.origin, law.mass, law.deviation, law.scatter, reg_covar, final
+        successor, prior, law.posterior, covariance, law.origin, mass, deviation, scatter, reg_covar, final
     )
     if status == UPDATED:
-        after = expected_log_joint(successor, law.origin, law.mass, law.deviation, law.scatter)
-        law.numbers[_CHANGE] = after - before
+        law.numbers[_CHANGE] = expected_log_joint(successor, law.origin, mass, deviation, scatter) - before
     elif status == LOST_DIGITS:
         # Whoever collects again does so in the order that the statistics came in.
         copy_array(successor.mean, law.origin)
@@ -377,19 +377,20 @@ def _set_order(mass, sort, order):
 
 
 @kernel
-def _reorder(density, law, origin, mass, deviation, scatter):
+def _reorder(density, law, origin, sums):
     """Copy the statistics to those of the law, in its order."""
     n_components, n_features = origin.shape
-    shared = contract.pool(density, mass).size < n_components
-    length = scatter.size if shared else scatter.size // n_components
-    source = scatter.reshape((scatter.size // length, length))
-    target = law.scatter.reshape((scatter.size // length, length))
+    size = sums.scatter.size
+    shared = contract.pool(density, sums.mass).size < n_components
+    length = size if shared else size // n_components
+    source = sums.scatter.reshape((size // length, length))
+    target = law.sums.scatter.reshape((size // length, length))
     for i in range(n_components):
         k = law.order[i]
-        law.mass[i] = mass[k]
+        law.sums.mass[i] = sums.mass[k]
         for d in range(n_features):
             law.origin[i, d] = origin[k, d]
-            law.deviation[i, d] = deviation[k, d]
+            law.sums.deviation[i, d] = sums.deviation[k, d]
         if not shared:
             for j in range(length):
                 target[i, j] = source[k, j]
@@ -692,6 +693,94 @@ def _effective_rows(weight, n_rows):
     return total * total / squares
 
 
+class _Work(NamedTuple):
+    """What the fits of a lane work in."""
+
+    tile: Any
+    sums: Sums
+    origin: Array
+    covariance: Array
+    law: Any
+
+
+@kernel
+def _work(rule, like, longest):
+    """Return a :class:`_Work` for problems of at most so many rows, for densities like one."""
+    n_components, n_features = like.mean.shape
+    # Whole chunks: what is written of a tile must reach as far as what is read.
+    tile = tile_buffers(like, tile_width(fitting_tile(n_components, n_features, longest)))
+    sums = Sums(np.empty(n_components), np.empty((n_components, n_features)), np.empty_like(like.whitener))
+    origin = np.empty((n_components, n_features))
+    return _Work(tile, sums, origin, np.empty_like(like.whitener), _law(rule, like))
+
+
+@kernel
+def _place_start(rule, p, survey, start, number, density, work):
+    """Overwrite `density` and the origin with where problem p starts; return how its first pass shares rows out."""
+    mode = SOFT
+    if _is_whole(start):
+        _replace(rule, p, work.law, start, density, work.covariance)
+    elif start.table.size > 0:
+        mode = GIVEN
+        for k in range(work.origin.shape[0]):
+            copy_array(survey.middle[p], work.origin[k])
+        _set_isotropic(density, work.origin, 1.0)
+    else:
+        mode = HARD
+        centres = start.centres[min(p, start.centres.shape[0] - 1), number]
+        _set_isotropic(density, centres, 1.0 / max(survey.spread[p], _NARROWEST))
+    copy_array(density.mean, work.origin)
+    return mode
+
+
+@kernel
+def _is_whole(start):
+    """Return whether a start gives all parameters."""
+    return start.weights.size > 0 and start.means.size > 0 and start.whitener.size > 0
+
+
+@kernel
+def _collect(density, rows, sharing, near, loaded, work):
+    """Overwrite the sums with the statistics of a problem's rows, and return their log evidence.
+
+    Rows that fill no more than a tile are left in it: `loaded` says whether they are there.
+    """
+    n_rows, tile = rows.X.shape[0], work.tile
+    work.sums.mass.fill(0.0)
+    work.sums.deviation.fill(0.0)
+    work.sums.scatter.fill(0.0)
+    task = begin_pass(density, work.origin, sharing, tile)
+    width = tile.weight.shape[0]
+    log_evidence = 0.0
+    for first in range(0, n_rows, width):
+        n = min(width, n_rows - first)
+        if n_rows > width or not loaded:
+            for b in range(width):
+                tile.weight[b] = 1.0
+            load_tile(rows, first, n, near, tile)
+        # What comes next is near: nothing is fetched.
+        log_evidence += collect_tile(task, rows, first, n, first + n, tile, work.sums)
+    return log_evidence
+
+
+@kernel
+def _move_to_means(origin, sums):
+    """Move the origin of each component to the mean of its rows; where there are none, it stays."""
+    for k in range(origin.shape[0]):
+        for d in range(origin.shape[1]):
+            origin[k, d] += sums.deviation[k, d] / sums.mass[k] if sums.mass[k] > 0.0 else 0.0
+
+
+@kernel
+def _write_parameters(rule, p, density, work, fits):
+    """Write the parameters of a fit."""
+    mirror(density, work.covariance)
+    copy_array(density.mean, fits.mean[p])
+    copy_array(work.covariance, fits.covariance[p])
+    copy_array(density.whitener, fits.whitener[p])
+    _write(rule, p, work.law)
+
+
 def _fit_lanes(
     first_lane,
     last_lane,
@@ -714,30 +803,20 @@ def _fit_lanes(
     `smooths` says whether thin components of starts from centres are smoothed, by :func:`smoothing_address`.
     """
     n_problems = rows.offsets.shape[0] - 1
-    n_components, n_features = like.mean.shape
+    n_components = like.mean.shape[0]
     longest = 1
     for p in range(n_problems):
         longest = max(longest, rows.offsets[p + 1] - rows.offsets[p])
-    # Whole chunks: what is written of a tile must reach as far as what is read.
-    tile = tile_width(fitting_tile(n_components, n_features, longest))
-    buffers = tile_buffers(like, tile)
-    densities = contract.blank(like, n_components), contract.blank(like, n_components)
-    arrays = (
-        np.empty_like(like.whitener),
-        np.empty_like(like.whitener),
-        np.empty((n_components, n_features)),
-        np.empty((n_components, n_features)),
-        np.empty(n_components),
+    owned = (
+        _work(rule, like, longest),
+        contract.blank(like, n_components),
+        contract.blank(like, n_components),
         np.empty(0, np.float32),
         np.empty(0, np.int64),
     )
-    whole_law = _law(rule, like)
-    held = borrowed(buffers)
-    density, successor = borrowed(densities)
-    covariance, scatter, origin, deviation, mass, centre, no_labels = borrowed(arrays)
-    law = borrowed(whole_law)
+    work, density, successor, centre, no_labels = borrowed(owned)
     rule, rows, survey, start, fits = borrowed((rule, rows, survey, start, fits))
-    given_whole = start.weights.size > 0 and start.means.size > 0 and start.whitener.size > 0
+    law, sums, covariance, origin = work.law, work.sums, work.covariance, work.origin
     by_table = start.table.size > 0
     for lane in range(first_lane, last_lane):
         for p in range(lane, n_problems, n_lanes):
@@ -746,29 +825,13 @@ def _fit_lanes(
             if not _begin(rule, p, law, like):
                 fits.status[p] = SINGULAR
                 continue
-            X = rows.X[rows.offsets[p] : rows.offsets[p + 1]]
-            weight = rows.weight[rows.offsets[p] : rows.offsets[p + 1]] if rows.weight.size > 0 else rows.weight
-            n_rows = X.shape[0]
-            # What stands beyond the rows of a tile must be near, so that no distance overflows.
-            for d in range(n_features):
-                for b in range(tile):
-                    held.x[d, b] = survey.middle[p, d]
+            begin, end = rows.offsets[p], rows.offsets[p + 1]
+            block = Block(rows.X[begin:end], rows.weight[begin:end] if rows.weight.size > 0 else rows.weight, centre)
+            clear_tile(work.tile, survey.middle[p])
             loaded = False
-            seeding = not given_whole
-            mode = SOFT
-            if given_whole:
-                _replace(rule, p, law, start, density, covariance)
-            elif by_table:
-                mode = GIVEN
-                for k in range(n_components):
-                    copy_array(survey.middle[p], origin[k])
-                _set_isotropic(density, origin, 1.0)
-            else:
-                mode = HARD
-                centres = start.centres[min(p, start.centres.shape[0] - 1), number]
-                _set_isotropic(density, centres, 1.0 / max(survey.spread[p], _NARROWEST))
-            copy_array(density.mean, origin)
-            about_middle = by_table
+            mode = _place_start(rule, p, survey, start, number, density, work)
+            seeding = mode != SOFT
+            about_middle = mode == GIVEN
             final = False
             converged = False
             n_iter = 0
@@ -777,39 +840,10 @@ def _fit_lanes(
             component = -1
             status = NOT_CONVERGED
             while True:
-                mass.fill(0.0)
-                deviation.fill(0.0)
-                scatter.fill(0.0)
-                table = contract.prepare(density)
-                usable = usable_distances(density, origin, mode, held.distance)
-                log_evidence = 0.0
-                for first in range(0, n_rows, tile):
-                    n = min(tile, n_rows - first)
-                    if n_rows > tile or not loaded:
-                        for b in range(tile):
-                            held.weight[b] = 1.0
-                        load_tile(X, weight, first, n, tile, centre, survey.middle[p], held.x, held.weight)
-                        loaded = True
-                    log_evidence += collect_tile(
-                        density,
-                        table,
-                        origin,
-                        X,
-                        weight,
-                        first,
-                        n,
-                        0,
-                        0,
-                        mode,
-                        no_labels,
-                        start.table[number if by_table else 0],
-                        usable,
-                        held,
-                        mass,
-                        deviation,
-                        scatter,
-                    )
-                if not (math.isfinite(log_evidence) and _is_finite(scatter, False)):
+                sharing = Sharing(mode, no_labels, start.table[number if by_table else 0])
+                log_evidence = _collect(density, block, sharing, survey.middle[p], loaded, work)
+                loaded = True
+                if not (math.isfinite(log_evidence) and _is_finite(sums.scatter, False)):
                     status = OUT_OF_RANGE
                     break
                 if not seeding and not final:
@@ -820,25 +854,13 @@ def _fit_lanes(
                 if seeding and about_middle:
                     # Moments about the middle of all rows would cost narrow components their digits.
                     about_middle = False
-                    for k in range(n_components):
-                        for d in range(n_features):
-                            origin[k, d] += deviation[k, d] / mass[k] if mass[k] > 0.0 else 0.0
+                    _move_to_means(origin, sums)
                     continue
                 if mode == HARD and smooths:
-                    _smooth_at(smoothing, density, origin, mass, deviation, scatter, X, weight, no_labels)
+                    mass, deviation, scatter = sums
+                    _smooth_at(smoothing, density, origin, mass, deviation, scatter, block.X, block.weight, no_labels)
                 outcome, component = _update(
-                    rule,
-                    p,
-                    law,
-                    density,
-                    successor,
-                    covariance,
-                    origin,
-                    mass,
-                    deviation,
-                    scatter,
-                    reg_covar,
-                    final,
+                    rule, p, law, density, successor, covariance, origin, sums, reg_covar, final
                 )
                 if outcome == COLLAPSED_UPDATE:
                     status = COLLAPSED
@@ -870,16 +892,12 @@ def _fit_lanes(
             fits.status[p] = status
             fits.component[p] = component if status == COLLAPSED else -1
             if status in (CONVERGED, NOT_CONVERGED):
-                fits.spurious[p] = _spurious(rule, law, density, _effective_rows(weight, n_rows))
-                mirror(density, covariance)
+                fits.spurious[p] = _spurious(rule, law, density, _effective_rows(block.weight, block.X.shape[0]))
                 fits.n_iter[p] = n_iter
                 fits.bound[p] = bound
                 fits.previous_bound[p] = previous_bound
-                copy_array(density.mean, fits.mean[p])
-                copy_array(covariance, fits.covariance[p])
-                copy_array(density.whitener, fits.whitener[p])
-                _write(rule, p, law)
-    keep((buffers, densities, arrays, whole_law))
+                _write_parameters(rule, p, density, work, fits)
+    keep(owned)
 
 
 fit = Driver(_fit_lanes)

@@ -266,8 +266,8 @@ class LivePass:
         lists = np.array([0, n_some])
         for _ in range(2):
             tiles = np.stack([first, last, group], axis=1)
-            frame = bounds.middle, bounds.unit
-            live.guess(live.GUESS_LANES, self._n_threads, X, order, tiles, means, *frame, lists, some, label, square)
+            of_means = live.Lists(lists, some)
+            live.guess(live.GUESS_LANES, self._n_threads, X, order, tiles, means, bounds, of_means, label, square)
             if len(lists) > 2:
                 break
             # Not by a matrix product: the threads of BLAS go on waiting for work, in the way of ours.
@@ -338,8 +338,8 @@ class LivePass:
             square = 2.0 * (self.density.log_scale[found.label] - found.peak)
         return found.label + n_components * (square > _usual(n_features, n_features))
 
-    def _sorted(self, found: live.Found, n_entries: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
-        """Return entries by component, and by row within one: where those of each begin, rows and responsibilities."""
+    def _sorted(self, found: live.Found, n_entries: int) -> live.Sorted:
+        """Return entries by component, and by row within one."""
         n_components = len(self.density.mean)
         rows, responsibility = np.empty(n_entries, np.int64), np.empty(n_entries)
         n_lanes = self._n_lanes
@@ -349,7 +349,7 @@ class LivePass:
         places = np.ascontiguousarray(ends.T - places)
         begins = np.append(places[0], n_entries)
         live.sort(n_lanes, self._n_threads, found, True, places, rows, responsibility)
-        return begins, rows, responsibility
+        return live.Sorted(begins, rows, responsibility)
 
     def collect(self, X: NDArray, weight: Array | None, place: int, origin: Array, sums: Sums) -> float:
         """Add the moments of a block of rows about `origin` to `sums`, and return its log evidence.
@@ -368,29 +368,17 @@ class LivePass:
 
     def _accumulate(self, X: NDArray, found: live.Found, origin: Array, sums: Sums) -> None:
         n_entries = int(found.size.sum())
-        begins, rows, responsibility = self._sorted(found, n_entries)
+        entries = self._sorted(found, n_entries)
         n_lanes = min(max(n_entries // _LANE_ENTRIES, 1), _MOST_LANES)
         ends = Sums(
             np.zeros(2 * n_lanes),
             np.zeros((2 * n_lanes, origin.shape[1])),
             np.zeros((2 * n_lanes if sums.scatter.size else 0, *sums.scatter.shape[1:])),
         )
-        live.gather(
-            n_lanes,
-            self._n_threads,
-            self.density,
-            origin,
-            X,
-            begins,
-            rows,
-            responsibility,
-            _GATHERED_TILE,
-            sums,
-            ends,
-        )
+        live.gather(n_lanes, self._n_threads, self.density, origin, X, entries, _GATHERED_TILE, sums, ends)
         for lane in np.flatnonzero(ends.mass):
             first, last = (n_entries * (lane // 2 + i) // n_lanes for i in (0, 1))
-            k = int(np.searchsorted(begins, first if lane % 2 == 0 else last - 1, side="right")) - 1
+            k = int(np.searchsorted(entries.begins, first if lane % 2 == 0 else last - 1, side="right")) - 1
             for total, part in zip(sums, ends, strict=True):
                 if total.size:
                     total[k] += part[lane]

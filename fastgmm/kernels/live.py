@@ -156,14 +156,23 @@ def _nearest_listed(x, n, means, listed, begin, end, distance, label, square):
             square[b] = distance[s, b] if lower else square[b]
 
 
-def _guess_lanes(first_lane, last_lane, X, order, tiles, means, middle, unit, begins, listed, label, square):
+class Lists(NamedTuple):
+    """Lists of means: list i is ``listed[begins[i]:begins[i + 1]]``; both int64."""
+
+    begins: NDArray[np.int64]
+    listed: NDArray[np.int64]
+
+
+def _guess_lanes(first_lane, last_lane, X, order, tiles, means, bounds, lists, label, square):
     """Overwrite `label` (n,) int64 with a mean that is near to each row of X, and `square` (n,) with how near.
 
-    `tiles` (n_tiles, 3) int64: each is the rows ``order[start:stop]``, and which list of means they are compared with;
-    list i is ``listed[begins[i]:begins[i + 1]]``. `means` (K, D) are about `middle` (D,) and times `unit` (D,), and so
-    are distances. There are :data:`GUESS_LANES` lanes, which share the tiles out evenly.
+    `tiles` (n_tiles, 3) int64: each is the rows ``order[start:stop]``, and which of the :class:`Lists` of means they
+    are compared with. `means` (K, D) are in units of the bounds, about their middle, and so are distances. There are
+    :data:`GUESS_LANES` lanes, which share the tiles out evenly.
     """
     n_features = means.shape[1]
+    middle, unit = bounds.middle, bounds.unit
+    begins, listed = lists
     longest, most = 0, 0
     for t in range(tiles.shape[0]):
         longest = max(longest, tiles[t, 1] - tiles[t, 0])
@@ -797,69 +806,106 @@ def _sort_lanes(first_lane, last_lane, found, placing, places, rows, responsibil
 sort = Driver(_sort_lanes)
 
 
+class Sorted(NamedTuple):
+    """Entries sorted by component: `begins` (K + 1,) int64, `rows` (E,) int64 and `responsibility` (E,)."""
+
+    begins: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    responsibility: Array
+
+
+class _Gathering(NamedTuple):
+    """What the entries of a component go through, a tile at a time.
+
+    `gathered` (T, D) and `x` (D, T), its rows; `r` (1, T) their responsibilities, `mass` (1,) their sum; the family's
+    `scratch`, and `nothing` (1, D), zeros.
+    """
+
+    gathered: Any
+    x: Any
+    r: Any
+    mass: Any
+    scratch: Any
+    nothing: Any
+
+
 @kernel
-def _accumulate_entries(
-    density, k, origin, X, rows, responsibility, begin, end, tile, x, gathered, r, nothing, scratch, sums, at
-):
+def _gathering(density, X, tile):
+    n_features = density.mean.shape[1]
+    return _Gathering(
+        np.empty((tile, n_features), X.dtype),
+        tile_buffer(n_features, tile, density.mean),
+        tile_buffer(1, tile, density.mean),
+        np.empty(1),
+        contract.workspace(contract.component(density, 0), tile),
+        np.zeros((1, n_features)),
+    )
+
+
+@kernel
+def _accumulate_entries(density, k, origin, X, entries, begin, end, work, sums, at):
     """Add the moments about ``origin[k]`` of entries begin .. end, all of component k, to place `at` of `sums`."""
     component = contract.component(density, k)
-    tile_mass = np.empty(1)
+    tile = work.gathered.shape[0]
+    r = work.r
     for first in range(begin, end, tile):
         n = min(tile, end - first)
-        gather_rows(X, rows[first : first + n], n, gathered)
-        pack_tile(gathered, 0, n, nothing[0], x)
+        gather_rows(X, entries.rows[first : first + n], n, work.gathered)
+        pack_tile(work.gathered, 0, n, work.nothing[0], work.x)
         for b in range(n):
-            r[0, b] = responsibility[first + b]
+            r[0, b] = entries.responsibility[first + b]
         for b in range(n, r.shape[1]):
             r[0, b] = 0.0
         s = 0.0
         for b in range(n):
             s += r[0, b]
-        tile_mass[0] = s
+        work.mass[0] = s
         sums.mass[at] += s
         contract.accumulate_tile(
             component,
             origin[k : k + 1],
-            x,
+            work.x,
             n,
             r,
-            tile_mass,
-            nothing[:0],
-            scratch,
+            work.mass,
+            work.nothing[:0],
+            work.scratch,
             sums.deviation[at : at + 1],
             sums.scatter[at : at + 1],
         )
 
 
-def _gather_lanes(first_lane, last_lane, density, origin, X, begins, rows, responsibility, tile, sums, ends):
-    """Add the moments of sorted entries about `origin` (K, D) to `sums`, lane by lane.
+@kernel
+def _component_of(begins, entry):
+    """Return the component that an entry belongs to."""
+    low, high = 0, begins.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if begins[middle] <= entry:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _gather_lanes(first_lane, last_lane, density, origin, X, entries, tile, sums, ends):
+    """Add the moments of :class:`Sorted` entries about `origin` (K, D) to `sums`, lane by lane.
 
     Lanes share the entries out evenly. What a lane has of a component that it shares with others goes to `ends`, which
     hold two components a lane, (2 L, ...): the one that lanes before it have begun, and the one that lanes after it go
     on with.
     """
-    n_components, n_features = density.mean.shape
+    n_components = density.mean.shape[0]
     n_lanes = ends.mass.shape[0] // 2
+    begins = entries.begins
     n_entries = begins[n_components]
-    x = tile_buffer(n_features, tile, density.mean)
-    gathered = np.empty((tile, n_features), X.dtype)
-    r = tile_buffer(1, tile, density.mean)
-    nothing = np.zeros((1, n_features))
-    scratch = contract.workspace(contract.component(density, 0), tile)
+    work = _gathering(density, X, tile)
     for lane in range(first_lane, last_lane):
         first = n_entries * lane // n_lanes
         last = n_entries * (lane + 1) // n_lanes
         if last == first:
             continue
-        # The component that the first entry belongs to.
-        low, high = 0, n_components
-        while high - low > 1:
-            middle = (low + high) // 2
-            if begins[middle] <= first:
-                low = middle
-            else:
-                high = middle
-        for k in range(low, n_components):
+        for k in range(_component_of(begins, first), n_components):
             begin, end = max(begins[k], first), min(begins[k + 1], last)
             if begins[k] >= last:
                 break
@@ -871,24 +917,7 @@ def _gather_lanes(first_lane, last_lane, density, origin, X, begins, rows, respo
                 target, at = ends, 2 * lane
             elif begins[k + 1] > last:
                 target, at = ends, 2 * lane + 1
-            _accumulate_entries(
-                density,
-                k,
-                origin,
-                X,
-                rows,
-                responsibility,
-                begin,
-                end,
-                tile,
-                x,
-                gathered,
-                r,
-                nothing,
-                scratch,
-                target,
-                at,
-            )
+            _accumulate_entries(density, k, origin, X, entries, begin, end, work, target, at)
 
 
 gather = Driver(_gather_lanes)

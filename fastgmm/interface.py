@@ -15,6 +15,7 @@ import warnings
 import weakref
 from typing import Any
 
+from fastgmm._typing import Self
 from fastgmm._version import __version__
 
 
@@ -90,7 +91,7 @@ class Interface:
         """Return the constructor parameters by name; `deep` is part of scikit-learn's protocol and changes nothing."""
         return {name: getattr(self, name) for name in sorted(self._defaults())}
 
-    def set_params(self, **params: Any) -> Any:
+    def set_params(self, **params: Any) -> Self:
         """Set constructor parameters by name and return self; ValueError for a name that does not exist."""
         known = sorted(self._defaults())
         for name in params:
@@ -149,17 +150,17 @@ class Interface:
     def _requested(self, method: str) -> dict[str, Any]:
         return self.__dict__.setdefault("_metadata_request", _Requests()).setdefault(method, {})
 
-    def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Any:
+    def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Say whether a meta-estimator passes ``sample_weight`` on to ``fit`` (scikit-learn's metadata routing)."""
         self._requested("fit")["sample_weight"] = sample_weight
         return self
 
-    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Any:
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Say whether a meta-estimator passes ``sample_weight`` on to ``partial_fit`` (scikit-learn's routing)."""
         self._requested("partial_fit")["sample_weight"] = sample_weight
         return self
 
-    def set_score_request(self, *, sample_weight: bool | str | None = None) -> Any:
+    def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Say whether a meta-estimator passes ``sample_weight`` on to ``score`` (scikit-learn's metadata routing)."""
         self._requested("score")["sample_weight"] = sample_weight
         return self

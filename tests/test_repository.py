@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -24,8 +25,9 @@ ALLOWED = {
     "kernels": set(),
     "statistics": set(),
     "exceptions": set(),
-    "interface": {"_version"},
+    "interface": {"_typing", "_version"},
     "_version": set(),
+    "_typing": set(),
     "_extras": set(),
     "_files": set(),
     "families": {"kernels", "statistics"},
@@ -81,6 +83,7 @@ ALLOWED = {
         "validation",
     },
     "estimators": {
+        "_typing",
         "acceleration",
         "checkpoint",
         "exceptions",
@@ -239,6 +242,32 @@ def test_no_file_is_left_out_of_the_wheel():
     packages = {module.name for module in pkgutil.walk_packages([str(PACKAGE)], "fastgmm.") if module.ispkg}
     names = ("datasets", "estimators", "families", "kernels", "kernels.vector", "rules", "sources")
     assert packages == {f"fastgmm.{name}" for name in names}
+
+
+def test_choices_for_type_checkers_are_those_that_are_checked():
+    from fastgmm import acceleration, seeding
+    from fastgmm.estimators import bayesian, choices
+    from fastgmm.families import FAMILIES
+    from fastgmm.loop import STOPPING
+
+    allowed = {
+        choices.CovarianceType: FAMILIES,
+        choices.Stopping: STOPPING,
+        choices.Accelerate: acceleration.METHODS,
+        choices.StartMethod: seeding.METHODS,
+        choices.WeightPrior: bayesian.PRIOR_TYPES,
+        choices.Predictive: bayesian.PREDICTIVES,
+    }
+    for choice, values in allowed.items():
+        assert set(get_args(choice)) == set(values)
+
+
+def test_annotations_can_be_resolved():
+    from fastgmm import BayesianGaussianMixture, GaussianMixture
+
+    for cls in (BayesianGaussianMixture, GaussianMixture):
+        for name in ("__init__", "fit", "from_parameters", "set_params"):
+            assert get_type_hints(getattr(cls, name))
 
 
 def test_doc_examples():

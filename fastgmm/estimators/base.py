@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import acceleration, exceptions, online, validation
+from fastgmm._typing import Self
 from fastgmm.checkpoint import Checkpoint, identity
 from fastgmm.estimators import conversion
 from fastgmm.estimators.private import PrivateMethods, refuse_overrides
@@ -104,7 +105,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         super().__init_subclass__(**kwargs)
         refuse_overrides(cls)
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an instance, which scikit-learn's class recognises where that is loaded."""
         register(cls)
         return super().__new__(cls)
@@ -116,7 +117,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         """
         return {name: getattr(self, name) for name in sorted(self._mixture_defaults)}
 
-    def _blank(self) -> Any:
+    def _blank(self) -> Self:
         """Return a copy without the fitted attributes."""
         other = copy.copy(self)
         for name in list(vars(other)):
@@ -171,7 +172,7 @@ class Mixture(PrivateMethods, Interface, ABC):
 
     def fit(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
-    ) -> Any:
+    ) -> Self:
         """Fit the mixture to the rows of X and return self.
 
         Parameters
@@ -222,7 +223,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         sample_weight: ArrayLike | None = None,
         *,
         batch: Hashable = None,
-    ) -> Any:
+    ) -> Self:
         """Learn from one batch of rows, on top of what was learned before, and return self.
 
         The first batch is fitted as by ``fit``, without a checkpoint, and needs as many rows as components at least; of
@@ -697,7 +698,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         return conversion.to_sklearn(self)
 
     @classmethod
-    def from_sklearn(cls, model: Any) -> Any:
+    def from_sklearn(cls, model: Any) -> Self:
         """Return an estimator with the parameters of scikit-learn's `model`, fitted or not; see ``to_sklearn``.
 
         TypeError for a model of another kind. `lower_bound_` of a Bayesian mixture is NaN: scikit-learn's lacks

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
+from fastgmm._typing import Self
 from fastgmm.estimators.base import Mixture, Starter, checked_components
+from fastgmm.estimators.choices import Accelerate, CovarianceType, Predictive, Start, Stopping, WeightPrior
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
 from fastgmm.interface import with_defaults
@@ -184,17 +186,17 @@ class BayesianGaussianMixture(Mixture):
         self,
         n_components: int = 1,
         *,
-        covariance_type: str | Family = "full",
+        covariance_type: CovarianceType | Family = "full",
         tol: float = 1e-3,
-        stopping: str = "absolute",
+        stopping: Stopping = "absolute",
         reg_covar: float = 1e-6,
         max_iter: int = 100,
-        accelerate: str | None = None,
+        accelerate: Accelerate | None = None,
         truncate: int | None = None,
         n_init: int = 1,
         race: bool = False,
-        init_params: Any = "auto",
-        weight_concentration_prior_type: str = "dirichlet_process",
+        init_params: Start = "auto",
+        weight_concentration_prior_type: WeightPrior = "dirichlet_process",
         weight_concentration_prior: float | None = None,
         mean_precision_prior: float | None = None,
         mean_prior: ArrayLike | None = None,
@@ -270,9 +272,9 @@ class BayesianGaussianMixture(Mixture):
         means: ArrayLike,
         degrees_of_freedom: ArrayLike,
         covariances: ArrayLike,
-        covariance_type: str | Family = "full",
+        covariance_type: CovarianceType | Family = "full",
         **params: Any,
-    ) -> Any:
+    ) -> Self:
         """Return a fitted estimator with the given law; it scores, samples, and with ``warm_start`` fits on.
 
         The arrays are those of the attributes; `params` go to the constructor. With `mean_prior` and
@@ -443,7 +445,7 @@ class BayesianGaussianMixture(Mixture):
             "precisions_cholesky_": rule.family.precisions_cholesky(state.density.whitener),
         }, others
 
-    def _density(self, predictive: str = "expected-log") -> Any:
+    def _density(self, predictive: Predictive = "expected-log") -> Any:
         validation.check_choice(predictive, "predictive", PREDICTIVES)
         self._require_fitted()
         family = self._family()
@@ -463,18 +465,18 @@ class BayesianGaussianMixture(Mixture):
     def _log_weights(self) -> Array:
         return expected_log_weights(self._posterior().concentration)
 
-    def predict(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray[np.int64]:
+    def predict(self, X: ArrayLike, predictive: Predictive = "expected-log") -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,); see ``score_samples``."""
         return self._scored(X, "labels", self._density(predictive))
 
-    def predict_proba(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray:
+    def predict_proba(self, X: ArrayLike, predictive: Predictive = "expected-log") -> NDArray:
         """Return the probability of each component for each row of X (N, D), as (N, K); see ``score_samples``.
 
         Those of "expected-log" are the responsibilities of the variational posterior.
         """
         return self._scored(X, "responsibilities", self._density(predictive))
 
-    def score_samples(self, X: ArrayLike, predictive: str = "expected-log") -> NDArray:
+    def score_samples(self, X: ArrayLike, predictive: Predictive = "expected-log") -> NDArray:
         """Return the log-density (nat) of each row of X (N, D), as (N,).
 
         Parameters
@@ -494,7 +496,7 @@ class BayesianGaussianMixture(Mixture):
         X: ArrayLike,
         y: Any = None,
         sample_weight: ArrayLike | None = None,
-        predictive: str = "expected-log",
+        predictive: Predictive = "expected-log",
     ) -> float:
         """Return the (weighted) mean log-density (nat) of the rows of X (N, D); see ``score_samples``."""
         density = None if predictive == "expected-log" else self._density(predictive)
@@ -540,7 +542,7 @@ class BayesianGaussianMixture(Mixture):
         return VariationalBayes(family, prior, sticks, bool(sort), float(self.reg_covar))
 
     def sample(
-        self, n_samples: int = 1, random_state: Any = None, predictive: str = "plug-in"
+        self, n_samples: int = 1, random_state: Any = None, predictive: Predictive = "plug-in"
     ) -> tuple[NDArray, NDArray[np.int64]]:
         """Return `n_samples` rows (n, D) drawn from a mixture, grouped by component, and their labels (n,).
 
@@ -588,7 +590,7 @@ class BayesianGaussianMixture(Mixture):
         """How many components hold at least one row, in expectation: the others are no more than their prior."""
         return int(np.count_nonzero(self.component_mass_ >= _ONE_ROW))
 
-    def prune(self, min_weight: float | None = None) -> Any:
+    def prune(self, min_weight: float | None = None) -> Self:
         """Return a fitted estimator with the components of weight >= `min_weight` only, this one's law otherwise.
 
         By default those that hold at least one row (`n_effective_components_`). The prior becomes explicit, so that

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
+from fastgmm._typing import Self
 from fastgmm.estimators.base import Mixture, Starter, checked_components
+from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
 from fastgmm.interface import with_defaults
@@ -124,16 +126,16 @@ class GaussianMixture(Mixture):
         self,
         n_components: int = 1,
         *,
-        covariance_type: str | Family = "full",
+        covariance_type: CovarianceType | Family = "full",
         tol: float = 1e-3,
-        stopping: str = "absolute",
+        stopping: Stopping = "absolute",
         reg_covar: float = 1e-6,
         max_iter: int = 100,
-        accelerate: str | None = None,
+        accelerate: Accelerate | None = None,
         truncate: int | None = None,
         n_init: int = 1,
         race: bool = False,
-        init_params: Any = "auto",
+        init_params: Start = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -177,9 +179,9 @@ class GaussianMixture(Mixture):
         weights: ArrayLike,
         means: ArrayLike,
         covariances: ArrayLike,
-        covariance_type: str | Family = "full",
+        covariance_type: CovarianceType | Family = "full",
         **params: Any,
-    ) -> Any:
+    ) -> Self:
         """Return a fitted estimator with the given mixture; it scores, samples, and with ``warm_start`` fits on.
 
         `weights` (K,) sum to 1, `means` (K, D), `covariances` in the family's shape; `params` go to the constructor.

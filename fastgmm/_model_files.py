@@ -78,7 +78,7 @@ class ModelFileError(ValueError):
 
 
 class ModelDocument(NamedTuple):
-    """What a model file says.
+    """The content of a model file.
 
     ``arrays`` are float64, or float32 as far as X was; ``fit`` describes the fit: ``converged``, ``stop_reason``,
     ``n_iter``, ``n_passes``, ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, the
@@ -247,7 +247,7 @@ def read_document(path: str | os.PathLike[str]) -> ModelDocument:
 
 
 def _read_raw(path: str) -> Any:
-    """Return what a file holds before any check: a dict of plain values and arrays if it is a model file."""
+    """Return the content of a file before any check: plain values and arrays by name if it is a model file."""
     data = Path(path).read_bytes()
     try:
         if data[:2] == b"PK":

@@ -1,4 +1,4 @@
-"""What the command line prints: tables for people, CSV for programs, progress; and how it tells estimators apart."""
+"""Output of the command line: tables for people, CSV for programs, progress; and how it tells estimators apart."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Method(ABC):
 
     @abstractmethod
     def detail(self, model: Any) -> str:
-        """Return what a description adds to size and shape."""
+        """Return the words of a description after size and shape."""
 
 
 class MaximumLikelihood(Method):

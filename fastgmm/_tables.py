@@ -1,4 +1,4 @@
-"""What every kind of table file shares: the result, the choice of columns, the search for missing values."""
+"""The base of every kind of table file: the result, the choice of columns, the search for missing values."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def without_missing(
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
-    """Return what a path promises: one of the KINDS or "folder"; None for anything else."""
+    """Return the kind of file that a path promises: one of the KINDS or "folder"; None for anything else."""
     if os.path.isdir(path):
         return "folder"
     name = os.fspath(path).lower()

@@ -1,4 +1,4 @@
-"""What type checkers know and the oldest Python that is supported does not."""
+"""Types that the oldest supported Python lacks."""
 
 from __future__ import annotations
 

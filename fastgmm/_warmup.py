@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Warmup:
-    """What :func:`warmup` did; as a string, a table of it.
+    """The functions that :func:`warmup` made ready; as a string, a table.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Warmup:
         return [build for step in self.steps for build in step.builds]
 
     def totals(self) -> list[tuple[str, str]]:
-        """Return what stands below the table, by name."""
+        """Return the totals that stand below the table, by name."""
         n_compiled = sum(build.compiled for build in self.builds)
         where = "no folder is writable" if self.folder is None else str(self.folder)
         return [

@@ -23,14 +23,14 @@ _PATIENCE = 3
 
 
 class Chart(Protocol):
-    """What is needed of a rule's coordinates about a reference state."""
+    """Coordinates of a rule's states about a reference state."""
 
     #: One standard deviation, or one of a logarithm, in each coordinate.
     unit: Array
 
 
 class Rule(Protocol):
-    """What is needed of an update rule whose states can be extrapolated."""
+    """An update rule whose states can be extrapolated."""
 
     def chart(self, state: Any) -> Any:
         """Return coordinates about a state; squared lengths are about what steps gain, in units of the bound."""
@@ -46,7 +46,7 @@ class Rule(Protocol):
 
 
 class Accelerator(ABC):
-    """What the methods share: coordinates, history, and when not to extrapolate. One object for one fit.
+    """The base of the methods: coordinates, history, and when not to extrapolate. One object for one fit.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class Accelerator(ABC):
         self._failed()
 
     def memory(self) -> dict[str, Any]:
-        """Return what it knows of the fit: values, arrays and states, none of which changes later."""
+        """Return its memory of the fit: values, arrays and states, none of which changes later."""
         return {name: value for name, value in vars(self).items() if name not in ("_rule", "_chart")}
 
     def remember(self, memory: dict[str, Any]) -> None:

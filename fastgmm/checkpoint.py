@@ -78,7 +78,7 @@ class Checkpoint:
         self._document, self._arrays = self._read()
 
     def _read(self) -> tuple[dict[str, Any], list[NDArray]]:
-        """Return what the file says, nothing where there is none, and its arrays."""
+        """Return the content of the file, empty where there is none, and its arrays."""
         try:
             with open(self._path, "rb") as stream:
                 head, payload = stream.readline(256), stream.read()
@@ -143,7 +143,7 @@ class Checkpoint:
         return _Draws(random_state, self._draws)
 
     def records(self) -> dict[int, Record]:
-        """Return what the file holds of the next stage's starts, by their number."""
+        """Return the file's records of the next stage's starts, by their number."""
         try:
             stages = self._document.get("stages", [])
             if len(stages) <= len(self._stages):
@@ -372,7 +372,7 @@ def _is_like(value: Any, like: Any) -> bool:
 
 
 def identity(estimator: str, params: Mapping[str, Any], family: Family, rows: Rows, start: Any) -> dict[str, Any]:
-    """Return what tells this fit from others, as JSON can hold it, by names for messages.
+    """Return the marks that tell this fit from others, as JSON can hold them, by names for messages.
 
     `params` are those of the constructor that results depend on; `start` is what a warm start goes on from, or None.
     """

@@ -292,7 +292,7 @@ class Expectation:
 
     @property
     def arithmetic(self) -> tuple[bool, float]:
-        """What the passes so far say of the next one: whether it may be in float32, and the last log evidence so."""
+        """The findings of the passes so far: whether the next may be in float32, and the last log evidence so."""
         return self._may_be_single, self._last_single
 
     @arithmetic.setter
@@ -339,7 +339,7 @@ class Expectation:
         return statistics
 
     def _options(self, density: Density, mode: int, highest: float = 0.0) -> dict[str, Any]:
-        """Return what a sweep needs to know in order to pass over components that are not live."""
+        """Return the plan of a sweep that passes over components that are not live."""
         is_wanted = self._truncates(density) or may_pay(density, self._rows.n_rows)
         if mode != kernels.SOFT or not self._may_skip or not is_wanted:
             return {}
@@ -492,7 +492,7 @@ def _complete(
 
 
 class Scores:
-    """What a density says of rows: labels, log evidence, responsibilities and weighted sums, whichever are asked for.
+    """Scores of rows under a density: labels, log evidence, responsibilities and weighted sums, as they are asked for.
 
     Raises ValueError, naming the row, where labels or responsibilities are asked for and the squared distances of a row
     from every component overflow; its evidence is -inf.

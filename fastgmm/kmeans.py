@@ -48,7 +48,7 @@ _NO_NUMBERS = np.empty(0)
 
 
 class Clusters(NamedTuple):
-    """What :func:`kmeans` found.
+    """Clusters of rows, the result of :func:`kmeans`.
 
     `centres` (K, D) float64; `labels` (N,) int64, the nearest of them, the first of equals; `inertia`, the weighted sum
     of squared distances from it; `n_iter`, how many times the centres were moved; `converged`, whether they had come to
@@ -94,7 +94,7 @@ class _Rows:
         return np.ascontiguousarray((points - self.middle) * self.scale)
 
     def unframed(self, centres: Array) -> Array:
-        """Return what stands for such centres outside."""
+        """Return centres that are given in the frame in the units of the rows."""
         return np.asarray(centres / self.scale + self.middle)
 
 

@@ -73,7 +73,7 @@ class Hints:
         return Hints, ()
 
     def get(self, place: int, n_rows: int) -> NDArray | None:
-        """Return what is remembered of the block of so many rows at a place, or None."""
+        """Return the memory of the block of so many rows at a place, or None."""
         keys = self._keys.get(place)
         return keys if keys is not None and len(keys) == n_rows else None
 
@@ -286,7 +286,7 @@ class LivePass:
         return label, square
 
     def find(self, X: NDArray, weight: Array | None, place: int, outputs: int) -> live.Found:
-        """Return what a block of rows, C-contiguous, is found to be; its labels become hints."""
+        """Return the results of the first stage for a block of rows, C-contiguous; its labels become hints."""
         n_rows, n_components = len(X), len(self.density.mean)
         base = 0.0 if outputs == live.LABELS else live.CUTOFF + math.log(n_components)
         bounds = self._limited(base)

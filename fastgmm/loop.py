@@ -20,7 +20,7 @@ _ROUNDING = 8.0 * 2.220446049250313e-16
 
 
 class Rule(Protocol):
-    """What the loop and the seeding need of an update rule."""
+    """An update rule, as the loop and the seeding see it."""
 
     family: Any
     #: Whether seeded components that are too thin for a covariance need pseudo-rows.
@@ -46,14 +46,14 @@ class Rule(Protocol):
 
 
 class Source(Protocol):
-    """What the loop needs of a source of rows."""
+    """A source of rows, as the loop sees it."""
 
     def collect(self, density: Any, origin: Any = None) -> SufficientStatistics:
         """Return the statistics of all rows under the density."""
 
 
 class Accelerator(Protocol):
-    """What the loop needs of a method that extrapolates (:mod:`fastgmm.acceleration`); one object a fit."""
+    """A method that extrapolates (:mod:`fastgmm.acceleration`), as the loop sees it; one object a fit."""
 
     def propose(self, state: Any, successor: Any, negligible: float) -> Any:
         """Return a state to try in place of `successor`, the update of `state`; None for no better idea.
@@ -66,7 +66,7 @@ class Accelerator(Protocol):
         """Hear that the state proposed last was worse than the one before, or not valid."""
 
     def memory(self) -> dict[str, Any]:
-        """Return what it knows of the fit: values, arrays and states, none of which changes later."""
+        """Return its memory of the fit: values, arrays and states, none of which changes later."""
 
     def remember(self, memory: dict[str, Any]) -> None:
         """Go on from a memory."""
@@ -154,7 +154,7 @@ def updated(rule: Rule, collect: Callable[..., SufficientStatistics], statistics
 
 
 def remaining(stopping: str, watched: Sequence[float]) -> float:
-    """Return what the stopping rule compares with the tolerance, for the progress of plain updates in a row.
+    """Return the number that the stopping rule compares with the tolerance, for the progress of updates in a row.
 
     * ``"absolute"``: the last change, as scikit-learn does;
     * ``"relative"``: that, divided by 1 + |bound|, as mclust does;
@@ -181,7 +181,7 @@ class _Fit:
         self._source = source
 
     def visit(self, state: Any) -> Point:
-        """Return what a pass with a state says."""
+        """Return the point of a pass with a state."""
         statistics = self._collect(self.rule.density(state))
         return Point(state, statistics, self.rule.bound(state, statistics))
 
@@ -193,7 +193,7 @@ class _Fit:
         return point.successor
 
     def attempt(self, state: Any, least: float) -> Point | None:
-        """Return what a pass with an extrapolated state says, its update included; None where that is no progress.
+        """Return the point of a pass with an extrapolated state, its update included; None where that is no progress.
 
         That is, where the bound is below `least`, and where anything overflows or collapses.
         """
@@ -306,7 +306,7 @@ def fit_steps(
 
 
 def _negligible(stopping: str, tol: float, bound: float) -> float:
-    """Return what a plain update may gain near the end of a fit."""
+    """Return the gain to be expected of a plain update near the end of a fit."""
     size = 1.0 + abs(bound)
     return max(tol * size if stopping == "relative" else tol, _ROUNDING * size)
 

@@ -58,7 +58,7 @@ _KNOWN = _IGNORED | {
 
 
 class Status(IntEnum):
-    """What became of a problem; the first two have parameters."""
+    """The end of a problem's fit; the first two have parameters."""
 
     CONVERGED = many.CONVERGED
     NOT_CONVERGED = many.NOT_CONVERGED
@@ -295,7 +295,7 @@ class _Best:
         self._names = validation.feature_labels(problems.names, problems.rows.shape[1])
 
     def other(self, status: NDArray[np.int64]) -> tuple[many.Fits, Any]:
-        """Return what another start is written to; `status` as before the first."""
+        """Return the arrays that another start is written to; `status` as before the first."""
         shape, family_shape = self.fits.mean.shape[1:], self.fits.whitener.shape[1:]
         return _blank_fits(status.copy(), shape, family_shape), self._rule.another(self.record)
 
@@ -676,7 +676,7 @@ class _Starts:
             self._responsibilities = np.stack(tables)
 
     def draws(self, slab: slice) -> many.Draws:
-        """Return what the survey of a slab of problems draws its centres with."""
+        """Return the random numbers that centres of a slab of problems are drawn with."""
         lloyd = np.array([self._method == "kmeans"], np.int64)
         return many.Draws(self._uniform, self._chosen, self._table[slab], lloyd)
 
@@ -702,7 +702,7 @@ class _Likelihood:
         self._fewest_rows = np.array([family.fewest_rows(n_features)])
 
     def record(self, slab: slice, survey: many.Survey) -> many.Likelihood:
-        """Return what the kernels take for a slab of problems."""
+        """Return the kernels' record for a slab of problems."""
         return many.Likelihood(self._weights[slab], self._fewest_rows)
 
     def attributes(self) -> dict[str, Any]:
@@ -714,7 +714,7 @@ class _Likelihood:
         return record._replace(weights=np.full_like(record.weights, np.nan))
 
     def outputs(self, record: many.Likelihood) -> tuple[Array, ...]:
-        """Return what fits write to in a record."""
+        """Return the arrays of a record that fits write to."""
         return (record.weights,)
 
     def suspects(self, fits: many.Fits) -> NDArray[np.bool_]:
@@ -780,7 +780,7 @@ class _Variational:
         return make_prior(self._family, concentration, mean, mean_precision, degrees_of_freedom, scale)
 
     def record(self, slab: slice, survey: many.Survey) -> many.Variational:
-        """Return what the kernels take for a slab of problems, with priors from the rows where they are not given."""
+        """Return the kernels' record for a slab of problems, with priors from the rows where they are not given."""
         if self._given_mean is None:
             self._mean[slab] = survey.middle
         if self._given_scale is None:
@@ -823,7 +823,7 @@ class _Variational:
         )
 
     def outputs(self, record: many.Variational) -> tuple[Array, ...]:
-        """Return what fits write to in a record."""
+        """Return the arrays of a record that fits write to."""
         return record.concentration, record.mean_precision, record.degrees_of_freedom
 
     def suspects(self, fits: many.Fits) -> NDArray[np.bool_]:

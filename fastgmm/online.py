@@ -102,7 +102,7 @@ class Stream:
         return replace(self, statistics=family.recentre(self.statistics, origin))
 
     def total(self, schedule: Schedule) -> SufficientStatistics:
-        """Return what the next parameters are made of: `total_samples` rows, or as many as were seen."""
+        """Return the statistics of the next parameters: of `total_samples` rows, or as many as were seen."""
         if schedule.total_samples is None:
             return self.statistics
         return (schedule.total_samples / self.statistics.weight) * self.statistics
@@ -118,7 +118,7 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What is kept of a batch: its statistics, the entropy of its responsibilities (weight * nat), and how many rows.
+    """The record of a batch: its statistics, the entropy of its responsibilities (weight * nat), how many rows.
 
     `round` is that of its last visit. ``+`` makes the record of several batches, with the earliest round.
     """
@@ -259,7 +259,7 @@ class Memo:
         return replace(self, nodes=tree(leaves))
 
     def total(self, schedule: Schedule) -> SufficientStatistics:
-        """Return what the next parameters are made of: all batches, each as it was seen last."""
+        """Return the statistics of the next parameters: of all batches, each as it was seen last."""
         return self._whole.statistics
 
     def concluded(self, rule: Rule, state: Any, density: Density, schedule: Schedule) -> tuple[Memo, float]:

@@ -178,7 +178,7 @@ def agglomerated(
 def _agglomerated(
     family: Family, points: Array, weight: Array, n_components: int, n_threads: int | None
 ) -> NDArray[np.int64]:
-    """Return what :func:`agglomerated` does, for different rows; of fewer rows than components, each is a group."""
+    """Return the groups of :func:`agglomerated` for different rows; of fewer rows than components, each is a group."""
     if len(points) <= n_components:
         return np.arange(len(points))
     if family.has_matrices:

@@ -174,7 +174,7 @@ class Contender:
         return self._last is not None and leading - self._last.bound > PATIENCE * max(self._last.change, 0.0)
 
     def rank(self) -> tuple[bool, float]:
-        """Return what contenders are compared by at their ends: sensible first, then the bound."""
+        """Return the rank of a contender at its end: sensible first, then the bound."""
         return (False, -math.inf) if self.result is None else (self.spurious < 0, self.result.bound)
 
     def leave(self) -> None:

@@ -74,7 +74,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What is known of rows after one look at them; ``+`` puts parts together.
+    """A summary of rows, of one look at them; ``+`` puts parts together.
 
     Weights are in units of ``2**exponent``, which brings the largest to about 1: `weight` is their sum, `squares` that
     of their squares. `smallest` and `largest` are of the positive ones. `first` is the first row of positive weight,
@@ -226,16 +226,16 @@ class Rows(ABC):
         return self
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
-        """Return what the task makes of the rows; `combine` puts answers of parts together, in any order."""
+        """Return the task's answer for all rows; `combine` puts answers of parts together, in any order."""
         return task(self)
 
     def scored(self, task: Callable[[Rows], NDArray]) -> Any:
-        """Return what the task makes of each row, in order: an array, or what stands for one where the rows are."""
+        """Return the task's answers for each row, in order: an array, or what stands for one where the rows are."""
         return task(self)
 
     @property
     def summary(self) -> Summary:
-        """What one look at the rows says; it is kept."""
+        """The summary of one look at the rows, which is kept."""
         summary = self.__dict__.get("_summary")
         if summary is None:
             if self.is_weighted:

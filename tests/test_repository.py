@@ -223,6 +223,15 @@ def test_docstrings(name):
         assert not missing
 
 
+def test_docstrings_name_things():
+    """A noun or a verb says more than "what ..."."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node) or ""
+                assert not text.startswith(("What ", "Return what ")), f"{path.name}: {text.splitlines()[0]}"
+
+
 def test_modules_say_why_they_exist():
     for module in MODULES:
         text = importlib.import_module(module).__doc__ if not module.endswith("__main__") else "main"

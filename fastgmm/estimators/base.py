@@ -1,4 +1,4 @@
-"""What the estimators share: scikit-learn's interface in front of sources, rules and the loop."""
+"""The base of the estimators: scikit-learn's interface in front of sources, rules and the loop."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class Mixture(PrivateMethods, Interface, ABC):
 
     @abstractmethod
     def _density(self) -> Density:
-        """Return what rows are scored with."""
+        """Return the density that rows are scored with."""
 
     def fit(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
@@ -823,7 +823,7 @@ def _weighted_sum(values: Any, rows: Rows) -> float:
 
 
 def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:
-    """Return what a user is told of spikes."""
+    """Return the message about spikes for a user."""
     labels = validation.feature_labels(names, n_features)
     some = "; ".join(f"component {spike.component} {spike.reason(labels)}" for spike in spikes[:3])
     more = f"; and {len(spikes) - 3} more" if len(spikes) > 3 else ""

@@ -1,4 +1,4 @@
-"""What a covariance family is: a linear projection of outer products, and the shapes that follow from it.
+"""Covariance families: a linear projection of outer products, and the shapes that follow from it.
 
 Everything here is written once for all families over the compiled contract (:mod:`fastgmm.kernels.contract`); a family
 adds its name, its shape, its parameter count, and how its whitener is shown to users.
@@ -161,7 +161,7 @@ class Family(ABC):
         return 1
 
     def select(self, array: Array, components: NDArray[np.int64]) -> Array:
-        """Return what belongs to the given components, in that order, of a scatter, covariance or whitener."""
+        """Return the part of a scatter, covariance or whitener of the given components, in that order."""
         return np.ascontiguousarray(array[components])
 
     def reordered(self, statistics: SufficientStatistics, components: NDArray[np.int64]) -> SufficientStatistics:
@@ -180,7 +180,7 @@ class Family(ABC):
         return float(self.definiteness_of_each(covariances.reshape(-1, 1)).min())
 
     def definiteness_of_each(self, blocks: Array) -> Array:
-        """Return what ``definiteness`` does for each of P covariances of one component, (P, ...) in their shape."""
+        """Return the ``definiteness`` of each of P covariances of one component, (P, ...) in their shape."""
         return np.all(blocks.reshape(len(blocks), -1) > 0.0, axis=1).astype(np.float64)
 
     def mirror(self, scatter: Array) -> Array:
@@ -292,7 +292,7 @@ def _no_factor(name: str, k: int) -> str:
 
 
 class MatrixFamily(Family):
-    """What families with covariance matrices share; works on (..., D, D) arrays."""
+    """The base of families with covariance matrices; works on (..., D, D) arrays."""
 
     has_matrices = True
 
@@ -388,7 +388,7 @@ class MatrixFamily(Family):
 
 
 class VarianceFamily(Family):
-    """What families of plain variances share: everything is elementwise."""
+    """The base of families of plain variances: everything is elementwise."""
 
     def precisions_cholesky(self, whitener: Array) -> Array:
         """Return the whitener: inverse standard deviations."""

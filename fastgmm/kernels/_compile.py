@@ -152,7 +152,7 @@ def _names(code: types_of_python.CodeType) -> set[str]:
 
 
 def _named_values(function: types_of_python.FunctionType) -> list[Any]:
-    """Return what a function finds by name: closures, defaults, globals, and attributes of modules among these."""
+    """Return the values a function finds by name: closures, defaults, globals, attributes of modules among these."""
     values = [cell.cell_contents for cell in function.__closure__ or ()] + list(function.__defaults__ or ())
     names = sorted(_names(function.__code__))
     spaces = [function.__globals__]
@@ -842,7 +842,7 @@ def _threads(n_threads: int | None):
 
 
 def _kind(argument: Any) -> Any:
-    """Return what tells Numba's types of kernel arguments apart, in less time than ``numba.typeof`` takes."""
+    """Return a key of the Numba type of a kernel's argument, in less time than ``numba.typeof`` takes."""
     if isinstance(argument, np.ndarray):
         flags = argument.flags
         return argument.dtype, argument.ndim, flags.c_contiguous, flags.f_contiguous, flags.writeable, flags.aligned

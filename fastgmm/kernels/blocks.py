@@ -156,7 +156,7 @@ class Sums(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What stays while the rows of a pass go by: see :func:`begin_pass`."""
+    """The constants of a pass over rows: see :func:`begin_pass`."""
 
     density: Any
     origin: Any
@@ -166,7 +166,7 @@ class Pass(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """What a pass works in, for tiles of T rows.
+    """The buffers of a pass, for tiles of T rows.
 
     `x` (D, T), the rows; `distance` and `r`, the responsibilities (K, T); `weight`, `peak` and `total` (T,); `mass`
     (K,); `factors` (48,), and the family's `scratch`.

@@ -129,7 +129,7 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
 
 @kernel
 def _least_sum(density, k, d, pool, scatter):
-    """Return what a centred sum of squares of feature d in component k must exceed to be more than rounding.
+    """Return the least centred sum of squares of feature d in component k that is more than rounding.
 
     That of the mean, of the sum in `scatter` that it was centred from, and of numbers that are almost too small.
     """

@@ -58,7 +58,7 @@ class Prior(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """What a density does not hold of the approximate posterior.
+    """The part of the approximate posterior that a density does not hold.
 
     `concentration` (1, K) are the parameters of a Dirichlet law, or (2, K) those of the sticks' beta laws;
     `mean_precision` (K,); `degrees_of_freedom` one for each entry of ``pool``: (1,) for tied, else (K,).

@@ -1,4 +1,4 @@
-"""What a covariance family must provide in compiled code: one function each, chosen by the class of the density.
+"""The compiled functions of a covariance family, chosen by the class of the density; some have a default.
 
 Shapes: K components, D features, T columns of a tile. A tile `x` is feature-major, (D, T), and its first `n` columns
 hold rows; so are the buffers that go with it, so that vector lanes run over rows. All come from

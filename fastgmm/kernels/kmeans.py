@@ -266,7 +266,7 @@ def kmeans_plus_plus(points, weight, uniform, chosen):
 
 
 class _Buffers(NamedTuple):
-    """What an iteration works in, for tiles of T rows.
+    """The buffers of an iteration, for tiles of T rows.
 
     `index` (T,) int64 are the rows that are looked at, `x` (D, T) and `distance` (K, T) the tile; `nearest` and
     `second` (T,) the smallest distances, `label` (T,) int64 where the smallest is. `changed` and `target` (2 T,) int64

@@ -53,7 +53,7 @@ _ROUNDING = 2.0**-49
 
 
 class Bounds(NamedTuple):
-    """What is known of a density before it meets rows; see :data:`measure`.
+    """Numbers of a density that bound the distances of rows from its components; see :data:`measure`.
 
     `twice`, `cutoff`, `limit` (K,): twice the log scale; how far below a row's highest log joint a component's is live;
     twice their sum, widened. `stretch` (4, K): of :func:`contract.stretch` for `unit` (D,). `frame` (D, W): the means
@@ -202,7 +202,7 @@ guess = Driver(_guess_lanes)
 
 
 class Search(NamedTuple):
-    """What the search of a lane works in: T columns of a tile of D features, W columns of the bounds' frame.
+    """The buffers of a lane's search: T columns of a tile of D features, W columns of the bounds' frame.
 
     `table` and `scratch` are the family's, `limits` the density's; `far` is how far any two means are at most, in units
     of the bounds, as `lines` are. `x` (D, T) are the rows, `weight` (T,) their weights. Of the `candidates`,
@@ -686,7 +686,7 @@ def _search_tile(density, bounds, search, hint, guess, n, away, work):
 
 
 class Found(NamedTuple):
-    """What the first stage finds out of a block of n rows.
+    """The results of the first stage for a block of n rows.
 
     `label` (n,) int64, the component of highest log joint (the first of equals), and `peak` (n,) that log joint;
     `evidence` (n,) the log evidence. `begin` and `size` (n,) int64: where a row's entries are; `component` (E,) int32
@@ -815,7 +815,7 @@ class Sorted(NamedTuple):
 
 
 class _Gathering(NamedTuple):
-    """What the entries of a component go through, a tile at a time.
+    """The buffers of the second stage, which takes the entries of a component a tile at a time.
 
     `gathered` (T, D) and `x` (D, T), its rows; `r` (1, T) their responsibilities, `mass` (1,) their sum; the family's
     `scratch`, and `nothing` (1, D), zeros.

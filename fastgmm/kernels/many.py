@@ -112,7 +112,7 @@ class Draws(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a look at the rows of P problems finds, of rows of positive weight.
+    """Sums over the rows of positive weight of P problems, and the centres of starts.
 
     `status` (P,) int64, CONVERGED where a fit can begin; `weight` (P,), the sum of weights; `middle` (P, D), the mean;
     `spread` (P,), the largest deviation from it (1 where that is 0); `moments` (P, D, D), the
@@ -191,7 +191,7 @@ class Variational(NamedTuple):
 
 
 class _Law(NamedTuple):
-    """What variational updates of one problem work in; `numbers` are the following three."""
+    """The buffers of variational updates of one problem; `numbers` are the following three."""
 
     posterior: Posterior
     numbers: Array
@@ -205,7 +205,7 @@ _LOG_DETERMINANT, _DIVERGENCE, _CHANGE = range(3)
 
 @dispatched
 def _law(rule, density):
-    """Return what the updates of one problem work in."""
+    """Return the buffers of the updates of one problem."""
 
 
 @dispatched
@@ -235,7 +235,7 @@ def _bound(rule, law, log_evidence, weight):
 
 @dispatched
 def _progress(rule, law, log_evidence, weight):
-    """Return what the stopping rule watches, after an update."""
+    """Return the number that the stopping rule watches, after an update."""
 
 
 @dispatched
@@ -694,7 +694,7 @@ def _effective_rows(weight, n_rows):
 
 
 class _Work(NamedTuple):
-    """What the fits of a lane work in."""
+    """The buffers of the fits of a lane."""
 
     tile: Any
     sums: Sums

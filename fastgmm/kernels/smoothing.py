@@ -1,4 +1,4 @@
-"""What a component of a start gets where its rows are too few or too much alike for a covariance.
+"""Covariances for components of a start whose rows are too few or too much alike.
 
 A component seeded on a single row would be a spike of width sqrt(reg_covar) that no other row can reach. It is smoothed
 by pseudo-rows whose variances come from near it, never from the spread of all rows: one far group, row or code for a

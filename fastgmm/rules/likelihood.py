@@ -64,7 +64,7 @@ class MaximumLikelihood:
         return GaussianParameters(np.zeros(n_components), covariances, self.family.blank(n_components, n_features))
 
     def density(self, state: GaussianParameters) -> Density:
-        """Return what the kernels score rows with."""
+        """Return the density that rows are scored with."""
         return state.density
 
     def update(self, statistics: SufficientStatistics, final: bool = False) -> GaussianParameters:

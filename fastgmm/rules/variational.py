@@ -204,7 +204,7 @@ class VariationalBayes:
         return -1
 
     def density(self, state: VariationalPosterior) -> Density:
-        """Return what the kernels score rows with: the expectation of the log joint."""
+        """Return the density that rows are scored with: the expectation of the log joint."""
         return state.density
 
     def update(self, statistics: SufficientStatistics, final: bool = False) -> VariationalPosterior:

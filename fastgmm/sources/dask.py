@@ -106,7 +106,7 @@ class DaskRows(Rows):
 
     @property
     def summary(self) -> Summary:
-        """What one look at the rows says; it is kept."""
+        """The finding of one look at the rows, which is kept."""
         return self._census.summary
 
     def blocks(self, n_rows: int) -> Iterator[Block]:
@@ -124,14 +124,14 @@ class DaskRows(Rows):
         return other
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
-        """Return what the task makes of the rows; they are checked where no pass has done so yet."""
+        """Return the task's answer for all rows; they are checked where no pass has done so yet."""
         found = self.__dict__.get("_census")
         if found is None:
             return self._run(task, combine)
         return self._run(task, combine, reader=replace(self._reader, dtype=found.dtype), known=found.known())
 
     def scored(self, task: Callable[[Rows], NDArray]) -> Any:
-        """Return what the task makes of each row as a Dask array, which computes it when it is computed."""
+        """Return the task's answers for each row as a Dask array, which computes them when it is computed."""
         from dask.array import Array
 
         meta = task(ArrayRows(np.empty((0, self.n_features), self._columns.dtype)))
@@ -149,7 +149,7 @@ class DaskRows(Rows):
         n_partitions: int | None = None,
         **options: Any,
     ) -> T:
-        """Return what the task makes of the first partitions, or all, put together in order."""
+        """Return the task's answers for the first partitions, or all, put together in order."""
         from dask.delayed import Delayed
         from dask.task_spec import Task, TaskRef
 
@@ -309,7 +309,7 @@ def _weights(sample_weight: Any, data: list[Any]) -> list[Any]:
 
 
 def _known_columns(data: Any, reader: PartitionReader, has_weights: bool) -> Columns | None:
-    """Return what a collection says of its columns; None for delayed batches, which have to be asked."""
+    """Return the columns that a collection declares; None for delayed batches, which have to be asked."""
     empty = getattr(data, "_meta", None)
     if isinstance(empty, np.ndarray):
         empty = None if math.isnan(data.shape[1]) else np.empty((0, data.shape[1]), data.dtype)

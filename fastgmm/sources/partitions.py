@@ -1,4 +1,4 @@
-"""What engines share whose rows lie in partitions elsewhere: what is checked and counted there, and kept of it here.
+"""The base of engines whose rows lie in partitions elsewhere: what is checked and counted there, and kept here.
 
 A partition is read in some other process by a `PartitionReader`, which checks it on its first visit; a `Census` of all
 partitions tells where each one's rows stand among all, so that a start is the same as that of the rows in one array.
@@ -25,7 +25,7 @@ _FINGERPRINT_ROWS = 64
 
 
 class Columns(NamedTuple):
-    """What all partitions have in common: number and names (or None) of columns, whether weighted, the type."""
+    """The columns of all partitions: number and names (or None), whether weighted, the type."""
 
     n_features: int
     names: NDArray | None
@@ -39,7 +39,7 @@ def columns_of(rows: Rows) -> Columns:
 
 
 class Known(NamedTuple):
-    """What the census knows of one partition: its number of rows, some of their bits, and where they stand among all.
+    """The census of one partition: its number of rows, some of their bits, and where they stand among all.
 
     `offset` rows come before, `n_weighted_before` of them of positive weight.
     """
@@ -52,7 +52,7 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Census:
-    """What is known of consecutive partitions after one look at each; ``+`` puts them together, in order.
+    """The census of consecutive partitions; ``+`` puts them together, in order.
 
     `n_rows`, `n_weighted` and `fingerprints` are lists with a number for each partition, `is_single` is whether all
     rows are float32.
@@ -189,7 +189,7 @@ class Visit:
     reader: PartitionReader
 
     def __call__(self, number: int, data: Any, weight: Any = None, known: Known | None = None) -> Any:
-        """Return what the task makes of one partition. Errors begin with its number."""
+        """Return the task's answer for one partition. Errors begin with its number."""
         try:
             return self.task(self.reader(data, weight, known))
         except (RuntimeError, TypeError, ValueError) as error:

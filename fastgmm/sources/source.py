@@ -38,7 +38,7 @@ class Source:
 
     @property
     def arithmetic(self) -> tuple[bool, float]:
-        """What the passes so far say of the next one: see ``Expectation.arithmetic``."""
+        """The findings of the passes so far for the next one: see ``Expectation.arithmetic``."""
         return self._expectation.arithmetic
 
     @arithmetic.setter
@@ -52,7 +52,7 @@ class Source:
 
     @property
     def pairs(self) -> Array:
-        """What the last pass that skipped pairs looked at: see ``Expectation.pairs``."""
+        """Counts of the last pass that skipped pairs: see ``Expectation.pairs``."""
         return self._expectation.pairs
 
     @property

@@ -350,7 +350,7 @@ def _combined(answers: list[tuple[int, Any]], combine: Callable[[T, T], T]) -> t
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Look:
-    """What one look at consecutive partitions says; `widths` are their numbers of features, None where rows are none.
+    """The finding of one look at consecutive partitions; `widths` are their numbers of features, None without rows.
 
     The census has the rows' bits for a fingerprint.
     """
@@ -359,12 +359,12 @@ class _Look:
     widths: list[int | None]
 
     def __add__(self, later: _Look) -> _Look:
-        """Return what is known of these partitions and those directly after them."""
+        """Return the finding for these partitions and those directly after them."""
         return _Look(self.census + later.census, self.widths + later.widths)
 
 
 def _look(partition: int, chunks: Iterable[_Chunk], exponent: int) -> _Look | _Fault:
-    """Return what one look at a partition says."""
+    """Return the finding of one look at a partition."""
     summary, bits = NO_ROWS, 0
     width: int | None = None
     is_single = True
@@ -517,7 +517,7 @@ class SparkRows(Rows):
 
     @property
     def summary(self) -> Summary:
-        """What one look at the rows says; it is kept."""
+        """The finding of one look at the rows, which is kept."""
         return self._known[1]
 
     def blocks(self, n_rows: int) -> Iterator[Block]:
@@ -548,7 +548,7 @@ class SparkRows(Rows):
         return SparkRows(self._frame, self._weight, chosen, n_features)
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
-        """Return what the task makes of the rows, partition by partition; RuntimeError where these have changed."""
+        """Return the task's answer for all rows, by partitions; RuntimeError where these have changed."""
         layout, _ = self._known
 
         def visit(partition: int, chunks: Iterable[_Chunk]) -> Any:

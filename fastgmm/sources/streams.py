@@ -60,7 +60,7 @@ class Batch(ABC):
 
 
 class Table(ABC):
-    """What can be read in batches again and again.
+    """A table that can be read in batches again and again.
 
     Attributes
     ----------
@@ -207,7 +207,7 @@ class StreamedRows(Rows):
 
 
 class _Look:
-    """What a first look at rows finds: whether all are float32, and a mark by which to know them again."""
+    """The finding of a first look at rows: whether all are float32, and a mark by which to know them again."""
 
     def __init__(self) -> None:
         self.all_single = True

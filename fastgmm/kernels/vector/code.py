@@ -1,4 +1,4 @@
-"""What vector code is written in: the register-blocked loops that a compiler does not find, with llvmlite.
+"""The language of vector code: register-blocked loops that a compiler does not find, with llvmlite.
 
 What takes the time of a fit is a matrix times a tile of rows, a tile times itself, and exponentials. Plain loops reach
 half of what a core can do: they store and reload partial results, or centre rows into a buffer first. Here a block of
@@ -82,7 +82,7 @@ def section(builder, vector, start, length):
 
 
 class Code:
-    """What the functions below are written in: vector instructions on numbers of one type.
+    """Vector instructions on numbers of one type, which vector functions are written in.
 
     Arithmetic is as it is written: never reordered, and a product is fused with a sum where it says so.
     """

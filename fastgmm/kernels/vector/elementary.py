@@ -15,7 +15,7 @@ from fastgmm.kernels._compile import exact_kernel, multiply_add
 
 
 class Exponential(NamedTuple):
-    """What e**x is made of: e**x = 2**(k / n) * (1 + r + r**2 q(r)) with |r| <= ln(2) / 2n, for n = `table_size`."""
+    """Constants of e**x = 2**(k / n) * (1 + r + r**2 q(r)) with |r| <= ln(2) / 2n, for n = `table_size`."""
 
     lowest: float  #: below it e**x counts as 0
     magic: float  #: 1.5 times the power of two above which there are no fractions: adding it rounds

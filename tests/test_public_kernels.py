@@ -94,6 +94,17 @@ def test_the_page_runs(disabled, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_page_about_debugging_runs(tmp_path):
+    page = Path(__file__).parent.parent / "docs" / "debugging-kernels.md"
+    if not page.exists():
+        pytest.skip("needs a checkout")
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    words = _run(["-c", code], tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert "_collect_lanes" in words
+    assert words[-2:] == ["fused", "multiply-adds"]
+
+
+@pytest.mark.slow
 def test_importing_kernels_needs_numpy_and_numba_alone(tmp_path):
     """A score from Python and a compiled special function, with SciPy and scikit-learn out of reach."""
     code = (

@@ -18,13 +18,13 @@ import numpy as np
 from common import print_header, print_row
 from numpy.typing import NDArray
 
-from fastgmm.acceleration import METHODS, accelerator
 from fastgmm.families import FAMILIES
-from fastgmm.loop import FitResult, fit_loop
+from fastgmm.fitting.acceleration import METHODS, accelerator
+from fastgmm.fitting.loop import FitResult, fit_loop
 from fastgmm.rows import ArrayRows
 from fastgmm.rules import MaximumLikelihood, VariationalBayes, make_prior
-from fastgmm.seeding import seed
 from fastgmm.sources import Source
+from fastgmm.starts.seeding import seed
 
 #: Distances between neighbouring means, in standard deviations of about 1.
 OVERLAPPING = 1.0, 1.5

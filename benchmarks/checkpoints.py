@@ -17,7 +17,7 @@ from unittest import mock
 import numpy as np
 
 from fastgmm import GaussianMixture
-from fastgmm.checkpoint import Checkpoint
+from fastgmm.fitting.checkpoint import Checkpoint
 
 # N, D, K, accelerate
 WORKLOADS = (

@@ -56,7 +56,7 @@ TASKS = {"fastgmm": ("k-means++", "k-means"), "scikit-learn": ("k-means++", "llo
 def run(side: str, task: str, X: NDArray, centres: NDArray, n_iterations: int) -> tuple[float, float]:
     """Return the seconds that one call of a side takes, and the inertia it ends with (0 for k-means++)."""
     if side == "fastgmm":
-        from fastgmm.kmeans import kmeans, plus_plus
+        from fastgmm.starts.kmeans import kmeans, plus_plus
 
         begin = time.perf_counter()
         if task == "k-means++":

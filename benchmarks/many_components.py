@@ -267,11 +267,11 @@ def patches(size: int, is_grey: bool, n_of_each: int) -> np.ndarray:
 def fit_patches(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Fit the photographs' patches with and without skipping, and print what was looked at in each iteration."""
     from fastgmm.families import FAMILIES
-    from fastgmm.loop import fit_steps
+    from fastgmm.fitting.loop import fit_steps
     from fastgmm.rows import ArrayRows
     from fastgmm.rules import MaximumLikelihood
-    from fastgmm.seeding import seed
     from fastgmm.sources import Source
+    from fastgmm.starts.seeding import seed
 
     results = []
     for name, (size, is_grey) in _PATCHES.items():

@@ -30,7 +30,7 @@ from readme import rewritten
 
 from fastgmm import GaussianMixture, datasets
 from fastgmm.families import FAMILIES
-from fastgmm.seeding import METHODS
+from fastgmm.starts.seeding import METHODS
 
 MCLUST = Path(__file__).parent / "peers" / "mclust_default.R"
 BEGIN = "<!-- quality -->\n"

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastgmm
-from fastgmm._report import METHODS
 from fastgmm.exceptions import SpuriousComponentWarning
-from fastgmm.expectation import SINGLE_WORK
 from fastgmm.families import FAMILIES
 from fastgmm.kernels._compile import SOURCE_HASH, Build, cache_folder, is_switched_off, logged_builds
+from fastgmm.methods import METHODS
+from fastgmm.passes.expectation import SINGLE_WORK
 
 __all__ = ["Step", "Warmup", "warmup"]
 

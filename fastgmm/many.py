@@ -22,8 +22,8 @@ from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.estimators.base import Mixture
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
+from fastgmm.fitting.loop import FitResult
 from fastgmm.kernels import Posterior, contract, divergence, many
-from fastgmm.loop import FitResult
 from fastgmm.rows import ArrayRows, kernel_array, row_type
 from fastgmm.rules import (
     GaussianParameters,
@@ -34,8 +34,8 @@ from fastgmm.rules import (
     expected_weights,
     make_prior,
 )
-from fastgmm.seeding import RandomResponsibilities
 from fastgmm.spurious import SpuriousComponent, find_spikes, may_have_spikes, spurious_components
+from fastgmm.starts.seeding import RandomResponsibilities
 from fastgmm.statistics import Array
 
 METHODS = ("auto", "kmeans", "k-means++", "random", "random_from_data")

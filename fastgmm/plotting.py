@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgmm._extras import require
-from fastgmm._report import describe, method_of
+from fastgmm.methods import describe, method_of
+from fastgmm.support.extras import require
 from fastgmm.validation import feature_labels
 
 __all__ = ["check_image_path", "plot_mixture"]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import fastgmm
-from fastgmm import cli, live
+from fastgmm import cli
 from fastgmm.families import FAMILIES
+from fastgmm.passes import skipping as live
 
 DATA = Path(__file__).parent / "data"
 

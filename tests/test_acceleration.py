@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
-from fastgmm.acceleration import METHODS, accelerator
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning
 from fastgmm.families import FAMILIES
-from fastgmm.loop import fit_loop, fit_steps
-from fastgmm.restarts import Contender
+from fastgmm.fitting.acceleration import METHODS, accelerator
+from fastgmm.fitting.loop import fit_loop, fit_steps
+from fastgmm.fitting.restarts import Contender
 from fastgmm.rows import ArrayRows
 from fastgmm.rules import MaximumLikelihood, VariationalBayes, make_prior, parameters_of_whitener
-from fastgmm.seeding import seed
 from fastgmm.sources import Source
+from fastgmm.starts.seeding import seed
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ESTIMATORS = pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])

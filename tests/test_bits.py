@@ -11,11 +11,11 @@ import pytest
 from conftest import draw, random_mixture, skip_always
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
-from fastgmm.expectation import Scores
 from fastgmm.kernels import contract, student, vector
 from fastgmm.kernels import live as stages
 from fastgmm.kernels._compile import LANES, entry
-from fastgmm.live import Hints, LivePass
+from fastgmm.passes.expectation import Scores
+from fastgmm.passes.skipping import Hints, LivePass
 from fastgmm.rows import ArrayRows
 
 N_FEATURES = 5

@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, checkpoint, expectation
-from fastgmm.checkpoint import Checkpoint, CheckpointError
+from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning
+from fastgmm.fitting import checkpoint
+from fastgmm.fitting.checkpoint import Checkpoint, CheckpointError
+from fastgmm.fitting.loop import fit_steps
 from fastgmm.io import load_model, save_model
-from fastgmm.loop import fit_steps
+from fastgmm.passes import expectation
 from fastgmm.sources import BatchRows, open_rows
 
 ESTIMATORS = pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
@@ -759,7 +761,7 @@ def test_a_model_file_does_not_name_the_checkpoint(rows, path, tmp_path):
 
 
 def test_nothing_is_kept_without_a_checkpoint(monkeypatch, rows):
-    monkeypatch.setattr("fastgmm.loop.Standing.__init__", lambda *_: pytest.fail("a standing was made"))
+    monkeypatch.setattr("fastgmm.fitting.loop.Standing.__init__", lambda *_: pytest.fail("a standing was made"))
     fit(GaussianMixture(3, accelerate="squarem", random_state=0), rows)
 
 

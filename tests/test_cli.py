@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
-from fastgmm._report import Progress
+from fastgmm.cli.report import Progress
 from fastgmm.datasets import load_faithful
 from fastgmm.io import load_model, save_model
 
@@ -210,7 +210,7 @@ def test_fit_prints_the_first_of_many_features(run):
 
 
 def test_the_model_is_written_before_the_report(run, monkeypatch):
-    monkeypatch.setattr("fastgmm._report.print_pairs", _fail)
+    monkeypatch.setattr("fastgmm.cli.report.print_pairs", _fail)
     code, _, err = run("fit", "faithful", "-k", 2, "-o", "m.json")
     assert (code, err) == (1, "fastgmm: error: no luck\n")
     assert len(load_model("m.json").weights_) == 2
@@ -466,7 +466,7 @@ def test_predict_writes_labels_probabilities_and_densities(run, model):
 
 @pytest.mark.parametrize(("limit", "number"), [("ROWS", 100), ("FLOATS", 200)])
 def test_predict_goes_block_by_block(run, model, monkeypatch, limit, number):
-    monkeypatch.setattr(f"fastgmm._commands.PREDICT_BLOCK_{limit}", number)
+    monkeypatch.setattr(f"fastgmm.cli.commands.PREDICT_BLOCK_{limit}", number)
     expected, predict, lengths = model.predict(FAITHFUL.data), GaussianMixture.predict, []
     monkeypatch.setattr(GaussianMixture, "predict", lambda self, X: (lengths.append(len(X)), predict(self, X))[1])
     _, out, _ = run("predict", "m.json", "faithful")
@@ -674,7 +674,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr("fastgmm._report.time.monotonic", lambda: Clock.now)
+    monkeypatch.setattr("fastgmm.cli.report.time.monotonic", lambda: Clock.now)
     return Clock
 
 

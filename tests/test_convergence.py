@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.exceptions import ConvergenceWarning
-from fastgmm.loop import remaining
+from fastgmm.fitting.loop import remaining
 
 ESTIMATORS = pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.exceptions import OutOfRangeError
-from fastgmm.expectation import Expectation, Score, refuse_far_rows
 from fastgmm.families import FAMILIES
+from fastgmm.passes.expectation import Expectation, Score, refuse_far_rows
 from fastgmm.rows import ArrayRows, scan
-from fastgmm.seeding import METHODS
 from fastgmm.sources.partitions import Columns, Known, PartitionReader, census
+from fastgmm.starts.seeding import METHODS
 
 dask = pytest.importorskip("dask", minversion="2025.4")
 pytest.importorskip("distributed")

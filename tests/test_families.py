@@ -7,11 +7,11 @@ import pytest
 import reference
 from conftest import draw, random_mixture
 
-from fastgmm.expectation import e_step
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import contract, smoothing
 from fastgmm.kernels.blocks import pack_tile
 from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, OK
+from fastgmm.passes.expectation import e_step
 
 K, D = 3, 4
 

@@ -8,10 +8,10 @@ import reference
 from conftest import draw, random_mixture
 
 from fastgmm import kernels
-from fastgmm.expectation import Expectation, Scores, e_step
 from fastgmm.kernels import blocks
 from fastgmm.kernels._compile import Driver, entry
 from fastgmm.kernels.closed_forms import OK
+from fastgmm.passes.expectation import Expectation, Scores, e_step
 from fastgmm.rows import ArrayRows
 
 

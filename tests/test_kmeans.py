@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastgmm.kernels.kmeans import kmeans_plus_plus
-from fastgmm.kmeans import _Lloyd, kmeans, lloyd, plus_plus
+from fastgmm.starts.kmeans import _Lloyd, kmeans, lloyd, plus_plus
 
 
 def _naive_distances(X, centres):

@@ -14,16 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels, live, seeding
+from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels
 from fastgmm.exceptions import OutOfRangeError
-from fastgmm.expectation import Expectation, Scores, Sweep
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import contract, vector
 from fastgmm.kernels import live as stages
 from fastgmm.kernels._compile import entry
-from fastgmm.live import Hints, LivePass
+from fastgmm.passes import skipping as live
+from fastgmm.passes.expectation import Expectation, Scores, Sweep
+from fastgmm.passes.skipping import Hints, LivePass
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, Source
+from fastgmm.starts import seeding
 
 
 def _separated(rng, family, n_components, n_features, n_rows, distance=12.0):
@@ -407,7 +409,7 @@ def test_components_without_rows_cost_no_second_pass_where_there_is_a_prior(rng,
     X, _ = _separated(rng, FAMILIES["diag"], 5, 3, 1000)
     model = BayesianGaussianMixture(40, covariance_type="diag", max_iter=6, tol=0.0, random_state=0)
     lost = []
-    monkeypatch.setattr("fastgmm.expectation.lost_mass", lambda *_: lost.append(1))
+    monkeypatch.setattr("fastgmm.passes.expectation.lost_mass", lambda *_: lost.append(1))
     _bounds(model, X)
     assert model.n_effective_components_ < 40
     assert lost == []

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import FAMILIES
-from fastgmm.loop import fit_loop
+from fastgmm.fitting.loop import fit_loop
 from fastgmm.rows import ArrayRows
 from fastgmm.rules import GaussianParameters, MaximumLikelihood
-from fastgmm.seeding import seed
 from fastgmm.sources import Source
+from fastgmm.starts.seeding import seed
 
 
 def _start(family, weights, means, covariances):

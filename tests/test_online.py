@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, online
-from fastgmm.expectation import e_step
+from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import FAMILIES
+from fastgmm.fitting import online
+from fastgmm.passes.expectation import e_step
 from fastgmm.rules import MaximumLikelihood
 from fastgmm.sources import BatchRows
 

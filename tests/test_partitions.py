@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import cut_tree, linkage
 
 from fastgmm.families import FAMILIES
-from fastgmm.partitions import _PSEUDO_SHARE, _merged, agglomerated, sphered, standardised, ward
+from fastgmm.starts.agglomeration import _PSEUDO_SHARE, _merged, agglomerated, sphered, standardised, ward
 
 
 def _canonical(labels):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
-from fastgmm.checkpoint import CheckpointError
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning, OutOfRangeError
+from fastgmm.fitting.checkpoint import CheckpointError
 from fastgmm.io import ModelFileError, load_model, save_model
 
 #: Changed files for each test.

@@ -8,8 +8,8 @@ import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, datasets
 from fastgmm.exceptions import CollapsedComponentError
-from fastgmm.loop import FitResult, Step
-from fastgmm.restarts import PATIENCE, ROUND, Contender, race, winner
+from fastgmm.fitting.loop import FitResult, Step
+from fastgmm.fitting.restarts import PATIENCE, ROUND, Contender, race, winner
 
 
 @pytest.fixture(scope="module")

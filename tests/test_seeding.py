@@ -8,14 +8,14 @@ import pytest
 from conftest import draw, random_mixture, read_columns
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels
-from fastgmm.expectation import Expectation
 from fastgmm.families import FAMILIES
+from fastgmm.fitting.loop import fit_loop
 from fastgmm.kernels.kmeans import kmeans_plus_plus
-from fastgmm.loop import fit_loop
+from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import ArrayRows, Block, summary_of
 from fastgmm.rules import MaximumLikelihood
-from fastgmm.seeding import _AUTO, METHODS, Sample, seed
 from fastgmm.sources import Source
+from fastgmm.starts.seeding import _AUTO, METHODS, Sample, seed
 
 AFFINE = ("kmeans-whitened", "agglomerative")
 ON_A_SAMPLE = (*AFFINE, "short-em")

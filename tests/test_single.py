@@ -5,7 +5,7 @@ import pytest
 from conftest import draw, random_mixture
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
-from fastgmm.expectation import Expectation, e_step
+from fastgmm.passes.expectation import Expectation, e_step
 from fastgmm.rows import ArrayRows
 
 K, D, N = 8, 8, 70_000

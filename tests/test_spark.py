@@ -22,8 +22,8 @@ pandas = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture  # noqa: E402
-from fastgmm.expectation import Sweep  # noqa: E402
 from fastgmm.families import FAMILIES  # noqa: E402
+from fastgmm.passes.expectation import Sweep  # noqa: E402
 from fastgmm.sources import open_rows  # noqa: E402
 from fastgmm.sources.spark import _recut  # noqa: E402
 

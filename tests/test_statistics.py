@@ -9,8 +9,8 @@ from conftest import draw, random_mixture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastgmm.expectation import e_step
 from fastgmm.families import FAMILIES
+from fastgmm.passes.expectation import e_step
 from fastgmm.rows import ArrayRows
 from fastgmm.statistics import SufficientStatistics
 
@@ -93,7 +93,7 @@ def test_recentring_is_a_change_of_origin(name):
 
 
 def test_recentred_statistics_are_those_of_a_pass_about_the_new_origin(family, rng):
-    from fastgmm.expectation import Expectation
+    from fastgmm.passes.expectation import Expectation
 
     density, X = PROBLEMS[family.name]
     origin = rng.normal(size=SHAPE)

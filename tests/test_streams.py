@@ -17,11 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, expectation, kernels, rows, seeding
+from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels, rows
 from fastgmm.io import TableError, read_table
+from fastgmm.passes import expectation
 from fastgmm.rows import ArrayRows
-from fastgmm.seeding import METHODS
 from fastgmm.sources import BatchRows, open_rows
+from fastgmm.starts import seeding
+from fastgmm.starts.seeding import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
 
@@ -828,8 +830,8 @@ def test_the_page_about_sources_runs(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_command_line(run, table, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("fastgmm._commands.PREDICT_BLOCK_ROWS", 1000)
-    monkeypatch.setattr("fastgmm._commands.PLOT_ROWS", 500)
+    monkeypatch.setattr("fastgmm.cli.commands.PREDICT_BLOCK_ROWS", 1000)
+    monkeypatch.setattr("fastgmm.cli.commands.PLOT_ROWS", 500)
     wanted = "--columns", ",".join(NAMES), "--weights", "w"
     _written(table, tmp_path / "t.parquet")
     (tmp_path / "parts").mkdir()

@@ -12,11 +12,11 @@ from scipy import stats
 
 from fastgmm import kernels
 from fastgmm.families import FAMILIES
-from fastgmm.loop import fit_loop
+from fastgmm.fitting.loop import fit_loop
 from fastgmm.rows import ArrayRows
 from fastgmm.rules import VariationalBayes, make_prior
-from fastgmm.seeding import seed
 from fastgmm.sources import Source
+from fastgmm.starts.seeding import seed
 
 STICKS = pytest.mark.parametrize("sticks", [False, True], ids=["distribution", "process"])
 
@@ -95,7 +95,7 @@ def test_one_component_has_the_exact_log_marginal_likelihood(family, sticks, rng
 
 def test_the_evidence_is_the_product_of_predictive_densities(family, rng):
     """For one component: p(x_1, ..., x_n) = prod p(x_i | those before), from no data on."""
-    from fastgmm.expectation import Scores
+    from fastgmm.passes.expectation import Scores
     from fastgmm.rules import predictive_density
 
     X, _, _ = _problem(rng, family, 1, 2, 9)
@@ -199,7 +199,7 @@ def test_moments_that_lost_their_digits_are_collected_again_in_the_same_order(rn
     density = family.isotropic(np.full((2, 2), 1e7), 1.0)
     statistics = source.collect(density, mode=kernels.LABELLED, labels=labels)
     assert not rule.update(statistics).trusted
-    from fastgmm.loop import updated
+    from fastgmm.fitting.loop import updated
 
     state = updated(
         rule, lambda origin: source.collect(density, origin, mode=kernels.LABELLED, labels=labels), statistics
@@ -263,7 +263,7 @@ def test_log1p_keeps_small_arguments():
 @STICKS
 @pytest.mark.parametrize("n_features", [1, 2, 5])
 def test_the_student_predictive_is_scipys(family, sticks, n_features, rng):
-    from fastgmm.expectation import Scores
+    from fastgmm.passes.expectation import Scores
     from fastgmm.rules import predictive_density
 
     X, w, r = _problem(rng, family, 3, n_features)

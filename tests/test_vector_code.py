@@ -210,7 +210,7 @@ def test_buffers_are_aligned_and_wide_enough(dtype):
 
 PASS = """
 import numpy as np
-from fastgmm.expectation import e_step
+from fastgmm.passes.expectation import e_step
 from fastgmm.families import FAMILIES
 from fastgmm.kernels._compile import HAS_32_REGISTERS, LANES
 rng = np.random.default_rng(0)

@@ -5,8 +5,8 @@ import time
 from common import N_THREADS, Workload, run_child
 from limits import Rates
 
-from fastgmm.expectation import Expectation
 from fastgmm.families import FAMILIES
+from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import ArrayRows
 
 

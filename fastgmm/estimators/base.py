@@ -17,24 +17,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastgmm import acceleration, exceptions, online, validation
-from fastgmm._typing import Self
-from fastgmm.checkpoint import Checkpoint, identity
+from fastgmm import exceptions, validation
 from fastgmm.estimators import conversion
+from fastgmm.estimators.interface import Interface, register
 from fastgmm.estimators.private import PrivateMethods, refuse_overrides
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
-from fastgmm.expectation import Score, Totals
 from fastgmm.families import Family
-from fastgmm.interface import Interface, register
+from fastgmm.fitting import acceleration, online
+from fastgmm.fitting.checkpoint import Checkpoint, identity
+from fastgmm.fitting.loop import STOPPING, FitResult, Point, Standing, fit_steps
+from fastgmm.fitting.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.kernels import Density
 from fastgmm.kernels._compile import thread_count
-from fastgmm.loop import STOPPING, FitResult, Point, Standing, fit_steps
-from fastgmm.restarts import Contender, Fit, Restart, finalists, race, winner
+from fastgmm.passes.expectation import Score, Totals
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
-from fastgmm.seeding import METHODS, race_sample, seed
 from fastgmm.sources import Source, open_rows
 from fastgmm.spurious import Spike, SpuriousComponent, find_spikes, spurious_components
+from fastgmm.starts.seeding import METHODS, race_sample, seed
 from fastgmm.statistics import Array
+from fastgmm.support.typing import Self
 
 Callback = Callable[[int, int, float, float], Any]
 #: Makes the state that a fit starts from, of its rule, source, random state and number among the starts.

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
-from fastgmm._typing import Self
 from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Predictive, Start, Stopping, WeightPrior
+from fastgmm.estimators.interface import with_defaults
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
-from fastgmm.interface import with_defaults
+from fastgmm.fitting.loop import FitResult
 from fastgmm.kernels import DiagStudent, Posterior, Prior
-from fastgmm.loop import FitResult
 from fastgmm.rows import Rows
 from fastgmm.rules import (
     VariationalBayes,
@@ -31,9 +30,10 @@ from fastgmm.rules import (
     mass_after,
     predictive_density,
 )
-from fastgmm.seeding import covariance_within
 from fastgmm.sources import Source
+from fastgmm.starts.seeding import covariance_within
 from fastgmm.statistics import Array
+from fastgmm.support.typing import Self
 
 PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
 PREDICTIVES = ("expected-log", "plug-in", "student-t")

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm._typing import Self
 from fastgmm.estimators.base import Mixture, Starter, checked_components
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
+from fastgmm.estimators.interface import with_defaults
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
-from fastgmm.interface import with_defaults
+from fastgmm.fitting.loop import FitResult
 from fastgmm.kernels import Density
-from fastgmm.loop import FitResult
 from fastgmm.rows import Rows
 from fastgmm.rules import GaussianParameters, MaximumLikelihood, parameters_of_whitener
 from fastgmm.sources import Source
 from fastgmm.statistics import Array
+from fastgmm.support.typing import Self
 
 
 @with_defaults

@@ -366,7 +366,7 @@ def _of_trusted_folders(locator: Any) -> Any:
                 try:
                     self._try(Path(path))
                 except OSError as error:
-                    errors[path] = str(error)
+                    errors[path] = repr(error)
             if errors[path]:
                 raise OSError(errors[path])
 

@@ -1,4 +1,4 @@
-"""Whole fits of many small problems: seeding and the loop of :mod:`fastgmm.loop`, compiled, a problem at a time.
+"""Whole fits of many small problems: seeding and :mod:`fastgmm.fitting.loop`, compiled, a problem at a time.
 
 A fit of some hundred rows from Python is mostly calls. Here a lane of problems is fitted by one call, in buffers that
 are made once a lane, and a problem that fits in one tile is packed once a fit rather than once a pass. What a pass, an
@@ -149,7 +149,7 @@ class Fits(NamedTuple):
 
     `component` (P,) int64 is the one that collapsed, or -1; `spurious` (P,) int64 one that holds so few rows that the
     bound has no limit, or -1; `n_iter` (P,) int64; `bound` and `previous_bound` (P,) as in
-    :class:`fastgmm.loop.FitResult`; `mean` (P, K, D); `covariance` and `whitener` (P, ...) in the family's shape.
+    :class:`fastgmm.fitting.loop.FitResult`; `mean` (P, K, D); `covariance` and `whitener` (P, ...), the family's.
     """
 
     status: NDArray[np.int64]

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import validation
-from fastgmm._extras import require
 from fastgmm.rows import ArrayRows, Block, Rows, Summary
 from fastgmm.sources.partitions import Census, Columns, Known, PartitionReader, Visit, census, columns_of, on_threads
+from fastgmm.support.extras import require
 
 T = TypeVar("T")
 

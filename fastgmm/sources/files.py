@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import validation
-from fastgmm._array_tables import map_numpy, require_numbers, row_labels
-from fastgmm._extras import require
-from fastgmm._tables import KINDS, Request, Selection, TableError, kind_of, listing
-from fastgmm._text_tables import TextBlock, TextFormat, open_text
 from fastgmm.rows import row_type
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
 from fastgmm.statistics import Array
+from fastgmm.support.extras import require
+from fastgmm.tables.arrays import map_numpy, require_numbers, row_labels
+from fastgmm.tables.request import KINDS, Request, Selection, TableError, kind_of, listing
+from fastgmm.tables.text import TextBlock, TextFormat, open_text
 
 # Rows that are decoded at a time, and bytes that a column of a Parquet file is read by.
 _BATCH_ROWS = 2**16

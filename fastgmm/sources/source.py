@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from fastgmm.expectation import Expectation
 from fastgmm.families import Family
 from fastgmm.kernels import Density
+from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import Rows
 from fastgmm.statistics import Array, SufficientStatistics
 

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm._extras import require
 from fastgmm.rows import NO_ROWS, ArrayRows, Block, Rows, Summary, summary_of
 from fastgmm.sources.partitions import Census, Known, on_threads
 from fastgmm.statistics import Array
+from fastgmm.support.extras import require
 from fastgmm.validation import check_n_rows, require_finite, require_positive, require_weights
 
 T = TypeVar("T")

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import validation
-from fastgmm._tables import TableError
 from fastgmm.rows import NO_ROWS, Block, Rows, row_type, scan_rows, summary_of
 from fastgmm.statistics import Array
+from fastgmm.tables.request import TableError
 
 # One block is computed with, one lies ready, one is filled.
 _BUFFERS = 3

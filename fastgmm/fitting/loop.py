@@ -53,7 +53,7 @@ class Source(Protocol):
 
 
 class Accelerator(Protocol):
-    """A method that extrapolates (:mod:`fastgmm.acceleration`), as the loop sees it; one object a fit."""
+    """A method that extrapolates (:mod:`fastgmm.fitting.acceleration`), as the loop sees it; one object a fit."""
 
     def propose(self, state: Any, successor: Any, negligible: float) -> Any:
         """Return a state to try in place of `successor`, the update of `state`; None for no better idea.

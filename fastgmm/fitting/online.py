@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgmm.families import Family
+from fastgmm.fitting.loop import FitResult, Rule, remaining, updated
 from fastgmm.kernels import Density
-from fastgmm.loop import FitResult, Rule, remaining, updated
 from fastgmm.rules import expected_log_joint
 from fastgmm.sources import Source
 from fastgmm.statistics import Array, SufficientStatistics

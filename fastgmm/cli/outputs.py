@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from numpy.typing import NDArray
 
-from fastgmm import _report
-from fastgmm._files import check_writable, replacing
+from fastgmm.cli import report
+from fastgmm.support.files import check_writable, replacing
 
 __all__ = ["check_table_path", "distinct", "write_table"]
 
@@ -42,7 +42,7 @@ def check_table_path(path: str, inputs: Sequence[str] = ()) -> None:
 def write_table(path: str, blocks: Iterable[Sequence[tuple[str, NDArray[Any] | Sequence[str]]]]) -> None:
     """Write blocks of equally long named columns to a file that is complete or not there, or for ``-`` print them."""
     with _opened(path) as stream:
-        _report.write_csv(stream, blocks, "\t" if _inner_suffix(path) in (".tsv", ".tab") else ",")
+        report.write_csv(stream, blocks, "\t" if _inner_suffix(path) in (".tsv", ".tab") else ",")
 
 
 def distinct(name: str, others: Iterable[str]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm._extras import require
-from fastgmm._tables import Request, Selection, Table, TableError, listing, without_missing
+from fastgmm.support.extras import require
+from fastgmm.tables.request import Request, Selection, Table, TableError, listing, without_missing
 
 __all__ = ["map_numpy", "read_numpy", "read_parquet", "require_numbers", "row_labels"]
 

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
-from fastgmm.expectation import OVERFLOW
 from fastgmm.families import Family
+from fastgmm.fitting.loop import FitResult, Rule, fit_loop, updated
 from fastgmm.kernels import Density
 from fastgmm.kernels.smoothing import smooth_thin
-from fastgmm.kmeans import in_order, kmeans, pick_centres, plus_plus
-from fastgmm.loop import FitResult, Rule, fit_loop, updated
-from fastgmm.partitions import agglomerated, covariance, means_of, sphered
+from fastgmm.passes.expectation import OVERFLOW
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import Source
+from fastgmm.starts.agglomeration import agglomerated, covariance, means_of, sphered
+from fastgmm.starts.kmeans import in_order, kmeans, pick_centres, plus_plus
 from fastgmm.statistics import Array, SufficientStatistics
 
 METHODS = (

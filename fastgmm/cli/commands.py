@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastgmm
-from fastgmm import _report, datasets
-from fastgmm._files import check_writable, replacing
-from fastgmm._model_files import ModelDocument, check_model_path, read_document, restore, save_model
-from fastgmm._outputs import check_table_path, distinct, write_table
-from fastgmm._report import METHODS, method_of
-from fastgmm._tables import Request, Table, kind_of
+from fastgmm import datasets
+from fastgmm.cli import report
+from fastgmm.cli.outputs import check_table_path, distinct, write_table
 from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
 from fastgmm.io import read_table
+from fastgmm.io.models import ModelDocument, check_model_path, read_document, restore, save_model
+from fastgmm.methods import METHODS, counted, describe, method_of
 from fastgmm.rows import ArrayRows, Rows
+from fastgmm.support.files import check_writable, replacing
+from fastgmm.tables.request import Request, Table, kind_of
 from fastgmm.validation import feature_labels
 
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
@@ -142,7 +143,7 @@ def score(arguments: argparse.Namespace) -> None:
     table = _read(arguments, document)
     method = method_of(model)
     mean = model.score(table.rows, **method.density)
-    _report.print_pairs(
+    report.print_pairs(
         [
             ("rows", str(table.rows.n_rows)),
             ("total weight", f"{table.total_weight:.10g}" if table.rows.is_weighted else None),
@@ -179,22 +180,22 @@ def info(arguments: argparse.Namespace) -> None:
     def shown(name: str, form: Callable[[Any], str]) -> str | None:
         return None if record[name] is None else form(record[name])
 
-    _report.print_pairs(
+    report.print_pairs(
         [
             ("file", f"{arguments.model}, version {document.version}, written by fastgmm {document.fastgmm_version}"),
             ("model", _described(model)),
-            ("fitted on", shown("n_samples", lambda number: _report.counted(number, "row"))),
+            ("fitted on", shown("n_samples", lambda number: counted(number, "row"))),
             (method.likelihood, shown("log_likelihood", "{:.4f}".format)),
             # A file holds the bound, which need not be what fits are compared by.
             (method.criterion, shown("lower_bound", "{:.4f}".format) if method.criterion == method.bound else None),
             ("iterations", shown("n_iter", str)),
-            ("converged", shown("converged", _report.yes_no)),
+            ("converged", shown("converged", report.yes_no)),
             *(("spurious", f"component {each.component} {each.reason}") for each in model.spurious_),
             ("parameters", ", ".join(f"{name}={value}" for name, value in record["params"].items())),
         ]
     )
     print()
-    _report.print_parameters(model, names)
+    report.print_parameters(model, names)
 
 
 def warmup(arguments: argparse.Namespace) -> None:
@@ -209,7 +210,7 @@ def warmup(arguments: argparse.Namespace) -> None:
 
     done = _warmup.warmup(arguments.covariance, arguments.dtype, arguments.method, callback=show)
     print()
-    _report.print_pairs(done.totals())
+    report.print_pairs(done.totals())
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -324,7 +325,7 @@ def _fit_each(arguments: argparse.Namespace, table: _Data) -> list[Fit]:
             fits.append(_fit_one(arguments, table, n_components))
         except CollapsedComponentError as error:
             message = (
-                f"{_report.counted(n_components, 'component')}: component {error.component} collapsed to rows that do "
+                f"{counted(n_components, 'component')}: component {error.component} collapsed to rows that do "
                 "not span a volume (raise --reg-covar or lower -k)"
             )
             collapses.append(message)
@@ -344,7 +345,7 @@ def _say_passed_over(fits: list[Fit], best: Fit) -> None:
             continue
         others = "" if len(found) == 1 else f", and {len(found) - 1} more like it"
         reason = f"component {found[0].component} {found[0].reason}{others}"
-        title = _report.counted(len(fit.model.weights_), "component")
+        title = counted(len(fit.model.weights_), "component")
         if fit is best:
             print(
                 f"fastgmm: warning: {title}: the best, for no choice of -k is without such components: {reason}",
@@ -377,10 +378,10 @@ def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> 
         checkpoint_interval=arguments.checkpoint_interval,
         **method.options(arguments),
     )
-    title = f"{_report.counted(n_components, 'component')}: "
+    title = f"{counted(n_components, 'component')}: "
     progress = None
     if not arguments.quiet:
-        progress = _report.Progress(title, method.bound, table.rows.n_rows, arguments.max_iter)
+        progress = report.Progress(title, method.bound, table.rows.n_rows, arguments.max_iter)
     started = time.monotonic()
     try:
         with warnings.catch_warnings(record=True) as caught, table.named() as rows:
@@ -422,18 +423,18 @@ def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
                 f"{fit.log_likelihood:.2f}",
                 f"{fit.criterion:.2f}",
                 str(fit.model.n_iter_),
-                _report.yes_no(fit.model.converged_),
+                report.yes_no(fit.model.converged_),
                 "best" if fit is best else "spurious" if fit.model.spurious_ else "",
             ]
             for fit in fits
         ]
         header = ["components", method.likelihood, method.criterion, "iterations", "converged", ""]
-        _report.print_table(header, rows)
+        report.print_table(header, rows)
         print()
     n_samples, n_features = table.rows.n_rows, table.rows.n_features
-    _report.print_pairs(
+    report.print_pairs(
         [
-            ("data", f"{_report.counted(n_samples, 'row')}, {_report.counted(n_features, 'column')}"),
+            ("data", f"{counted(n_samples, 'row')}, {counted(n_features, 'column')}"),
             ("total weight", f"{table.total_weight:.10g}" if table.rows.is_weighted else None),
             ("model", _described(model)),
             (
@@ -442,15 +443,15 @@ def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
             ),
             (method.criterion, f"{best.criterion:.4f}"),
             ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s)"),
-            ("converged", _report.yes_no(model.converged_)),
+            ("converged", report.yes_no(model.converged_)),
         ]
     )
     print()
-    _report.print_parameters(model, feature_labels(table.names, n_features))
+    report.print_parameters(model, feature_labels(table.names, n_features))
 
 
 def _described(model: Any) -> str:
-    return f"{_report.describe(model)}, {method_of(model).detail(model)}"
+    return f"{describe(model)}, {method_of(model).detail(model)}"
 
 
 def _plot(path: str, seed: int, table: _Data, best: Fit) -> None:
@@ -462,6 +463,6 @@ def _plot(path: str, seed: int, table: _Data, best: Fit) -> None:
         best.model, X, sample_weight=weight if table.rows.is_weighted else None, feature_names=table.names
     )
     # Of all rows, not of those that are drawn.
-    axes.set_title(f"{_report.describe(best.model)}, {method.criterion} {best.criterion:.1f}", fontsize="medium")
+    axes.set_title(f"{describe(best.model)}, {method.criterion} {best.criterion:.1f}", fontsize="medium")
     with replacing(path) as stream:
         axes.figure.savefig(stream, format=Path(path).suffix[1:].lower())

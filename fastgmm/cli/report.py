@@ -1,26 +1,21 @@
-"""Output of the command line: tables for people, CSV for programs, progress; and how it tells estimators apart."""
+"""Output of the command line: tables for people, CSV for programs, and progress."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import shutil
 import sys
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, TextIO
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgmm.methods import counted, method_of
+
 __all__ = [
-    "METHODS",
-    "Method",
     "Progress",
-    "counted",
-    "describe",
-    "method_of",
     "print_pairs",
     "print_parameters",
     "print_table",
@@ -30,124 +25,6 @@ __all__ = [
 
 
 SHOWN_FEATURES = 40
-
-
-class Method(ABC):
-    """A way to fit mixtures: how its models are made, compared and described where that is not the same for all."""
-
-    #: The class in `fastgmm`.
-    estimator: ClassVar[str]
-    #: What `lower_bound_` is, which a fit tells its callback.
-    bound: ClassVar[str]
-    #: The name of what fits of several sizes are compared by, and the function that chooses among its values.
-    criterion: ClassVar[str]
-    best: ClassVar[Callable[..., Any]]
-    #: The name of the log-likelihood of rows, and the option of `score`, `score_samples` and `sample` that means it.
-    likelihood: ClassVar[str]
-    density: ClassVar[dict[str, str]]
-
-    @abstractmethod
-    def options(self, arguments: argparse.Namespace) -> dict[str, Any]:
-        """Return the estimator's own parameters."""
-
-    @abstractmethod
-    def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
-        """Return the functions of rows and their weights that measure a fitted model, by name."""
-
-    @abstractmethod
-    def effective(self, model: Any) -> NDArray[np.intp]:
-        """Return the components that are worth showing, in order."""
-
-    @abstractmethod
-    def size(self, model: Any) -> str:
-        """Return the number of components in words, without the noun."""
-
-    @abstractmethod
-    def detail(self, model: Any) -> str:
-        """Return the words of a description after size and shape."""
-
-
-class MaximumLikelihood(Method):
-    """EM, with the information criteria."""
-
-    estimator = "GaussianMixture"
-    bound = "mean log-likelihood"
-    criterion = "BIC"
-    best = staticmethod(min)
-    likelihood = "log-likelihood"
-    density: ClassVar[dict[str, str]] = {}
-
-    def options(self, arguments: argparse.Namespace) -> dict[str, Any]:
-        """Return nothing."""
-        return {}
-
-    def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
-        """Return AIC, BIC and ICL."""
-        return {"AIC": model.aic, "BIC": model.bic, "ICL": model.icl}
-
-    def effective(self, model: Any) -> NDArray[np.intp]:
-        """Return all components."""
-        return np.arange(len(model.weights_))
-
-    def size(self, model: Any) -> str:
-        """Return the number of components."""
-        return str(len(model.weights_))
-
-    def detail(self, model: Any) -> str:
-        """Return the number of free parameters."""
-        return f"{model._n_parameters()} free parameters"
-
-
-class VariationalBayes(Method):
-    """Variational Bayes, with the evidence lower bound; new rows are scored and drawn by the Student-t predictive."""
-
-    estimator = "BayesianGaussianMixture"
-    bound = "evidence bound"
-    criterion = "evidence bound"
-    best = staticmethod(max)
-    likelihood = "Student-t log-likelihood"
-    density: ClassVar[dict[str, str]] = {"predictive": "student-t"}
-
-    def options(self, arguments: argparse.Namespace) -> dict[str, Any]:
-        """Return the prior of the weights."""
-        return {
-            "weight_concentration_prior_type": f"dirichlet_{arguments.prior_type or 'process'}",
-            # One prior for all numbers of components, so that their bounds compare the same thing.
-            "weight_concentration_prior": arguments.concentration or 1.0 / max(arguments.components),
-        }
-
-    def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
-        """Return the evidence lower bound, nothing for a model that does not know its prior."""
-        return {self.criterion: model.evidence_lower_bound} if self._knows_prior(model) else {}
-
-    def effective(self, model: Any) -> NDArray[np.intp]:
-        """Return the components that hold at least one row; all where that takes a prior that is not known."""
-        if not self._knows_prior(model):
-            return np.arange(len(model.weights_))
-        # Those of the largest mass: what is enough is for the estimator to say.
-        return np.sort(np.argsort(-model.component_mass_, kind="stable")[: model.n_effective_components_])
-
-    def size(self, model: Any) -> str:
-        """Return the numbers of effective and of all components."""
-        return f"{len(self.effective(model))} of {len(model.weights_)} effective"
-
-    def detail(self, model: Any) -> str:
-        """Return the law of the weights."""
-        law = "Dirichlet process" if isinstance(model.weight_concentration_, tuple) else "Dirichlet distribution"
-        if not self._knows_prior(model):
-            return law
-        return f"{law} of concentration {model.weight_concentration_prior_:.6g}"
-
-    def _knows_prior(self, model: Any) -> bool:
-        return hasattr(model, "weight_concentration_prior_")
-
-
-METHODS: dict[str, Method] = {"em": MaximumLikelihood(), "vb": VariationalBayes()}
-
-
-def method_of(model: Any) -> Method:
-    """Return how a fitted model was fitted."""
-    return METHODS["vb" if hasattr(model, "evidence_lower_bound") else "em"]
 
 
 def print_pairs(pairs: Iterable[tuple[str, str | None]]) -> None:
@@ -196,18 +73,6 @@ def print_parameters(model: Any, names: Sequence[str]) -> None:
         print(f"not shown: {counted(others, 'more component')} of less than one row")
     if len(names) > SHOWN_FEATURES:
         print(f"not shown: {counted(len(names) - SHOWN_FEATURES, 'more feature')}")
-
-
-def describe(model: Any) -> str:
-    """Return the size and the shape of a fitted mixture in words."""
-    family = model._family().name
-    noun = "component" if len(model.weights_) == 1 else "components"
-    return f"{method_of(model).size(model)} {noun}, {family} covariance"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `number` with its noun in the singular or the plural."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def yes_no(value: bool) -> str:
@@ -262,6 +127,7 @@ class Progress:
         self.shown = False
 
     def __call__(self, restart: int, iteration: int, bound: float, change: float) -> None:
+        """Hear of an iteration."""
         now = time.monotonic()
         if self.started is None:
             # From the first iteration on: compiling kernels, the first time of all, is no progress to report.

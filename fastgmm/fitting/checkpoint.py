@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm._files import check_writable, replacing
 from fastgmm._version import __version__
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
-from fastgmm.loop import Point, Standing
-from fastgmm.restarts import Contender, Kept, Record
+from fastgmm.fitting.loop import Point, Standing
+from fastgmm.fitting.restarts import Contender, Kept, Record
 from fastgmm.rows import Rows
 from fastgmm.statistics import SufficientStatistics
+from fastgmm.support.files import check_writable, replacing
 
 FORMAT = b"fastgmm-checkpoint"
 VERSION = b"1"

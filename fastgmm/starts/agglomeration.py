@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
-from fastgmm.expectation import Expectation
 from fastgmm.families import Family
 from fastgmm.kernels.smoothing import add_variances, local_variances
+from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import ArrayRows
 from fastgmm.statistics import Array, SufficientStatistics
 

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, TextIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm._tables import BLOCK_ROWS, Request, Selection, Table, TableError, column_labels
+from fastgmm.tables.request import BLOCK_ROWS, Request, Selection, Table, TableError, column_labels
 
 __all__ = ["TextBlock", "TextFormat", "TextReader", "can_begin_a_line", "open_text", "read_text"]
 

@@ -15,8 +15,8 @@ import warnings
 import weakref
 from typing import Any
 
-from fastgmm._typing import Self
 from fastgmm._version import __version__
+from fastgmm.support.typing import Self
 
 
 class _Requests(dict[str, dict[str, Any]]):

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm._files import replacing
 from fastgmm._version import __version__
+from fastgmm.support.files import replacing
 
 __all__ = [
     "ModelDocument",

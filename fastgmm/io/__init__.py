@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from fastgmm._array_tables import read_numpy, read_parquet
-from fastgmm._model_files import ModelFileError, load_model, save_model
-from fastgmm._tables import Request, Table, TableError
-from fastgmm._text_tables import TextFormat, read_text
+from fastgmm.io.models import ModelFileError, load_model, save_model
+from fastgmm.tables.arrays import read_numpy, read_parquet
+from fastgmm.tables.request import Request, Table, TableError
+from fastgmm.tables.text import TextFormat, read_text
 
 __all__ = ["ModelFileError", "Table", "TableError", "load_model", "read_table", "save_model"]
 

@@ -28,7 +28,7 @@ from fastgmm.kernels import Density
 from fastgmm.kernels.blocks import Sums
 from fastgmm.kernels.closed_forms import round_density
 from fastgmm.kernels.live import EVIDENCE, LABELS
-from fastgmm.live import Hints, LivePass, blank_sums, lost_mass, may_pay
+from fastgmm.passes.skipping import Hints, LivePass, blank_sums, lost_mass, may_pay
 from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -234,7 +234,7 @@ class Expectation:
     n_kept : int or None
         At most so many components of a row are kept, the best; None for all.
     skips : bool
-        Whether blocks of rows are passed over components that are not live where that pays (:mod:`fastgmm.live`).
+        Whether blocks of rows are passed over components that are not live where that pays: ``passes.skipping``.
     alone : bool
         Whether statistics are all that parameters are made of. Where they are added to a prior or to those of other
         rows, it does not matter how little mass they say a component has left.

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
-from fastgmm.expectation import OVERFLOW
 from fastgmm.kernels.kmeans import (
     SMALLEST,
     Framed,
@@ -25,6 +24,7 @@ from fastgmm.kernels.kmeans import (
     relative_margin,
     score_candidates,
 )
+from fastgmm.passes.expectation import OVERFLOW
 from fastgmm.rows import contiguous
 from fastgmm.statistics import Array
 

@@ -1,6 +1,6 @@
 """The command line: its arguments, its exit codes and how it fails.
 
-What the commands do is in `fastgmm._commands`, imported once the arguments are known to be right: help and usage
+What the commands do is in `fastgmm.cli.commands`, imported once the arguments are known to be right: help and usage
 errors must not wait for NumPy and compiled code.
 """
 
@@ -16,9 +16,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from fastgmm._extras import MissingExtraError
-from fastgmm._files import named_where_full
 from fastgmm._version import __version__
+from fastgmm.support.extras import MissingExtraError
+from fastgmm.support.files import named_where_full
 
 __all__ = ["main"]
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from fastgmm import _commands
+    from fastgmm.cli import commands as _commands
 
     getattr(_commands, arguments.command)(arguments)
 
@@ -101,7 +101,7 @@ def _explain(error: Exception) -> str:
         return f"not enough memory {error}".rstrip()
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    from fastgmm._tables import TableError
+    from fastgmm.tables.request import TableError
 
     hints = {
         "columns": "choose the columns with --columns",
@@ -412,7 +412,7 @@ def _delimiter(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    from fastgmm._text_tables import can_begin_a_line
+    from fastgmm.tables.text import can_begin_a_line
 
     if not can_begin_a_line(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not what a line can begin with")

@@ -1,0 +1,1 @@
+"""Passes over rows: expectations and scores under a density, with or without skipping what does not matter."""

@@ -1,0 +1,1 @@
+"""Where fits start: k-means, agglomeration, and the methods that use them."""

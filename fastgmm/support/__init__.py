@@ -1,0 +1,1 @@
+"""Help from Python and the file system: files, optional packages, types. Nothing of mixtures."""

@@ -18,7 +18,7 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import contract, vector
-from fastgmm.kernels import live as stages
+from fastgmm.kernels import skipping as stages
 from fastgmm.kernels._compile import entry
 from fastgmm.passes import skipping as live
 from fastgmm.passes.expectation import Expectation, Scores, Sweep
@@ -505,7 +505,7 @@ def test_projections(rng, n_features):
 @entry
 def _look_along_lines(density, bounds, X, radius, away, square, reached, lives):
     n = X.shape[0]
-    search = stages._search_buffers(density, bounds, n)
+    search = stages.search.search_buffers(density, bounds, n)
     vector.tiles.pack_tile(X, 0, n, search.gap, search.x)
     for b in range(square.shape[0]):
         search.total[b] = square[b]
@@ -514,7 +514,7 @@ def _look_along_lines(density, bounds, X, radius, away, square, reached, lives):
     for k in range(listed.shape[0]):
         listed[k] = k
     contract.draw_lines(density, 0, listed, len(listed), search.gap, search.image, search.lines)
-    stages._rule_out(bounds, search, density.mean[0], n, radius, away, len(listed))
+    stages.search._rule_out(bounds, search, density.mean[0], n, radius, away, len(listed))
     lives[:] = search.candidates.live
 
 

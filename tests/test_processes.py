@@ -422,6 +422,8 @@ def test_a_kernel_that_python_calls_is_compiled_in_one_process_alone(tmp_path):
     first, second = (_run(code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert first.count("True") == 3
     assert second == [word.replace("True", "False") for word in first]
+    # One folder for all, whatever folder their sources are in.
+    assert len({path.parent for path in tmp_path.rglob("*.nbc")}) == 1
 
 
 def test_a_damaged_cache_file_is_compiled_anew(tmp_path):

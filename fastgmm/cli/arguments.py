@@ -79,9 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from fastgmm.cli import commands as _commands
+    from fastgmm.cli import commands
 
-    getattr(_commands, arguments.command)(arguments)
+    getattr(commands, arguments.command)(arguments)
 
 
 def _show_warning(

@@ -354,11 +354,15 @@ class _NoFolder:
 def _of_trusted_folders(locator: Any) -> Any:
     """Return one of Numba's locators of caches that passes over folders to which other users could have written.
 
-    It tries a folder once: functions are many, and their folders few.
+    It tries a folder once, for functions are many. Those of this package, in whatever folder, share one.
     """
     errors: dict[str, str] = {}
 
     class Locator(locator):
+        @classmethod
+        def from_function(cls, function: Callable[..., Any], path: str) -> Any:
+            return super().from_function(function, __file__ if _FOLDER in Path(path).parents else path)
+
         def ensure_cache_path(self) -> None:
             path = self.get_cache_path()
             if path not in errors:

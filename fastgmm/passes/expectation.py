@@ -27,7 +27,7 @@ from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.blocks import Sums
 from fastgmm.kernels.closed_forms import round_density
-from fastgmm.kernels.live import EVIDENCE, LABELS
+from fastgmm.kernels.skipping import EVIDENCE, LABELS
 from fastgmm.passes.skipping import Hints, LivePass, blank_sums, lost_mass, may_pay
 from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics

@@ -1,6 +1,6 @@
 """Passes that look only at the components that matter to a row: when they pay, in which order, and what they find.
 
-What is computed is a matter of :mod:`fastgmm.kernels.live`; here blocks of rows are looked at with a small sample, and
+What is computed is a matter of ``kernels.skipping``; here blocks of rows are looked at with a small sample, and
 ordered by the component that they most likely belong to. Neither has an influence on results: whether a block is
 passed so depends on its rows and the density alone, and what is found does not depend on the order.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
-from fastgmm.kernels import live
+from fastgmm.kernels import skipping
 from fastgmm.kernels._compile import thread_count
 from fastgmm.kernels.blocks import Sums
 from fastgmm.statistics import Array
@@ -141,7 +141,7 @@ def lost_mass(density: Any, mass: Array, weight: float) -> bool:
     What is passed over of a component is below 2**-60 of its weight in every row. So where it keeps a millionth of its
     mass, its statistics are right to 2**-40 of themselves. `mass` (K,) is of rows of so much `weight`.
     """
-    log_weight = live.log_weights(density)
+    log_weight = skipping.log_weights(density)
     share = np.exp(log_weight - log_weight.max())
     return bool((mass < 2.0**-20 * weight * share / share.sum()).any())
 
@@ -167,7 +167,7 @@ class LivePass:
         self._hints = Hints() if hints is None else hints
         self._remembers = hints is not None
         self._n_kept = n_kept or len(density.mean)
-        self._bounds: live.Bounds | None = None
+        self._bounds: skipping.Bounds | None = None
         self._is_measured = False
         self._cutoff = math.nan
         self._n_lanes = _LANES_PER_THREAD * thread_count(n_threads)
@@ -210,21 +210,21 @@ class LivePass:
         with np.errstate(divide="ignore", over="ignore"):
             unit = 1.0 / np.median(np.abs(sample - self.density.mean[labels]), axis=0)
         unit = np.where(np.isfinite(unit) & (unit > 0.0), unit, 1.0)
-        self._bounds = live.blank_bounds(len(self.density.mean), self.density.mean.mean(axis=0), unit)
+        self._bounds = skipping.blank_bounds(len(self.density.mean), self.density.mean.mean(axis=0), unit)
 
-    def _ready(self) -> live.Bounds:
+    def _ready(self) -> skipping.Bounds:
         """Return the bounds, measured."""
         assert self._bounds is not None
         if not self._is_measured:
-            live.measure(len(self.density.mean), self._n_threads, self.density, self._bounds)
+            skipping.measure(len(self.density.mean), self._n_threads, self.density, self._bounds)
             self._is_measured = True
         return self._bounds
 
-    def _limited(self, cutoff: float) -> live.Bounds:
+    def _limited(self, cutoff: float) -> skipping.Bounds:
         """Return the bounds with limits for the least cutoff of a component."""
         bounds = self._ready()
         if cutoff != self._cutoff:
-            live.set_limits(self.density, cutoff, bounds)
+            skipping.set_limits(self.density, cutoff, bounds)
             self._cutoff = cutoff
         return bounds
 
@@ -266,8 +266,10 @@ class LivePass:
         lists = np.array([0, n_some])
         for _ in range(2):
             tiles = np.stack([first, last, group], axis=1)
-            of_means = live.Lists(lists, some)
-            live.guess(live.GUESS_LANES, self._n_threads, X, order, tiles, means, bounds, of_means, label, square)
+            of_means = skipping.Lists(lists, some)
+            skipping.guess(
+                skipping.GUESS_LANES, self._n_threads, X, order, tiles, means, bounds, of_means, label, square
+            )
             if len(lists) > 2:
                 break
             # Not by a matrix product: the threads of BLAS go on waiting for work, in the way of ours.
@@ -285,19 +287,19 @@ class LivePass:
             some = np.repeat(np.arange(n_components), nearest.shape[1])[by_list]
         return label, square
 
-    def find(self, X: NDArray, weight: Array | None, place: int, outputs: int) -> live.Found:
+    def find(self, X: NDArray, weight: Array | None, place: int, outputs: int) -> skipping.Found:
         """Return the results of the first stage for a block of rows, C-contiguous; its labels become hints."""
         n_rows, n_components = len(X), len(self.density.mean)
-        base = 0.0 if outputs == live.LABELS else live.CUTOFF + math.log(n_components)
+        base = 0.0 if outputs == skipping.LABELS else skipping.CUTOFF + math.log(n_components)
         bounds = self._limited(base)
         order, tiles = self._order(X, weight, place)
         n_lanes = max(min(self._n_lanes, len(tiles)), 1)
         work = np.zeros((n_lanes, 7), np.int64)
         share = max(self._share, self._hints.share)
         per_lane = int(min(share * n_components, self._n_kept) * n_rows / n_lanes) + 1024
-        capacity = per_lane * n_lanes if outputs == live.ENTRIES else 0
+        capacity = per_lane * n_lanes if outputs == skipping.ENTRIES else 0
         while True:
-            found = live.Found(
+            found = skipping.Found(
                 np.zeros(n_rows, np.int64),
                 np.zeros(n_rows),
                 np.zeros(n_rows),
@@ -306,7 +308,7 @@ class LivePass:
                 np.empty(capacity, np.int32),
                 np.empty(capacity),
             )
-            live.find(
+            skipping.find(
                 n_lanes,
                 self._n_threads,
                 self.density,
@@ -320,8 +322,8 @@ class LivePass:
                 found,
                 work,
             )
-            most = int(work[:, 2].max()) if outputs == live.ENTRIES else 0
-            if outputs == live.ENTRIES:
+            most = int(work[:, 2].max()) if outputs == skipping.ENTRIES else 0
+            if outputs == skipping.ENTRIES:
                 self._hints.share = 1.1 * most * n_lanes / (n_rows * n_components)
             if most * n_lanes <= capacity:
                 break
@@ -331,25 +333,25 @@ class LivePass:
         self._hints.pairs += n_rows * n_components, *work[:, :3].sum(axis=0)
         return found
 
-    def _keys(self, found: live.Found) -> NDArray[np.int64]:
+    def _keys(self, found: skipping.Found) -> NDArray[np.int64]:
         """Return labels, plus the number of components where a row is far from its own."""
         n_components, n_features = self.density.mean.shape
         with np.errstate(invalid="ignore"):
             square = 2.0 * (self.density.log_scale[found.label] - found.peak)
         return found.label + n_components * (square > _usual(n_features, n_features))
 
-    def _sorted(self, found: live.Found, n_entries: int) -> live.Sorted:
+    def _sorted(self, found: skipping.Found, n_entries: int) -> skipping.Sorted:
         """Return entries by component, and by row within one."""
         n_components = len(self.density.mean)
         rows, responsibility = np.empty(n_entries, np.int64), np.empty(n_entries)
         n_lanes = self._n_lanes
         places = np.empty((n_lanes, n_components), np.int64)
-        live.sort(n_lanes, self._n_threads, found, False, places, rows, responsibility)
+        skipping.sort(n_lanes, self._n_threads, found, False, places, rows, responsibility)
         ends = np.cumsum(places.T).reshape(n_components, n_lanes)
         places = np.ascontiguousarray(ends.T - places)
         begins = np.append(places[0], n_entries)
-        live.sort(n_lanes, self._n_threads, found, True, places, rows, responsibility)
-        return live.Sorted(begins, rows, responsibility)
+        skipping.sort(n_lanes, self._n_threads, found, True, places, rows, responsibility)
+        return skipping.Sorted(begins, rows, responsibility)
 
     def collect(self, X: NDArray, weight: Array | None, place: int, origin: Array, sums: Sums) -> float:
         """Add the moments of a block of rows about `origin` to `sums`, and return its log evidence.
@@ -361,12 +363,12 @@ class LivePass:
         for start in range(0, len(X), n_rows):
             piece = slice(start, min(start + n_rows, len(X)))
             w = None if weight is None else weight[piece]
-            found = self.find(X[piece], w, place + start, live.ENTRIES)
+            found = self.find(X[piece], w, place + start, skipping.ENTRIES)
             self._accumulate(X[piece], found, origin, sums)
             evidence += float(found.evidence.sum() if w is None else (w * found.evidence).sum())
         return evidence
 
-    def _accumulate(self, X: NDArray, found: live.Found, origin: Array, sums: Sums) -> None:
+    def _accumulate(self, X: NDArray, found: skipping.Found, origin: Array, sums: Sums) -> None:
         n_entries = int(found.size.sum())
         entries = self._sorted(found, n_entries)
         n_lanes = min(max(n_entries // _LANE_ENTRIES, 1), _MOST_LANES)
@@ -375,7 +377,7 @@ class LivePass:
             np.zeros((2 * n_lanes, origin.shape[1])),
             np.zeros((2 * n_lanes if sums.scatter.size else 0, *sums.scatter.shape[1:])),
         )
-        live.gather(n_lanes, self._n_threads, self.density, origin, X, entries, _GATHERED_TILE, sums, ends)
+        skipping.gather(n_lanes, self._n_threads, self.density, origin, X, entries, _GATHERED_TILE, sums, ends)
         for lane in np.flatnonzero(ends.mass):
             first, last = (n_entries * (lane // 2 + i) // n_lanes for i in (0, 1))
             k = int(np.searchsorted(entries.begins, first if lane % 2 == 0 else last - 1, side="right")) - 1

@@ -1,0 +1,321 @@
+"""The loop of each of many problems."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgmm.kernels import contract
+from fastgmm.kernels._compile import (
+    Driver,
+    address_of,
+    borrowed,
+    call_at,
+    keep,
+    kernel,
+    spliced_kernel,
+    vector_code,
+)
+from fastgmm.kernels.blocks import (
+    GIVEN,
+    HARD,
+    SOFT,
+    Sharing,
+    Sums,
+    begin_pass,
+    clear_tile,
+    collect_tile,
+    load_tile,
+    tile_buffers,
+)
+from fastgmm.kernels.blocks import Rows as Block
+from fastgmm.kernels.closed_forms import COLLAPSED as COLLAPSED_UPDATE
+from fastgmm.kernels.closed_forms import (
+    LOST_DIGITS,
+    mirror,
+)
+from fastgmm.kernels.closed_forms import (
+    NOT_FINITE as NOT_FINITE_UPDATE,
+)
+from fastgmm.kernels.many import rules
+from fastgmm.kernels.many.records import COLLAPSED, CONVERGED, NOT_CONVERGED, OUT_OF_RANGE, SINGULAR, Array
+from fastgmm.kernels.rows import fitting_tile
+from fastgmm.kernels.smoothing import smooth_thin
+from fastgmm.kernels.vector.tiles import copy_array, tile_width
+
+# A spread whose inverse can still be squared.
+_NARROWEST = 1e-140
+
+
+# What runs once a fit is not compiled into the loop again: these call the code that single fits run.
+def _smooth_at(address, density, origin, mass, deviation, scatter, points, weight, labels):
+    smooth_thin(density, origin, mass, deviation, scatter, points, weight, labels)
+
+
+@vector_code(_smooth_at)
+def _call_smooth_thin(address, density, origin, mass, deviation, scatter, points, weight, labels):
+    call_at(address, (density, origin, mass, deviation, scatter, points, weight, labels))
+
+
+def smoothing_address(like):
+    """Return the address of ``smooth_thin`` for densities of a class, which :data:`fit` takes; 0 where not compiled."""
+    return address_of(
+        smooth_thin,
+        like,
+        like.mean,
+        like.log_scale,
+        like.mean,
+        like.whitener,
+        like.mean,
+        like.log_scale,
+        np.empty(0, np.int64),
+    )
+
+
+@kernel
+def _set_isotropic(density, means, scale):
+    """Overwrite `density` with log joints -1/2 || scale (x - mean) ||^2."""
+    copy_array(means, density.mean)
+    density.log_scale.fill(0.0)
+    density.whitener.fill(0.0)
+    # A whitener has the shape of a covariance, and of this one the diagonal, too.
+    contract.regularise(density, density.whitener, scale)
+
+
+@spliced_kernel
+def _is_finite(array, squared):
+    """Return whether all numbers are finite, or all their squares."""
+    flat = array.reshape(array.size)
+    # NaN and infinities alike become NaN.
+    s = 0.0
+    for i in range(flat.size):
+        s += 0.0 * (flat[i] * flat[i] if squared else flat[i])
+    return s == 0.0
+
+
+@kernel
+def _effective_rows(weight, n_rows):
+    """Return the number of rows of equal weight that say as much as rows of these weights (Kish 1965)."""
+    if weight.size == 0:
+        return float(n_rows)
+    largest = 0.0
+    for w in weight:
+        largest = max(largest, w)
+    total = 0.0
+    squares = 0.0
+    for w in weight:
+        total += w / largest
+        squares += (w / largest) ** 2
+    return total * total / squares
+
+
+class _Work(NamedTuple):
+    """The buffers of the fits of a lane."""
+
+    tile: Any
+    sums: Sums
+    origin: Array
+    covariance: Array
+    law: Any
+
+
+@kernel
+def _work(rule, like, longest):
+    """Return a :class:`_Work` for problems of at most so many rows, for densities like one."""
+    n_components, n_features = like.mean.shape
+    # Whole chunks: what is written of a tile must reach as far as what is read.
+    tile = tile_buffers(like, tile_width(fitting_tile(n_components, n_features, longest)))
+    sums = Sums(np.empty(n_components), np.empty((n_components, n_features)), np.empty_like(like.whitener))
+    origin = np.empty((n_components, n_features))
+    return _Work(tile, sums, origin, np.empty_like(like.whitener), rules.law(rule, like))
+
+
+@kernel
+def _place_start(rule, p, survey, start, number, density, work):
+    """Overwrite `density` and the origin with where problem p starts; return how its first pass shares rows out."""
+    mode = SOFT
+    if _is_whole(start):
+        rules.replace(rule, p, work.law, start, density, work.covariance)
+    elif start.table.size > 0:
+        mode = GIVEN
+        for k in range(work.origin.shape[0]):
+            copy_array(survey.middle[p], work.origin[k])
+        _set_isotropic(density, work.origin, 1.0)
+    else:
+        mode = HARD
+        centres = start.centres[min(p, start.centres.shape[0] - 1), number]
+        _set_isotropic(density, centres, 1.0 / max(survey.spread[p], _NARROWEST))
+    copy_array(density.mean, work.origin)
+    return mode
+
+
+@kernel
+def _is_whole(start):
+    """Return whether a start gives all parameters."""
+    return start.weights.size > 0 and start.means.size > 0 and start.whitener.size > 0
+
+
+@kernel
+def _collect(density, rows, sharing, near, loaded, work):
+    """Overwrite the sums with the statistics of a problem's rows, and return their log evidence.
+
+    Rows that fill no more than a tile are left in it: `loaded` says whether they are there.
+    """
+    n_rows, tile = rows.X.shape[0], work.tile
+    work.sums.mass.fill(0.0)
+    work.sums.deviation.fill(0.0)
+    work.sums.scatter.fill(0.0)
+    task = begin_pass(density, work.origin, sharing, tile)
+    width = tile.weight.shape[0]
+    log_evidence = 0.0
+    for first in range(0, n_rows, width):
+        n = min(width, n_rows - first)
+        if n_rows > width or not loaded:
+            for b in range(width):
+                tile.weight[b] = 1.0
+            load_tile(rows, first, n, near, tile)
+        # What comes next is near: nothing is fetched.
+        log_evidence += collect_tile(task, rows, first, n, first + n, tile, work.sums)
+    return log_evidence
+
+
+@kernel
+def _move_to_means(origin, sums):
+    """Move the origin of each component to the mean of its rows; where there are none, it stays."""
+    for k in range(origin.shape[0]):
+        for d in range(origin.shape[1]):
+            origin[k, d] += sums.deviation[k, d] / sums.mass[k] if sums.mass[k] > 0.0 else 0.0
+
+
+@kernel
+def _write_parameters(rule, p, density, work, fits):
+    """Write the parameters of a fit."""
+    mirror(density, work.covariance)
+    copy_array(density.mean, fits.mean[p])
+    copy_array(work.covariance, fits.covariance[p])
+    copy_array(density.whitener, fits.whitener[p])
+    rules.write(rule, p, work.law)
+
+
+def _fit_lanes(
+    first_lane,
+    last_lane,
+    n_lanes,
+    like,
+    rule,
+    rows,
+    survey,
+    start,
+    number,
+    smooths,
+    smoothing,
+    tol,
+    max_iter,
+    reg_covar,
+    fits,
+):
+    """Fit problems from their start `number`, lane by lane; of the density `like` only the class and shape count.
+
+    `smooths` says whether thin components of starts from centres are smoothed, by :func:`smoothing_address`.
+    """
+    n_problems = rows.offsets.shape[0] - 1
+    n_components = like.mean.shape[0]
+    longest = 1
+    for p in range(n_problems):
+        longest = max(longest, rows.offsets[p + 1] - rows.offsets[p])
+    owned = (
+        _work(rule, like, longest),
+        contract.blank(like, n_components),
+        contract.blank(like, n_components),
+        np.empty(0, np.float32),
+        np.empty(0, np.int64),
+    )
+    work, density, successor, centre, no_labels = borrowed(owned)
+    rule, rows, survey, start, fits = borrowed((rule, rows, survey, start, fits))
+    law, sums, covariance, origin = work.law, work.sums, work.covariance, work.origin
+    by_table = start.table.size > 0
+    for lane in range(first_lane, last_lane):
+        for p in range(lane, n_problems, n_lanes):
+            if fits.status[p] != CONVERGED:
+                continue
+            if not rules.begin(rule, p, law, like):
+                fits.status[p] = SINGULAR
+                continue
+            begin, end = rows.offsets[p], rows.offsets[p + 1]
+            block = Block(rows.X[begin:end], rows.weight[begin:end] if rows.weight.size > 0 else rows.weight, centre)
+            clear_tile(work.tile, survey.middle[p])
+            loaded = False
+            mode = _place_start(rule, p, survey, start, number, density, work)
+            seeding = mode != SOFT
+            about_middle = mode == GIVEN
+            final = False
+            converged = False
+            n_iter = 0
+            previous_bound = -np.inf
+            bound = -np.inf
+            component = -1
+            status = NOT_CONVERGED
+            while True:
+                sharing = Sharing(mode, no_labels, start.table[number if by_table else 0])
+                log_evidence = _collect(density, block, sharing, survey.middle[p], loaded, work)
+                loaded = True
+                if not (math.isfinite(log_evidence) and _is_finite(sums.scatter, False)):
+                    status = OUT_OF_RANGE
+                    break
+                if not seeding and not final:
+                    bound = rules.bound(rule, law, log_evidence, survey.weight[p])
+                    if converged or n_iter == max_iter:
+                        status = CONVERGED if converged else NOT_CONVERGED
+                        break
+                if seeding and about_middle:
+                    # Moments about the middle of all rows would cost narrow components their digits.
+                    about_middle = False
+                    _move_to_means(origin, sums)
+                    continue
+                if mode == HARD and smooths:
+                    mass, deviation, scatter = sums
+                    _smooth_at(smoothing, density, origin, mass, deviation, scatter, block.X, block.weight, no_labels)
+                outcome, component = rules.update(
+                    rule, p, law, density, successor, covariance, origin, sums, reg_covar, final
+                )
+                if outcome == COLLAPSED_UPDATE:
+                    status = COLLAPSED
+                    break
+                if outcome == NOT_FINITE_UPDATE:
+                    status = OUT_OF_RANGE
+                    break
+                if outcome == LOST_DIGITS:
+                    final = True
+                    copy_array(successor.mean, origin)
+                    continue
+                if seeding:
+                    rules.replace(rule, p, law, start, successor, covariance)
+                rules.settle(rule, p, law, successor)
+                if not seeding:
+                    n_iter += 1
+                    progress = rules.progress(rule, law, log_evidence, survey.weight[p])
+                    converged = abs(progress - previous_bound) < tol
+                    previous_bound = progress
+                seeding = False
+                final = False
+                mode = SOFT
+                density, successor = successor, density
+                copy_array(density.mean, origin)
+            if status in (CONVERGED, NOT_CONVERGED) and not (
+                math.isfinite(bound) and _is_finite(covariance, False) and _is_finite(density.whitener, True)
+            ):
+                status = OUT_OF_RANGE
+            fits.status[p] = status
+            fits.component[p] = component if status == COLLAPSED else -1
+            if status in (CONVERGED, NOT_CONVERGED):
+                fits.spurious[p] = rules.spurious(rule, law, density, _effective_rows(block.weight, block.X.shape[0]))
+                fits.n_iter[p] = n_iter
+                fits.bound[p] = bound
+                fits.previous_bound[p] = previous_bound
+                _write_parameters(rule, p, density, work, fits)
+    keep(owned)
+
+
+fit = Driver(_fit_lanes)

@@ -7,7 +7,6 @@ import functools
 import math
 import operator
 import os
-import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
@@ -21,6 +20,7 @@ from fastgmm import exceptions, validation
 from fastgmm.estimators import conversion
 from fastgmm.estimators.interface import Interface, register
 from fastgmm.estimators.private import PrivateMethods, refuse_overrides
+from fastgmm.estimators.progress import Callback, Printer, Report
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting import acceleration, online
@@ -37,7 +37,6 @@ from fastgmm.starts.seeding import METHODS, race_sample, seed
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
-Callback = Callable[[int, int, float, float], Any]
 #: Makes the state that a fit starts from, of its rule, source, random state and number among the starts.
 Starter = Callable[[Any, Source, Any, int], Any]
 
@@ -50,6 +49,12 @@ _NOT_IN_CHECKPOINTS = {
 
 # Fitted attributes that are not for users.
 _FITTED_IN_PRIVATE = {"_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks"}
+
+
+_NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
+    "check for degenerate data."
+)
 
 
 class Mixture(PrivateMethods, Interface, ABC):
@@ -346,15 +351,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         n_init = 1 if warm else self.n_init
         start = self._warm_state(rule, rows.n_features) if warm else None
         if checkpoint is not None:
-            params = {name: value for name, value in self._mixture_params().items() if name not in _NOT_IN_CHECKPOINTS}
-            told = identity(
-                type(self).__name__, params, family, rows, (start, np.array(self._watched_bounds)) if warm else None
-            )
-            blank = rule.blank_state(self.n_components, rows.n_features)
-            like = Point(blank, family.zero(blank.means), 0.0)
-            # Racing starts that come to max_iter are compared there.
-            accelerator = acceleration.accelerator(self.accelerate, rule)
-            checkpoint.match(told, int(self.max_iter), not self.race, like, accelerator)
+            self._match(checkpoint, rule, rows, start)
             random_state = checkpoint.drawing(random_state)
         begins: dict[int, Callable[[Any, Source], Any]] = {}
         if warm:
@@ -382,27 +379,27 @@ class Mixture(PrivateMethods, Interface, ABC):
             raise failed[0]
         spikes = self._spikes(rule, source, best.state)
         best = replace(best, spurious=self._spurious(rule, source, best.state, spikes))
-        # Warnings first: where they are errors, nothing may have changed.
+        # Warnings first: where they are errors, nothing may have changed. They name the line that called fit.
+        level = 4 if partial else 5
         if spikes:
-            warnings.warn(
-                _told(spikes, rows.names, rows.n_features),
-                exceptions.SpuriousComponentWarning,
-                stacklevel=3 if partial else 4,
-            )
+            _warn(_told(spikes, rows.names, rows.n_features), exceptions.SpuriousComponentWarning, level)
         if failed:
-            warnings.warn(
-                f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}",
-                exceptions.ConvergenceWarning,
-                stacklevel=3 if partial else 4,
-            )
+            message = f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}"
+            _warn(message, exceptions.ConvergenceWarning, level)
         if not best.converged and self.max_iter > 0 and not partial:
-            warnings.warn(
-                "Best performing initialization did not converge. Try different init parameters, or increase "
-                "max_iter, tol, or check for degenerate data.",
-                exceptions.ConvergenceWarning,
-                stacklevel=4,
-            )
+            _warn(_NOT_CONVERGED, exceptions.ConvergenceWarning, level)
         return rule, best, exponent, [each.summary() for each in contenders.values()]
+
+    def _match(self, checkpoint: Checkpoint, rule: Any, rows: Rows, start: Any) -> None:
+        """Open a checkpoint for this fit, from a warm `start` or None; CheckpointError where it is of another one."""
+        params = {name: value for name, value in self._mixture_params().items() if name not in _NOT_IN_CHECKPOINTS}
+        warm = None if start is None else (start, np.array(self._watched_bounds))
+        told = identity(type(self).__name__, params, rule.family, rows, warm)
+        blank = rule.blank_state(self.n_components, rows.n_features)
+        like = Point(blank, rule.family.zero(blank.means), 0.0)
+        # Racing starts that come to max_iter are compared there.
+        accelerator = acceleration.accelerator(self.accelerate, rule)
+        checkpoint.match(told, int(self.max_iter), not self.race, like, accelerator)
 
     def _spikes(self, rule: Any, source: Source, state: Any) -> list[Spike]:
         """Return the components that have no spread but what the rule adds, and sit on one value."""
@@ -439,7 +436,7 @@ class Mixture(PrivateMethods, Interface, ABC):
             return found[0].component if found else -1
 
         contenders = {}
-        printer = _Printer()
+        printer = Printer()
         reached, records = (None, {}) if checkpoint is None else (checkpoint.reached, checkpoint.records())
         kept = next((record.kept for record in records.values() if record.kept is not None), None)
         if checkpoint is not None and kept is not None:
@@ -451,7 +448,7 @@ class Mixture(PrivateMethods, Interface, ABC):
             if record is not None and record.kept is not None:
                 begin = _from_state(record.kept.standing)
             own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
-            report = _Report(restart, self.verbose, self.verbose_interval, callback, printer)
+            report = Report(restart, self.verbose, self.verbose_interval, callback, printer)
             steps = functools.partial(
                 self._steps, own_rule, own_source, functools.partial(begin, own_rule, own_source), report
             )
@@ -475,7 +472,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         rule: Any,
         source: Source,
         begin: Callable[[], Any],
-        report: _Report,
+        report: Report,
         keep: Callable[[Standing], None] | None = None,
     ) -> Fit:
         """Make a start and fit from it, iteration by iteration."""
@@ -823,6 +820,10 @@ def _weighted_sum(values: Any, rows: Rows) -> float:
     return total
 
 
+def _warn(message: str, category: type[Warning], level: int) -> None:
+    warnings.warn(message, category, stacklevel=level)
+
+
 def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:
     """Return the message about spikes for a user."""
     labels = validation.feature_labels(names, n_features)
@@ -852,58 +853,3 @@ class _Drawn:
 
     def uniform(self) -> float:
         return self._number
-
-
-class _Printer:
-    """Prints lines about starts, each below the number of its start."""
-
-    def __init__(self) -> None:
-        self._restart = -1
-
-    def print(self, restart: int, line: str = "") -> None:
-        """Print the number where the line before was about another start, and the line if there is one."""
-        if restart != self._restart:
-            print(f"Initialization {restart}")
-            self._restart = restart
-        if line:
-            print(line)
-
-
-class _Report:
-    """Prints what scikit-learn's ``verbose`` prints, and passes iterations on to a callback."""
-
-    def __init__(self, restart: int, verbose: int, interval: int, callback: Callback | None, printer: _Printer) -> None:
-        self._print = functools.partial(printer.print, restart)
-        self._restart = restart
-        self._verbose = int(verbose)
-        self._interval = interval
-        self._callback = callback
-        self._begin = self._last = 0.0
-
-    def begin(self) -> None:
-        self._begin = self._last = time.perf_counter()
-        if self._verbose:
-            self._print()
-
-    def iteration(self, iteration: int, bound: float, change: float) -> None:
-        if self._callback is not None:
-            self._callback(self._restart, iteration, bound, change)
-        if self._verbose and iteration % self._interval == 0:
-            if self._verbose == 1:
-                self._print(f"  Iteration {iteration}")
-            else:
-                now = time.perf_counter()
-                self._print(f"  Iteration {iteration}\t time lapse {now - self._last:.5f}s\t ll change {change:.5f}")
-                self._last = now
-
-    def end(self, result: FitResult) -> None:
-        if self._verbose:
-            text = "converged" if result.converged else "did not converge"
-            details = ""
-            if self._verbose >= 2:
-                details = f" time lapse {time.perf_counter() - self._begin:.5f}s\t lower bound {result.bound:.5f}."
-            self._print(f"Initialization {text}.{details}")
-
-    def failed(self, error: ValueError) -> None:
-        if self._verbose:
-            self._print(f"Initialization failed: {error}")

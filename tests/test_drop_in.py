@@ -494,6 +494,15 @@ def test_a_pickle_of_an_older_version_loads(kind, rows):
     again.partial_fit(rows)
 
 
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_pickle_that_names_former_modules_loads(kind, rows):
+    model = fitted(kind, "full", rows)
+    content = pickle.dumps(model, protocol=2)
+    assert b"fastgmm.fitting.online\n" in content
+    old = content.replace(b"fastgmm.fitting.", b"fastgmm.")
+    np.testing.assert_array_equal(pickle.loads(old).partial_fit(rows).means_, model.partial_fit(rows).means_)
+
+
 def test_a_pickle_of_a_newer_version_warns(rows):
     model = GaussianMixture(2, random_state=0).fit(rows)
     with pytest.warns(UserWarning, match=r"stored by fastgmm 99\.1"):

@@ -34,6 +34,9 @@ ALLOWED = {
     "passes": {"exceptions", "families", "kernels", "rows", "statistics"},
     "sources": {"families", "kernels", "passes", "rows", "statistics", "support", "tables", "validation"},
     "rules": {"exceptions", "families", "kernels", "statistics"},
+    # Former places, which old pickles name.
+    "online": {"fitting"},
+    "restarts": {"fitting"},
     "fitting": {"_version", "exceptions", "families", "kernels", "rows", "rules", "sources", "statistics", "support"},
     "starts": {"exceptions", "families", "fitting", "kernels", "passes", "rows", "sources", "statistics"},
     "estimators": {

@@ -1,17 +1,18 @@
 """fastgmm: Gaussian mixtures on CPUs, at the speed of the hardware.
 
 Public names are imported when first used, so that ``import fastgmm`` costs nothing. The folders, from the top; each
-imports from those below it:
+imports from those below it alone:
 
 | folder | what it does |
 |---|---|
-| `cli`, `io`, `plotting` | the command line, model files, pictures; `tables` reads files of numbers for them |
+| `cli`, `io`, `plotting` | the command line, model files, pictures |
 | `many` | thousands of small fits in one compiled call |
 | `estimators` | `GaussianMixture`, `BayesianGaussianMixture`: scikit-learn's interface |
 | `starts` | where fits start: k-means, agglomeration, short fits |
 | `fitting` | the loop, and around it acceleration, restarts, checkpoints, batches that come one at a time |
 | `rules` | EM and variational Bayes: from statistics to parameters and back to a density |
 | `sources` | where rows come from: arrays, files, batches, Dask, Spark |
+| `tables` | files of numbers, one notion of what is missing |
 | `passes` | a pass over rows: their statistics or scores under a density |
 | `families` | how a covariance is shaped: full, tied, diag, spherical |
 | `statistics` | the sums that travel between all of these, and nothing else does |

@@ -411,15 +411,15 @@ def check_mean_prior(value: ArrayLike, n_features: int) -> Array:
     return _shaped(value, (n_features,), "mean_prior")
 
 
-def check_counts(value: ArrayLike, shape: tuple[int, ...], low: float, name: str) -> Array:
-    """Return numbers of rows, above `low`: an array of the shape, or one number for all of it."""
+def check_counts(value: ArrayLike, shape: tuple[int, ...], low: float, name: str, times: int = 1) -> Array:
+    """Return numbers of rows, `times` counted, above `low`: an array of the shape, or one number for all of it."""
     array = as_array(value, name)
     array = np.full(shape, float(array)) if array.ndim == 0 else _shaped(array, shape, name)
     require_finite(array, name)
     if not (np.all(array > low) and np.all(array >= _LEAST_POSITIVE)):
         raise ValueError(f"{name} must be above {low:g}, got {array.min():g}.")
-    if array.max() > 2.0 * _MOST_ROWS:
-        raise ValueError(f"{name} must be at most {2.0 * _MOST_ROWS:g}, got {array.max():g}.")
+    if array.max() > 2.0 * _MOST_ROWS * times:
+        raise ValueError(f"{name} must be at most {2.0 * _MOST_ROWS * times:g}, got {array.max():g}.")
     return array
 
 

@@ -496,10 +496,13 @@ def test_a_pickle_of_an_older_version_loads(kind, rows):
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_pickle_that_names_former_modules_loads(kind, rows):
-    model = fitted(kind, "full", rows)
+    model = fitted(kind, "full", rows).set_fit_request(sample_weight=True)
     content = pickle.dumps(model, protocol=2)
     assert b"fastgmm.fitting.online\n" in content
-    old = content.replace(b"fastgmm.fitting.", b"fastgmm.")
+    assert b"fastgmm.estimators.interface\n" in content
+    old = content.replace(b"fastgmm.fitting.", b"fastgmm.").replace(
+        b"fastgmm.estimators.interface", b"fastgmm.interface"
+    )
     np.testing.assert_array_equal(pickle.loads(old).partial_fit(rows).means_, model.partial_fit(rows).means_)
 
 

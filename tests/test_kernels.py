@@ -9,7 +9,7 @@ from conftest import draw, random_mixture
 
 from fastgmm import kernels
 from fastgmm.kernels import blocks
-from fastgmm.kernels._compile import Driver, entry
+from fastgmm.kernels._compile import LANES, Driver, entry
 from fastgmm.kernels.closed_forms import OK
 from fastgmm.passes.expectation import Expectation, Scores, e_step
 from fastgmm.rows import ArrayRows
@@ -321,6 +321,32 @@ def _failing_lanes(first, last, bad, seen):
         if lane == bad:
             raise ValueError("a lane that fails")
         seen[lane] = 1
+
+
+@entry
+def _accumulate(density, X, nothing, labels, table, tile, mass, deviation, scatter):
+    for _ in range(20):
+        kernels.accumulate_rows(
+            density, density.mean, X, nothing, 0, len(X), kernels.SOFT, labels, table, tile, mass, deviation, scatter
+        )
+
+
+def test_float32_rows_of_several_tiles_in_a_function_of_ones_own(rng):
+    """What float32 rows are taken about is the function's own, and must live as long as it runs."""
+    n_components = 4
+    # What is freed is taken again at once by what is as large.
+    n_features = 2 * n_components * LANES
+    mean = rng.normal(size=(n_components, n_features)).astype(np.float32)
+    density = kernels.DiagDensity(np.zeros(n_components, np.float32), mean, np.ones_like(mean))
+    X = (mean[rng.integers(0, n_components, 400)] + rng.normal(size=(400, n_features))).astype(np.float32)
+    mass, moments = np.zeros(n_components), np.zeros((2, n_components, n_features))
+    _accumulate(density, X, np.empty(0), np.empty(0, np.int64), np.empty((0, 0)), 48, mass, *moments)
+    np.testing.assert_allclose(mass.sum(), 20 * len(X), rtol=1e-5)
+    gap = X.astype(np.float64) - mean[:, None]
+    r = np.exp(-0.5 * (gap**2).sum(axis=2))
+    r /= r.sum(axis=0)
+    np.testing.assert_allclose(mass, 20 * r.sum(axis=1), rtol=1e-3)
+    np.testing.assert_allclose(moments[1], 20 * np.einsum("kn,knd->kd", r, gap**2), rtol=1e-3)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])

@@ -35,6 +35,8 @@ ALLOWED = {
     "sources": {"families", "kernels", "passes", "rows", "statistics", "support", "tables", "validation"},
     "rules": {"exceptions", "families", "kernels", "statistics"},
     # Former places, which old pickles name.
+    "checkpoint": {"fitting"},
+    "interface": {"estimators"},
     "online": {"fitting"},
     "restarts": {"fitting"},
     "fitting": {"_version", "exceptions", "families", "kernels", "rows", "rules", "sources", "statistics", "support"},

@@ -296,7 +296,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         spikes = self._spikes(rule, source, result.state)
         result = replace(result, spurious=self._spurious(rule, source, result.state, spikes))
         if {spike.component for spike in spikes} - {known.component for known in self.__dict__.get("spurious_", [])}:
-            warnings.warn(_told(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, stacklevel=4)
+            _warn(_told(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, 4)
         self._keep(rule, result, dtype, names, self.__dict__.get("restarts_", []), result.record)
 
     def _schedule(self) -> online.Schedule:

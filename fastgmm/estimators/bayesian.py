@@ -406,7 +406,7 @@ class BayesianGaussianMixture(Mixture):
         """Return the law of the fitted attributes that a density does not hold; ValueError where they are none."""
         family, sticks, shape = self._family(), np.ndim(self.weight_concentration_) == 2, np.shape(self.means_)
         names = "weight_concentration_", "mean_precision_", "degrees_of_freedom_"
-        return Posterior(*(_law(name, getattr(self, name), sticks, family, shape) for name in names))
+        return Posterior(*(_law(name, getattr(self, name), sticks, family, shape).copy() for name in names))
 
     def _state(self, rule: VariationalBayes) -> VariationalPosterior:
         posterior = self._posterior()
@@ -643,7 +643,9 @@ def _law(name: str, value: Any, sticks: bool, family: Family, shape: tuple[int, 
     if name.startswith("mean_precision"):
         return validation.check_counts(value, (n_components,), 0.0, name)
     least = family.wishart_dimension(n_features) - 1.0
-    return validation.check_counts(value, (1,) if family.uses_total else (n_components,), least, name)
+    shape = (1,) if family.uses_total else (n_components,)
+    # A row counts once for each block of the covariance, up to the number of features.
+    return validation.check_counts(value, shape, least, name, times=n_features)
 
 
 def _least_ratio(family: Family, within: Array, total: Array) -> float:

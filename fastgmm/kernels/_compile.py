@@ -30,6 +30,7 @@ import functools
 import hashlib
 import os
 import pickle
+import re
 import stat
 import threading
 import time
@@ -315,8 +316,10 @@ class _EntryFiles:
                 os.replace(scratch, path)
             finally:
                 scratch.unlink(missing_ok=True)
-            for old in path.parent.glob(f"{self._module}.*.nbc"):
-                if not old.name.startswith(f"{self._module}.{SOURCE_HASH}."):
+            # Whatever module it was of: that may be no more. Files of Numba's own have no hash there.
+            for old in path.parent.glob("*.nbc"):
+                found = re.match(r"[^.]+\.([0-9a-f]{12})\.", old.name)
+                if found is not None and found[1] != SOURCE_HASH:
                     old.unlink(missing_ok=True)
 
     def flush(self) -> None:
@@ -365,12 +368,14 @@ def _of_trusted_folders(locator: Any) -> Any:
 
         def ensure_cache_path(self) -> None:
             path = self.get_cache_path()
-            if path not in errors:
-                errors[path] = ""
+            # A folder may have been deleted since.
+            if path not in errors or not (errors[path] or os.path.isdir(path)):
+                error_of_path = ""
                 try:
                     self._try(Path(path))
                 except OSError as error:
-                    errors[path] = repr(error)
+                    error_of_path = repr(error)
+                errors[path] = error_of_path
             if errors[path]:
                 raise OSError(errors[path])
 
@@ -512,7 +517,7 @@ def cache_folder() -> Path | None:
 
     OSError where Numba's settings leave it no place to look for.
     """
-    # The functions all stand in one folder of sources, so their machine code does in one folder, too.
+    # All functions of the package share one folder.
     try:
         return _Cache(_source_hash, "serial").folder
     except RuntimeError as error:
@@ -603,7 +608,10 @@ def dispatched(stub: Callable[..., Any]) -> Any:
         return bodies.get(record_type, bodies.get(None))
 
     def function(record: Any, *arguments: Any) -> Any:
-        return body_of(type(record))(record, *arguments)
+        body = body_of(type(record))
+        if body is None:
+            raise TypeError(f"{stub.__name__} has no body for {type(record).__name__}: register one")
+        return body(record, *arguments)
 
     function.__name__, function.__qualname__ = stub.__name__, stub.__qualname__
     function.__doc__, function.__module__ = stub.__doc__, stub.__module__

@@ -264,7 +264,7 @@ def _add_log_evidence(weight, first, n, tile):
 
 
 @kernel
-def _share_out(density, sharing, first, n, tile):
+def _assign_tile(density, sharing, first, n, tile):
     """Overwrite a tile's responsibilities with those of a mode that is not SOFT; return the log evidence."""
     total, weight = tile.total, tile.weight
     log_evidence = 0.0
@@ -317,7 +317,7 @@ def collect_tile(task, rows, first, n, stop, tile, sums):
         )
         log_evidence = _add_log_evidence(rows.weight, first, n, tile)
     else:
-        log_evidence = _share_out(density, sharing, first, n, tile)
+        log_evidence = _assign_tile(density, sharing, first, n, tile)
     prefetch_rows(rows.X, wanted, ahead)
     for k in range(density.mean.shape[0]):
         sums.mass[k] += tile.mass[k]
@@ -343,8 +343,10 @@ def _accumulate_rows(density, origin, rows, sharing, start, stop, tile, sums):
     Where the density is float32, the log evidence is NaN if a row's highest log joint is below -1e4, where float32 is
     too short.
     """
-    owned = tile_buffers(density, tile)
-    buffers, density, origin, rows, sums = borrowed((owned, density, origin, rows, sums))
+    # The rows may own what only they hold: they live as long as the buffers.
+    owned = tile_buffers(density, tile), rows
+    buffers, rows = borrowed(owned)
+    density, origin, sums = borrowed((density, origin, sums))
     task = begin_pass(density, origin, sharing, buffers)
     clear_tile(buffers, density.mean[0])
     log_evidence = 0.0

@@ -136,7 +136,7 @@ def stretch(density, k, unit):
 
 @dispatched
 def draw_lines(density, hint, listed, n_listed, gap, image, lines):
-    """Bring `lines` (see ``live.Lines``) up to date for a hint and the components listed after it.
+    """Bring `lines` (see ``skipping.Lines``) up to date for a hint and the components listed after it.
 
     Returns whether it did: nothing is done where a distance costs little more than a look along a line, and by default.
     `gap` and `image` (D,) are scratch.

@@ -41,9 +41,9 @@ class Search(NamedTuple):
     """The buffers of a lane's search: T columns of a tile of D features, W columns of the bounds' frame.
 
     `table` and `scratch` are the family's, `limits` the density's; `far` is how far any two means are at most, in units
-    of the bounds, as `lines` are. `x` (D, T) are the rows, `weight` (T,) their weights. Of the `candidates`,
-    `sequence` (K,) int64 holds the slots in the order of components. `label` (T,) int64, `peak` and `total` (T,) are
-    results; the others scratch: `nearest` (T,) int64, `beyond` (T,), `passed` (W,), `gap` and `image` (D,).
+    of the bounds; `lines` are those that are drawn. `x` (D, T) are the rows, `weight` (T,) their weights. `sequence`
+    (K,) int64 holds the slots of the `candidates` in the order of components. `label` (T,) int64, `peak` and `total`
+    (T,) are results; the others scratch: `nearest` (T,) int64, `beyond` (T,), `passed` (W,), `gap` and `image` (D,).
     """
 
     table: Any

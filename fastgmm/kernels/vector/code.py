@@ -232,8 +232,7 @@ class Code:
         """Return a float64 vector (LANES) of the same sum."""
         if not self.single:
             return vector
-        wide = ir.VectorType(DOUBLE, LANES)
-        halves = [self.builder.fpext(section(self.builder, vector, i, LANES), wide) for i in (0, LANES)]
+        halves = [self.builder.fpext(section(self.builder, vector, i, LANES), WIDE) for i in (0, LANES)]
         return self.builder.fadd(*halves)
 
     def add_sums(self, columns):

@@ -122,8 +122,9 @@ def _softmax(log_scale, distance, n, weight, r, peak, total, mass, sums, X, star
 @vector_function(_softmax, like="distance", returns=types.int64)
 def _softmax_code(code, log_scale, distance, n, weight, r, peak, total, mass, sums, X, start, stop):
     builder, n_chunks = code.builder, code.chunks(n)
-    step_bytes = builder.mul(builder.mul(distance.shape[0], n_chunks), index(LINE))
-    row_bytes = builder.mul(X.shape[1], index(X.kind.dtype.bitwidth // 8))
+    # At least 1: nothing may be divided by 0.
+    step_bytes = code.greater(builder.mul(builder.mul(distance.shape[0], n_chunks), index(LINE)), index(1))
+    row_bytes = code.greater(builder.mul(X.shape[1], index(X.kind.dtype.bitwidth // 8)), index(1))
     n_lines = index(0)
     if X.kind.layout == "C":
         wanted = builder.mul(code.greater(builder.sub(stop, start), index(0)), row_bytes)

@@ -163,7 +163,7 @@ def _gather_rows(code, X, indices, n, out):
     def ask(b):
         _prefetch(code, X, row(b), builder.add(row(b), index(1)))
 
-    row_bytes = builder.mul(n_features, index(X.kind.dtype.bitwidth // 8))
+    row_bytes = code.greater(builder.mul(n_features, index(X.kind.dtype.bitwidth // 8)), index(1))
     ahead = code.greater(builder.udiv(index(_LINES_AHEAD * LINE), row_bytes), index(1))
     with code.loop(code.lesser(ahead, n)) as first:
         ask(first.index)

@@ -299,7 +299,8 @@ def test_a_loop_goes_on_from_any_of_its_standings(max_iter):
 KILLED = """
 import os, signal, sys
 import numpy as np
-from fastgmm import BayesianGaussianMixture, GaussianMixture, checkpoint
+from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm.fitting import checkpoint
 sys.path.insert(0, {tests!r})
 from test_checkpoint import killed_fits, made
 

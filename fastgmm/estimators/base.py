@@ -296,7 +296,7 @@ class Mixture(PrivateMethods, Interface, ABC):
         spikes = self._spikes(rule, source, result.state)
         result = replace(result, spurious=self._spurious(rule, source, result.state, spikes))
         if {spike.component for spike in spikes} - {known.component for known in self.__dict__.get("spurious_", [])}:
-            _warn(_told(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, 4)
+            warnings.warn(_told(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, stacklevel=3)
         self._keep(rule, result, dtype, names, self.__dict__.get("restarts_", []), result.record)
 
     def _schedule(self) -> online.Schedule:
@@ -380,14 +380,15 @@ class Mixture(PrivateMethods, Interface, ABC):
         spikes = self._spikes(rule, source, best.state)
         best = replace(best, spurious=self._spurious(rule, source, best.state, spikes))
         # Warnings first: where they are errors, nothing may have changed. They name the line that called fit.
-        level = 4 if partial else 5
+        level = 3 if partial else 4
         if spikes:
-            _warn(_told(spikes, rows.names, rows.n_features), exceptions.SpuriousComponentWarning, level)
+            told = _told(spikes, rows.names, rows.n_features)
+            warnings.warn(told, exceptions.SpuriousComponentWarning, stacklevel=level)
         if failed:
             message = f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}"
-            _warn(message, exceptions.ConvergenceWarning, level)
+            warnings.warn(message, exceptions.ConvergenceWarning, stacklevel=level)
         if not best.converged and self.max_iter > 0 and not partial:
-            _warn(_NOT_CONVERGED, exceptions.ConvergenceWarning, level)
+            warnings.warn(_NOT_CONVERGED, exceptions.ConvergenceWarning, stacklevel=level)
         return rule, best, exponent, [each.summary() for each in contenders.values()]
 
     def _match(self, checkpoint: Checkpoint, rule: Any, rows: Rows, start: Any) -> None:
@@ -818,10 +819,6 @@ def _weighted_sum(values: Any, rows: Rows) -> float:
             counted = block.weight > 0.0
             total += float(part[counted] @ block.weight[counted])
     return total
-
-
-def _warn(message: str, category: type[Warning], level: int) -> None:
-    warnings.warn(message, category, stacklevel=level)
 
 
 def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:

@@ -16,6 +16,7 @@ from fastgmm.estimators.choices import Accelerate, CovarianceType, Predictive, S
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
+from fastgmm.families.base import remembered
 from fastgmm.fitting.loop import FitResult
 from fastgmm.kernels import DiagStudent, Posterior, Prior
 from fastgmm.rows import Rows
@@ -36,6 +37,8 @@ from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
 PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
+# Attributes that a density does not hold, in the order of a Posterior.
+_LAWS = ("weight_concentration_", "mean_precision_", "degrees_of_freedom_")
 PREDICTIVES = ("expected-log", "plug-in", "student-t")
 
 # A component explains something if it holds at least this many rows, in expectation: one, to rounding.
@@ -404,9 +407,9 @@ class BayesianGaussianMixture(Mixture):
 
     def _posterior(self) -> Posterior:
         """Return the law of the fitted attributes that a density does not hold; ValueError where they are none."""
-        family, sticks, shape = self._family(), np.ndim(self.weight_concentration_) == 2, np.shape(self.means_)
-        names = "weight_concentration_", "mean_precision_", "degrees_of_freedom_"
-        return Posterior(*(_law(name, getattr(self, name), sticks, family, shape).copy() for name in names))
+        arrays = [np.asarray(getattr(self, name), np.float64) for name in ("means_", *_LAWS)]
+        checked: Posterior = _posterior_of_attributes(self._family(), "means_", *arrays)
+        return Posterior(*(value.copy() for value in checked))
 
     def _state(self, rule: VariationalBayes) -> VariationalPosterior:
         posterior = self._posterior()
@@ -632,6 +635,13 @@ class BayesianGaussianMixture(Mixture):
         if "_sorted_sticks" in vars(self):
             pruned._sorted_sticks = self._sorted_sticks
         return pruned
+
+
+@remembered
+def _posterior_of_attributes(family: Family, name: str, means: Array, *values: Array) -> Posterior:
+    """Return the checked law of the attributes _LAWS; of the means, the attribute `name`, only the shape counts."""
+    sticks = values[0].ndim == 2
+    return Posterior(*(_law(law, value, sticks, family, means.shape) for law, value in zip(_LAWS, values, strict=True)))
 
 
 def _law(name: str, value: Any, sticks: bool, family: Family, shape: tuple[int, ...]) -> Array:

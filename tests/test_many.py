@@ -156,8 +156,6 @@ def test_all_layouts_give_the_same_bits(rng):
 
 
 def test_neighbours_order_and_threads_change_no_bit(family, rng, monkeypatch):
-    from fastgmm import many as module
-
     X = drawn(rng, family, rng.integers(4, 120, 30))
     estimator = GaussianMixture(3, covariance_type=family.name, random_state=0, n_init=2, max_iter=30)
     names = "means_", "covariances_", "weights_", "lower_bound_", "n_iter_", "status", "component"
@@ -167,8 +165,8 @@ def test_neighbours_order_and_threads_change_no_bit(family, rng, monkeypatch):
         some = quietly(fit_many, estimator.set_params(n_threads=n_threads), [X[i] for i in order[:20]])
         for name in names:
             np.testing.assert_array_equal(getattr(some, name), getattr(expected, name)[order[:20]])
-    monkeypatch.setattr(module, "_SLAB_FLOATS", 300)
-    monkeypatch.setattr(module, "_MOST_LANES", 3)
+    monkeypatch.setattr("fastgmm.many.problems._SLAB_FLOATS", 300)
+    monkeypatch.setattr("fastgmm.many.fitting._MOST_LANES", 3)
     slabs = quietly(fit_many, estimator, X)
     for name in names:
         np.testing.assert_array_equal(getattr(slabs, name), getattr(expected, name))

@@ -1,0 +1,143 @@
+"""The result of many fits: arrays with a row for each problem, and its estimators."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fastgmm import exceptions
+from fastgmm.estimators.base import Mixture
+from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
+from fastgmm.families import Family
+from fastgmm.fitting.loop import FitResult
+from fastgmm.kernels import many
+from fastgmm.many.fitting import _Spurious
+from fastgmm.many.problems import Problems
+from fastgmm.many.rules import Rule
+from fastgmm.many.status import REASONS, Status, summary
+from fastgmm.rows import row_type
+from fastgmm.statistics import Array
+
+
+class FittedMany:
+    """Fits of P problems, as arrays with an axis of problems in front; ``result[i]`` is a fitted estimator.
+
+    Made by :func:`fit_many`. Arrays are float64, whatever the type of X; a problem without a fit has NaN in them.
+
+    Attributes
+    ----------
+    weights_ : (P, K)
+    means_ : (P, K, D)
+    covariances_, precisions_cholesky_ : (P, ...), each of the shape that it has in one estimator
+    converged_ : (P,) bool
+    n_iter_ : (P,) int64
+        Updates made in the best start.
+    lower_bound_ : (P,)
+        As of the estimator: mean log-likelihood of a row (nat), or the evidence lower bound of all.
+    status : (P,) int64
+        What became of each problem, see :class:`Status`.
+    component : (P,) int64
+        The component that collapsed, where one did; else -1.
+    spurious_ : list of P lists of SpuriousComponent
+        The spurious components of each problem, as of a single fit by maximum likelihood; of variational fits none are
+        looked for.
+    keys : (P,) array or None
+        The groups that the problems are, in order.
+    estimator : GaussianMixture or BayesianGaussianMixture
+        What was passed to ``fit_many``.
+
+    Of a variational fit also, with the axis of problems in front of the estimator's shapes,
+    `weight_concentration_`, `mean_precision_`, `degrees_of_freedom_`, and, of length P or 1, `mean_prior_` and
+    `covariance_prior_`.
+    """
+
+    weights_: Array
+    means_: Array
+    covariances_: Array
+    precisions_cholesky_: Array
+    weight_concentration_: Array | tuple[Array, Array]
+    mean_precision_: Array
+    degrees_of_freedom_: Array
+    mean_prior_: Array
+    covariance_prior_: Array
+
+    def __init__(
+        self,
+        estimator: Mixture,
+        family: Family,
+        fits: many.Fits,
+        rule: Rule,
+        problems: Problems,
+        spurious: list[_Spurious],
+    ) -> None:
+        self.estimator = estimator
+        self.keys = problems.keys
+        self.status, self.component = fits.status, fits.component
+        self.n_iter_, self.lower_bound_, self._previous_bound = fits.n_iter, fits.bound, fits.previous_bound
+        self.means_, self.covariances_ = fits.mean, fits.covariance
+        self.precisions_cholesky_ = family.precisions_cholesky(fits.whitener)
+        self.converged_ = self.status == Status.CONVERGED
+        self.spurious_ = [list(each.components) for each in spurious]
+        self._family, self._fits, self._rule = family, fits, rule
+        self._dtype, self._names = row_type(problems.rows.dtype), problems.names
+        vars(self).update(rule.attributes())
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"FittedMany({summary(self.status)})"
+
+    def __getitem__(self, index: int) -> Any:
+        """Return the fitted estimator of one problem; ValueError, with the status, where it has no fit."""
+        try:
+            i = operator.index(index)
+        except TypeError:
+            raise TypeError(f"a problem is chosen by an integer, got {index!r}") from None
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"problem {i} of {len(self)}")
+        i %= len(self)
+        status = Status(self.status[i])
+        if status > Status.NOT_CONVERGED:
+            reason = REASONS.get(status)
+            if reason is None:
+                collapsed = status == Status.COLLAPSED
+                reason = str(CollapsedComponentError(int(self.component[i])) if collapsed else OutOfRangeError())
+            raise ValueError(f"problem {i} has no fit, its status is {status.name}: {reason}")
+        rule, state = self._rule.state(i, self._fits)
+        bound, n_iter = float(self.lower_bound_[i]), int(self.n_iter_[i])
+        # A pass an update and the last one.
+        result = FitResult(
+            state,
+            bound,
+            [bound] if n_iter else [],
+            (float(self._previous_bound[i]),),
+            n_iter,
+            bool(self.converged_[i]),
+            n_iter + 1,
+            spurious=self.spurious_[i],
+        )
+        model = self.estimator._blank()
+        model._keep(rule, result, self._dtype, self._names, [])
+        return model
+
+
+def warn_of_failures(result: FittedMany) -> None:
+    """Warn of problems that could not be fitted, and of those that did not converge."""
+    bad = result.status > Status.NOT_CONVERGED
+    if result.estimator.max_iter > 0:
+        bad |= result.status == Status.NOT_CONVERGED
+    if bad.any():
+        warnings.warn(
+            f"Not all fits are good. Of {summary(result.status)}. The first is problem {int(np.argmax(bad))}; see the "
+            "result's status. Try more iterations (max_iter), a larger tol or reg_covar, or fewer components.",
+            exceptions.ConvergenceWarning,
+            stacklevel=3,
+        )

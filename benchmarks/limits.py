@@ -37,7 +37,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastgmm.kernels._compile import LANES
+from fastgmm.kernels.compiling import LANES
 from fastgmm.kernels.vector.code import vector_function
 
 #: Floating-point operations of one iteration, by family, as functions of N, D, K.

@@ -19,7 +19,7 @@ import numpy as np
 import fastgmm
 from fastgmm.exceptions import SpuriousComponentWarning
 from fastgmm.families import FAMILIES
-from fastgmm.kernels._compile import SOURCE_HASH, Build, cache_folder, is_switched_off, logged_builds
+from fastgmm.kernels.compiling import SOURCE_HASH, Build, cache_folder, is_switched_off, logged_builds
 from fastgmm.methods import METHODS
 from fastgmm.passes.expectation import SINGLE_WORK
 

@@ -13,7 +13,7 @@ from conftest import draw, random_mixture, skip_always
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.kernels import contract, student, vector
 from fastgmm.kernels import skipping as stages
-from fastgmm.kernels._compile import LANES, entry
+from fastgmm.kernels.compiling import LANES, entry
 from fastgmm.passes.expectation import Scores
 from fastgmm.passes.skipping import Hints, LivePass
 from fastgmm.rows import ArrayRows

@@ -9,8 +9,8 @@ from conftest import draw, random_mixture
 
 from fastgmm import kernels
 from fastgmm.kernels import blocks
-from fastgmm.kernels._compile import LANES, Driver, entry
 from fastgmm.kernels.closed_forms import OK
+from fastgmm.kernels.compiling import LANES, Driver, entry
 from fastgmm.passes.expectation import Expectation, Scores, e_step
 from fastgmm.rows import ArrayRows
 

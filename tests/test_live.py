@@ -19,7 +19,7 @@ from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import contract, vector
 from fastgmm.kernels import skipping as stages
-from fastgmm.kernels._compile import entry
+from fastgmm.kernels.compiling import entry
 from fastgmm.passes import skipping as live
 from fastgmm.passes.expectation import Expectation, Scores, Sweep
 from fastgmm.passes.skipping import Hints, LivePass

@@ -14,7 +14,7 @@ from conftest import copy_of_the_package
 
 from fastgmm import GaussianMixture
 from fastgmm.families import FAMILIES
-from fastgmm.kernels import _compile
+from fastgmm.kernels import compiling
 
 pytestmark = pytest.mark.slow
 
@@ -215,7 +215,7 @@ TABLE = np.array([0.0, 1.0])
 DISTANCE_OUTSIDE = """
 import numpy as np
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import entry
+from fastgmm.kernels.compiling import entry
 from outside import Manhattan
 
 @entry
@@ -262,7 +262,7 @@ import warnings
 warnings.simplefilter("default")
 import os, sys
 import numba
-from fastgmm.kernels._compile import entry
+from fastgmm.kernels.compiling import entry
 
 @entry
 def twice(x):
@@ -338,8 +338,8 @@ def test_who_could_have_written_to_a_folder(tmp_path):
         path.chmod(0o755)
 
     def is_trusted():
-        _compile._why_path_untrusted.cache_clear()
-        return not _compile._why_folder_untrusted(folder)
+        compiling.trust.why_path_untrusted.cache_clear()
+        return not compiling.trust.why_folder_untrusted(folder)
 
     assert is_trusted()
     for path, mode, expected in [
@@ -357,8 +357,8 @@ def test_who_could_have_written_to_a_folder(tmp_path):
     link = tmp_path / "link"
     link.symlink_to(folder)
     folder.chmod(0o777)
-    _compile._why_path_untrusted.cache_clear()
-    assert _compile._why_folder_untrusted(link) == f"{folder} can be written by other users"
+    compiling.trust.why_path_untrusted.cache_clear()
+    assert compiling.trust.why_folder_untrusted(link) == f"{folder} can be written by other users"
     folder.chmod(0o755)
     if os.getuid() == 0:
         for path in (folder, folder.parent):
@@ -413,7 +413,7 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
 def test_a_kernel_that_python_calls_is_compiled_in_one_process_alone(tmp_path):
     """Those for users and those behind them, exact and not; with the same results."""
     code = (
-        "import numpy as np\nfrom fastgmm import kernels\nfrom fastgmm.kernels._compile import logged_builds\n"
+        "import numpy as np\nfrom fastgmm import kernels\nfrom fastgmm.kernels.compiling import logged_builds\n"
         "from fastgmm.kernels.triangular import whitener_stretch\nbuilds, unit = [], np.eye(2)\n"
         "with logged_builds(builds.append):\n"
         "    results = kernels.log_gamma(2.5), whitener_stretch(unit, unit[0]), kernels.vector_exp(0.3)\n"

@@ -15,7 +15,7 @@ from numba import njit
 
 from fastgmm import kernels
 from fastgmm.families import FAMILIES
-from fastgmm.kernels._compile import Driver
+from fastgmm.kernels.compiling import Driver
 
 PAGE = Path(__file__).parent.parent / "docs" / "kernels.md"
 FUNCTIONS = sorted(

@@ -81,10 +81,10 @@ def test_layers(module):
         assert other in ALLOWED[layer] | {layer}, f"{module} may not import {name}"
 
 
-def test_only_one_file_knows_how_to_compile():
-    """Options of Numba are in kernels/_compile.py, vector code in kernels/vector; no other file names Numba."""
+def test_only_one_folder_knows_how_to_compile():
+    """Options of Numba are in kernels/compiling, vector code in kernels/vector; no other file names Numba."""
     for path in PACKAGE.rglob("*.py"):
-        if path.name == "_compile.py" or path.parent.name == "vector":
+        if path.parent.name in ("compiling", "vector"):
             continue
         for line in path.read_text().splitlines():
             assert not re.match(r"\s*(import|from) (numba|llvmlite)", line), f"{path.name}: {line}"
@@ -202,7 +202,16 @@ def test_no_file_is_left_out_of_the_wheel():
     packages = {module.name for module in pkgutil.walk_packages([str(PACKAGE)], "fastgmm.") if module.ispkg}
     names = (
         *("cli", "datasets", "estimators", "families", "fitting", "io", "passes", "rules", "sources", "starts"),
-        *("support", "tables", "kernels", "kernels.many", "kernels.skipping", "kernels.vector", "many"),
+        *(
+            "support",
+            "tables",
+            "kernels",
+            "kernels.compiling",
+            "kernels.many",
+            "kernels.skipping",
+            "kernels.vector",
+            "many",
+        ),
     )
     assert packages == {f"fastgmm.{name}" for name in names}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastgmm.kernels import vector
-from fastgmm.kernels._compile import HAS_32_REGISTERS, LANES, entry
+from fastgmm.kernels.compiling import HAS_32_REGISTERS, LANES, entry
 
 SENTINEL = 12345.0
 DTYPES = [np.float64, np.float32]
@@ -212,7 +212,7 @@ PASS = """
 import numpy as np
 from fastgmm.passes.expectation import e_step
 from fastgmm.families import FAMILIES
-from fastgmm.kernels._compile import HAS_32_REGISTERS, LANES
+from fastgmm.kernels.compiling import HAS_32_REGISTERS, LANES
 rng = np.random.default_rng(0)
 print(LANES, int(HAS_32_REGISTERS))
 family = FAMILIES["full"]

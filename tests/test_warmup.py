@@ -11,7 +11,7 @@ from conftest import copy_of_the_package
 
 import fastgmm
 from fastgmm.families import FAMILIES
-from fastgmm.kernels import _compile
+from fastgmm.kernels import compiling
 
 pytestmark = pytest.mark.slow
 
@@ -165,7 +165,7 @@ def test_a_cache_that_fails_to_be_written(tmp_path):
 def test_everything_that_users_do_is_covered():
     """For all families and methods, once a process has warmed up, nothing else has to be compiled or loaded."""
     code = USE + (
-        "from fastgmm.kernels._compile import logged_builds\n"
+        "from fastgmm.kernels.compiling import logged_builds\n"
         "builds = []\n"
         f"for family in {list(FAMILIES)}:\n"
         "    for method in ('em', 'vb'):\n"
@@ -198,7 +198,7 @@ def test_compilation_switched_off(monkeypatch):
 
 
 def test_numba_told_to_keep_nothing(monkeypatch):
-    monkeypatch.setattr(_compile._Implementation, "_locator_classes", ())
+    monkeypatch.setattr(compiling.cache._Implementation, "_locator_classes", ())
     with pytest.raises(OSError, match="no locator available"):
         fastgmm.warmup()
 
@@ -206,7 +206,7 @@ def test_numba_told_to_keep_nothing(monkeypatch):
 def test_float32_arithmetic_is_covered():
     """Large float32 problems run other code than small ones."""
     code = (
-        "import numpy as np\nimport fastgmm\nfrom fastgmm.kernels._compile import logged_builds\n"
+        "import numpy as np\nimport fastgmm\nfrom fastgmm.kernels.compiling import logged_builds\n"
         "print(len(fastgmm.warmup('spherical', 'float32', 'em').builds) > 0)\n"
         "labels = np.arange(70_000) % 8\n"
         "X = (labels[:, None] + np.random.default_rng(0).normal(size=(70_000, 8))).astype(np.float32)\n"

@@ -28,7 +28,7 @@ from fastgmm.fitting.checkpoint import Checkpoint, identity
 from fastgmm.fitting.loop import STOPPING, FitResult, Point, Standing, fit_steps
 from fastgmm.fitting.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.kernels import Density
-from fastgmm.kernels._compile import thread_count
+from fastgmm.kernels.compiling import thread_count
 from fastgmm.passes.expectation import Score, Totals
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.sources import Source, open_rows

@@ -11,7 +11,6 @@ and nothing is checked: as everywhere in compiled code, an array of a wrong shap
 """
 
 from fastgmm.kernels import diag, full, spherical, tied  # noqa: F401  (register their bodies with the contract)
-from fastgmm.kernels._compile import SOURCE_HASH
 from fastgmm.kernels.blocks import (
     GIVEN,
     HARD,
@@ -36,6 +35,7 @@ from fastgmm.kernels.closed_forms import (
     set_density,
     set_log_scale,
 )
+from fastgmm.kernels.compiling import SOURCE_HASH
 from fastgmm.kernels.conjugate import (
     Posterior,
     Prior,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver, borrowed, exact_kernel, keep, kernel, spliced_kernel
+from fastgmm.kernels.compiling import Driver, borrowed, exact_kernel, keep, kernel, spliced_kernel
 from fastgmm.kernels.vector.elementary import vector_log
 from fastgmm.kernels.vector.softmax import softmax_tile
 from fastgmm.kernels.vector.tiles import pack_tile, prefetch_rows, tile_buffer

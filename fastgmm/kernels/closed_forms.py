@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import kernel
+from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.matrix import ratio
 
 #: Status of updates and of :func:`set_density`: fine, a covariance is not positive definite, the moments were taken so

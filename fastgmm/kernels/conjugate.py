@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import kernel
 from fastgmm.kernels.closed_forms import (
     COLLAPSED,
     LOST_DIGITS,
@@ -35,6 +34,7 @@ from fastgmm.kernels.closed_forms import (
     divide_by_pool,
     move_origin,
 )
+from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.matrix import ratio
 from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
 from fastgmm.kernels.triangular import cholesky, cholesky_above, invert_lower

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels._compile import kernel
 from fastgmm.kernels.closed_forms import set_density
+from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.densities import DiagDensity, FullDensity, SphericalDensity, TiedDensity
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels._compile import dispatched
+from fastgmm.kernels.compiling import dispatched
 
 
 @dispatched

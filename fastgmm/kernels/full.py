@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels import contract, matrix
-from fastgmm.kernels._compile import borrowed
+from fastgmm.kernels.compiling import borrowed
 from fastgmm.kernels.densities import FullDensity
 from fastgmm.kernels.triangular import (
     whiten_matrix,

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgmm.kernels._compile import Driver, exact_kernel, kernel
 from fastgmm.kernels.blocks import lane_rows
+from fastgmm.kernels.compiling import Driver, exact_kernel, kernel
 from fastgmm.kernels.rows import fitting_tile
 from fastgmm.kernels.vector.distances import square_distances
 from fastgmm.kernels.vector.moments import add_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels._compile import exact_kernel, kernel
+from fastgmm.kernels.compiling import exact_kernel, kernel
 
 
 @exact_kernel

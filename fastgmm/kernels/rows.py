@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import exact_kernel, kernel, vector_code
 from fastgmm.kernels.blocks import score_rows, tile_rows
+from fastgmm.kernels.compiling import exact_kernel, kernel, vector_code
 from fastgmm.kernels.vector.elementary import vector_exp
 from fastgmm.kernels.vector.tiles import pack_tile, tile_buffer
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import entry, kernel, spliced_kernel
 from fastgmm.kernels.closed_forms import RESOLUTION, centre, divide_by_pool, move_origin
+from fastgmm.kernels.compiling import entry, kernel, spliced_kernel
 from fastgmm.kernels.matrix import ratio
 
 # Least share of the local variances that a covariance must have in each direction.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fastgmm.kernels._compile import kernel
+from fastgmm.kernels.compiling import kernel
 
 # B_2n / (2 n) for n = 1, 2, ...: the asymptotic series of digamma in 1 / x**2 (Abramowitz and Stegun 6.3.18).
 _C1 = 1.0 / 12.0

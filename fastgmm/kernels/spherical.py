@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import borrowed
+from fastgmm.kernels.compiling import borrowed
 from fastgmm.kernels.densities import SphericalDensity
 from fastgmm.kernels.matrix import product
 from fastgmm.kernels.vector.distances import scaled_distances, square_distances

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import exact_kernel, kernel
+from fastgmm.kernels.compiling import exact_kernel, kernel
 from fastgmm.kernels.densities import FullDensity, SphericalDensity, TiedDensity
 from fastgmm.kernels.special import log_gamma_ratio
 from fastgmm.kernels.vector.elementary import vector_log1p

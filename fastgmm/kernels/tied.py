@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels import contract, matrix
-from fastgmm.kernels._compile import borrowed, exact_kernel, multiply_add
+from fastgmm.kernels.compiling import borrowed, exact_kernel, multiply_add
 from fastgmm.kernels.densities import TiedDensity
 from fastgmm.kernels.triangular import whiten_matrix, whitened_length, whitened_spread, whitened_trace, whitener_stretch
 from fastgmm.kernels.vector.distances import square_distances, whiten_tile

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastgmm.kernels._compile import kernel
+from fastgmm.kernels.compiling import kernel
 
 # Rounding error of a pivot relative to its own diagonal entry, for each row above it: at most, and usually.
 _PIVOT = 32.0 * 2.220446049250313e-16

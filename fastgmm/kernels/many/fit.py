@@ -8,16 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import (
-    Driver,
-    address_of,
-    borrowed,
-    call_at,
-    keep,
-    kernel,
-    spliced_kernel,
-    vector_code,
-)
 from fastgmm.kernels.blocks import (
     GIVEN,
     HARD,
@@ -38,6 +28,16 @@ from fastgmm.kernels.closed_forms import (
 )
 from fastgmm.kernels.closed_forms import (
     NOT_FINITE as NOT_FINITE_UPDATE,
+)
+from fastgmm.kernels.compiling import (
+    Driver,
+    address_of,
+    borrowed,
+    call_at,
+    keep,
+    kernel,
+    spliced_kernel,
+    vector_code,
 )
 from fastgmm.kernels.many import rules
 from fastgmm.kernels.many.records import COLLAPSED, CONVERGED, NOT_CONVERGED, OUT_OF_RANGE, SINGULAR, Array

@@ -8,10 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import (
-    dispatched,
-    kernel,
-)
 from fastgmm.kernels.blocks import (
     Sums,
 )
@@ -23,6 +19,10 @@ from fastgmm.kernels.closed_forms import (
     spurious_component,
 )
 from fastgmm.kernels.closed_forms import OK as UPDATED
+from fastgmm.kernels.compiling import (
+    dispatched,
+    kernel,
+)
 from fastgmm.kernels.conjugate import (
     Posterior,
     Prior,

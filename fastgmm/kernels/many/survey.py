@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastgmm.kernels._compile import (
+from fastgmm.kernels.compiling import (
     Driver,
     address_of,
     borrowed,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import Driver
+from fastgmm.kernels.compiling import Driver
 from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity
 from fastgmm.kernels.vector.partial import CHUNK, WIDER
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels._compile import Driver, kernel
+from fastgmm.kernels.compiling import Driver, kernel
 from fastgmm.kernels.vector.partial import begin_squares
 from fastgmm.kernels.vector.tiles import gather_rows, pack_tile, tile_buffer
 

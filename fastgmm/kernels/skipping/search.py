@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import contract
-from fastgmm.kernels._compile import kernel
+from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.skipping.bounds import Array
 from fastgmm.kernels.vector.distances import square_distances
 from fastgmm.kernels.vector.partial import CHUNK, Candidates, Limits, project

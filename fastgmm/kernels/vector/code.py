@@ -25,7 +25,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastgmm.kernels._compile import HAS_32_REGISTERS, LANES, fused_multiply_add, vector_code
+from fastgmm.kernels.compiling import HAS_32_REGISTERS, LANES, fused_multiply_add, vector_code
 from fastgmm.kernels.vector import elementary
 
 #: Vectors of a chunk of columns.

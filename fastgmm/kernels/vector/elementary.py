@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgmm.kernels._compile import exact_kernel, multiply_add
+from fastgmm.kernels.compiling import exact_kernel, multiply_add
 
 
 class Exponential(NamedTuple):

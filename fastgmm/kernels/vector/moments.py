@@ -9,7 +9,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from fastgmm.kernels._compile import kernel
+from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.vector.code import (
     DOUBLE,
     FLOAT,

@@ -16,7 +16,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from fastgmm.kernels._compile import LANES, kernel
+from fastgmm.kernels.compiling import LANES, kernel
 from fastgmm.kernels.vector.code import FEW, HALVES, ROWS, VECTORS, index, vector_function
 from fastgmm.kernels.vector.distances import add_squares, few_whitened, store_squares, whitened_block
 

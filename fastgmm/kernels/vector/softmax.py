@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastgmm.kernels._compile import LANES, vector_code
+from fastgmm.kernels.compiling import LANES, vector_code
 from fastgmm.kernels.vector.code import LINE, VECTORS, WIDE, index, section, vector_function
 
 # Lines of cache that can come from memory while three vectors of one component are exponentiated, without waiting.

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastgmm.kernels._compile import kernel
+from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.vector.code import DOUBLE, FLOAT, LINE, exchanged, index, joined, vector_function
 
 # Widths are multiples of this: whole chunks of vectors of either type and any processor, and no powers of two, which

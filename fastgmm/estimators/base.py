@@ -5,33 +5,30 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import operator
 import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
-from fastgmm.estimators import conversion
-from fastgmm.estimators.interface import Interface, register
-from fastgmm.estimators.private import PrivateMethods, refuse_overrides
+from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback, Printer, Report
+from fastgmm.estimators.scoring import Scoring, if_far
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting import acceleration, online
 from fastgmm.fitting.checkpoint import Checkpoint, identity
 from fastgmm.fitting.loop import STOPPING, FitResult, Point, Standing, fit_steps
 from fastgmm.fitting.restarts import Contender, Fit, Restart, finalists, race, winner
-from fastgmm.kernels import Density
 from fastgmm.kernels.compiling import thread_count
-from fastgmm.passes.expectation import Score, Totals
-from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
-from fastgmm.sources import Source, open_rows
+from fastgmm.passes.expectation import Score
+from fastgmm.rows import Rows
+from fastgmm.sources import Source
 from fastgmm.spurious import Spike, SpuriousComponent, find_spikes, spurious_components
 from fastgmm.starts.seeding import METHODS, race_sample, seed
 from fastgmm.statistics import Array
@@ -47,17 +44,13 @@ _NOT_IN_CHECKPOINTS = {
 }
 
 
-# Fitted attributes that are not for users.
-_FITTED_IN_PRIVATE = {"_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks"}
-
-
 _NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
     "check for degenerate data."
 )
 
 
-class Mixture(PrivateMethods, Interface, ABC):
+class Mixture(Scoring, ABC):
     """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
 
     n_components: int
@@ -82,23 +75,7 @@ class Mixture(PrivateMethods, Interface, ABC):
     verbose_interval: int
     n_threads: int | None
 
-    weights_: NDArray
-    means_: NDArray
-    covariances_: NDArray
-    precisions_: NDArray
-    precisions_cholesky_: NDArray
-    converged_: bool
-    stop_reason_: str
-    n_iter_: int
-    n_passes_: int
-    lower_bound_: float
-    lower_bounds_: list[float]
-    restarts_: list[Restart]
-    spurious_: list[SpuriousComponent]
-    n_features_in_: int
-    feature_names_in_: NDArray
     _watched_bounds: tuple[float, ...] = ()
-    _fitted_family: Family
     #: The defaults of the constructor's parameters: a fit depends on these, whatever a subclass's constructor takes.
     _mixture_defaults: dict[str, Any]
     #: What a mixture is made of, beside its covariances.
@@ -106,32 +83,12 @@ class Mixture(PrivateMethods, Interface, ABC):
     #: Whether statistics are added to a prior.
     _has_prior = False
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """TypeError where a subclass overrides what only scikit-learn's loop would call."""
-        super().__init_subclass__(**kwargs)
-        refuse_overrides(cls)
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an instance, which scikit-learn's class recognises where that is loaded."""
-        register(cls)
-        return super().__new__(cls)
-
     def _mixture_params(self) -> dict[str, Any]:
         """Return the parameters that a fit depends on, whatever constructor a subclass has.
 
         What that did not set has its default.
         """
         return {name: getattr(self, name) for name in sorted(self._mixture_defaults)}
-
-    def _blank(self) -> Self:
-        """Return a copy without the fitted attributes."""
-        other = copy.copy(self)
-        for name in list(vars(other)):
-            if name in _FITTED_IN_PRIVATE or (name.endswith("_") and not name.startswith("_")):
-                del other.__dict__[name]
-        if "_metadata_request" in vars(other):
-            other.__dict__["_metadata_request"] = copy.deepcopy(other.__dict__["_metadata_request"])
-        return other
 
     def _goes_on(self) -> bool:
         """Return whether a fit starts from the fitted attributes, whoever set them."""
@@ -172,10 +129,6 @@ class Mixture(PrivateMethods, Interface, ABC):
     def _attributes(self, rule: Any, state: Any) -> tuple[dict[str, NDArray], dict[str, Any]]:
         """Return fitted attributes of a state: those in the type of X, precisions left out, and the others."""
 
-    @abstractmethod
-    def _density(self) -> Density:
-        """Return the density that rows are scored with."""
-
     def fit(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
     ) -> Self:
@@ -207,20 +160,6 @@ class Mixture(PrivateMethods, Interface, ABC):
         """Fit the mixture and return the labels (N,) of X; arguments as of ``fit``."""
         rows = self._fit(X, sample_weight, None)
         return rows.scored(Score(self._density(), "labels", self.n_threads))
-
-    def _open(self, X: Any, sample_weight: Any = None, minimum: int = 1) -> Rows:
-        """Return checked rows with their weights and the names of their columns."""
-        register(type(self))
-        rows = open_rows(X, sample_weight)
-        if rows is not None:
-            if minimum > 1:
-                validation.check_n_rows((rows.n_rows, rows.n_features), minimum, type(self).__name__)
-            return rows
-        if isinstance(sample_weight, str):
-            X, sample_weight = validation.split_weight(X, sample_weight)
-        array = validation.check_rows(X, type(self).__name__, minimum=minimum)
-        weight = validation.check_sample_weight(sample_weight, len(array))
-        return ArrayRows(array, weight, validation.feature_names(X))
 
     def partial_fit(
         self,
@@ -278,7 +217,7 @@ class Mixture(PrivateMethods, Interface, ABC):
                 f"{self._family().name!r}, but n_components is {self.n_components} and covariance_type {family.name!r}."
                 " To start anew, use a clone or fit."
             )
-        exponent = _if_far(self._weight_exponent(rows))
+        exponent = if_far(self._weight_exponent(rows))
         learned = self.__dict__.get("_learned")
         if learned is not None:
             exponent = learned.exponent
@@ -574,251 +513,17 @@ class Mixture(PrivateMethods, Interface, ABC):
         # At once: an interrupt between two attributes would leave a mixture of two models.
         self.__dict__.update(fitted)
 
-    def _family(self) -> Family:
-        """Return the family of the fitted attributes, whatever `covariance_type` has been set to since."""
-        family = self.__dict__.get("_fitted_family") or validation.check_family(self.covariance_type)
-        if np.ndim(self.means_) != 2:
-            raise ValueError(
-                f"means_ should have the shape (n_components, n_features), but has {np.shape(self.means_)}"
-            )
-        name = "precisions_cholesky_" if hasattr(self, "precisions_cholesky_") else "covariances_"
-        self._require_shape(name, family)
-        return family
-
-    def _require_shape(self, name: str, family: Family) -> None:
-        """ValueError unless the attribute, covariances or factors, has the family's shape."""
-        if not hasattr(self, name):
-            raise validation.not_fitted(type(self).__name__)
-        shape = family.shape(*np.shape(self.means_))
-        given = np.shape(getattr(self, name))
-        if given != shape:
-            raise ValueError(f"{name} should have the shape {shape} of covariance {family.name!r}, but has {given}")
-
-    def _weights(self) -> Array:
-        """Return the mixing weights (K,) as they are used; ValueError where they are none."""
-        return validation.check_mixing_weights(self.weights_, len(self.means_))
-
-    def _whitener(self, family: Family) -> Array:
-        """Return the whitener of `precisions_cholesky_`, or where that is not there, of `covariances_`.
-
-        Both may have been set by hand: any triangular factor C counts with precision C C^T.
-        """
-        if hasattr(self, "precisions_cholesky_"):
-            return family.whitener_of_factor(np.asarray(self.precisions_cholesky_, np.float64), "precisions_cholesky_")
-        shape = np.shape(self.means_)
-        covariances = validation.check_covariances(self.covariances_, family, shape[0], shape[1], "covariances_")
-        density, failed = family.density(np.ones(shape[0]), np.asarray(self.means_, np.float64), covariances)
-        if failed >= 0:
-            raise CollapsedComponentError(failed)
-        return density.whitener
-
-    def _require_fitted(self) -> None:
-        if not hasattr(self, "means_"):
-            raise validation.not_fitted(type(self).__name__)
-
-    def _rows(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
-        self._require_fitted()
-        names = getattr(self, "feature_names_in_", None)
-        n_features = np.shape(self.means_)[1]
-        # Before the values: a frame of other columns is told so, whatever is in them.
-        if names is not None:
-            given = validation.feature_names(X)
-            if given is not None:
-                # A column that is named as the weights is no feature.
-                features = given[given != sample_weight] if isinstance(sample_weight, str) else given
-                validation.require_same_names(names, features)
-        rows = self._open(X, sample_weight).expecting(names, n_features)
-        validation.check_feature_names(names, rows.names, type(self).__name__)
-        validation.check_n_features(rows.n_features, n_features, type(self).__name__)
-        return rows
-
-    def _scored(self, X: ArrayLike, output: str, density: Density | None = None) -> Any:
-        rows = self._rows(X)
-        return rows.scored(Score(self._density() if density is None else density, output, self.n_threads))
-
-    def _totals(self, X: ArrayLike, sample_weight: ArrayLike | None, density: Density | None = None) -> _Totals:
-        rows = self._rows(X, sample_weight)
-        exponent = far_exponent(rows)
-        task = Totals(self._density() if density is None else density, self.n_threads)
-        evidence, peak, weight = rows.scaled(exponent).gather(task, operator.add).tolist()
-        if weight == 0.0:
-            # Only rows that are elsewhere may turn out to be none.
-            validation.check_n_rows((0, rows.n_features), 1, type(self).__name__)
-        if density is None and not type(self).score_samples.__module__.startswith("fastgmm."):
-            if isinstance(rows, ArrayRows) and isinstance(sample_weight, str):
-                X, _ = validation.split_weight(X, sample_weight)
-            evidence = _weighted_sum(self.score_samples(X), rows.scaled(exponent))
-        return _Totals(evidence, peak, weight, exponent)
-
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Return the most probable component of each row of X (N, D), as labels (N,)."""
-        return self._scored(X, "labels")
-
-    def predict_proba(self, X: ArrayLike) -> NDArray:
-        """Return the posterior probability of each component for each row of X (N, D), as (N, K)."""
-        return self._scored(X, "responsibilities")
-
-    def score_samples(self, X: ArrayLike) -> NDArray:
-        """Return the log-density (nat) of each row of X (N, D), as (N,).
-
-        Where a subclass overrides it, ``score``, ``aic`` and ``bic`` are made of what it returns.
-        """
-        return self._scored(X, "evidence")
-
-    def log_densities(self, X: ArrayLike) -> NDArray:
-        """Return the log-density (nat) of each row of X (N, D) in each component, weights left out, as (N, K).
-
-        Rows on a Spark cluster are refused.
-        """
-        rows = self._rows(X)
-        density = self._density()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_scale = np.where(np.isneginf(density.log_scale), -np.inf, density.log_scale - self._log_weights())
-        family = self._family()
-        columns = []
-        for k in range(len(log_scale)):
-            alone = density._replace(
-                log_scale=log_scale[k : k + 1],
-                mean=density.mean[k : k + 1],
-                whitener=family.select(density.whitener, np.array([k])),
-            )
-            columns.append(rows.scored(Score(alone, "evidence", self.n_threads)))
-        if not hasattr(columns[0], "__array_function__"):
-            raise TypeError("log_densities takes rows in memory, files and Dask's, and no data frame of Spark")
-        return np.stack(columns, axis=1)
-
-    def to_sklearn(self) -> Any:
-        """Return scikit-learn's estimator with the same parameters: its predictions agree to rounding.
-
-        Constructor parameters that it does not know are left out; a start or random state that it does not know becomes
-        its default. ValueError where it has no such model: families of one's own, and Bayesian mixtures of 'diag' and
-        'spherical' covariance with more than one feature, whose law is another one there (docs/variational.md).
-        """
-        return conversion.to_sklearn(self)
-
-    @classmethod
-    def from_sklearn(cls, model: Any) -> Self:
-        """Return an estimator with the parameters of scikit-learn's `model`, fitted or not; see ``to_sklearn``.
-
-        TypeError for a model of another kind. `lower_bound_` of a Bayesian mixture is NaN: scikit-learn's lacks
-        constants.
-        """
-        return conversion.from_sklearn(cls, model)
-
-    def _complete(self) -> None:
-        family = self._family()
-        self.precisions_ = family.precisions(np.asarray(self.precisions_cholesky_))
-
-    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the mean log-density (nat) of the rows of X (N, D); with weights (N,), the weighted mean."""
-        totals = self._totals(X, sample_weight)
-        return totals.evidence / totals.weight
-
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
-        """Return `n_samples` rows (n, D) drawn from the mixture, grouped by component, and their labels (n,).
-
-        `random_state` defaults to the estimator's own. The covariances are those of `covariances_`, also where that
-        was set by hand.
-        """
-        self._require_fitted()
-        family = self._family()
-        if hasattr(self, "covariances_"):
-            self._require_shape("covariances_", family)
-            covariances = np.asarray(self.covariances_, np.float64)
-        else:
-            covariances = family.covariances_of_whitener(self._whitener(family))
-        return self._draw(n_samples, random_state, lambda k, noise, generator: family.spread(covariances, k, noise))
-
-    def _draw(
-        self, n_samples: int, random_state: Any, spread: Callable[[int, Array, Any], Array]
-    ) -> tuple[NDArray, NDArray[np.int64]]:
-        """Return rows and labels of a sample; ``spread(k, noise, generator)`` makes deviations of normal noise."""
-        n_samples = validation.check_n_samples(n_samples)
-        random_state = validation.check_random_state(self.random_state if random_state is None else random_state)
-        weights, means = self._weights(), np.asarray(self.means_)
-        counts = random_state.multinomial(n_samples, weights / weights.sum())
-        X = np.vstack(
-            [
-                means[k] + spread(k, random_state.standard_normal((count, means.shape[1])), random_state)
-                for k, count in enumerate(counts)
-            ]
-        )
-        return X, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-
-
-def far_exponent(rows: Rows) -> int:
-    """Return the exponent of the largest weight where that is far from 1, else 0.
-
-    Scores do not depend on the scale of weights, but tiny or huge ones would leave the range of float64 in sums.
-    """
-    return _if_far(rows.summary.exponent if rows.is_weighted else 0)
-
-
-def _if_far(exponent: int) -> int:
-    return exponent if abs(exponent) >= FAR_EXPONENT else 0
-
 
 def _in_own_units(result: FitResult, exponent: int) -> tuple[FitResult, int]:
     """Return the result with statistics in the weights' own units, and 0, where these are not far from 1.
 
     Batches that follow may have other weights, or none.
     """
-    if result.statistics is None or exponent == 0 or _if_far(exponent):
+    if result.statistics is None or exponent == 0 or if_far(exponent):
         return result, exponent
     return replace(result, statistics=math.ldexp(1.0, exponent) * result.statistics), 0
 
 
-def checked_components(
-    means: ArrayLike, covariances: ArrayLike, covariance_type: str | Family
-) -> tuple[Family, Density, Array]:
-    """Return the family, a density of given components with a weight of 1 each, and their covariances, all checked."""
-    family = validation.check_family(covariance_type)
-    shape = np.shape(validation.as_array(means, "means"))
-    if len(shape) != 2:
-        raise ValueError(f"means must have the shape (n_components, n_features), got {shape}.")
-    checked = validation.check_covariances(covariances, family, *shape, "covariance")
-    density, failed = family.density(np.ones(shape[0]), validation.check_means(means, *shape), checked)
-    if failed >= 0:
-        raise CollapsedComponentError(failed)
-    return family, density, checked
-
-
-class _Totals(NamedTuple):
-    """Weighted sums over rows, with the weights in units of 2**exponent."""
-
-    evidence: float
-    peak: float
-    weight: float
-    exponent: int
-
-    @property
-    def scale(self) -> float:
-        return math.inf if self.exponent > 1023 else math.ldexp(1.0, self.exponent)
-
-    @property
-    def log_weight(self) -> float:
-        return math.log(self.weight) + self.exponent * math.log(2.0)
-
-
-def _weighted_sum(values: Any, rows: Rows) -> float:
-    """Return the sum of a number for each row, as a subclass computes them, by the weights of the rows."""
-    if not isinstance(values, np.ndarray | list | tuple):
-        raise TypeError(
-            "score_samples of a subclass returns numbers that are not computed yet, of rows on a cluster: score, aic, "
-            "bic take rows in memory and files there. Take the mean of score_samples instead."
-        )
-    numbers = np.asarray(values, np.float64)
-    if numbers.shape != (rows.n_rows,):
-        raise ValueError(f"score_samples should return one number for each of {rows.n_rows} rows, but: {numbers.shape}")
-    total = 0.0
-    for block in rows.blocks(scan_rows(rows.n_features)):
-        part = numbers[block.places]
-        if block.weight is None:
-            total += float(part.sum())
-        else:
-            counted = block.weight > 0.0
-            total += float(part[counted] @ block.weight[counted])
-    return total
 
 
 def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
-from fastgmm.estimators.base import Mixture, Starter, checked_components
+from fastgmm.estimators.base import Mixture, Starter
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Predictive, Start, Stopping, WeightPrior
 from fastgmm.estimators.interface import with_defaults
+from fastgmm.estimators.scoring import checked_components
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
 from fastgmm.families.base import remembered

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture, Starter, checked_components
+from fastgmm.estimators.base import Mixture, Starter
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
 from fastgmm.estimators.interface import with_defaults
+from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
 from fastgmm.fitting.loop import FitResult

@@ -207,7 +207,8 @@ def _draw_densities(
 
 def _matrices(model: Any) -> NDArray[np.float64]:
     """Return the covariances of a fitted mixture as matrices, shape (n_components, n_features, n_features)."""
-    return model._family().matrices(model.covariances_, *model.means_.shape)
+    family, shape = model._family(), model.means_.shape
+    return family.matrices(family.of_attribute(model.covariances_, shape[0]), *shape)
 
 
 def _draw_legend(ax: Any, outside: bool) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions
-from fastgmm.families import FAMILIES, Family
+from fastgmm.families import FAMILIES, NAMED, Family
 from fastgmm.statistics import Array
 
 # Checked at a time: what is fine and what is not fits in cache.
@@ -334,8 +334,8 @@ def check_family(covariance_type: Any) -> Family:
     """Return the covariance family of a name or a Family; ValueError otherwise."""
     if isinstance(covariance_type, Family):
         return covariance_type
-    if isinstance(covariance_type, str) and covariance_type in FAMILIES:
-        return FAMILIES[covariance_type]
+    if isinstance(covariance_type, str) and covariance_type in NAMED:
+        return NAMED[covariance_type]
     names = ", ".join(repr(name) for name in FAMILIES)
     raise ValueError(f"covariance_type must be one of {names}, or a fastgmm.families.Family; got {covariance_type!r}.")
 
@@ -380,11 +380,12 @@ def check_means(means: ArrayLike, n_components: int, n_features: int, leading: t
 def check_covariances(
     value: ArrayLike, family: Family, n_components: int, n_features: int, what: str, leading: tuple[int, ...] = ()
 ) -> Array:
-    """Return covariances or precisions (`what` names them), of the family's shape and positive (definite).
+    """Return covariances or precisions (`what` names them), positive (definite), one for each component.
 
-    `leading` axes go before.
+    They come in the shape of the family's attributes, and leave in that of its structure; `leading` axes go before.
     """
-    return _positive(value, family, (*leading, *family.shape(n_components, n_features)), what)
+    checked = _positive(value, family, (*leading, *family.attribute_shape(n_components, n_features)), what)
+    return np.ascontiguousarray(family.of_attribute(checked, n_components, len(leading)))
 
 
 def check_covariance_prior(value: ArrayLike, family: Family, n_features: int) -> Array:

@@ -67,7 +67,7 @@ def always(monkeypatch):
 
 
 def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0):
-    """Return (weights, means, covariances) of a random, well-conditioned mixture of a family."""
+    """Return (weights, means, covariances) of a random, well-conditioned mixture, in the shape of the structure."""
     weights = rng.dirichlet(np.full(n_components, 5.0))
     means = offset + scale * rng.normal(size=(n_components, n_features)) * 2
     a = rng.normal(size=(n_components, n_features, 2 * n_features + 2))
@@ -77,8 +77,23 @@ def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0)
         "tied": matrices[0],
         "diag": np.diagonal(matrices, axis1=1, axis2=2).copy(),
         "spherical": matrices[:, 0, 0].copy(),
+        "tied-diag": np.repeat(np.diagonal(matrices[0])[None], n_components, axis=0),
+        "tied-spherical": np.repeat(matrices[0, 0, 0], n_components),
     }[family.name]
     return weights, means, covariances
+
+
+def dense(model, family):
+    """Return the covariances of a fitted mixture as matrices, (K, D, D)."""
+    shape = np.shape(model.means_)
+    return family.matrices(family.of_attribute(np.asarray(model.covariances_), shape[0]), *shape)
+
+
+def of_one(family, matrix):
+    """Return the projection of a covariance matrix (D, D) by the family's structure, for one component."""
+    if family.has_matrices:
+        return matrix
+    return np.diag(matrix).copy() if family.block_shape(len(matrix)) else float(np.trace(matrix) / len(matrix))
 
 
 def draw(rng, weights, means, matrices, n_samples):

@@ -28,12 +28,14 @@ def responsibilities(X, weights, means, matrices):
 
 
 def projection(family, matrices):
-    """The family's projection of a stack of K symmetric matrices (of scatters: sums over components and features)."""
+    """The projection by the family's structure of a stack of K symmetric matrices (of scatters: sums)."""
     return {
         "full": matrices,
         "tied": matrices.sum(axis=0),
         "diag": np.diagonal(matrices, axis1=1, axis2=2),
         "spherical": np.trace(matrices, axis1=1, axis2=2),
+        "tied-diag": np.diagonal(matrices, axis1=1, axis2=2),
+        "tied-spherical": np.trace(matrices, axis1=1, axis2=2),
     }[family.name]
 
 
@@ -53,7 +55,7 @@ def moments(family, X, weight, r, origin):
 
 
 def em_step(family, X, weight, r, reg_covar):
-    """Weights, means and covariances (the family's shape) of highest likelihood, straight from responsibilities."""
+    """Weights, means and covariances (the structure's shape) of highest likelihood, straight from responsibilities."""
     wr = weight[:, None] * r
     mass = wr.sum(axis=0)
     means = (wr.T @ X) / mass[:, None]
@@ -65,6 +67,11 @@ def em_step(family, X, weight, r, reg_covar):
         covariances = scatters.sum(axis=0) / mass.sum() + reg_covar * np.eye(n_features)
     elif family.name == "diag":
         covariances = np.diagonal(scatters, axis1=1, axis2=2) / mass[:, None] + reg_covar
+    elif family.name == "tied-diag":
+        shared = np.diagonal(scatters.sum(axis=0)) / mass.sum() + reg_covar
+        covariances = np.tile(shared, (n_components, 1))
+    elif family.name == "tied-spherical":
+        covariances = np.full(n_components, np.trace(scatters.sum(axis=0)) / (mass.sum() * n_features) + reg_covar)
     else:
         covariances = np.trace(scatters, axis1=1, axis2=2) / (mass * n_features) + reg_covar
     return mass / mass.sum(), means, covariances
@@ -74,7 +81,8 @@ class Law:
     """The variational posterior from responsibilities, family by family as the textbooks write it (and the prior).
 
     Dirichlet weights, or sticks; means normal given the precisions. `psi` are Wishart scales as dense lists of blocks:
-    full (K, D, D), tied one (D, D), diag gamma rates doubled (K, D), spherical (K,).
+    full (K, D, D), tied one (D, D), diag gamma rates doubled (K, D), spherical (K,), tied-diag one (D,), tied-spherical
+    one ().
     """
 
     def __init__(self, name, X, w, r, alpha, beta, m0, nu0, psi0, sticks):
@@ -101,27 +109,34 @@ class Law:
             self.nu, self.psi = nu0 + self.n.sum(), psi0 + second.sum(axis=0)
         elif name == "diag":
             self.nu, self.psi = nu0 + self.n, psi0 + np.diagonal(second, axis1=1, axis2=2)
+        elif name == "tied-diag":
+            self.nu, self.psi = nu0 + self.n.sum(), psi0 + np.diagonal(second.sum(axis=0))
+        elif name == "tied-spherical":
+            self.nu, self.psi = nu0 + self.D * self.n.sum(), psi0 + np.trace(second.sum(axis=0))
         else:
             self.nu, self.psi = nu0 + self.D * self.n, psi0 + np.trace(second, axis1=1, axis2=2)
 
     def _nu(self, k):
-        return self.nu if self.name == "tied" else self.nu[k]
+        return self.nu if self.name.startswith("tied") else self.nu[k]
+
+    def _psi(self, k):
+        return self.psi if self.name.startswith("tied") else self.psi[k]
 
     def expected_precision(self, k):
         """E Lambda_k, (D, D)."""
         if self.name in ("full", "tied"):
-            return self._nu(k) * np.linalg.inv(self.psi if self.name == "tied" else self.psi[k])
-        return np.diag(np.broadcast_to(self._nu(k) / self.psi[k], self.D))
+            return self._nu(k) * np.linalg.inv(self._psi(k))
+        return np.diag(np.broadcast_to(self._nu(k) / self._psi(k), self.D))
 
     def expected_log_det(self, k):
         """E log |Lambda_k|."""
         from scipy.special import digamma
 
         if self.name in ("full", "tied"):
-            psi = self.psi if self.name == "tied" else self.psi[k]
+            psi = self._psi(k)
             i = np.arange(1, self.D + 1)
             return digamma((self._nu(k) + 1 - i) / 2).sum() + self.D * np.log(2) - np.linalg.slogdet(psi)[1]
-        return np.sum(np.broadcast_to(digamma(self._nu(k) / 2) + np.log(2 / self.psi[k]), self.D))
+        return np.sum(np.broadcast_to(digamma(self._nu(k) / 2) + np.log(2 / self._psi(k)), self.D))
 
     def expected_log_weights(self):
         from scipy.special import digamma
@@ -172,7 +187,7 @@ class Law:
         # precisions
         if self.name in ("full", "tied"):
             for k in range(self.K if self.name == "full" else 1):
-                W = np.linalg.inv(self.psi if self.name == "tied" else self.psi[k])
+                W = np.linalg.inv(self._psi(k))
                 posterior = stats.wishart(self._nu(k), W)
                 log_b0 = 0.5 * nu0 * np.linalg.slogdet(psi0)[1] - 0.5 * nu0 * self.D * np.log(2)
                 log_b0 -= self.D * (self.D - 1) / 4 * np.log(np.pi)
@@ -180,9 +195,13 @@ class Law:
                 total += log_b0 + 0.5 * (nu0 - self.D - 1) * self.expected_log_det(k)
                 total += -0.5 * self._nu(k) * np.trace(np.atleast_2d(psi0) @ W) + posterior.entropy()
         else:
-            nu = np.broadcast_to(self.nu[:, None], (self.K, self.D)) if self.name == "diag" else self.nu
-            scale0 = np.broadcast_to(psi0, self.psi.shape)
-            for n, p, p0 in zip(np.ravel(nu), np.ravel(self.psi), np.ravel(scale0), strict=True):
+            # One gamma law for each entry of psi.
+            psi = np.asarray(self.psi)
+            nu = np.broadcast_to(
+                np.reshape(self.nu, np.shape(self.nu) + (1,) * (psi.ndim - np.ndim(self.nu))), psi.shape
+            )
+            scale0 = np.broadcast_to(psi0, psi.shape)
+            for n, p, p0 in zip(np.ravel(nu), np.ravel(psi), np.ravel(scale0), strict=True):
                 log_lambda, mean = digamma(n / 2) - np.log(p / 2), n / p
                 total += nu0 / 2 * np.log(p0 / 2) - gammaln(nu0 / 2) + (nu0 / 2 - 1) * log_lambda - p0 / 2 * mean
                 total += stats.gamma(n / 2, scale=2 / p).entropy()
@@ -202,7 +221,7 @@ def log_marginal(name, X, beta, m0, nu0, psi0):
         psi, nu = psi0 + scatter, nu0 + n
         log_det0, log_det = np.linalg.slogdet(psi0)[1], np.linalg.slogdet(psi)[1]
         return total + multigammaln(nu / 2, D) - multigammaln(nu0 / 2, D) + 0.5 * nu0 * log_det0 - 0.5 * nu * log_det
-    if name == "diag":
+    if name in ("diag", "tied-diag"):
         psi, nu = psi0 + np.diag(scatter), nu0 + n
         each = gammaln(nu / 2) - gammaln(nu0 / 2) + 0.5 * nu0 * np.log(psi0) - 0.5 * nu * np.log(psi)
         return total + each.sum()
@@ -225,13 +244,13 @@ def student_density(law, x):
         wider = (1 + law.kappa[k]) / law.kappa[k]
         if law.name in ("full", "tied"):
             df = law._nu(k) + 1 - law.D
-            shape = (law.psi if law.name == "tied" else law.psi[k]) * wider / df
+            shape = law._psi(k) * wider / df
             density = stats.multivariate_t(law.m[k], shape, df).pdf(x)
-        elif law.name == "diag":
-            scale = np.sqrt(law.psi[k] / law.nu[k] * wider)
-            density = stats.t(law.nu[k], law.m[k], scale).pdf(x).prod(axis=1)
+        elif law.name in ("diag", "tied-diag"):
+            scale = np.sqrt(law._psi(k) / law._nu(k) * wider)
+            density = stats.t(law._nu(k), law.m[k], scale).pdf(x).prod(axis=1)
         else:
-            shape = np.eye(law.D) * law.psi[k] / law.nu[k] * wider
-            density = stats.multivariate_t(law.m[k], shape, law.nu[k]).pdf(x)
+            shape = np.eye(law.D) * law._psi(k) / law._nu(k) * wider
+            density = stats.multivariate_t(law.m[k], shape, law._nu(k)).pdf(x)
         total += weights[k] * np.ravel(density)
     return total

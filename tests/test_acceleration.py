@@ -79,7 +79,8 @@ def test_any_coordinates_are_those_of_a_mixture(number, n_components, n_features
         mass = other.posterior.concentration[0] - before
         assert mass.sum() == pytest.approx(w.sum())
         np.testing.assert_allclose(other.posterior.mean_precision - rule.prior.mean_precision, mass, atol=1e-9)
-        behind = {"tied": mass.sum(), "spherical": n_features * mass}.get(name, mass)
+        behind = n_features * mass if name.endswith("spherical") else mass
+        behind = behind.sum() if family.is_tied else behind
         np.testing.assert_allclose(
             other.posterior.degrees_of_freedom - rule.prior.degrees_of_freedom, behind, atol=1e-9
         )

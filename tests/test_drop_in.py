@@ -11,12 +11,13 @@ import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, fit_many
 from fastgmm.estimators.private import HOOKS
-from fastgmm.families import FAMILIES
+from fastgmm.families import STRUCTURES
 
 sklearn_mixture = pytest.importorskip("sklearn.mixture")
 from sklearn.base import BaseEstimator, TransformerMixin, clone  # noqa: E402
 
-FAMILY_NAMES = tuple(FAMILIES)
+#: Those that scikit-learn has, too.
+FAMILY_NAMES = tuple(STRUCTURES)
 BOTH = (GaussianMixture, BayesianGaussianMixture)
 #: Where scikit-learn's law is ours.
 SAME_LAW = [

@@ -70,7 +70,8 @@ def test_each_fit_is_that_of_the_problem_alone(family, weighted, rng):
         sample_weight = None
     weights, _, covariances = zip(*(random_mixture(rng, family, 3, 2) for _ in lengths), strict=True)
     means = [rows[:3] for rows in X]
-    precisions = np.linalg.inv(covariances) if family.has_matrices else 1.0 / np.array(covariances)
+    covariances = np.array([family.attribute(each) for each in covariances])
+    precisions = np.linalg.inv(covariances) if family.has_matrices else 1.0 / covariances
     estimator = GaussianMixture(3, covariance_type=family.name, tol=1e-5, reg_covar=1e-3, max_iter=200)
     start = {"weights": weights, "means": means, "precisions": precisions}
     many = quietly(fit_many, estimator, X, sample_weight=sample_weight, **start)

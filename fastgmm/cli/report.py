@@ -82,7 +82,8 @@ def yes_no(value: bool) -> str:
 
 def _variances(model: Any) -> NDArray[np.float64]:
     """Return the variance of each feature in each component, shape (n_components, n_features)."""
-    return model._family().variances(model.covariances_, *model.means_.shape)
+    family, shape = model._family(), model.means_.shape
+    return family.variances(family.of_attribute(model.covariances_, shape[0]), *shape)
 
 
 def write_csv(

@@ -524,8 +524,6 @@ def _in_own_units(result: FitResult, exponent: int) -> tuple[FitResult, int]:
     return replace(result, statistics=math.ldexp(1.0, exponent) * result.statistics), 0
 
 
-
-
 def _told(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:
     """Return the message about spikes for a user."""
     labels = validation.feature_labels(names, n_features)

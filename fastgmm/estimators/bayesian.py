@@ -63,7 +63,8 @@ class BayesianGaussianMixture(Mixture):
     ----------
     n_components : int, default 1
         The most components that the mixture may use; superfluous ones end with hardly any weight.
-    covariance_type : {'full', 'tied', 'diag', 'spherical'} or Family, default 'full'
+    covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'} or Family, default 'full'
+        Or mclust's name of one: VVV, EEE, VVI, VII, EEI, EII. See docs/covariance-families.md.
     tol : float, default 1e-3
         Stop when an iteration changes the evidence lower bound of all rows (nat) by less than this.
     stopping : {'absolute', 'relative', 'aitken'}, default 'absolute'
@@ -138,7 +139,8 @@ class BayesianGaussianMixture(Mixture):
     weights_ : (K,)
         Expected mixing weights; of a Dirichlet process, divided by their sum.
     means_ : (K, D)
-    covariances_, precisions_, precisions_cholesky_ : (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
+    covariances_, precisions_, precisions_cholesky_
+        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied-diag, (1,) tied-spherical.
         Expected precisions; covariances are their inverses.
     weight_concentration_ : (K,), or for a Dirichlet process a tuple of two (K,)
         Parameters of the Dirichlet law, or of the sticks' beta laws.
@@ -429,7 +431,7 @@ class BayesianGaussianMixture(Mixture):
         others: dict[str, Any] = {
             "weight_concentration_": tuple(concentration) if rule.sticks else concentration[0],
             "mean_precision_": mean_precision,
-            "degrees_of_freedom_": float(degrees_of_freedom[0]) if rule.family.uses_total else degrees_of_freedom,
+            "degrees_of_freedom_": float(degrees_of_freedom[0]) if rule.family.is_tied else degrees_of_freedom,
             "_sorted_sticks": rule.sort_sticks,
         }
         prior = rule.prior
@@ -445,8 +447,8 @@ class BayesianGaussianMixture(Mixture):
         return {
             "weights_": state.weights,
             "means_": state.means,
-            "covariances_": state.covariances,
-            "precisions_cholesky_": rule.family.precisions_cholesky(state.density.whitener),
+            "covariances_": rule.family.attribute(state.covariances),
+            "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
         }, others
 
     def _density(self, predictive: Predictive = "expected-log") -> Any:
@@ -615,12 +617,12 @@ class BayesianGaussianMixture(Mixture):
         posterior = Posterior(
             concentration,
             mean_precision[kept],
-            degrees_of_freedom if family.uses_total else degrees_of_freedom[kept],
+            degrees_of_freedom if family.is_tied else degrees_of_freedom[kept],
         )
         whitener = self._whitener(family)
         state = replace(
             rule.state(posterior, self.means_[kept], family.select(whitener, kept)),
-            covariances=family.select(self.covariances_, kept),
+            covariances=family.select(family.of_attribute(self.covariances_, len(mass)), kept),
         )
         params = self._mixture_params() | {
             "n_components": len(kept),
@@ -654,7 +656,7 @@ def _law(name: str, value: Any, sticks: bool, family: Family, shape: tuple[int, 
     if name.startswith("mean_precision"):
         return validation.check_counts(value, (n_components,), 0.0, name)
     least = family.wishart_dimension(n_features) - 1.0
-    shape = (1,) if family.uses_total else (n_components,)
+    shape = (family.n_laws(n_components, n_features),)
     # A row counts once for each block of the covariance, up to the number of features.
     return validation.check_counts(value, shape, least, name, times=n_features)
 
@@ -666,7 +668,7 @@ def _least_ratio(family: Family, within: Array, total: Array) -> float:
     """
     n_features = within.shape[-1] if within.ndim > 1 else 1
     inner, outer = (
-        family.matrices(each[0] if family.uses_total else each, 1, n_features)[0] for each in (within, total)
+        family.matrices(each.reshape(family.shape(1, n_features)), 1, n_features)[0] for each in (within, total)
     )
     varies = np.diag(inner) > 0.0
     # In units of what is within groups: the largest ratio of the inverse has all its digits, however large.

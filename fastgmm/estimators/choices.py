@@ -7,7 +7,21 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
-CovarianceType = Literal["full", "tied", "diag", "spherical"]
+CovarianceType = Literal[
+    "full",
+    "tied",
+    "diag",
+    "spherical",
+    "tied-diag",
+    "tied-spherical",
+    "tied-diagonal",
+    "VVV",
+    "EEE",
+    "VVI",
+    "VII",
+    "EEI",
+    "EII",
+]
 Stopping = Literal["absolute", "relative", "aitken"]
 Accelerate = Literal["squarem", "anderson"]
 StartMethod = Literal[

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgmm.families import FAMILIES
+from fastgmm.families import NAMED, STRUCTURES
 
 _STARTS = ("kmeans", "k-means++", "random", "random_from_data")
 
@@ -49,8 +49,13 @@ def to_sklearn(model: Any) -> Any:
     name = params["covariance_type"] if family is None else family.name
     if not isinstance(name, str):
         name = name.name
-    if name not in FAMILIES or (family is not None and FAMILIES[name] != family):
-        raise ValueError(f"scikit-learn has no covariance_type {name!r}")
+    if family is None and name in NAMED:
+        name = NAMED[name].name
+    if name not in STRUCTURES or (family is not None and STRUCTURES[name] != family):
+        raise ValueError(
+            f"scikit-learn has no covariance_type {name!r}. GaussianMixture.from_parameters(weights_, means_, "
+            "covariances, 'full' or 'diag') with a covariance for each component has the same densities."
+        )
     params["covariance_type"] = name
     if not (isinstance(params["init_params"], str) and params["init_params"] in _STARTS):
         params["init_params"] = "kmeans"
@@ -95,7 +100,7 @@ def from_sklearn(cls: type, model: Any) -> Any:
     ours.__dict__.update({name: getattr(model, name) for name in ours._mixture_defaults if hasattr(model, name)})
     if not hasattr(model, "means_"):
         return ours
-    family = FAMILIES[model.covariance_type]
+    family = STRUCTURES[model.covariance_type]
     n_features = np.shape(model.means_)[1]
     _require_same_law(kind, family.name, n_features)
     fitted = _fitted(model)

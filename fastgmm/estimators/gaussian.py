@@ -32,7 +32,8 @@ class GaussianMixture(Mixture):
     Parameters
     ----------
     n_components : int, default 1
-    covariance_type : {'full', 'tied', 'diag', 'spherical'} or Family, default 'full'
+    covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'} or Family, default 'full'
+        Or mclust's name of one: VVV, EEE, VVI, VII, EEI, EII. See docs/covariance-families.md.
     tol : float, default 1e-3
         Stop when an iteration changes the mean log-likelihood of a row (nat) by less than this.
     stopping : {'absolute', 'relative', 'aitken'}, default 'absolute'
@@ -85,7 +86,8 @@ class GaussianMixture(Mixture):
     ----------
     weights_ : (K,)
     means_ : (K, D)
-    covariances_, precisions_, precisions_cholesky_ : (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical
+    covariances_, precisions_, precisions_cholesky_
+        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied-diag, (1,) tied-spherical.
     converged_ : bool
     stop_reason_ : str
         "converged" or "max_iter"; "given" where parameters were given and no fit was made; "partial_fit" after that,
@@ -249,8 +251,8 @@ class GaussianMixture(Mixture):
         return {
             "weights_": state.weights,
             "means_": state.means,
-            "covariances_": state.covariances,
-            "precisions_cholesky_": rule.family.precisions_cholesky(state.density.whitener),
+            "covariances_": rule.family.attribute(state.covariances),
+            "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
         }, {}
 
     def _density(self) -> Density:
@@ -297,7 +299,8 @@ class GaussianMixture(Mixture):
 def _density_of_attributes(family: Family, name: str, weights: Array, means: Array, factor: Array) -> Density:
     """Return the density of fitted attributes, the factor under `name`; ValueError where they are none."""
     checked = validation.check_mixing_weights(weights, len(means))
-    return family.density_of_whitener(checked, means, family.whitener_of_factor(factor, name))
+    whitener = family.whitener_of_factor(family.of_attribute(factor, len(means)), name)
+    return family.density_of_whitener(checked, means, whitener)
 
 
 def _in_order(

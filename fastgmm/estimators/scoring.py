@@ -108,7 +108,7 @@ class Scoring(PrivateMethods, Interface, ABC):
         """ValueError unless the attribute, covariances or factors, has the family's shape."""
         if not hasattr(self, name):
             raise validation.not_fitted(type(self).__name__)
-        shape = family.shape(*np.shape(self.means_))
+        shape = family.attribute_shape(*np.shape(self.means_))
         given = np.shape(getattr(self, name))
         if given != shape:
             raise ValueError(f"{name} should have the shape {shape} of covariance {family.name!r}, but has {given}")
@@ -123,7 +123,8 @@ class Scoring(PrivateMethods, Interface, ABC):
         Both may have been set by hand: any triangular factor C counts with precision C C^T.
         """
         if hasattr(self, "precisions_cholesky_"):
-            return family.whitener_of_factor(np.asarray(self.precisions_cholesky_, np.float64), "precisions_cholesky_")
+            factor = family.of_attribute(np.asarray(self.precisions_cholesky_, np.float64), len(self.means_))
+            return family.whitener_of_factor(factor, "precisions_cholesky_")
         shape = np.shape(self.means_)
         covariances = validation.check_covariances(self.covariances_, family, shape[0], shape[1], "covariances_")
         density, failed = family.density(np.ones(shape[0]), np.asarray(self.means_, np.float64), covariances)
@@ -243,7 +244,7 @@ class Scoring(PrivateMethods, Interface, ABC):
         family = self._family()
         if hasattr(self, "covariances_"):
             self._require_shape("covariances_", family)
-            covariances = np.asarray(self.covariances_, np.float64)
+            covariances = family.of_attribute(np.asarray(self.covariances_, np.float64), len(self.means_))
         else:
             covariances = family.covariances_of_whitener(self._whitener(family))
         return self._draw(n_samples, random_state, lambda k, noise, generator: family.spread(covariances, k, noise))

@@ -1,7 +1,9 @@
-"""Covariance families: a linear projection of outer products, and the shapes that follow from it.
+"""Covariance families: a structure, and a constraint on its covariances.
 
-Everything here is written once for all families over the compiled contract (:mod:`fastgmm.kernels.contract`); a family
-adds its name, its shape, its parameter count, and how its whitener is shown to users.
+A structure is a linear projection of outer products, and the shapes that follow from it: full, tied, diag, spherical.
+Rows are scored and summed by structure alone. Everything about it is written once over the compiled contract
+(:mod:`fastgmm.kernels.contract`); a structure adds its name, its shape, its parameter count, and how its whitener is
+shown to users. A constraint ends the M-step (:mod:`fastgmm.kernels.constraints`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import closed_forms
+from fastgmm.kernels.constraints import constraint_address, equal_covariances
 from fastgmm.kernels.densities import Density
 from fastgmm.statistics import SufficientStatistics
 
@@ -59,8 +62,16 @@ class Family(ABC):
     """A covariance family. Instances are stateless, and equal where they are of one class."""
 
     name: ClassVar[str]
+    #: Other names, those of mclust among them.
+    aliases: ClassVar[tuple[str, ...]] = ()
     density_type: ClassVar[type]
     student_type: ClassVar[type]
+    #: What the M-step ends with, a ``kernels.constraints.constraint``; None where each component has its own.
+    constraint: ClassVar[Any] = None
+    #: Whether all components have one covariance; with variational Bayes, one law of the precision.
+    is_tied: ClassVar[bool] = False
+    #: Whether the priors of variational Bayes are conjugate.
+    is_conjugate: ClassVar[bool] = True
     #: Whether the scatter follows from the total scatter of the data and the masses and deviations alone.
     uses_total: ClassVar[bool] = False
     #: Whether covariances are matrices rather than variances.
@@ -85,6 +96,22 @@ class Family(ABC):
     @abstractmethod
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return the shape of a scatter, a covariance and a whitener."""
+
+    def attribute_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Return the shape of a covariance, precision or factor as users see it."""
+        return self.shape(n_components, n_features)
+
+    def attribute(self, array: Array, axis: int = 0) -> Array:
+        """Return a covariance, precision or factor, ``shape`` from `axis` on, in its ``attribute_shape``."""
+        return array
+
+    def of_attribute(self, attribute: Array, n_components: int, axis: int = 0) -> Array:
+        """Return what ``attribute`` was made of."""
+        return attribute
+
+    def n_laws(self, n_components: int, n_features: int) -> int:
+        """Return how many laws of precisions a variational posterior has: one where components share a covariance."""
+        return 1 if self.is_tied else n_components
 
     @abstractmethod
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
@@ -253,12 +280,19 @@ class Family(ABC):
         closed_forms.divide_by_pool(self.blank(*statistics.origin.shape), statistics.mass, scatter)
         return scatter
 
-    def maximise(self, statistics: SufficientStatistics, reg_covar: float, final: bool) -> Maximum:
-        """Return the parameters of highest likelihood for the statistics, with `reg_covar` added to every variance."""
+    def maximise(
+        self, statistics: SufficientStatistics, reg_covar: float, final: bool, whitener: Array | None = None
+    ) -> Maximum:
+        """Return the parameters of highest likelihood for the statistics, with `reg_covar` added to every variance.
+
+        `whitener` is that of the mixture which made them, where there is one: constraints may iterate from there.
+        """
         shape = statistics.origin.shape
         density = self.blank(*shape)
         weights, covariances = np.empty(shape[0]), np.empty(self.shape(*shape))
-        status, component = closed_forms.maximise(
+        if whitener is None:
+            whitener = self.isotropic_whitener(*shape, 1.0)
+        status, component = closed_forms.maximise_constrained(
             density,
             weights,
             covariances,
@@ -268,6 +302,8 @@ class Family(ABC):
             statistics.scatter,
             reg_covar,
             final,
+            constraint_address(self.constraint, density),
+            whitener,
         )
         return Maximum(status, component, weights, covariances, density)
 
@@ -429,3 +465,29 @@ class VarianceFamily(Family):
     def isotropic_whitener(self, n_components: int, n_features: int, scale: float) -> Array:
         """Return `scale` everywhere."""
         return np.full(self.shape(n_components, n_features), scale)
+
+
+class OneForAll(Family):
+    """The part of families whose components share one covariance, before a structure that has one for each of them.
+
+    Attributes hold it once: (D, D), (D,) of variances, (1,) of one variance.
+    """
+
+    is_tied = True
+    constraint = staticmethod(equal_covariances)
+
+    def attribute_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Return the shape of one component's covariance."""
+        return self.block_shape(n_features) or (1,)
+
+    def attribute(self, array: Array, axis: int = 0) -> Array:
+        """Return the first component's."""
+        if array.ndim == axis + 1:
+            return array[..., :1].copy()
+        return np.take(array, 0, axis)
+
+    def of_attribute(self, attribute: Array, n_components: int, axis: int = 0) -> Array:
+        """Return as many copies as there are components."""
+        if not self.block_shape(1):
+            return np.repeat(attribute, n_components, axis)
+        return np.repeat(np.expand_dims(attribute, axis), n_components, axis)

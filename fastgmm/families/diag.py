@@ -13,6 +13,7 @@ class Diag(VarianceFamily):
     """Covariances (K, D)."""
 
     name = "diag"
+    aliases = ("VVI",)
     density_type = DiagDensity
     student_type = DiagStudent
 

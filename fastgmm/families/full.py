@@ -13,6 +13,7 @@ class Full(MatrixFamily):
     """Covariances (K, D, D)."""
 
     name = "full"
+    aliases = ("VVV",)
     density_type = FullDensity
     student_type = FullStudent
 

@@ -7,5 +7,11 @@ from fastgmm.families.diag import Diag
 from fastgmm.families.full import Full
 from fastgmm.families.spherical import Spherical
 from fastgmm.families.tied import Tied
+from fastgmm.families.tied_diag import TiedDiag
+from fastgmm.families.tied_spherical import TiedSpherical
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (Full(), Tied(), Diag(), Spherical())}
+#: The families without a constraint: one for each structure.
+STRUCTURES: dict[str, Family] = {family.name: family for family in (Full(), Tied(), Diag(), Spherical())}
+FAMILIES: dict[str, Family] = STRUCTURES | {family.name: family for family in (TiedDiag(), TiedSpherical())}
+#: The families by all their names.
+NAMED: dict[str, Family] = FAMILIES | {alias: family for family in FAMILIES.values() for alias in family.aliases}

@@ -13,6 +13,7 @@ class Spherical(VarianceFamily):
     """Covariances (K,)."""
 
     name = "spherical"
+    aliases = ("VII",)
     density_type = SphericalDensity
     student_type = SphericalStudent
 

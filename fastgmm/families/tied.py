@@ -14,8 +14,10 @@ class Tied(MatrixFamily):
     """Covariance (D, D)."""
 
     name = "tied"
+    aliases = ("EEE",)
     density_type = TiedDensity
     student_type = TiedStudent
+    is_tied = True
     uses_total = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:

@@ -29,8 +29,11 @@ class Rule(Protocol):
     def density(self, state: Any) -> Any:
         """Return the density of a state."""
 
-    def update(self, statistics: SufficientStatistics, final: bool = False) -> Any:
-        """Return the next state; its `trusted` is False where moments about its `means` are needed first."""
+    def update(self, statistics: SufficientStatistics, density: Any = None, final: bool = False) -> Any:
+        """Return the next state after statistics that `density` made, if any did.
+
+        Its `trusted` is False where moments about its `means` are needed first.
+        """
 
     def order(self, statistics: SufficientStatistics) -> Any:
         """Return which component of the statistics each component of their update is, (K,); None for the same."""
@@ -145,11 +148,19 @@ class Step(NamedTuple):
     state: Any
 
 
-def updated(rule: Rule, collect: Callable[..., SufficientStatistics], statistics: SufficientStatistics) -> Any:
-    """Return the rule's next state, collecting once more about its means where the moments lost their digits."""
-    state = rule.update(statistics)
+def updated(
+    rule: Rule,
+    collect: Callable[..., SufficientStatistics],
+    statistics: SufficientStatistics,
+    density: Any = None,
+) -> Any:
+    """Return the rule's next state, collecting once more about its means where the moments lost their digits.
+
+    `density` made the statistics, where it is of the rule's family.
+    """
+    state = rule.update(statistics, density)
     if not state.trusted:
-        state = rule.update(collect(origin=state.means), final=True)
+        state = rule.update(collect(origin=state.means), density, final=True)
     return state
 
 
@@ -189,7 +200,9 @@ class _Fit:
         """Return the update of a point's state, made once."""
         if point.successor is None:
             density = self.rule.density(point.state)
-            point.successor = updated(self.rule, lambda origin: self._collect(density, origin), point.statistics)
+            point.successor = updated(
+                self.rule, lambda origin: self._collect(density, origin), point.statistics, density
+            )
         return point.successor
 
     def attempt(self, state: Any, least: float) -> Point | None:

@@ -356,7 +356,7 @@ def learn(rule: Rule, source: Source, past: Stream | Memo, density: Density, sch
         record = before.joined(rule.family, batch, schedule)
         return record.total(schedule)
 
-    state = updated(rule, collect, collect())
+    state = updated(rule, collect, collect(), density)
     return _learned(rule, state, _as_in(record.total(schedule), rule, state), record, schedule)
 
 

@@ -204,11 +204,11 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
         if factor is not None:
             if given["covariances"].shape != factor.shape:
                 raise ValueError(f"{FACTOR!r} and 'covariances' differ in shape")
-            whitener = family.whitener(factor.astype(np.float64))
+            whitener = family.whitener(family.of_attribute(factor.astype(np.float64), len(given["means"])))
             scale = np.diagonal(whitener, axis1=-2, axis2=-1) if family.has_matrices else whitener
             if not np.all(scale > 0.0) or not np.all(np.isfinite(given["covariances"])):
                 raise ValueError(f"{FACTOR!r} must have a positive diagonal, and 'covariances' be finite")
-            given["covariances"] = family.covariances_of_whitener(whitener)
+            given["covariances"] = family.attribute(family.covariances_of_whitener(whitener))
         estimator = getattr(fastgmm, document.estimator)
         model = estimator.from_parameters(**given, covariance_type=document.covariance_type, **document.fit["params"])
     except (ValueError, TypeError, OverflowError, np.linalg.LinAlgError) as error:

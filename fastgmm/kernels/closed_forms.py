@@ -11,6 +11,7 @@ import numpy as np
 
 from fastgmm.kernels import contract
 from fastgmm.kernels.compiling import kernel
+from fastgmm.kernels.constraints import UNCONSTRAINED, constrain
 from fastgmm.kernels.matrix import ratio
 
 #: Status of updates and of :func:`set_density`: fine, a covariance is not positive definite, the moments were taken so
@@ -98,6 +99,29 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
     `reg_covar` 0, narrower than the resolution of its mean, or whose squares underflow); or, unless `final`,
     LOST_DIGITS.
     """
+    return maximise_constrained(
+        density,
+        weights,
+        covariance,
+        origin,
+        mass,
+        deviation,
+        scatter,
+        reg_covar,
+        final,
+        UNCONSTRAINED,
+        density.whitener,
+    )
+
+
+@kernel
+def maximise_constrained(
+    density, weights, covariance, origin, mass, deviation, scatter, reg_covar, final, constraint, whitener
+):
+    """Do what :func:`maximise` does under the constraint at an address of ``constraints.constraint_address``.
+
+    `whitener` is that of the mixture that made the statistics, and no part of `density`.
+    """
     n_components, n_features = density.mean.shape
     total = 0.0
     for k in range(n_components):
@@ -117,13 +141,22 @@ def maximise(density, weights, covariance, origin, mass, deviation, scatter, reg
         lost = component_of_lost_digits(density, pool, scatter, covariance)
         if lost >= 0:
             return LOST_DIGITS, lost
-    if reg_covar == 0.0:
+    if reg_covar == 0.0 and constraint == UNCONSTRAINED:
         for k in range(n_components):
             for d in range(n_features):
                 if contract.variance(density, covariance, k, d) <= _least_sum(density, k, d, pool, scatter):
                     return COLLAPSED, k
     divide_by_pool(density, mass, covariance)
     contract.regularise(density, covariance, reg_covar)
+    if constraint != UNCONSTRAINED:
+        constrain(constraint, mass, covariance, whitener)
+        if reg_covar == 0.0:
+            # A component of one value may have its variance from the others.
+            for k in range(n_components):
+                for d in range(n_features):
+                    resolution = RESOLUTION * density.mean[k, d]
+                    if contract.variance(density, covariance, k, d) <= max(resolution * resolution, _SMALLEST):
+                        return COLLAPSED, k
     return set_density(density, weights, covariance)
 
 

@@ -61,7 +61,8 @@ class Posterior(NamedTuple):
     """The part of the approximate posterior that a density does not hold.
 
     `concentration` (1, K) are the parameters of a Dirichlet law, or (2, K) those of the sticks' beta laws;
-    `mean_precision` (K,); `degrees_of_freedom` one for each entry of ``pool``: (1,) for tied, else (K,).
+    `mean_precision` (K,); `degrees_of_freedom` one for each entry of ``pool``, or (1,) where all components have one
+    law of their precision.
     """
 
     concentration: Array
@@ -88,11 +89,12 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
     divide_by_pool(density, mass, covariance)
     contract.regularise(density, covariance, reg_covar)
     pool = contract.pool(density, mass)
+    n_laws = posterior.degrees_of_freedom.size
     blocks = covariance.reshape((pool.size, covariance.size // pool.size))
     scale = prior.scale.reshape(prior.scale.size)
     for block in range(pool.size):
         for i in range(blocks.shape[1]):
-            blocks[block, i] = pool[block] * blocks[block, i] + scale[i]
+            blocks[block, i] = pool[block] * blocks[block, i] + (scale[i] if block < n_laws else 0.0)
     gap = np.empty(n_features)
     for k in range(n_components):
         precision = prior.mean_precision + mass[k]
@@ -109,14 +111,18 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
         else:
             for d in range(n_features):
                 density.mean[k, d] = prior.mean[d]
+    if n_laws < pool.size:
+        _share_law(pool, blocks)
     if not final:
         lost = component_of_lost_digits(density, pool, scatter, covariance)
         if lost >= 0:
             return LOST_DIGITS, lost
+    for law in range(n_laws):
+        posterior.degrees_of_freedom[law] = prior.degrees_of_freedom + pool[law]
     for block in range(pool.size):
-        posterior.degrees_of_freedom[block] = prior.degrees_of_freedom + pool[block]
+        freedom = posterior.degrees_of_freedom[min(block, n_laws - 1)]
         for i in range(blocks.shape[1]):
-            blocks[block, i] /= posterior.degrees_of_freedom[block]
+            blocks[block, i] /= freedom
     if contract.whiten(density, covariance) >= 0:
         status, component = _whiten_above_prior(density, prior, posterior, covariance)
         if status != OK:
@@ -124,6 +130,23 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
     _condition_weights(prior, posterior, mass)
     set_expected_log_scale(density, posterior)
     return OK, -1
+
+
+@kernel
+def _share_law(pool, blocks):
+    """Overwrite each entry of `pool` (K,), and each row of `blocks` (K, ...), with the sum of all."""
+    n_components = pool.size
+    for i in range(blocks.shape[1]):
+        total = 0.0
+        for k in range(n_components):
+            total += blocks[k, i]
+        for k in range(n_components):
+            blocks[k, i] = total
+    total = 0.0
+    for k in range(n_components):
+        total += pool[k]
+    for k in range(n_components):
+        pool[k] = total
 
 
 @kernel
@@ -143,7 +166,7 @@ def _whiten_above_prior(density, prior, posterior, covariance):
         for i in range(dimension):
             if not 0.0 < blocks[block, i, i] < np.inf:
                 return NOT_FINITE, block // count
-        freedom = posterior.degrees_of_freedom[block // count]
+        freedom = posterior.degrees_of_freedom[min(block // count, posterior.degrees_of_freedom.size - 1)]
         known = cholesky(scale[block % scale.shape[0]], least)
         if not (known and cholesky_above(blocks[block], least, freedom, factor)):
             return COLLAPSED, block // count
@@ -227,8 +250,9 @@ def divergence(density, prior, posterior):
     moments = np.empty_like(density.whitener)
     flat = moments.reshape(moments.size)
     scale = prior.scale.reshape(prior.scale.size)
+    # The law of a precision that components share has its prior once.
     for i in range(flat.size):
-        flat[i] = scale[i % scale.size]
+        flat[i] = scale[i % scale.size] if i < freedom.size * scale.size else 0.0
     gap = np.empty(n_features)
     for k in range(n_components):
         for d in range(n_features):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,12 +13,12 @@ from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.estimators.base import Mixture
 from fastgmm.kernels import many
 from fastgmm.many.problems import Problems, open_problems
-from fastgmm.many.result import FittedMany, warn_of_failures
+from fastgmm.many.result import FittedMany, Verdict, warn_of_failures
 from fastgmm.many.rules import ManyLikelihoods, ManyPosteriors, Rule
 from fastgmm.many.starts import Starts
 from fastgmm.many.status import Status
 from fastgmm.rows import ArrayRows
-from fastgmm.spurious import SpuriousComponent, find_spikes, spurious_components
+from fastgmm.spurious import find_spikes, spurious_components
 
 METHODS = ("auto", "kmeans", "k-means++", "random", "random_from_data")
 # How many problems wait for a thread at a time, at most. Results do not depend on it.
@@ -92,7 +92,7 @@ def fit_many(
     smoothing = many.smoothing_address(like) if rule.smooths_seeds else 0
     drawing = many.drawing_address()
     passes = starts.n_starts * (int(estimator.max_iter) + 2)
-    spurious: list[_Spurious] = []
+    spurious: list[Verdict] = []
     for slab, rows in problems.slabs(shape[0], passes):
         n_lanes = _lane_count(rows, *shape)
         survey = _blank_survey(fits.status[slab], starts, shape, rule.wants_moments)
@@ -126,14 +126,7 @@ def fit_many(
     return result
 
 
-class _Spurious(NamedTuple):
-    """The spurious components of one problem's fit, and whether any of its components sits on one repeated value."""
-
-    components: list[SpuriousComponent]
-    has_spikes: bool
-
-
-_SOUND = _Spurious([], False)
+_SOUND = Verdict([], False)
 
 
 class _Best:
@@ -180,17 +173,17 @@ class _Best:
         for i in np.flatnonzero(better):
             self.spurious[i] = spurious[i]
 
-    def _judged(self, i: int, fits: many.Fits, record: Any) -> _Spurious:
+    def _judged(self, i: int, fits: many.Fits, record: Any) -> Verdict:
         problems, p = self._problems, self._slab.start + i
         begin, end = problems.offsets[p : p + 2]
         chosen = slice(begin, end) if problems.order is None else problems.order[begin:end]
         rows = ArrayRows(problems.rows[chosen], None if problems.weight is None else problems.weight[begin:end])
         rule, state = self._rule.state(i, fits, record)
         spikes = find_spikes(rule.family, state.density, state.weights, state.covariances, rows, rule.reg_covar, False)
-        return _Spurious(spurious_components(rule, state, spikes, rows, self._names), bool(spikes))
+        return Verdict(spurious_components(rule, state, spikes, rows, self._names), bool(spikes))
 
 
-def _warn_spurious(spurious: list[_Spurious]) -> None:
+def _warn_spurious(spurious: list[Verdict]) -> None:
     told = [i for i, each in enumerate(spurious) if each.has_spikes]
     if told:
         warnings.warn(

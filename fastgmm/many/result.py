@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,12 +15,19 @@ from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting.loop import FitResult
 from fastgmm.kernels import many
-from fastgmm.many.fitting import _Spurious
 from fastgmm.many.problems import Problems
 from fastgmm.many.rules import Rule
 from fastgmm.many.status import REASONS, Status, summary
 from fastgmm.rows import row_type
+from fastgmm.spurious import SpuriousComponent
 from fastgmm.statistics import Array
+
+
+class Verdict(NamedTuple):
+    """The spurious components of one problem's fit, and whether any of its components sits on one repeated value."""
+
+    components: list[SpuriousComponent]
+    has_spikes: bool
 
 
 class FittedMany:
@@ -72,14 +79,14 @@ class FittedMany:
         fits: many.Fits,
         rule: Rule,
         problems: Problems,
-        spurious: list[_Spurious],
+        spurious: list[Verdict],
     ) -> None:
         self.estimator = estimator
         self.keys = problems.keys
         self.status, self.component = fits.status, fits.component
         self.n_iter_, self.lower_bound_, self._previous_bound = fits.n_iter, fits.bound, fits.previous_bound
-        self.means_, self.covariances_ = fits.mean, fits.covariance
-        self.precisions_cholesky_ = family.precisions_cholesky(fits.whitener)
+        self.means_, self.covariances_ = fits.mean, family.attribute(fits.covariance, axis=1)
+        self.precisions_cholesky_ = family.attribute(family.precisions_cholesky(fits.whitener), axis=1)
         self.converged_ = self.status == Status.CONVERGED
         self.spurious_ = [list(each.components) for each in spurious]
         self._family, self._fits, self._rule = family, fits, rule

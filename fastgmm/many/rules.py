@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fastgmm import validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import Family
-from fastgmm.kernels import Posterior, contract, divergence, many
+from fastgmm.kernels import Posterior, divergence, many
+from fastgmm.kernels.constraints import constraint_address
 from fastgmm.many.status import Status
 from fastgmm.rules import (
     GaussianParameters,
@@ -35,10 +36,12 @@ class ManyLikelihoods:
         self._rule = MaximumLikelihood(family, float(estimator.reg_covar))
         self._weights = np.full((n_problems, estimator.n_components), np.nan)
         self._fewest_rows = np.array([family.fewest_rows(n_features)])
+        like = family.blank(estimator.n_components, n_features)
+        self._constraint = np.array([constraint_address(family.constraint, like)], np.int64)
 
     def record(self, slab: slice, survey: many.Survey) -> many.Likelihood:
         """Return the kernels' record for a slab of problems."""
-        return many.Likelihood(self._weights[slab], self._fewest_rows)
+        return many.Likelihood(self._weights[slab], self._fewest_rows, self._constraint)
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the result that are this rule's."""
@@ -97,7 +100,6 @@ class ManyPosteriors:
                     f"'{family.name} covariance_prior' should be symmetric, positive-definite (to rounding)"
                 )
         self.wants_moments = self._given_scale is None
-        n_blocks = len(contract.pool(family.blank(n_components, n_features), np.zeros(n_components)))
         self._mean = np.full((n_problems, n_features), np.nan)
         if self._given_mean is not None:
             self._mean = self._given_mean[None]
@@ -107,7 +109,7 @@ class ManyPosteriors:
         self._posterior = Posterior(
             np.full((n_problems, 2 if self._sticks else 1, n_components), np.nan),
             np.full((n_problems, n_components), np.nan),
-            np.full((n_problems, n_blocks), np.nan),
+            np.full((n_problems, family.n_laws(n_components, n_features)), np.nan),
         )
 
     def _prior(self, mean: Array, scale: Array) -> Any:
@@ -143,7 +145,7 @@ class ManyPosteriors:
             if self._sticks
             else concentration[:, 0],
             "mean_precision_": mean_precision,
-            "degrees_of_freedom_": degrees_of_freedom[:, 0] if self._family.uses_total else degrees_of_freedom,
+            "degrees_of_freedom_": degrees_of_freedom[:, 0] if self._family.is_tied else degrees_of_freedom,
             "mean_prior_": self._mean,
             "covariance_prior_": self._scale.reshape(len(self._scale), *self._family.block_shape(self._mean.shape[1])),
         }

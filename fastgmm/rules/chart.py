@@ -41,6 +41,7 @@ class Chart:
 
     def __init__(self, family: Family, density: Density, counts: Array, mean_counts: Array, block_counts: Array):
         self.counts = counts
+        self._family = family
         self._mean, self._whitener = density.mean, density.whitener
         self._present = counts > 0.0
         self._matrices = family.has_matrices
@@ -85,7 +86,9 @@ class Chart:
         blocks = np.zeros((self._n_blocks, self._whitener.size // self._n_blocks))
         blocks[:, self._entries] = entries
         relative = blocks.reshape(self._whitener.shape)
-        return counts, means, relative @ self._whitener if self._matrices else relative * self._whitener
+        whitener = relative @ self._whitener if self._matrices else relative * self._whitener
+        # What components share stays the same number for all of them, to the last bit.
+        return counts, means, self._family.of_attribute(self._family.attribute(whitener), n_components)
 
     def _multiplied(self, factor: Array, gap: Array) -> Array:
         """Return the rows of gap (K, D) multiplied by a whitener or its inverse."""

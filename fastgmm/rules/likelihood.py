@@ -67,13 +67,16 @@ class MaximumLikelihood:
         """Return the density that rows are scored with."""
         return state.density
 
-    def update(self, statistics: SufficientStatistics, final: bool = False) -> GaussianParameters:
-        """Return the parameters that maximise the likelihood of the statistics.
+    def update(
+        self, statistics: SufficientStatistics, density: Density | None = None, final: bool = False
+    ) -> GaussianParameters:
+        """Return the parameters that maximise the likelihood of the statistics, which `density` made, if any did.
 
         `final` accepts covariances with few digits left (the statistics are about the means already). Raises
         CollapsedComponentError, naming the component.
         """
-        maximum = self.family.maximise(statistics, self.reg_covar, final)
+        whitener = None if density is None else density.whitener
+        maximum = self.family.maximise(statistics, self.reg_covar, final, whitener)
         if maximum.status == COLLAPSED:
             raise CollapsedComponentError(maximum.component)
         return GaussianParameters(maximum.weights, maximum.covariances, maximum.density, maximum.status != LOST_DIGITS)

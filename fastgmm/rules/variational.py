@@ -174,11 +174,10 @@ class VariationalBayes:
 
     def blank(self, n_components: int, n_features: int) -> tuple[Posterior, Density]:
         """Return a posterior and a density filled with zeros, to be written by kernels."""
-        density = self.family.blank(n_components, n_features)
-        n_blocks = len(contract.pool(density, np.zeros(n_components)))
+        n_laws = self.family.n_laws(n_components, n_features)
         return Posterior(
-            np.zeros((2 if self.sticks else 1, n_components)), np.zeros(n_components), np.zeros(n_blocks)
-        ), density
+            np.zeros((2 if self.sticks else 1, n_components)), np.zeros(n_components), np.zeros(n_laws)
+        ), self.family.blank(n_components, n_features)
 
     def blank_state(self, n_components: int, n_features: int) -> VariationalPosterior:
         """Return a state filled with zeros: which arrays there are, and their shapes."""
@@ -207,8 +206,10 @@ class VariationalBayes:
         """Return the density that rows are scored with: the expectation of the log joint."""
         return state.density
 
-    def update(self, statistics: SufficientStatistics, final: bool = False) -> VariationalPosterior:
-        """Return the law given the statistics: the exact update of every factor.
+    def update(
+        self, statistics: SufficientStatistics, density: Density | None = None, final: bool = False
+    ) -> VariationalPosterior:
+        """Return the law given the statistics: the exact update of every factor, whatever `density` made them.
 
         `final` accepts covariances with few digits left (the statistics are about the means already). Raises
         OutOfRangeError where the law leaves the range of float64, and CollapsedComponentError where the spread of a
@@ -265,8 +266,13 @@ class VariationalBayes:
             state.density,
             posterior.concentration[0],
             posterior.mean_precision,
-            posterior.degrees_of_freedom,
+            self._block_counts(posterior.degrees_of_freedom, state.density),
         )
+
+    def _block_counts(self, degrees_of_freedom: Array, density: Density) -> Array:
+        """Return the degrees of freedom behind each block of covariances: equal shares of a law that blocks share."""
+        n_blocks = len(contract.pool(density, np.zeros(len(density.mean))))
+        return np.broadcast_to(degrees_of_freedom * (len(degrees_of_freedom) / n_blocks), n_blocks)
 
     def coordinates(self, chart: Chart, state: VariationalPosterior) -> Array:
         """Return the coordinates of a state that an update made: all its counts follow from the first."""
@@ -279,10 +285,11 @@ class VariationalBayes:
         before = 1.0 if self.sticks else prior.concentration
         mass = np.maximum(concentration - before, 0.0)
         mass *= (chart.counts - before).sum() / mass.sum()
+        pool = contract.pool(self.family.blank(*means.shape), mass)
         posterior = Posterior(
             np.array([1.0 + mass, prior.concentration + mass_after(mass)]) if self.sticks else before + mass[None],
             prior.mean_precision + mass,
-            prior.degrees_of_freedom + contract.pool(self.family.blank(*means.shape), mass),
+            prior.degrees_of_freedom + (pool.sum(keepdims=True) if self.family.is_tied else pool),
         )
         return self.state(posterior, means, whitener)
 

@@ -192,7 +192,7 @@ def _agglomerated(
     n_groups = min(len(rows), _MOST_GROUPS, by_memory)
     merges = ward(rows, weight)
     clusters = merges.cut(n_components)
-    if family.uses_total or n_groups <= n_components or not rows.any():
+    if family.is_tied or n_groups <= n_components or not rows.any():
         return clusters
     fewest = 2 * family.fewest_rows(points.shape[1])
     few = np.bincount(clusters, minlength=n_components) < fewest

@@ -115,7 +115,7 @@ def _of_trusted_folders(locator: Any) -> Any:
     class Locator(locator):
         @classmethod
         def from_function(cls, function: Callable[..., Any], path: str) -> Any:
-            return super().from_function(function, _HOME if FOLDER in Path(path).parents else path)
+            return super().from_function(function, _HOME if FOLDER.parent in Path(path).parents else path)
 
         def ensure_cache_path(self) -> None:
             path = self.get_cache_path()
@@ -243,7 +243,7 @@ class Cache(caching.FunctionCache):
             return found
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        key, outside = super()._index_key(sig, codegen), outside_hash(record_classes(sig))
+        key, outside = super()._index_key(sig, codegen), outside_hash(self._py_func, record_classes(sig))
         return (*key, outside) if outside else key
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -69,13 +69,16 @@ def _named_values(function: types_of_python.FunctionType) -> list[Any]:
     return values
 
 
-def outside_hash(classes: list[type]) -> str:
-    """Return a hash of what was registered for classes of records outside this package; empty where nothing was.
+def outside_hash(function: Callable[..., Any], classes: list[type]) -> str:
+    """Return a hash of what SOURCE_HASH does not cover of a compiled function: empty where there is nothing.
 
-    Of the bytecode of those functions, of the files that they stand in, of the numbers, strings and arrays that they
-    find by name, and, likewise, of the functions that they find, at any depth.
+    That is the function itself, where it stands outside the folder of kernels, and what was registered outside for
+    classes of records among its arguments: the bytecode of those functions, the files that they stand in, the numbers,
+    strings and arrays that they find by name, and, likewise, the functions that they find, at any depth.
     """
     waiting: list[Any] = [body for kind in classes for body in registered_outside.get(kind, ())]
+    if FOLDER not in Path(function.__code__.co_filename).parents:
+        waiting.append(function)
     if not waiting:
         return ""
     digest = hashlib.sha256()

@@ -13,7 +13,7 @@ from fastgmm.kernels.blocks import (
 )
 from fastgmm.kernels.closed_forms import (
     LOST_DIGITS,
-    maximise,
+    maximise_constrained,
     mirror,
     set_log_scale,
     spurious_component,
@@ -38,11 +38,13 @@ from fastgmm.kernels.vector.tiles import copy_array
 class Likelihood(NamedTuple):
     """Expectation maximisation of P problems: `weights` (P, K) are overwritten.
 
-    `fewest_rows` (1,) int64 is how many rows a covariance needs.
+    `fewest_rows` (1,) int64 is how many rows a covariance needs, `constraint` (1,) int64 the address of the constraint
+    on covariances (``constraints.constraint_address``).
     """
 
     weights: Array
     fewest_rows: NDArray[np.int64]
+    constraint: NDArray[np.int64]
 
 
 class Variational(NamedTuple):
@@ -144,7 +146,19 @@ def _replace_parameters(rule, p, law, start, density, covariance):
 
 @update.register(Likelihood)
 def _update_likelihood(rule, p, law, density, successor, covariance, origin, sums, reg_covar, final):
-    return maximise(successor, law, covariance, origin, sums.mass, sums.deviation, sums.scatter, reg_covar, final)
+    return maximise_constrained(
+        successor,
+        law,
+        covariance,
+        origin,
+        sums.mass,
+        sums.deviation,
+        sums.scatter,
+        reg_covar,
+        final,
+        rule.constraint[0],
+        density.whitener,
+    )
 
 
 @settle.register(Likelihood)

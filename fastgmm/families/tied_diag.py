@@ -1,0 +1,17 @@
+"""The tied-diag family: all components share one variance for each feature."""
+
+from __future__ import annotations
+
+from fastgmm.families.base import OneForAll
+from fastgmm.families.diag import Diag
+
+
+class TiedDiag(OneForAll, Diag):
+    """Covariance (D,): mclust's EEI (Celeux and Govaert 1995)."""
+
+    name = "tied-diag"
+    aliases = ("tied-diagonal", "EEI")
+
+    def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
+        """Return D."""
+        return n_features

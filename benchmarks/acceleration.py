@@ -18,7 +18,7 @@ import numpy as np
 from common import print_header, print_row
 from numpy.typing import NDArray
 
-from fastgmm.families import FAMILIES
+from fastgmm.families import STRUCTURES
 from fastgmm.fitting.acceleration import METHODS, accelerator
 from fastgmm.fitting.loop import FitResult, fit_loop
 from fastgmm.rows import ArrayRows
@@ -91,12 +91,12 @@ def _rotation(rng: np.random.Generator, n_features: int) -> NDArray[np.float64]:
 def rule(method: str, family: str, X: NDArray[np.float64]) -> Any:
     """Return the update rule: "em"; or "vb", with sorted sticks and a prior about the moments of X."""
     if method == "em":
-        return MaximumLikelihood(FAMILIES[family], 0.0)
+        return MaximumLikelihood(STRUCTURES[family], 0.0)
     covariance = np.cov(X.T)
     scale = {"diag": np.diag(covariance), "spherical": np.diag(covariance).mean()}.get(family, covariance)
-    freedom = X.shape[1] if FAMILIES[family].has_matrices else 1.0
+    freedom = X.shape[1] if STRUCTURES[family].has_matrices else 1.0
     return VariationalBayes(
-        FAMILIES[family], make_prior(FAMILIES[family], 0.5, X.mean(axis=0), 1.0, freedom, scale), True, True, 0.0
+        STRUCTURES[family], make_prior(STRUCTURES[family], 0.5, X.mean(axis=0), 1.0, freedom, scale), True, True, 0.0
     )
 
 
@@ -105,7 +105,7 @@ def course(
 ) -> Course:
     """Fit from k-means clusters; `options` go to the loop, by default a tolerance of TOL per row."""
     updates = rule(method, family, X)
-    source = Source(FAMILIES[family], ArrayRows(X))
+    source = Source(STRUCTURES[family], ArrayRows(X))
     start = seed(updates, source, n_components, np.random.RandomState(0))
     counted = _CountingSource(source)
     passes: list[int] = []
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     distances = EASY if options.easy else OVERLAPPING
     print_header("problem", "plain: passes", *(f"{name}: {what}" for name in METHODS for what in ("same bound", "end")))
     for method in ("em", "vb"):
-        for family in FAMILIES:
+        for family in STRUCTURES:
             plain: list[float] = []
             ratios: dict[str, list[list[float]]] = {name: [[], []] for name in METHODS}
             for number in range(options.seeds):

@@ -108,7 +108,7 @@ def serve(side):
     import common
     from peers.serving import serve as answer
 
-    from fastgmm.families import FAMILIES
+    from fastgmm.families import STRUCTURES
     from fastgmm.passes import skipping as live
 
     if os.environ.get(common.ALL_PAIRS):
@@ -122,7 +122,7 @@ def serve(side):
         fit,
         name=side,
         version=importlib.metadata.version(side),
-        families=tuple(FAMILIES),
+        families=tuple(STRUCTURES),
         dtypes=("float64", "float32"),
         methods=("em", "vb"),
     )

@@ -19,7 +19,7 @@ from typing import Any
 
 from common import Workload, estimator, machine_facts, print_facts, print_header, print_row
 
-from fastgmm.families import FAMILIES
+from fastgmm.families import STRUCTURES
 
 METHODS = "predict", "predict_proba", "score_samples"
 #: Features and components.
@@ -49,7 +49,7 @@ def predictions(repeats: int, sizes: list[int]) -> None:
     """Print the table of predictions: microseconds of fastgmm, and the ratio."""
     print_header("microseconds (D, K), method", *(f"{n} rows" for n in sizes), "least ratio")
     for shape in SHAPES["predictions"]:
-        for family in FAMILIES:
+        for family in STRUCTURES:
             problem = Workload(family, max(sizes), *shape).build()
             small = Workload(family, 2000, *shape).build()
             models = [estimator(side, small, 5).fit(small.X) for side in ("fastgmm", "scikit-learn")]
@@ -68,7 +68,7 @@ def fits(repeats: int) -> None:
     sizes = 100, 300, 1000
     print_header("milliseconds (D, K), start", *(f"{n} rows" for n in sizes), "least ratio")
     for method in ("em", "vb"):
-        for family in FAMILIES:
+        for family in STRUCTURES:
             for shape in SHAPES["fits"]:
                 for start in ("given", "k-means"):
                     cells, ratios = [], []

@@ -108,7 +108,7 @@ def warmup(
 
     Parameters
     ----------
-    covariance_type : {'full', 'tied', 'diag', 'spherical'} or several, default all
+    covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'} or several, default all
     dtype : {'float64', 'float32'} or several, default both
         Of the rows.
     method : {'em', 'vb'} or several, default both

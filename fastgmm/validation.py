@@ -340,6 +340,21 @@ def check_family(covariance_type: Any) -> Family:
     raise ValueError(f"covariance_type must be one of {names}, or a fastgmm.families.Family; got {covariance_type!r}.")
 
 
+def check_capabilities(family: Family, truncate: Any, has_prior: bool) -> None:
+    """ValueError where a fit asks for what a family does not declare that it can do."""
+    if truncate is not None and not family.skips:
+        raise ValueError(
+            f"truncate must be None with covariance_type {family.name!r}, got {truncate!r}: its density registers no "
+            "kernels for passes that skip components (fastgmm.kernels.contract.SKIPPING)."
+        )
+    if has_prior and not family.is_conjugate:
+        names = ", ".join(repr(known.name) for known in FAMILIES.values() if known.is_conjugate)
+        raise ValueError(
+            f"covariance_type {family.name!r} has no conjugate prior, which variational Bayes needs: use "
+            f"GaussianMixture, or one of {names}."
+        )
+
+
 def _shaped(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
     array = as_array(value, name)
     if array.shape != shape:

@@ -70,6 +70,10 @@ def em_step(family, X, weight, r, reg_covar):
     elif family.name == "tied-diag":
         shared = np.diagonal(scatters.sum(axis=0)) / mass.sum() + reg_covar
         covariances = np.tile(shared, (n_components, 1))
+    elif family.name == "EVI":
+        alone = np.diagonal(scatters, axis1=1, axis2=2) / mass[:, None] + reg_covar
+        volumes = np.exp(np.log(alone).mean(axis=1))
+        covariances = alone / volumes[:, None] * (mass @ volumes / mass.sum())
     elif family.name == "tied-spherical":
         covariances = np.full(n_components, np.trace(scatters.sum(axis=0)) / (mass.sum() * n_features) + reg_covar)
     else:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fastgmm.families import FAMILIES
+from fastgmm.families import STRUCTURES
 
 pytest.importorskip("sklearn")
 
@@ -154,15 +154,15 @@ def test_peers_need_nothing_of_ours(path):
 
 def test_starting_covariances_are_the_inverse_precisions(load):
     common = load("common")
-    for family in FAMILIES:
+    for family in STRUCTURES:
         problem = common.Workload(family, 10, 3, 2).build()
-        assert_allclose(FAMILIES[family].matrices(problem.covariances, 2, 3), [4.0 * np.eye(3)] * 2)
+        assert_allclose(STRUCTURES[family].matrices(problem.covariances, 2, 3), [4.0 * np.eye(3)] * 2)
 
 
 def test_work_is_counted_by_family_and_bounded_by_the_slower_of_memory_and_arithmetic(load):
     limits = load("limits")
-    assert set(limits.OPERATIONS) == set(FAMILIES)
-    counted = {family: limits.work(family, 10, 3, 2, "float64").operations for family in FAMILIES}
+    assert set(limits.OPERATIONS) == set(STRUCTURES)
+    counted = {family: limits.work(family, 10, 3, 2, "float64").operations for family in STRUCTURES}
     assert counted == {"full": 480, "tied": 480, "diag": 480, "spherical": 360}
     work = limits.work("full", 1000, 3, 2, "float32")
     assert (work.exponentials, work.n_bytes, work.intensity) == (2000, 12_000, 4.0)
@@ -371,7 +371,7 @@ def test_asv_tracks_the_bytes_of_a_row(load, monkeypatch):
 
 def test_small_fits_and_predictions_of_both_sides(load, monkeypatch, capsys):
     latency = load("latency")
-    monkeypatch.setattr(latency, "FAMILIES", ["spherical"])
+    monkeypatch.setattr(latency, "STRUCTURES", ["spherical"])
     monkeypatch.setattr(latency, "SHAPES", {"predictions": ((2, 3),), "fits": ((2, 3),)})
     monkeypatch.setattr(latency, "_ROUND", 0.0)
     latency.main(["--quick"])

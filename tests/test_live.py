@@ -16,7 +16,7 @@ from scipy import linalg
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels
 from fastgmm.exceptions import OutOfRangeError
-from fastgmm.families import FAMILIES
+from fastgmm.families import FAMILIES, STRUCTURES
 from fastgmm.kernels import contract, vector
 from fastgmm.kernels import skipping as stages
 from fastgmm.kernels.compiling import entry
@@ -26,6 +26,9 @@ from fastgmm.passes.skipping import Hints, LivePass
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, Source
 from fastgmm.starts import seeding
+
+# Constraints on covariances make no difference here.
+TRIED = STRUCTURES
 
 
 def _separated(rng, family, n_components, n_features, n_rows, distance=12.0):

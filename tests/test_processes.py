@@ -13,7 +13,6 @@ import pytest
 from conftest import copy_of_the_package
 
 from fastgmm import GaussianMixture
-from fastgmm.families import FAMILIES
 from fastgmm.kernels import compiling
 
 pytestmark = pytest.mark.slow
@@ -53,9 +52,9 @@ def _run(code, folder=None, **environment):
 
 def test_same_bits_for_any_number_of_threads(tmp_path):
     """In processes that may start 8 threads or 2, and, for one family, that compile the kernels or load them."""
-    code = PROBLEM + f"print(*(digest(family, n) for family in {list(FAMILIES)} for n in (1, 2, 3, 8)))"
+    code = PROBLEM + f"print(*(digest(family, n) for family in {list(STRUCTURES)} for n in (1, 2, 3, 8)))"
     digests = _run(code, NUMBA_NUM_THREADS="8")
-    assert len(digests) == 4 * len(FAMILIES)
+    assert len(digests) == 4 * len(STRUCTURES)
     for start in range(0, len(digests), 4):
         assert len(set(digests[start : start + 4])) == 1
     assert _run(code, NUMBA_NUM_THREADS="2") == digests

@@ -210,13 +210,13 @@ def test_no_file_is_left_out_of_the_wheel():
 
 def test_choices_for_type_checkers_are_those_that_are_checked():
     from fastgmm.estimators import bayesian, choices
-    from fastgmm.families import FAMILIES
+    from fastgmm.families import NAMED
     from fastgmm.fitting import acceleration
     from fastgmm.fitting.loop import STOPPING
     from fastgmm.starts import seeding
 
     allowed = {
-        choices.CovarianceType: FAMILIES,
+        choices.CovarianceType: NAMED,
         choices.Stopping: STOPPING,
         choices.Accelerate: acceleration.METHODS,
         choices.StartMethod: seeding.METHODS,

@@ -10,7 +10,7 @@ import pytest
 from conftest import copy_of_the_package
 
 import fastgmm
-from fastgmm.families import FAMILIES
+from fastgmm.families import FAMILIES, STRUCTURES
 from fastgmm.kernels import compiling
 
 pytestmark = pytest.mark.slow
@@ -170,7 +170,8 @@ def test_everything_that_users_do_is_covered():
         f"for family in {list(FAMILIES)}:\n"
         "    for method in ('em', 'vb'):\n"
         "        done = fastgmm.warmup(family, 'float64', method)\n"
-        "        print(len(done.builds) > 0)\n"
+        # A constraint uses the machine code of its structure.
+        f"        print(len(done.builds) > 0 or family not in {list(STRUCTURES)})\n"
         "        with logged_builds(builds.append):\n"
         "            use(method, family)\n"
         "print(builds)"

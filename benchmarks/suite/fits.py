@@ -2,13 +2,13 @@
 
 from common import Workload, fit
 
-from fastgmm.families import FAMILIES
+from fastgmm.families import STRUCTURES
 
 
 class Fit:
     """(100k, D=16, K=16), ten iterations, and so eleven passes."""
 
-    params = (tuple(FAMILIES), ["em", "vb"])
+    params = (tuple(STRUCTURES), ["em", "vb"])
     param_names = ("family", "method")
     timeout = 300
 
@@ -23,7 +23,7 @@ class Fit:
 class SmallFit:
     """(200, D=2, K=3), 20 iterations: what a fit costs beside its arithmetic."""
 
-    params = tuple(FAMILIES)
+    params = tuple(STRUCTURES)
     param_names = ("family",)
     timeout = 300
 
@@ -38,7 +38,7 @@ class SmallFit:
 class Predict:
     """(100k, D=16, K=16), and one row of it, as a service asks for."""
 
-    params = tuple(FAMILIES)
+    params = tuple(STRUCTURES)
     param_names = ("family",)
     timeout = 300
 

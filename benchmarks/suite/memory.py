@@ -2,13 +2,13 @@
 
 from common import Workload, fit, fit_memory
 
-from fastgmm.families import FAMILIES
+from fastgmm.families import STRUCTURES
 
 
 class Peak:
     """The whole process, with half a million rows: interpreter, libraries and X (64 MB) included."""
 
-    params = tuple(FAMILIES)
+    params = tuple(STRUCTURES)
     param_names = ("family",)
     timeout = 300
 
@@ -22,7 +22,7 @@ class Peak:
 class BytesPerRow:
     """What each further row takes during a fit, beyond the row itself: by fits of two sizes in fresh processes."""
 
-    params = tuple(FAMILIES)
+    params = tuple(STRUCTURES)
     param_names = ("family",)
     timeout = 300
 

@@ -5,7 +5,7 @@ import time
 from common import N_THREADS, Workload, run_child
 from limits import Rates
 
-from fastgmm.families import FAMILIES
+from fastgmm.families import STRUCTURES
 from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import ArrayRows
 
@@ -13,7 +13,7 @@ from fastgmm.rows import ArrayRows
 class Pass:
     """Shapes are (N, D, K). The density is a fit's start; the call in ``setup`` compiles, and sums what lasts a fit."""
 
-    params = (tuple(FAMILIES), [(200_000, 16, 16), (50_000, 64, 32), (500_000, 4, 8)])
+    params = (tuple(STRUCTURES), [(200_000, 16, 16), (50_000, 64, 32), (500_000, 4, 8)])
     param_names = ("family", "shape")
     dtype = "float64"
     timeout = 300
@@ -21,7 +21,7 @@ class Pass:
     def setup(self, family, shape):
         self.workload = Workload(family, *shape, self.dtype)
         problem = self.workload.build()
-        family = FAMILIES[family]
+        family = STRUCTURES[family]
         whitener = family.whitener_of_precisions(problem.precisions)
         self.density = family.density_of_whitener(problem.weights, problem.means, whitener)
         self.expectation = Expectation(family, ArrayRows(problem.X), n_threads=N_THREADS)
@@ -34,14 +34,14 @@ class Pass:
 class PassFloat32(Pass):
     """The same over rows of float32."""
 
-    params = (tuple(FAMILIES), [(200_000, 16, 16)])
+    params = (tuple(STRUCTURES), [(200_000, 16, 16)])
     dtype = "float32"
 
 
 class Limit:
     """How much of a pass the machine's limits, measured in the same run, account for: the best of 20 passes."""
 
-    params = (tuple(FAMILIES), [(200_000, 16, 16)], ["float64", "float32"])
+    params = (tuple(STRUCTURES), [(200_000, 16, 16)], ["float64", "float32"])
     param_names = ("family", "shape", "dtype")
     timeout = 300
 

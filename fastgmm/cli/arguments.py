@@ -34,6 +34,9 @@ examples:
   fastgmm predict model.json new.csv --proba -o labels.csv
 """
 
+COVARIANCES = ("full", "tied", "diag", "spherical", "tied-diag", "tied-spherical")
+OTHER_NAMES = ("tied-diagonal", "VVV", "EEE", "VVI", "VII", "EEI", "EII")
+
 DATA_HELP = """\
 DATA is a .csv or .tsv file (also .csv.gz), a .npy, .npz, .parquet or .arrow
 file, a folder of .parquet or .arrow files, or - for text on standard input.
@@ -189,10 +192,10 @@ def _add_fit(commands: Any) -> None:
     )
     model.add_argument(
         "--covariance",
-        choices=["full", "tied", "diag", "spherical"],
+        choices=(*COVARIANCES, *OTHER_NAMES),
         default="full",
         metavar="TYPE",
-        help="full, tied, diag or spherical (default: full)",
+        help=f"{', '.join(COVARIANCES[:-1])} or {COVARIANCES[-1]}; or mclust's name of one (default: full)",
     )
     model.add_argument(
         "--init",
@@ -317,7 +320,7 @@ def _add_warmup(commands: Any) -> None:
         "else with the\npackage, else in the user's cache folder.",
     )
     for option, choices in (
-        ("--covariance", ("full", "tied", "diag", "spherical")),
+        ("--covariance", COVARIANCES),
         ("--dtype", ("float64", "float32")),
         ("--method", ("em", "vb")),
     ):

@@ -101,6 +101,8 @@ class Mixture(Scoring, ABC):
     def _validate_parameters(self) -> None:
         refuse_overrides(type(self), vars(self))
         validation.check_parameters(self._mixture_params(), METHODS)
+        family = validation.check_family(self.covariance_type)
+        validation.check_capabilities(family, self.truncate, self._has_prior)
         validation.check_choice(self.stopping, "stopping", STOPPING)
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
         validation.check_checkpoint(self.checkpoint, self.init_params)

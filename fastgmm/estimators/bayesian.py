@@ -461,6 +461,11 @@ class BayesianGaussianMixture(Mixture):
         posterior = self._posterior()
         density = expected_density(family, posterior, means, whitener)
         if predictive == "student-t":
+            if family.student_type is None:
+                raise ValueError(
+                    f"predictive='student-t' takes a family that declares a student_type, {family.name!r} does not: "
+                    "use 'expected-log' or 'plug-in'."
+                )
             return predictive_density(family, posterior, expected_weights(posterior.concentration), density)
         return density
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import closed_forms
+from fastgmm.kernels import closed_forms, contract
 from fastgmm.kernels.constraints import constraint_address, equal_covariances
 from fastgmm.kernels.densities import Density
 from fastgmm.statistics import SufficientStatistics
@@ -65,7 +65,8 @@ class Family(ABC):
     #: Other names, those of mclust among them.
     aliases: ClassVar[tuple[str, ...]] = ()
     density_type: ClassVar[type]
-    student_type: ClassVar[type]
+    #: The class of its posterior predictive law, a mixture of Student-t laws; None where no kernels are registered.
+    student_type: ClassVar[type | None] = None
     #: What the M-step ends with, a ``kernels.constraints.constraint``; None where each component has its own.
     constraint: ClassVar[Any] = None
     #: Whether all components have one covariance; with variational Bayes, one law of the precision.
@@ -108,6 +109,11 @@ class Family(ABC):
     def of_attribute(self, attribute: Array, n_components: int, axis: int = 0) -> Array:
         """Return what ``attribute`` was made of."""
         return attribute
+
+    @property
+    def skips(self) -> bool:
+        """Whether passes may skip components that matter little to a row: the structure registers what that takes."""
+        return all(function.has(self.density_type) for function in contract.SKIPPING)
 
     def n_laws(self, n_components: int, n_features: int) -> int:
         """Return how many laws of precisions a variational posterior has: one where components share a covariance."""
@@ -287,11 +293,11 @@ class Family(ABC):
 
         `whitener` is that of the mixture which made them, where there is one: constraints may iterate from there.
         """
-        shape = statistics.origin.shape
-        density = self.blank(*shape)
-        weights, covariances = np.empty(shape[0]), np.empty(self.shape(*shape))
+        n_components, n_features = statistics.origin.shape
+        density = self.blank(n_components, n_features)
+        weights, covariances = np.empty(n_components), np.empty(self.shape(n_components, n_features))
         if whitener is None:
-            whitener = self.isotropic_whitener(*shape, 1.0)
+            whitener = self.isotropic_whitener(n_components, n_features, 1.0)
         status, component = closed_forms.maximise_constrained(
             density,
             weights,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from fastgmm.families.base import Array, VarianceFamily
@@ -13,7 +15,7 @@ class Diag(VarianceFamily):
     """Covariances (K, D)."""
 
     name = "diag"
-    aliases = ("VVI",)
+    aliases: ClassVar[tuple[str, ...]] = ("VVI",)
     density_type = DiagDensity
     student_type = DiagStudent
 

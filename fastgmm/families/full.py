@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from fastgmm.families.base import Array, MatrixFamily
@@ -13,7 +15,7 @@ class Full(MatrixFamily):
     """Covariances (K, D, D)."""
 
     name = "full"
-    aliases = ("VVV",)
+    aliases: ClassVar[tuple[str, ...]] = ("VVV",)
     density_type = FullDensity
     student_type = FullStudent
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from fastgmm.families.base import Array, VarianceFamily
@@ -13,7 +15,7 @@ class Spherical(VarianceFamily):
     """Covariances (K,)."""
 
     name = "spherical"
-    aliases = ("VII",)
+    aliases: ClassVar[tuple[str, ...]] = ("VII",)
     density_type = SphericalDensity
     student_type = SphericalStudent
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ class Tied(MatrixFamily):
     """Covariance (D, D)."""
 
     name = "tied"
-    aliases = ("EEE",)
+    aliases: ClassVar[tuple[str, ...]] = ("EEE",)
     density_type = TiedDensity
     student_type = TiedStudent
     is_tied = True

@@ -126,8 +126,11 @@ def save_model(
     if not hasattr(model, "weights_"):
         raise ModelFileError(f"this {estimator} is not fitted: there is nothing to store yet")
     family = model._family().name
-    if family not in FAMILIES:
-        raise ModelFileError(f"cannot store the covariance type {family!r} in a model file")
+    if FAMILIES.get(family) != model._family():
+        raise ModelFileError(
+            f"cannot store the covariance type {family!r} in a model file, for it is no family of fastgmm's: pickle "
+            "the estimator"
+        )
     dtype = str(model.means_.dtype)
     stored = _stored_arrays(
         estimator, dtype, all(hasattr(model, f"{name}_") for name in STORED_ARRAYS[estimator].prior)

@@ -327,6 +327,7 @@ def predictive_density(family: Family, posterior: Posterior, weights: Array, den
 
     `density` holds the means and the whiteners of the expected precisions, `weights` (K,) the expected mixing weights.
     """
+    assert family.student_type is not None
     n_components = len(density.mean)
     log_scale, power, shrink = np.empty((3, n_components))
     student: Student = family.student_type(log_scale, density.mean, density.whitener, power, shrink)

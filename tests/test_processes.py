@@ -13,6 +13,7 @@ import pytest
 from conftest import copy_of_the_package
 
 from fastgmm import GaussianMixture
+from fastgmm.families import STRUCTURES
 from fastgmm.kernels import compiling
 
 pytestmark = pytest.mark.slow

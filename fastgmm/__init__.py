@@ -14,7 +14,7 @@ imports from those below it alone:
 | `sources` | where rows come from: arrays, files, batches, Dask, Spark |
 | `tables` | files of numbers, one notion of what is missing |
 | `passes` | a pass over rows: their statistics or scores under a density |
-| `families` | how a covariance is shaped: full, tied, diag, spherical |
+| `families` | how covariances are shaped: a structure (full, tied, diag, spherical) and a constraint |
 | `statistics` | the sums that travel between all of these, and nothing else does |
 | `kernels` | all arithmetic, compiled; `kernels.vector` is written in vector instructions |
 

@@ -219,17 +219,15 @@ def begin_pass(density, origin, sharing, tile):
 
 @kernel
 def clear_tile(tile, near):
-    """Make a tile ready for rows: all columns `near` (D,), so that no distance overflows beyond them, with weight 1."""
+    """Make a tile ready for rows: all columns `near` (D,), so that no distance overflows beyond them."""
     for d in range(tile.x.shape[0]):
         for b in range(tile.x.shape[1]):
             tile.x[d, b] = near[d]
-    for b in range(tile.weight.shape[0]):
-        tile.weight[b] = 1.0
 
 
 @spliced_kernel
 def load_tile(rows, first, n, near, tile):
-    """Copy rows first .. first+n, and their weights, if there are any, into a tile; weights beyond become 0.
+    """Copy rows first .. first+n, and their weights (without any: ones), into a tile; weights beyond become 0.
 
     A row without weight must do nothing at all: where its distance overflows, 0 * inf would. So it becomes `near` (D,).
     """
@@ -242,6 +240,9 @@ def load_tile(rows, first, n, near, tile):
             if rows.weight[first + b] == 0.0:
                 for d in range(rows.X.shape[1]):
                     tile.x[d, b] = near[d]
+    else:
+        for b in range(n):
+            tile.weight[b] = 1.0
 
 
 @kernel

@@ -40,7 +40,15 @@ from fastgmm.kernels.compiling import (
     vector_code,
 )
 from fastgmm.kernels.many import rules
-from fastgmm.kernels.many.records import COLLAPSED, CONVERGED, NOT_CONVERGED, OUT_OF_RANGE, SINGULAR, Array
+from fastgmm.kernels.many.records import (
+    COLLAPSED,
+    CONVERGED,
+    NOT_CONVERGED,
+    OUT_OF_RANGE,
+    SINGULAR,
+    Array,
+    longest_problem,
+)
 from fastgmm.kernels.rows import fitting_tile
 from fastgmm.kernels.smoothing import smooth_thin
 from fastgmm.kernels.vector.tiles import copy_array, tile_width
@@ -173,8 +181,6 @@ def _collect(density, rows, sharing, near, loaded, work):
     for first in range(0, n_rows, width):
         n = min(width, n_rows - first)
         if n_rows > width or not loaded:
-            for b in range(width):
-                tile.weight[b] = 1.0
             load_tile(rows, first, n, near, tile)
         # What comes next is near: nothing is fetched.
         log_evidence += collect_tile(task, rows, first, n, first + n, tile, work.sums)
@@ -222,11 +228,8 @@ def _fit_lanes(
     """
     n_problems = rows.offsets.shape[0] - 1
     n_components = like.mean.shape[0]
-    longest = 1
-    for p in range(n_problems):
-        longest = max(longest, rows.offsets[p + 1] - rows.offsets[p])
     owned = (
-        _work(rule, like, longest),
+        _work(rule, like, longest_problem(rows.offsets)),
         contract.blank(like, n_components),
         contract.blank(like, n_components),
         np.empty(0, np.float32),

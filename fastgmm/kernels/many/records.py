@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgmm.kernels.compiling import kernel
+
 Array = NDArray[np.float64]
 
 
@@ -96,3 +98,12 @@ class Fits(NamedTuple):
     mean: Array
     covariance: Array
     whitener: Array
+
+
+@kernel
+def longest_problem(offsets):
+    """Return how many rows the longest problem has, at least 1; `offsets` (P + 1,)."""
+    longest = 1
+    for p in range(offsets.shape[0] - 1):
+        longest = max(longest, offsets[p + 1] - offsets[p])
+    return longest

@@ -18,7 +18,7 @@ from fastgmm.kernels.compiling import (
     vector_code,
 )
 from fastgmm.kernels.kmeans import assign_rows, kmeans_plus_plus
-from fastgmm.kernels.many.records import CONVERGED, NOT_FINITE, OUT_OF_RANGE, TOO_FEW_ROWS
+from fastgmm.kernels.many.records import CONVERGED, NOT_FINITE, OUT_OF_RANGE, TOO_FEW_ROWS, longest_problem
 
 _FEWEST_ROWS = 2
 _LLOYD_ITERATIONS = 100
@@ -189,9 +189,7 @@ def _survey_lanes(first_lane, last_lane, n_lanes, drawing, rows, least, draws, s
     rows, draws, survey = borrowed((rows, draws, survey))
     n_problems = rows.offsets.shape[0] - 1
     n_features = rows.X.shape[1]
-    longest = 1
-    for p in range(n_problems):
-        longest = max(longest, rows.offsets[p + 1] - rows.offsets[p])
+    longest = longest_problem(rows.offsets)
     arrays = (
         np.empty((longest, n_features)),
         np.empty(longest),

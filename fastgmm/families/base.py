@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import closed_forms, contract
-from fastgmm.kernels.constraints import constraint_address, equal_covariances
+from fastgmm.kernels.constraints import UNCONSTRAINED, constraint_address, equal_covariances
 from fastgmm.kernels.densities import Density
 from fastgmm.statistics import SufficientStatistics
 
@@ -295,7 +295,7 @@ class Family(ABC):
         """
         n_components, n_features = statistics.origin.shape
         density = self.blank(n_components, n_features)
-        weights, covariances = np.empty(n_components), np.empty(self.shape(n_components, n_features))
+        weights, covariances = np.empty(n_components), np.empty(density.whitener.shape)
         if whitener is None:
             whitener = self.isotropic_whitener(n_components, n_features, 1.0)
         status, component = closed_forms.maximise_constrained(
@@ -308,16 +308,22 @@ class Family(ABC):
             statistics.scatter,
             reg_covar,
             final,
-            constraint_address(self.constraint, density),
+            UNCONSTRAINED if self.constraint is None else constraint_address(self.constraint, density),
             whitener,
         )
         return Maximum(status, component, weights, covariances, density)
 
 
 @functools.lru_cache(maxsize=8)
-def _lower_triangles(n_features: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the masks of a lower triangle with and without its diagonal."""
-    return np.tri(n_features, dtype=bool), np.tri(n_features, k=-1, dtype=bool)
+def _strictly_below(n_features: int) -> NDArray[np.bool_]:
+    """Return the mask of the entries below the diagonal."""
+    return np.tri(n_features, k=-1, dtype=bool)
+
+
+@functools.lru_cache(maxsize=8)
+def _below_diagonal(n_features: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows and the columns of the entries below the diagonal."""
+    return np.tril_indices(n_features, -1)
 
 
 @remembered
@@ -353,7 +359,7 @@ class MatrixFamily(Family):
         """
         whitener = self.whitener(factor)
         n_features = whitener.shape[-1]
-        _, strictly_below = _lower_triangles(n_features)
+        strictly_below = _strictly_below(n_features)
         scale = whitener.reshape(-1, n_features * n_features)[:, :: n_features + 1]
         rest = whitener[..., strictly_below.T]
         if not rest.any() and scale.min() > 0.0 and np.isfinite(whitener).all():
@@ -425,8 +431,10 @@ class MatrixFamily(Family):
 
     def mirror(self, scatter: Array) -> Array:
         """Return the scatter with its upper triangle filled from the lower."""
-        below, strictly_below = _lower_triangles(scatter.shape[-1])
-        return np.where(below, scatter, 0.0) + np.swapaxes(np.where(strictly_below, scatter, 0.0), -1, -2)
+        row, column = _below_diagonal(scatter.shape[-1])
+        mirrored = scatter.copy()
+        mirrored[..., column, row] = scatter[..., row, column]
+        return mirrored
 
 
 class VarianceFamily(Family):

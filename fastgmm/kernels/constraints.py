@@ -30,7 +30,7 @@ def constraint(function: Callable[..., None]) -> Any:
 
 
 def constraint_address(constraint: Any, like: Any) -> int:
-    """Return the address of a constraint, or None, for covariances shaped like those of a density."""
+    """Return the address of a constraint, for covariances shaped like those of a density; UNCONSTRAINED for None."""
     if constraint is None:
         return UNCONSTRAINED
     if is_switched_off():

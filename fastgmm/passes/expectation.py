@@ -14,7 +14,6 @@ import functools
 import math
 import operator
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,10 +69,9 @@ class Blocks:
         self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
         self.read = max(min(_READ_FLOATS // n_features, _READ_ROWS) // self.rows, 1) * self.rows
 
-    def within(self, n_rows: int) -> Iterator[slice]:
-        """Yield the blocks of so many rows that were read."""
-        for start in range(0, n_rows, self.rows):
-            yield slice(start, min(start + self.rows, n_rows))
+    def within(self, n_rows: int) -> list[slice]:
+        """Return the blocks of so many rows that were read."""
+        return [slice(start, min(start + self.rows, n_rows)) for start in range(0, n_rows, self.rows)]
 
 
 # Only numbers come in, and what comes out never changes: the last ones are kept.
@@ -195,7 +193,10 @@ class Sweep:
         if dense_sums is None:
             mass, deviation, scatter = self._shared(live_sums or self._blank_sums(shape))
         else:
-            mass, deviation, scatter, evidence = map(_folded, dense_sums)
+            # The sum over lanes, of which there often is one.
+            mass, deviation, scatter, evidence = [
+                lanes[0].copy() if len(lanes) == 1 else lanes.sum(axis=0) for lanes in dense_sums
+            ]
             log_evidence += float(evidence)
             if live_sums is not None:
                 for total, more in zip((mass, deviation, scatter), self._shared(live_sums), strict=True):
@@ -315,15 +316,16 @@ class Expectation:
         """
         own_origin = origin is None
         origin = density.mean if origin is None else kernel_array(origin, np.float64)
+        skipping = self._options(density, mode)
+        is_exact = bool(skipping) and self._alone and not self._truncates(density)
         is_large = self._rows.n_rows * self._rows.n_features >= SINGLE_WORK / len(origin)
         if own_origin and mode == kernels.SOFT and self._may_be_single and is_large and not self._truncates(density):
             statistics = self._in_single(density)
             if statistics is not None:
-                is_lost = self._may_have_lost(density, statistics, mode)
+                is_lost = is_exact and lost_mass(density, statistics.mass, statistics.weight)
                 return self._looking_at_all()(density) if is_lost else statistics
             self._may_be_single = False
-        assignment = {"mode": mode, "labels": labels, "responsibilities": responsibilities}
-        assignment |= self._options(density, mode)
+        assignment = {"mode": mode, "labels": labels, "responsibilities": responsibilities, **skipping}
         total = self.total() if self._family.uses_total and mode == kernels.SOFT else None
         statistics = self._sweep(density, origin, with_scatter=total is None, **assignment)
         if total is not None:
@@ -334,21 +336,18 @@ class Expectation:
             else:
                 statistics = completed
         self._require_finite(density, statistics)
-        if self._may_have_lost(density, statistics, mode):
+        # What a pass was allowed to pass over could be seen in the statistics.
+        if is_exact and lost_mass(density, statistics.mass, statistics.weight):
             return self._looking_at_all()(density, origin, mode, labels, responsibilities)
         return statistics
 
     def _options(self, density: Density, mode: int, highest: float = 0.0) -> dict[str, Any]:
         """Return the plan of a sweep that passes over components that are not live."""
-        is_wanted = self._truncates(density) or may_pay(density, self._rows.n_rows)
-        if mode != kernels.SOFT or not self._may_skip or not is_wanted:
+        if mode != kernels.SOFT or not self._may_skip:
             return {}
-        return {"exact": density, "highest": highest, "hints": self._hints, "n_kept": self.n_kept}
-
-    def _may_have_lost(self, density: Density, statistics: SufficientStatistics, mode: int) -> bool:
-        """Return whether what a pass was allowed to pass over could be seen in the statistics."""
-        is_exact = self._alone and not self._truncates(density) and self._options(density, mode)
-        return bool(is_exact) and lost_mass(density, statistics.mass, statistics.weight)
+        if not (self._truncates(density) or may_pay(density, self._rows.n_rows)):
+            return {}
+        return {"exact": density, "highest": highest, "n_kept": self.n_kept}
 
     def _truncates(self, density: Density) -> bool:
         """Return whether some components of a row are left out that may be live."""
@@ -387,9 +386,9 @@ class Expectation:
     def _sweep(
         self, density: Density, origin: NDArray, rows: Rows | None = None, **options: Any
     ) -> SufficientStatistics:
-        sweep = Sweep(
-            self._family, density, origin, n_threads=self.n_threads, accumulators=self._accumulators, **options
-        )
+        # What has a default is made anew where it is not named: once an iteration.
+        kept: dict[str, Any] = {"accumulators": self._accumulators, "hints": self._hints, "centre": _NO_CENTRE}
+        sweep = Sweep(self._family, density, origin, n_threads=self.n_threads, **kept | options)
         return (self._rows if rows is None else rows).gather(sweep, operator.add)
 
     def total(self) -> SufficientStatistics:
@@ -432,12 +431,8 @@ class Expectation:
 
 
 def _is_finite(statistics: SufficientStatistics) -> bool:
-    return math.isfinite(statistics.log_evidence) and bool(np.isfinite(statistics.scatter).all())
-
-
-def _folded(lanes: NDArray) -> NDArray:
-    """Return the sum over lanes, of which there often is one."""
-    return lanes[0].copy() if len(lanes) == 1 else lanes.sum(axis=0)
+    finite = np.isfinite(statistics.scatter)
+    return math.isfinite(statistics.log_evidence) and bool(np.logical_and.reduce(finite, axis=None))
 
 
 class _FarRow:
@@ -549,7 +544,7 @@ class Scores:
                     self.responsibilities[there],
                     lanes,
                 )
-        self.sum_evidence, self.sum_peak, overflown = _folded(lanes).tolist()
+        self.sum_evidence, self.sum_peak, overflown = (lanes[0] if len(lanes) == 1 else lanes.sum(axis=0)).tolist()
         if overflown and (labels or responsibilities):
             refuse_far_rows(density, rows, n_threads)
 

@@ -87,7 +87,7 @@ class MaximumLikelihood:
 
     def progress(self, state: GaussianParameters, statistics: SufficientStatistics, successor: Any) -> float:
         """Return the bound that the update started from, as scikit-learn's stopping rule does."""
-        return self.bound(state, statistics)
+        return statistics.log_evidence / statistics.weight
 
     def order(self, statistics: SufficientStatistics) -> None:
         """Return None: an update leaves all components in their places."""

@@ -29,14 +29,11 @@ def responsibilities(X, weights, means, matrices):
 
 def projection(family, matrices):
     """The projection by the family's structure of a stack of K symmetric matrices (of scatters: sums)."""
-    return {
-        "full": matrices,
-        "tied": matrices.sum(axis=0),
-        "diag": np.diagonal(matrices, axis1=1, axis2=2),
-        "spherical": np.trace(matrices, axis1=1, axis2=2),
-        "tied-diag": np.diagonal(matrices, axis1=1, axis2=2),
-        "tied-spherical": np.trace(matrices, axis1=1, axis2=2),
-    }[family.name]
+    if family.has_matrices:
+        return matrices.sum(axis=0) if family.uses_total else matrices
+    if family.block_shape(2):
+        return np.diagonal(matrices, axis1=1, axis2=2)
+    return np.trace(matrices, axis1=1, axis2=2)
 
 
 def moments(family, X, weight, r, origin):
@@ -59,26 +56,33 @@ def em_step(family, X, weight, r, reg_covar):
     wr = weight[:, None] * r
     mass = wr.sum(axis=0)
     means = (wr.T @ X) / mass[:, None]
-    n_components, n_features = means.shape
-    scatters = np.stack([(wr[:, k, None] * (X - means[k])).T @ (X - means[k]) for k in range(n_components)])
-    if family.name == "full":
-        covariances = scatters / mass[:, None, None] + reg_covar * np.eye(n_features)
-    elif family.name == "tied":
-        covariances = scatters.sum(axis=0) / mass.sum() + reg_covar * np.eye(n_features)
-    elif family.name == "diag":
-        covariances = np.diagonal(scatters, axis1=1, axis2=2) / mass[:, None] + reg_covar
-    elif family.name == "tied-diag":
-        shared = np.diagonal(scatters.sum(axis=0)) / mass.sum() + reg_covar
-        covariances = np.tile(shared, (n_components, 1))
-    elif family.name == "EVI":
-        alone = np.diagonal(scatters, axis1=1, axis2=2) / mass[:, None] + reg_covar
-        volumes = np.exp(np.log(alone).mean(axis=1))
-        covariances = alone / volumes[:, None] * (mass @ volumes / mass.sum())
-    elif family.name == "tied-spherical":
-        covariances = np.full(n_components, np.trace(scatters.sum(axis=0)) / (mass.sum() * n_features) + reg_covar)
-    else:
-        covariances = np.trace(scatters, axis1=1, axis2=2) / (mass * n_features) + reg_covar
-    return mass / mass.sum(), means, covariances
+    scatters = np.stack([(wr[:, k, None] * (X - means[k])).T @ (X - means[k]) for k in range(len(mass))])
+    return mass / mass.sum(), means, covariances(family, mass, scatters, reg_covar)
+
+
+def covariances(family, mass, scatters, reg_covar):
+    """Covariances of highest likelihood, in the structure's shape, for scatters (K, D, D) about the means.
+
+    Every registered family has its line here.
+    """
+    n_components, n_features, _ = scatters.shape
+    own = scatters / mass[:, None, None] + reg_covar * np.eye(n_features)
+    shared = scatters.sum(axis=0) / mass.sum() + reg_covar * np.eye(n_features)
+    variances = np.diagonal(own, axis1=1, axis2=2)
+
+    def equal_volumes():
+        volumes = np.exp(np.log(variances).mean(axis=1))
+        return variances / volumes[:, None] * (mass @ volumes / mass.sum())
+
+    return {
+        "full": lambda: own,
+        "tied": lambda: shared,
+        "diag": lambda: variances,
+        "spherical": lambda: variances.mean(axis=1),
+        "tied-diag": lambda: np.tile(np.diag(shared), (n_components, 1)),
+        "tied-spherical": lambda: np.full(n_components, np.trace(shared) / n_features),
+        "EVI": equal_volumes,
+    }[family.name]()
 
 
 class Law:

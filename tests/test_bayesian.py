@@ -13,6 +13,8 @@ from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import FAMILIES
 from fastgmm.many import Status
 
+TRIED = [name for name, family in FAMILIES.items() if family.is_conjugate]
+
 TYPES = ["dirichlet_distribution", "dirichlet_process"]
 PRIOR_TYPE = pytest.mark.parametrize("prior_type", TYPES)
 DID_NOT_CONVERGE = pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")

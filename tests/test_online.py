@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
-from conftest import draw, random_mixture
+from conftest import dense, draw, of_one, random_mixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -110,14 +110,7 @@ def _twin(family, params, batches, decay, offset):
         mass, first, second = average
         weights, means = mass / mass.sum(), first / mass[:, None]
         centred = second - mass[:, None, None] * np.einsum("ka,kb->kab", means, means)
-        if family == "full":
-            matrices = centred / mass[:, None, None]
-        elif family == "tied":
-            matrices = np.repeat(centred.sum(axis=0)[None] / mass.sum(), K, axis=0)
-        elif family == "diag":
-            matrices = centred / mass[:, None, None] * np.eye(D)
-        else:
-            matrices = (np.trace(centred, axis1=1, axis2=2) / mass / D)[:, None, None] * np.eye(D)
+        matrices = family.matrices(reference.covariances(family, mass, centred, 0.0), K, D)
         yield weights, means, matrices
 
 
@@ -128,13 +121,13 @@ def test_three_steps_are_those_of_the_textbook(name):
     start = weights, means, family.matrices(covariances, K, D)
     batches = np.split(X[:900], 3)
     model = GaussianMixture.from_parameters(
-        weights, means, covariances, name, reg_covar=0.0, learning_decay=0.7, learning_offset=2.0
+        weights, means, family.attribute(covariances), name, reg_covar=0.0, learning_decay=0.7, learning_offset=2.0
     )
-    for rows, (weights, means, matrices) in zip(batches, _twin(name, start, batches, 0.7, 2.0), strict=True):
+    for rows, (weights, means, matrices) in zip(batches, _twin(family, start, batches, 0.7, 2.0), strict=True):
         model.partial_fit(rows)
         assert_allclose(model.weights_, weights, rtol=1e-10)
         assert_allclose(model.means_, means, rtol=1e-9, atol=1e-10)
-        assert_allclose(family.matrices(model.covariances_, K, D), matrices, rtol=1e-8, atol=1e-10)
+        assert_allclose(dense(model, family), matrices, rtol=1e-8, atol=1e-10)
     assert (model.n_batches_seen_, model.n_samples_seen_) == (3, 900)
     assert (model.stop_reason_, model.converged_) == ("partial_fit", False)
 
@@ -347,8 +340,7 @@ def test_kept_batches_end_at_a_fixed_point_of_a_fit(estimator, name):
     """And no visit to a batch that is known lowers the bound."""
     prior = {}
     if estimator is BayesianGaussianMixture:
-        size = {"full": np.cov(X.T), "tied": np.cov(X.T), "diag": X.var(axis=0), "spherical": X.var()}
-        prior = {"mean_prior": X.mean(axis=0), "covariance_prior": size[name]}
+        prior = {"mean_prior": X.mean(axis=0), "covariance_prior": of_one(FAMILIES[name], np.cov(X.T))}
     params = {"covariance_type": name, "random_state": 0, "reg_covar": 0.0, "tol": 1e-10, "stopping": "relative"}
     model = estimator(K, **params, **prior)
     weights = np.split(WEIGHT, [300, 500, 900, 1100])

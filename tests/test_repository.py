@@ -210,13 +210,15 @@ def test_no_file_is_left_out_of_the_wheel():
 
 def test_choices_for_type_checkers_are_those_that_are_checked():
     from fastgmm.estimators import bayesian, choices
-    from fastgmm.families import NAMED
+    from fastgmm.families import FAMILIES, NAMED
     from fastgmm.fitting import acceleration
     from fastgmm.fitting.loop import STOPPING
     from fastgmm.starts import seeding
+    from fastgmm.support import names
 
     allowed = {
-        choices.CovarianceType: NAMED,
+        names.CovarianceFamily: FAMILIES,
+        names.CovarianceAlias: NAMED.keys() - FAMILIES.keys(),
         choices.Stopping: STOPPING,
         choices.Accelerate: acceleration.METHODS,
         choices.StartMethod: seeding.METHODS,

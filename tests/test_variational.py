@@ -18,6 +18,8 @@ from fastgmm.rules import VariationalBayes, make_prior
 from fastgmm.sources import Source
 from fastgmm.starts.seeding import seed
 
+TRIED = [name for name, family in FAMILIES.items() if family.is_conjugate]
+
 STICKS = pytest.mark.parametrize("sticks", [False, True], ids=["distribution", "process"])
 
 

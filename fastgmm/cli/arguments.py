@@ -14,11 +14,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 from fastgmm._version import __version__
 from fastgmm.support.extras import MissingExtraError
 from fastgmm.support.files import named_where_full
+from fastgmm.support.names import CovarianceAlias, CovarianceFamily
 
 __all__ = ["main"]
 
@@ -34,8 +35,7 @@ examples:
   fastgmm predict model.json new.csv --proba -o labels.csv
 """
 
-COVARIANCES = ("full", "tied", "diag", "spherical", "tied-diag", "tied-spherical")
-OTHER_NAMES = ("tied-diagonal", "VVV", "EEE", "VVI", "VII", "EEI", "EII")
+COVARIANCES = get_args(CovarianceFamily)
 
 DATA_HELP = """\
 DATA is a .csv or .tsv file (also .csv.gz), a .npy, .npz, .parquet or .arrow
@@ -192,7 +192,7 @@ def _add_fit(commands: Any) -> None:
     )
     model.add_argument(
         "--covariance",
-        choices=(*COVARIANCES, *OTHER_NAMES),
+        choices=(*COVARIANCES, *get_args(CovarianceAlias)),
         default="full",
         metavar="TYPE",
         help=f"{', '.join(COVARIANCES[:-1])} or {COVARIANCES[-1]}; or mclust's name of one (default: full)",

@@ -7,21 +7,9 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
-CovarianceType = Literal[
-    "full",
-    "tied",
-    "diag",
-    "spherical",
-    "tied-diag",
-    "tied-spherical",
-    "tied-diagonal",
-    "VVV",
-    "EEE",
-    "VVI",
-    "VII",
-    "EEI",
-    "EII",
-]
+from fastgmm.support.names import CovarianceAlias, CovarianceFamily
+
+CovarianceType = CovarianceFamily | CovarianceAlias
 Stopping = Literal["absolute", "relative", "aitken"]
 Accelerate = Literal["squarem", "anderson"]
 StartMethod = Literal[

@@ -107,7 +107,7 @@ class Family(ABC):
         return array
 
     def of_attribute(self, attribute: Array, n_components: int, axis: int = 0) -> Array:
-        """Return what ``attribute`` was made of."""
+        """Return the array of the structure's shape that ``attribute`` was made of."""
         return attribute
 
     @property

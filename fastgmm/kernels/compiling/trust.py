@@ -24,7 +24,7 @@ def why_untrusted(path: Path, status: os.stat_result, is_parent: bool = False) -
 
 @functools.cache
 def why_path_untrusted(folder: Path, user: int) -> str:
-    """Return what :func:`why_folder_untrusted` does, for the user of that number."""
+    """Return the reason of :func:`why_folder_untrusted`, for the user of that number."""
     folder = folder.resolve()
     for path in (folder, *folder.parents):
         with contextlib.suppress(FileNotFoundError):

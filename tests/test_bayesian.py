@@ -125,8 +125,8 @@ def test_many_rows_lead_to_maximum_likelihood(family, prior_type, rows):
 def test_weights_are_copies_of_rows(family, rows, rng):
     sample_weight = rng.integers(0, 4, 300).astype(float)
     copies = np.repeat(rows, sample_weight.astype(int), axis=0)
-    model = _fit(rows, family, sample_weight=sample_weight, tol=1e-9, n_init=1)
-    other = _fit(copies, family, tol=1e-9)
+    model = _fit(rows, family, sample_weight=sample_weight, tol=1e-9, n_init=1, max_iter=2000)
+    other = _fit(copies, family, tol=1e-9, max_iter=2000)
     np.testing.assert_allclose(_law(model), _law(other), rtol=1e-6, atol=1e-9)
     assert model.lower_bound_ == pytest.approx(other.lower_bound_, rel=1e-11)
     np.testing.assert_allclose(model.covariance_prior_, other.covariance_prior_, rtol=1e-12)

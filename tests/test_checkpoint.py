@@ -232,7 +232,7 @@ class _Number:
     def density(self, state):
         return state
 
-    def update(self, statistics, final=False):
+    def update(self, statistics, density=None, final=False):
         if 8.0 < statistics < 9.0:
             raise CollapsedComponentError(0)
         return _State(statistics + 1.0, trusted=final or not 5.0 < statistics < 6.0)

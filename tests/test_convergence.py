@@ -96,7 +96,8 @@ def test_what_a_fit_says_of_its_end(overlapping, estimator, rng):
 
 
 def test_parameters_that_were_given_have_no_end(family, rng):
-    model = GaussianMixture.from_parameters(*random_mixture(rng, family, 2, 2), family)
+    weights, means, covariances = random_mixture(rng, family, 2, 2)
+    model = GaussianMixture.from_parameters(weights, means, family.attribute(covariances), family)
     assert (model.stop_reason_, model.n_iter_, model.n_passes_) == ("given", 0, 0)
 
 

@@ -85,12 +85,12 @@ def test_the_command_says_what_it_did(cache):
     )
     names = [name for name, _, _ in rows]
     assert len(rows) == len(files) == len(set(rows))
-    assert {"draw_candidates", "iterate_lanes", "collect_lanes", "score_lanes", "maximise"} <= set(names)
+    assert {"draw_candidates", "iterate_lanes", "collect_lanes", "score_lanes", "maximise_constrained"} <= set(names)
     several = ("collect", "score", "iterate", "score_candidates", "measure", "guess", "find", "sort", "gather")
     assert {name for name in names if name.endswith("_launch")} == {f"{name}_launch" for name in several}
     assert [name for name, _, threaded in rows if threaded] == ["each_lane"]
     of_densities = {name for name, density, _ in rows if density}
-    assert {"collect_lanes", "collect_launch", "score_launch", "maximise"} <= of_densities
+    assert {"collect_lanes", "collect_launch", "score_launch", "maximise_constrained"} <= of_densities
     assert not {"each_lane", "iterate_lanes", "iterate_launch"} & of_densities
     assert re.search(rf"^functions +{len(rows)} compiled, 0 were there$", out, re.M)
     assert re.search(rf"^cache +{re.escape(os.path.dirname(files[0]))}$", out, re.M)

@@ -91,10 +91,13 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
     pool = contract.pool(density, mass)
     n_laws = posterior.degrees_of_freedom.size
     blocks = covariance.reshape((pool.size, covariance.size // pool.size))
+    is_shared = n_laws < pool.size
+    if is_shared:
+        _share_mean(pool, blocks)
     scale = prior.scale.reshape(prior.scale.size)
     for block in range(pool.size):
         for i in range(blocks.shape[1]):
-            blocks[block, i] = pool[block] * blocks[block, i] + (scale[i] if block < n_laws else 0.0)
+            blocks[block, i] = pool[block] * blocks[block, i] + scale[i]
     gap = np.empty(n_features)
     for k in range(n_components):
         precision = prior.mean_precision + mass[k]
@@ -108,21 +111,21 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
                 near = share < 0.5
                 density.mean[k, d] = mean + share * gap[d] if near else prior.mean[d] - mass[k] / precision * gap[d]
             contract.project(density, k, share * mass[k], gap, gap, covariance)
+            for j in range(n_components if is_shared else 0):
+                if j != k:
+                    contract.project(density, j, share * mass[k], gap, gap, covariance)
         else:
             for d in range(n_features):
                 density.mean[k, d] = prior.mean[d]
-    if n_laws < pool.size:
-        _share_law(pool, blocks)
     if not final:
         lost = component_of_lost_digits(density, pool, scatter, covariance)
         if lost >= 0:
             return LOST_DIGITS, lost
-    for law in range(n_laws):
-        posterior.degrees_of_freedom[law] = prior.degrees_of_freedom + pool[law]
     for block in range(pool.size):
-        freedom = posterior.degrees_of_freedom[min(block, n_laws - 1)]
+        law = min(block, n_laws - 1)
+        posterior.degrees_of_freedom[law] = prior.degrees_of_freedom + pool[block]
         for i in range(blocks.shape[1]):
-            blocks[block, i] /= freedom
+            blocks[block, i] /= posterior.degrees_of_freedom[law]
     if contract.whiten(density, covariance) >= 0:
         status, component = _whiten_above_prior(density, prior, posterior, covariance)
         if status != OK:
@@ -133,18 +136,18 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
 
 
 @kernel
-def _share_law(pool, blocks):
-    """Overwrite each entry of `pool` (K,), and each row of `blocks` (K, ...), with the sum of all."""
+def _share_mean(pool, blocks):
+    """Overwrite each row of `blocks` (K, ...) with their mean by `pool` (K,), and each entry of that with its sum."""
     n_components = pool.size
-    for i in range(blocks.shape[1]):
-        total = 0.0
-        for k in range(n_components):
-            total += blocks[k, i]
-        for k in range(n_components):
-            blocks[k, i] = total
     total = 0.0
     for k in range(n_components):
         total += pool[k]
+    for i in range(blocks.shape[1]):
+        mean = 0.0
+        for k in range(n_components):
+            mean += ratio(pool[k], total) * blocks[k, i] if total > 0.0 else 0.0
+        for k in range(n_components):
+            blocks[k, i] = mean
     for k in range(n_components):
         pool[k] = total
 

@@ -344,8 +344,8 @@ def check_capabilities(family: Family, truncate: Any, has_prior: bool) -> None:
     """ValueError where a fit asks for what a family does not declare that it can do."""
     if truncate is not None and not family.skips:
         raise ValueError(
-            f"truncate must be None with covariance_type {family.name!r}, got {truncate!r}: its density registers no "
-            "kernels for passes that skip components (fastgmm.kernels.contract.SKIPPING)."
+            f"truncate must be None with covariance_type {family.name!r}, got {truncate!r}: passes that skip "
+            "components know the structures of the package alone."
         )
     if has_prior and not family.is_conjugate:
         names = ", ".join(repr(known.name) for known in FAMILIES.values() if known.is_conjugate)

@@ -4,6 +4,7 @@ To the registered families comes the one that docs/add-a-family.md adds, as a us
 """
 
 import importlib.util
+import json
 import math
 import pickle
 import re
@@ -17,9 +18,10 @@ from conftest import dense, skip_always
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, datasets, fit_many
 from fastgmm.exceptions import ConvergenceWarning
-from fastgmm.families import FAMILIES, Diag
+from fastgmm.families import FAMILIES, Diag, Full
 from fastgmm.io import ModelFileError, load_model, save_model
-from fastgmm.kernels import DiagDensity
+from fastgmm.kernels import DiagDensity, compiling
+from fastgmm.kernels.constraints import constraint
 from fastgmm.sources import open_rows
 
 ROOT = Path(__file__).parent.parent
@@ -337,13 +339,103 @@ def test_what_a_structure_does_not_declare_is_refused():
             use(ROWS, predictive="student-t")
 
 
-def test_a_class_without_kernels_skips_nothing():
+def test_a_class_of_ones_own_skips_nothing():
     class Alone(Diag):
         name = "alone"
         density_type = type("AloneDensity", (DiagDensity,), {})
 
     assert Diag().skips
     assert not Alone().skips
+
+
+@constraint
+def _one_matrix(mass, covariance, whitener):
+    for i in range(covariance.shape[1]):
+        for j in range(i + 1):
+            total = mean = 0.0
+            for k in range(mass.shape[0]):
+                total += mass[k]
+                mean += mass[k] * covariance[k, i, j]
+            for k in range(mass.shape[0]):
+                covariance[k, i, j] = mean / total
+
+
+class _Equal(Full):
+    """Tied covariances as a constraint on full ones, which writes lower triangles alone."""
+
+    name = "equal"
+    constraint = _one_matrix
+
+
+def test_a_constraint_on_matrices():
+    tied, equal = (
+        GaussianMixture(3, covariance_type=each, random_state=0, tol=1e-10, max_iter=2000).fit(ROWS)
+        for each in ("tied", _Equal())
+    )
+    np.testing.assert_allclose(equal.covariances_, np.repeat(tied.covariances_[None], 3, axis=0), rtol=1e-6, atol=1e-8)
+    np.testing.assert_array_equal(equal.covariances_, np.swapaxes(equal.covariances_, 1, 2))
+    assert equal.lower_bound_ == pytest.approx(tied.lower_bound_, rel=1e-9)
+    assert equal.sample(10)[0].shape == (10, 2)
+    (many,) = fit_many(GaussianMixture(3, covariance_type=_Equal(), tol=1e-10, max_iter=2000), [ROWS])
+    np.testing.assert_allclose(many.covariances_, equal.covariances_, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="covariance_type 'equal' has no conjugate prior"):
+        BayesianGaussianMixture(3, covariance_type=_Equal()).fit(ROWS)
+
+
+@constraint
+def _bounded(mass, covariance, whitener):
+    largest = covariance[0, 0]
+    for k in range(covariance.shape[0]):
+        for d in range(covariance.shape[1]):
+            largest = max(largest, covariance[k, d])
+    for k in range(covariance.shape[0]):
+        for d in range(covariance.shape[1]):
+            covariance[k, d] = max(covariance[k, d], largest / 1.5)
+
+
+class _Bounded(Diag):
+    """Variances of a ratio of 1.5 at most: no linear condition, in no coordinates."""
+
+    name = "bounded"
+    constraint = _bounded
+
+
+@pytest.mark.parametrize("accelerate", [None, "squarem", "anderson"])
+@pytest.mark.parametrize("max_iter", [3, 5, 8, 300])
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+def test_acceleration_does_not_leave_the_family(accelerate, max_iter):
+    model = GaussianMixture(
+        3, covariance_type=_Bounded(), accelerate=accelerate, max_iter=max_iter, init_params="random", random_state=1
+    ).fit(ROWS)
+    assert model.covariances_.max() <= 1.5 * model.covariances_.min() * (1 + 1e-12)
+
+
+@constraint
+def _returns(mass, covariance, whitener):
+    return covariance
+
+
+def test_a_constraint_that_returns_something_is_refused():
+    class Returns(Diag):
+        name = "returns"
+        constraint = _returns
+
+    if compiling.is_switched_off():
+        pytest.skip("nothing is compiled")
+    with pytest.raises(TypeError, match="_returns must return nothing, it returns array"):
+        GaussianMixture(2, covariance_type=Returns()).fit(ROWS)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 1), ()])
+def test_a_file_with_factors_of_another_shape_is_refused(tmp_path, shape):
+    path = tmp_path / "model.json"
+    save_model(GaussianMixture(3, covariance_type="EII", random_state=0).fit(ROWS.astype(np.float32)), path)
+    document = json.loads(path.read_text())
+    for name in ("covariances", "precisions_cholesky"):
+        document[name] = np.ones(shape).tolist()
+    path.write_text(json.dumps(document))
+    with pytest.raises(ModelFileError, match=r"must have the shape \(1,\)"):
+        load_model(path)
 
 
 #: Log-likelihoods that mclust's models reach from known groups: Celeux and Govaert's EEI, EII and EVI.

@@ -145,7 +145,7 @@ class BayesianGaussianMixture(Mixture):
     weight_concentration_ : (K,), or for a Dirichlet process a tuple of two (K,)
         Parameters of the Dirichlet law, or of the sticks' beta laws.
     mean_precision_ : (K,)
-    degrees_of_freedom_ : (K,), a float for tied
+    degrees_of_freedom_ : (K,), a float for the tied families
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
         The prior that was used.
     converged_ : bool

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import closed_forms, contract
+from fastgmm.kernels import closed_forms
 from fastgmm.kernels.constraints import UNCONSTRAINED, constraint_address, equal_covariances
-from fastgmm.kernels.densities import Density
+from fastgmm.kernels.densities import DENSITIES, Density
 from fastgmm.statistics import SufficientStatistics
 
 Array = NDArray[np.float64]
@@ -71,12 +71,17 @@ class Family(ABC):
     constraint: ClassVar[Any] = None
     #: Whether all components have one covariance; with variational Bayes, one law of the precision.
     is_tied: ClassVar[bool] = False
-    #: Whether the priors of variational Bayes are conjugate.
-    is_conjugate: ClassVar[bool] = True
     #: Whether the scatter follows from the total scatter of the data and the masses and deviations alone.
     uses_total: ClassVar[bool] = False
     #: Whether covariances are matrices rather than variances.
     has_matrices: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep the constraint a function: it is no method."""
+        super().__init_subclass__(**kwargs)
+        constraint = vars(cls).get("constraint")
+        if constraint is not None and not isinstance(constraint, staticmethod):
+            cls.constraint = staticmethod(constraint)
 
     def fewest_rows(self, n_features: int) -> int:
         """Return how many rows a component needs, at least, for a covariance that is positive definite."""
@@ -111,9 +116,14 @@ class Family(ABC):
         return attribute
 
     @property
+    def is_conjugate(self) -> bool:
+        """Whether variational Bayes has a conjugate prior: without a constraint, and for one covariance for all."""
+        return self.constraint is None or self.is_tied
+
+    @property
     def skips(self) -> bool:
-        """Whether passes may skip components that matter little to a row: the structure registers what that takes."""
-        return all(function.has(self.density_type) for function in contract.SKIPPING)
+        """Whether passes may skip components that matter little to a row: with the four structures of the package."""
+        return self.density_type in DENSITIES
 
     def n_laws(self, n_components: int, n_features: int) -> int:
         """Return how many laws of precisions a variational posterior has: one where components share a covariance."""
@@ -285,6 +295,14 @@ class Family(ABC):
         scatter = self.centred(statistics)
         closed_forms.divide_by_pool(self.blank(*statistics.origin.shape), statistics.mass, scatter)
         return scatter
+
+    def constrained(self, mass: Array, covariances: Array, whitener: Array) -> Array:
+        """Return covariances of components of some `mass` (K,) as the constraint leaves them; `whitener` as there."""
+        if self.constraint is None:
+            return covariances
+        covariances = np.array(covariances, np.float64, order="C")
+        self.constraint(np.array(mass, np.float64), covariances, np.array(whitener, np.float64, order="C"))
+        return self.mirror(covariances)
 
     def maximise(
         self, statistics: SufficientStatistics, reg_covar: float, final: bool, whitener: Array | None = None
@@ -488,7 +506,7 @@ class OneForAll(Family):
     """
 
     is_tied = True
-    constraint = staticmethod(equal_covariances)
+    constraint = equal_covariances
 
     def attribute_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return the shape of one component's covariance."""

@@ -14,4 +14,6 @@ from fastgmm.families.tied_spherical import TiedSpherical
 STRUCTURES: dict[str, Family] = {family.name: family for family in (Full(), Tied(), Diag(), Spherical())}
 FAMILIES: dict[str, Family] = STRUCTURES | {family.name: family for family in (TiedDiag(), TiedSpherical())}
 #: The families by all their names.
-NAMED: dict[str, Family] = FAMILIES | {alias: family for family in FAMILIES.values() for alias in family.aliases}
+NAMED: dict[str, Family] = FAMILIES | {
+    alias: family for family in FAMILIES.values() for alias in vars(type(family)).get("aliases", ())
+}

@@ -338,7 +338,7 @@ def begin(rule: Rule, result: FitResult, exponent: int, n_samples: int, schedule
     total = record.total(schedule)
     if total.weight == statistics.weight:
         return _learned(rule, result.state, density, record, schedule)
-    state = rule.update(total, final=True)
+    state = rule.update(total, density, final=True)
     return _learned(rule, state, _as_in(total, rule, state), record, schedule)
 
 

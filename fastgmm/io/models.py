@@ -205,8 +205,9 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     try:
         family = check_family(document.covariance_type)
         if factor is not None:
-            if given["covariances"].shape != factor.shape:
-                raise ValueError(f"{FACTOR!r} and 'covariances' differ in shape")
+            shape = family.attribute_shape(*given["means"].shape)
+            if not given["covariances"].shape == factor.shape == shape:
+                raise ValueError(f"{FACTOR!r} and 'covariances' must have the shape {shape}")
             whitener = family.whitener(family.of_attribute(factor.astype(np.float64), len(given["means"])))
             scale = np.diagonal(whitener, axis1=-2, axis2=-1) if family.has_matrices else whitener
             if not np.all(scale > 0.0) or not np.all(np.isfinite(given["covariances"])):

@@ -150,6 +150,7 @@ def maximise_constrained(
     contract.regularise(density, covariance, reg_covar)
     if constraint != UNCONSTRAINED:
         constrain(constraint, mass, covariance, whitener)
+        mirror(density, covariance)
         if reg_covar == 0.0:
             # A component of one value may have its variance from the others.
             for k in range(n_components):

@@ -121,11 +121,13 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
         lost = component_of_lost_digits(density, pool, scatter, covariance)
         if lost >= 0:
             return LOST_DIGITS, lost
-    for block in range(pool.size):
-        law = min(block, n_laws - 1)
-        posterior.degrees_of_freedom[law] = prior.degrees_of_freedom + pool[block]
-        for i in range(blocks.shape[1]):
-            blocks[block, i] /= posterior.degrees_of_freedom[law]
+    if is_shared:
+        _divide_by_law(prior.degrees_of_freedom + pool[0], posterior.degrees_of_freedom, covariance)
+    else:
+        for block in range(pool.size):
+            posterior.degrees_of_freedom[block] = prior.degrees_of_freedom + pool[block]
+            for i in range(blocks.shape[1]):
+                blocks[block, i] /= posterior.degrees_of_freedom[block]
     if contract.whiten(density, covariance) >= 0:
         status, component = _whiten_above_prior(density, prior, posterior, covariance)
         if status != OK:
@@ -150,6 +152,15 @@ def _share_mean(pool, blocks):
             blocks[k, i] = mean
     for k in range(n_components):
         pool[k] = total
+
+
+@kernel
+def _divide_by_law(freedom, degrees_of_freedom, covariance):
+    """Divide the covariances of all components by the degrees of freedom of the law that they share, and keep these."""
+    degrees_of_freedom[0] = freedom
+    flat = covariance.reshape(covariance.size)
+    for i in range(flat.size):
+        flat[i] /= freedom
 
 
 @kernel

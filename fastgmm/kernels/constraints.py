@@ -20,6 +20,7 @@ from fastgmm.kernels.compiling import address_of, call_at, entry, is_switched_of
 #: In place of the address of a constraint: each component has its own covariance.
 UNCONSTRAINED = 0
 
+_addresses: dict[tuple[Any, int], int] = {}
 # The constraints that addresses stand for where nothing is compiled, from 1 on.
 _uncompiled: list[Callable[..., None]] = []
 
@@ -37,7 +38,11 @@ def constraint_address(constraint: Any, like: Any) -> int:
         if constraint not in _uncompiled:
             _uncompiled.append(constraint)
         return 1 + _uncompiled.index(constraint)
-    return int(address_of(constraint, like.log_scale, like.whitener, like.whitener))
+    # To look for machine code waits for whoever compiles: once is enough.
+    key = constraint, like.whitener.ndim
+    if key not in _addresses:
+        _addresses[key] = address_of(constraint, like.log_scale, like.whitener, like.whitener)
+    return _addresses[key]
 
 
 def constrain(address, mass, covariance, whitener):

@@ -169,7 +169,3 @@ def begin_distances(density, table, x, scratch, n, listed, begin, end, distance)
 @dispatched
 def finish_distances(density, table, x, scratch, n, candidates, n_slots, limits):
     """Finish the distances of ``candidates.slots[:n_slots]``, or give them up: see ``partial.finish_whitened``."""
-
-
-#: What passes that skip components take, beyond what all passes do.
-SKIPPING = (component, whitened_length, stretch, begin_distances, finish_distances)

@@ -50,3 +50,4 @@ class SphericalDensity(NamedTuple):
 
 
 Density = FullDensity | TiedDensity | DiagDensity | SphericalDensity
+DENSITIES = FullDensity, TiedDensity, DiagDensity, SphericalDensity

@@ -36,12 +36,13 @@ class ManyLikelihoods:
         self._rule = MaximumLikelihood(family, float(estimator.reg_covar))
         self._weights = np.full((n_problems, estimator.n_components), np.nan)
         self._fewest_rows = np.array([family.fewest_rows(n_features)])
-        like = family.blank(estimator.n_components, n_features)
-        self._constraint = np.array([constraint_address(family.constraint, like)], np.int64)
 
     def record(self, slab: slice, survey: many.Survey) -> many.Likelihood:
         """Return the kernels' record for a slab of problems."""
-        return many.Likelihood(self._weights[slab], self._fewest_rows, self._constraint)
+        family, n_features = self._rule.family, survey.middle.shape[1]
+        # An address is of one process: it is no part of results, which may be pickled.
+        address = constraint_address(family.constraint, family.blank(self._weights.shape[1], n_features))
+        return many.Likelihood(self._weights[slab], self._fewest_rows, np.array([address], np.int64))
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the result that are this rule's."""

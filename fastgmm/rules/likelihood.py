@@ -138,8 +138,17 @@ class MaximumLikelihood:
 
     def state_at(self, chart: Chart, coordinates: Array) -> GaussianParameters:
         """Return the state at the coordinates."""
-        weights, means, whitener = chart.mixture(coordinates)
-        return parameters_of_whitener(self.family, weights / weights.sum(), means, whitener)
+        counts, means, whitener = chart.mixture(coordinates)
+        weights = counts / counts.sum()
+        family = self.family
+        if family.constraint is not None:
+            # A combination of members of a family need not be one.
+            covariances = family.constrained(weights, family.covariances_of_whitener(whitener), whitener)
+            density, failed = family.density(weights, means, covariances)
+            if failed >= 0:
+                raise CollapsedComponentError(failed)
+            return GaussianParameters(weights, covariances, density)
+        return parameters_of_whitener(family, weights, means, whitener)
 
     def same_components(self, state: GaussianParameters, successor: GaussianParameters) -> bool:
         """Return whether an update left all components in their places: always."""

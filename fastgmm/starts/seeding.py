@@ -211,7 +211,7 @@ def _from_a_sample(rule: Rule, source: Source, n_components: int, random_state: 
     if sample.is_whole:
         return state
     density = rule.density(state)
-    return updated(rule, lambda origin: source.collect(density, origin), source.collect(density))
+    return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
 
 
 def _whitened(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:

@@ -79,8 +79,7 @@ def dispatched(stub: Callable[..., Any]) -> Any:
     """Turn `stub` into a function whose body is chosen by the class of its first argument, a NamedTuple.
 
     ``stub.register(Class)`` decorates the body for one class, ``stub.otherwise`` that for classes that have none of
-    their own; ``stub.has(Class)`` says whether there is one. Works from Python, from compiled code, and with
-    compilation switched off (``NUMBA_DISABLE_JIT=1``).
+    their own. Works from Python, from compiled code, and with compilation switched off (``NUMBA_DISABLE_JIT=1``).
     """
     bodies: dict[type | None, Callable[..., Any]] = {}
 
@@ -105,9 +104,6 @@ def dispatched(stub: Callable[..., Any]) -> Any:
 
         return keep
 
-    def has(record_type: type) -> bool:
-        return body_of(record_type) is not None
-
     def otherwise(body: Callable[..., Any]) -> Callable[..., Any]:
         bodies[None] = body
         return body
@@ -116,7 +112,7 @@ def dispatched(stub: Callable[..., Any]) -> Any:
     def choose(record: Any, *arguments: Any) -> Any:
         return body_of(record.instance_class) if hasattr(record, "instance_class") else None
 
-    function.register, function.otherwise, function.has = register, otherwise, has  # type: ignore[attr-defined]
+    function.register, function.otherwise = register, otherwise  # type: ignore[attr-defined]
     return function
 
 

@@ -167,6 +167,8 @@ def address_of(function: Any, *arguments: Any) -> int:
     signature = tuple(numba.typeof(argument) for argument in arguments)
     function.compile(signature)
     compiled = function.overloads[signature]
+    if compiled.signature.return_type != types.none:
+        raise TypeError(f"{function.__name__} must return nothing, it returns {compiled.signature.return_type}")
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 

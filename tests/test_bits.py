@@ -15,7 +15,7 @@ from fastgmm.families import STRUCTURES
 from fastgmm.kernels import contract, student, vector
 from fastgmm.kernels import skipping as stages
 from fastgmm.kernels.compiling import LANES, entry
-from fastgmm.passes.expectation import Scores
+from fastgmm.passes.scores import Scores
 from fastgmm.passes.skipping import Hints, LivePass
 from fastgmm.rows import ArrayRows
 

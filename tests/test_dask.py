@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import FAMILIES
-from fastgmm.passes.expectation import Expectation, Score, refuse_far_rows
+from fastgmm.passes.expectation import Expectation
+from fastgmm.passes.scores import Score, refuse_far_rows
 from fastgmm.rows import ArrayRows, scan
 from fastgmm.sources.partitions import Columns, Known, PartitionReader, census
 from fastgmm.starts.seeding import METHODS

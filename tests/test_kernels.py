@@ -12,7 +12,8 @@ from fastgmm.families import FAMILIES, STRUCTURES
 from fastgmm.kernels import blocks
 from fastgmm.kernels.closed_forms import OK
 from fastgmm.kernels.compiling import LANES, Driver, entry
-from fastgmm.passes.expectation import Expectation, Scores, e_step
+from fastgmm.passes.expectation import Expectation, e_step
+from fastgmm.passes.scores import Scores
 from fastgmm.rows import ArrayRows
 
 # Constraints on covariances make no difference here.

@@ -21,8 +21,10 @@ from fastgmm.kernels import contract, vector
 from fastgmm.kernels import skipping as stages
 from fastgmm.kernels.compiling import entry
 from fastgmm.passes import skipping as live
-from fastgmm.passes.expectation import Expectation, Scores, Sweep
+from fastgmm.passes.expectation import Expectation
+from fastgmm.passes.scores import Scores
 from fastgmm.passes.skipping import Hints, LivePass
+from fastgmm.passes.sweep import Sweep
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, Source
 from fastgmm.starts import seeding

@@ -64,7 +64,7 @@ def test_same_bits_for_any_number_of_threads(tmp_path):
 
 
 def test_the_problem_above_is_split_over_lanes():
-    from fastgmm.passes.expectation import Blocks
+    from fastgmm.passes.layout import Blocks
 
     assert Blocks(60011, 5, 4, 5 * 4 * 5).n_lanes >= 8
 
@@ -135,7 +135,7 @@ def test_without_compilation_the_answer_is_the_same():
 
 TINY = (
     "import numpy as np\nfrom fastgmm.kernels import vector_exp\nfrom fastgmm.families import FAMILIES\n"
-    "from fastgmm.passes.expectation import Scores\nfrom fastgmm.rows import ArrayRows\n"
+    "from fastgmm.passes.scores import Scores\nfrom fastgmm.rows import ArrayRows\n"
     "density = FAMILIES['spherical'].isotropic(np.zeros((1, 1)), 1.0)\n"
     "scores = Scores(density, ArrayRows(np.array([[2.0]])), evidence=True)\n"
     "from fastgmm.kernels import score\n"

@@ -23,7 +23,7 @@ pytest.importorskip("pyarrow")
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture  # noqa: E402
 from fastgmm.families import FAMILIES  # noqa: E402
-from fastgmm.passes.expectation import Sweep  # noqa: E402
+from fastgmm.passes.sweep import Sweep  # noqa: E402
 from fastgmm.sources import open_rows  # noqa: E402
 from fastgmm.sources.spark import _recut  # noqa: E402
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels, rows
 from fastgmm.io import TableError, read_table
-from fastgmm.passes import expectation
+from fastgmm.passes import expectation, layout
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, open_rows
 from fastgmm.starts import seeding
@@ -39,9 +39,9 @@ def small_blocks(monkeypatch):
     """Cut small data into as many blocks as large ones."""
     monkeypatch.setattr(kernels, "block_rows", lambda n_components, n_features, tile: tile)
     monkeypatch.setattr(rows, "_SCAN_ROWS", 300)
-    expectation._cut.cache_clear()
+    layout.cut.cache_clear()
     yield
-    expectation._cut.cache_clear()
+    layout.cut.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -98,7 +98,7 @@ def test_one_component_has_the_exact_log_marginal_likelihood(family, sticks, rng
 
 def test_the_evidence_is_the_product_of_predictive_densities(family, rng):
     """For one component: p(x_1, ..., x_n) = prod p(x_i | those before), from no data on."""
-    from fastgmm.passes.expectation import Scores
+    from fastgmm.passes.scores import Scores
     from fastgmm.rules import predictive_density
 
     X, _, _ = _problem(rng, family, 1, 2, 9)
@@ -266,7 +266,7 @@ def test_log1p_keeps_small_arguments():
 @STICKS
 @pytest.mark.parametrize("n_features", [1, 2, 5])
 def test_the_student_predictive_is_scipys(family, sticks, n_features, rng):
-    from fastgmm.passes.expectation import Scores
+    from fastgmm.passes.scores import Scores
     from fastgmm.rules import predictive_density
 
     X, w, r = _problem(rng, family, 3, n_features)

@@ -26,7 +26,7 @@ from fastgmm.fitting.checkpoint import Checkpoint, identity
 from fastgmm.fitting.loop import STOPPING, FitResult, Point, Standing, fit_steps
 from fastgmm.fitting.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.kernels.compiling import thread_count
-from fastgmm.passes.expectation import Score
+from fastgmm.passes.scores import Score
 from fastgmm.rows import Rows
 from fastgmm.sources import Source
 from fastgmm.spurious import Spike, SpuriousComponent, find_spikes, spurious_components

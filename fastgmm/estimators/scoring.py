@@ -20,7 +20,7 @@ from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.fitting.restarts import Restart
 from fastgmm.kernels import Density
-from fastgmm.passes.expectation import Score, Totals
+from fastgmm.passes.scores import Score, Totals
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.sources import open_rows
 from fastgmm.spurious import SpuriousComponent

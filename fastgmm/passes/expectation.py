@@ -1,9 +1,6 @@
 """The E-step: from a density and rows to sufficient statistics, in one fused pass block by block.
 
-A ``Sweep`` is one pass over rows in this process, and what is sent to rows elsewhere. ``Expectation`` decides which
-passes it takes: in which arithmetic, about which points. The accumulators of the lanes live as long as the object, so
-that the passes of a fit reuse their memory; each thread that calls has its own. Tasks that compute have `n_threads`,
-which other processes set to what they may use.
+``Expectation`` decides which passes it takes: in which arithmetic, about which points.
 """
 
 from __future__ import annotations
@@ -13,8 +10,6 @@ import dataclasses
 import functools
 import math
 import operator
-import threading
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,197 +19,37 @@ from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kernels.blocks import Sums
 from fastgmm.kernels.closed_forms import round_density
-from fastgmm.kernels.skipping import EVIDENCE, LABELS
-from fastgmm.passes.skipping import Hints, LivePass, blank_sums, lost_mass, may_pay
-from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array
+from fastgmm.passes.scores import refuse_far_rows
+from fastgmm.passes.skipping import Hints, lost_mass, may_pay
+from fastgmm.passes.sweep import NO_CENTRE, Accumulators, OneComponent, Sweep
+from fastgmm.rows import ArrayRows, Rows, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
 
+
 #: Fewer rows times components times features are not worth the compilation of float32 arithmetic.
 SINGLE_WORK = 2**22
+
+
 # float32 arithmetic is for densities that multiply its rounding errors (6e-8) by no more than this, and for weights
 # that neither lose squares of small numbers nor overflow with large ones.
 _MOST_AMPLIFIED = 300.0
+
+
 _SINGLE_WEIGHTS = 1e-10, 1e10
+
+
 # Relative noise of a log evidence in float32 arithmetic: a fit that moves by less goes on in float64.
 _SINGLE_NOISE = 2.0**-21
 
+
 # The total scatter of the data may be so many times that about the means before its digits are too few.
 _MOST_CANCELLED = 1e6
+
+
 _MOST_CANCELLED_SINGLE = 30.0
-
-_NO_WEIGHTS = np.empty(0)
-_NO_LABELS = np.empty(0, np.int64)
-_NO_CENTRE = np.empty(0, np.float32)
-_NO_TABLE = np.empty((0, 0))
-# Numbers, and rows, that are read at a time where rows are sorted: 32 MB of float64.
-_READ_FLOATS = 2**22
-_READ_ROWS = 2**18
-# More than any row's number.
-_NOWHERE = 2**63 - 1
-
-
-class Blocks:
-    """How a problem is cut: tiles, blocks of rows, lanes. Depends on its shape alone, never on threads or layout.
-
-    Where rows take long, blocks are short; those of `read` rows are several, for passes that look at few components.
-    """
-
-    def __init__(self, n_rows: int, n_components: int, n_features: int, lane_floats: int, n_bytes: int = 8) -> None:
-        self.tile = kernels.tile_rows(n_components, n_features, n_bytes)
-        self.rows = kernels.block_rows(n_components, n_features, self.tile)
-        self.n_lanes = kernels.lane_count(min(n_rows, self.rows), n_components, n_features, self.tile, lane_floats)
-        self.read = max(min(_READ_FLOATS // n_features, _READ_ROWS) // self.rows, 1) * self.rows
-
-    def within(self, n_rows: int) -> list[slice]:
-        """Return the blocks of so many rows that were read."""
-        return [slice(start, min(start + self.rows, n_rows)) for start in range(0, n_rows, self.rows)]
-
-
-# Only numbers come in, and what comes out never changes: the last ones are kept.
-_cut = functools.lru_cache(maxsize=64)(Blocks)
-
-
-class OneComponent:
-    """Labels of rows that are all in the first component, however many they are."""
-
-    def __getitem__(self, places: slice) -> NDArray[np.int64]:
-        return np.zeros(places.stop - places.start, np.int64)
-
-
-class _Accumulators(threading.local):
-    """Accumulators of lanes by the shape of a problem, for each thread its own; they are not sent anywhere."""
-
-    def __init__(self) -> None:
-        self._lanes: dict[tuple[Any, ...], list[NDArray]] = {}
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return _Accumulators, ()
-
-    @staticmethod
-    def blocks(n_rows: int, density: Density, shape: tuple[int, ...]) -> Blocks:
-        """Return how the rows are cut."""
-        n_components, n_features = density.mean.shape
-        lane_floats = n_components * (n_features + 1) + math.prod(shape)
-        return _cut(n_rows, n_components, n_features, lane_floats, density.mean.itemsize)
-
-    def cleared(self, n_rows: int, density: Density, shape: tuple[int, ...]) -> list[NDArray]:
-        """Return accumulators of all lanes, filled with zeros."""
-        (n_components, n_features), dtype = density.mean.shape, density.mean.dtype
-        key = (n_rows, n_components, *shape, dtype)
-        if key not in self._lanes:
-            n_lanes = self.blocks(n_rows, density, shape).n_lanes
-            shapes = (n_components,), (n_components, n_features), shape, ()
-            self._lanes[key] = [np.empty((n_lanes, *each)) for each in shapes]
-        accumulators = self._lanes[key]
-        for array in accumulators:
-            array.fill(0.0)
-        return accumulators
-
-
-@dataclass(eq=False)
-class Sweep:
-    """One pass over rows: what it is to find out. Called with rows in this process it returns their statistics.
-
-    Parameters
-    ----------
-    family : Family
-    density : Density of float64, or of float32 about `centre`
-    exact : Density of float64, for rows that few components are live for; None where all are to be looked at
-    highest : float
-        What the log scales of `exact` are above those of `density`.
-    hints : Hints
-    n_kept : int or None
-        At most so many components of a row are kept; None for all.
-    origin : (K, D), what moments are about, less `centre`
-    mode : ``kernels.SOFT`` or ``HARD`` (responsibilities come from the density), ``LABELLED`` (`labels`) or ``GIVEN``
-    labels, responsibilities : (N,) int64 and (N, K), or what gives them for a slice of the rows' places
-    with_scatter : whether second moments are summed
-    centre : (D,) float32, what float32 arithmetic is about; empty for float64
-    n_threads : int or None
-    """
-
-    family: Family
-    density: Density
-    origin: NDArray
-    mode: int = kernels.SOFT
-    labels: Any = None
-    responsibilities: Any = None
-    with_scatter: bool = True
-    centre: NDArray[np.float32] = field(default_factory=lambda: _NO_CENTRE)
-    n_threads: int | None = None
-    accumulators: _Accumulators = field(default_factory=_Accumulators)
-    exact: Density | None = None
-    highest: float = 0.0
-    hints: Hints = field(default_factory=Hints)
-    n_kept: int | None = None
-
-    def __call__(self, rows: Rows) -> SufficientStatistics:
-        """Return the statistics of all rows, about `centre` + `origin` where there is a centre."""
-        density = self.density
-        origin = self.origin if self.centre.size == 0 else np.add(self.centre, self.origin, dtype=np.float64)
-        shape = self.family.shape(*density.mean.shape) if self.with_scatter else (0, 0)
-        blocks = self.accumulators.blocks(rows.n_rows, density, shape)
-        live = None if self.exact is None else LivePass(self.exact, self.n_threads, self.hints, self.n_kept)
-        dense_sums = live_sums = None
-        weight = log_evidence = 0.0
-        for places, read, read_weight in rows.blocks(blocks.rows if live is None else blocks.read):
-            weight += len(read) if read_weight is None else float(read_weight.sum())
-            X = contiguous(read)
-            w = None if read_weight is None else kernel_array(read_weight, np.float64)
-            if live is not None and live.pays(X):
-                live_sums = live_sums or self._blank_sums(shape)
-                log_evidence += live.collect(X, w, places.start, origin, live_sums)
-                log_evidence -= self.highest * (len(X) if w is None else float(w.sum()))
-                continue
-            if dense_sums is None:
-                dense_sums = self.accumulators.cleared(rows.n_rows, density, shape)
-            for part in blocks.within(len(X)):
-                here = slice(places.start + part.start, places.start + part.stop)
-                kernels.collect(
-                    blocks.n_lanes,
-                    self.n_threads,
-                    density,
-                    self.origin,
-                    self.centre,
-                    X[part],
-                    _NO_WEIGHTS if w is None else w[part],
-                    self.mode,
-                    _NO_LABELS if self.labels is None else kernel_array(self.labels[here], np.int64),
-                    _NO_TABLE
-                    if self.responsibilities is None
-                    else kernel_array(self.responsibilities[here], np.float64),
-                    blocks.tile,
-                    *dense_sums,
-                )
-        if dense_sums is None:
-            mass, deviation, scatter = self._shared(live_sums or self._blank_sums(shape))
-        else:
-            # The sum over lanes, of which there often is one.
-            mass, deviation, scatter, evidence = [
-                lanes[0].copy() if len(lanes) == 1 else lanes.sum(axis=0) for lanes in dense_sums
-            ]
-            log_evidence += float(evidence)
-            if live_sums is not None:
-                for total, more in zip((mass, deviation, scatter), self._shared(live_sums), strict=True):
-                    total += more
-        return SufficientStatistics(origin, mass, deviation, self.family.mirror(scatter), log_evidence, weight)
-
-    @property
-    def _is_shared(self) -> bool:
-        """Whether components have one scatter, that is summed."""
-        return self.family.uses_total and self.with_scatter
-
-    def _blank_sums(self, shape: tuple[int, ...]) -> Sums:
-        """Return accumulators for a scatter of some shape, by component even where the family has one for all."""
-        n_components, n_features = self.density.mean.shape
-        return blank_sums(n_components, n_features, (n_components, *shape) if self._is_shared else shape)
-
-    def _shared(self, sums: Sums) -> Sums:
-        return sums._replace(scatter=sums.scatter.sum(axis=0)) if self._is_shared else sums
 
 
 def _moderate(rows: Rows) -> bool:
@@ -266,7 +101,7 @@ class Expectation:
         self._alone = alone
         self._hints = Hints()
         self._total: SufficientStatistics | None = None
-        self._accumulators = _Accumulators()
+        self._accumulators = Accumulators()
         self._has_moderate_rows = rows.dtype is np.float32 and _moderate(rows)
         self._may_be_single = self._has_moderate_rows
         self._last_single = -math.inf
@@ -387,7 +222,7 @@ class Expectation:
         self, density: Density, origin: NDArray, rows: Rows | None = None, **options: Any
     ) -> SufficientStatistics:
         # What has a default is made anew where it is not named: once an iteration.
-        kept: dict[str, Any] = {"accumulators": self._accumulators, "hints": self._hints, "centre": _NO_CENTRE}
+        kept: dict[str, Any] = {"accumulators": self._accumulators, "hints": self._hints, "centre": NO_CENTRE}
         sweep = Sweep(self._family, density, origin, n_threads=self.n_threads, **kept | options)
         return (self._rows if rows is None else rows).gather(sweep, operator.add)
 
@@ -435,33 +270,6 @@ def _is_finite(statistics: SufficientStatistics) -> bool:
     return math.isfinite(statistics.log_evidence) and bool(np.logical_and.reduce(finite, axis=None))
 
 
-class _FarRow:
-    """The task that finds the place of the first row of weight whose squared distances all overflow; or _NOWHERE."""
-
-    def __init__(self, density: Density, n_threads: int | None) -> None:
-        self._density = density
-        self.n_threads = n_threads
-
-    def __call__(self, rows: Rows) -> int:
-        for places, X, weight in rows.blocks(_cut(rows.n_rows, *self._density.mean.shape, 1).rows):
-            far = ~np.isfinite(Scores(self._density, ArrayRows(X), self.n_threads, evidence=True).evidence)
-            if weight is not None:
-                far &= weight > 0
-            if far.any():
-                return int(places.start + np.flatnonzero(far)[0])
-        return _NOWHERE
-
-
-def refuse_far_rows(density: Density, rows: Rows, n_threads: int | None) -> None:
-    """Raise ValueError naming the first row of weight whose squared distances from all components overflow, if any."""
-    place = rows.gather(_FarRow(density, n_threads), min)
-    if place < _NOWHERE:
-        raise OutOfRangeError(
-            f"row {place} of X lies so far from every component that its squared distance overflows float64: scale "
-            "the data or remove the row"
-        )
-
-
 def _complete(
     family: Family, statistics: SufficientStatistics, total: SufficientStatistics, most: float = _MOST_CANCELLED
 ) -> SufficientStatistics | None:
@@ -484,111 +292,6 @@ def _complete(
     if not ((inverse @ total.scatter) * inverse).sum(axis=1).max() < most:
         return None
     return dataclasses.replace(statistics, scatter=scatter)
-
-
-class Scores:
-    """Scores of rows under a density: labels, log evidence, responsibilities and weighted sums, as they are asked for.
-
-    Raises ValueError, naming the row, where labels or responsibilities are asked for and the squared distances of a row
-    from every component overflow; its evidence is -inf.
-
-    Attributes
-    ----------
-    labels : (N,) int64, the component of highest log joint (the first of equals)
-    evidence : (N,) dtype of X, log sum_k exp(log joint), nat
-    responsibilities : (N, K) dtype of X
-    sum_evidence, sum_peak, weight : float
-        Sums of w times the log evidence, of w times the highest log joint, and of w; with ``sums=True``.
-    """
-
-    def __init__(
-        self,
-        density: Density,
-        rows: Rows,
-        n_threads: int | None = None,
-        *,
-        labels: bool = False,
-        evidence: bool = False,
-        responsibilities: bool = False,
-        sums: bool = False,
-    ) -> None:
-        n_rows, dtype = rows.n_rows, rows.dtype
-        n_components, n_features = density.mean.shape
-        blocks = _cut(n_rows, n_components, n_features, 2)
-        self.labels = np.empty(n_rows if labels else 0, np.int64)
-        self.evidence = np.empty(n_rows if evidence else 0, dtype)
-        self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), dtype)
-        ones = np.ones(min(n_rows, blocks.rows) if sums else 0)
-        self.weight = 0.0
-        lanes = np.zeros((blocks.n_lanes, 3))
-        live = LivePass(density, n_threads) if may_pay(density, n_rows) and not responsibilities else None
-        for places, read, weight in rows.blocks(blocks.rows if live is None else blocks.read):
-            self.weight += len(read) if weight is None else float(weight.sum())
-            X = contiguous(read)
-            here = slice(places.start - rows.offset, places.stop - rows.offset)
-            if live is not None and live.pays(X):
-                lanes[0] += self._found(live, X, weight, places.start, here, sums)
-                continue
-            for part in blocks.within(len(X)):
-                there = slice(here.start + part.start, here.start + part.stop)
-                n = part.stop - part.start
-                kernels.score(
-                    blocks.n_lanes,
-                    n_threads,
-                    density,
-                    X[part],
-                    blocks.tile,
-                    ones[:n] if weight is None or not sums else kernel_array(weight[part], np.float64),
-                    self.labels[there],
-                    self.evidence[there],
-                    self.responsibilities[there],
-                    lanes,
-                )
-        self.sum_evidence, self.sum_peak, overflown = (lanes[0] if len(lanes) == 1 else lanes.sum(axis=0)).tolist()
-        if overflown and (labels or responsibilities):
-            refuse_far_rows(density, rows, n_threads)
-
-    def _found(self, live: LivePass, X: NDArray, weight: Array | None, place: int, here: slice, sums: bool) -> Array:
-        """Write what a block is found to be, and return what it adds to the sums."""
-        with_evidence = sums or self.evidence.size > 0
-        found = live.find(X, None, place, EVIDENCE if with_evidence else LABELS)
-        if self.labels.size > 0:
-            self.labels[here] = found.label
-        if self.evidence.size > 0:
-            self.evidence[here] = found.evidence
-        added = np.array([0.0, 0.0, np.count_nonzero(np.isneginf(found.peak))])
-        if sums:
-            counted = slice(None) if weight is None else weight > 0.0
-            w = 1.0 if weight is None else weight[counted]
-            added[:2] = (w * found.evidence[counted]).sum(), (w * found.peak[counted]).sum()
-        return added
-
-
-@dataclass(eq=False)
-class Score:
-    """The task that returns one attribute of ``Scores``: "labels", "evidence" or "responsibilities" of the rows."""
-
-    density: Density
-    output: str
-    n_threads: int | None = None
-
-    def __call__(self, rows: Rows) -> NDArray:
-        """Return one number or one row of numbers for each row."""
-        scores: NDArray = getattr(Scores(self.density, rows, self.n_threads, **{self.output: True}), self.output)
-        return scores
-
-
-@dataclass(eq=False)
-class Totals:
-    """The task that returns the weighted sums of ``Scores``, (3,): of the evidence, of the peak, and the weight."""
-
-    density: Density
-    n_threads: int | None = None
-
-    def __call__(self, rows: Rows) -> Array:
-        """Return the sums over all rows, which may be added to those of others."""
-        scores = Scores(self.density, rows, self.n_threads, sums=True)
-        return np.array([scores.sum_evidence, scores.sum_peak, scores.weight])
 
 
 def e_step(

@@ -25,7 +25,7 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture  # noqa: E402
 from fastgmm.families import FAMILIES  # noqa: E402
 from fastgmm.passes.sweep import Sweep  # noqa: E402
 from fastgmm.sources import open_rows  # noqa: E402
-from fastgmm.sources.spark import _recut  # noqa: E402
+from fastgmm.sources.spark_packing import recut  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*did not converge"),
@@ -356,7 +356,7 @@ def test_tables_are_cut_anew(lengths, n_rows, weighted):
     X = np.arange(2.0 * sum(lengths)).reshape(-1, 2)
     cuts = np.cumsum(lengths)[:-1] if lengths else []
     tables = [(part, part[:, 0] if weighted else None) for part in np.split(X, cuts)]
-    blocks = list(_recut(tables, n_rows))
+    blocks = list(recut(tables, n_rows))
     assert [len(block) for block, _ in blocks[:-1]] == [n_rows] * (len(blocks) - 1)
     assert all(0 < len(block) <= n_rows for block, _ in blocks)
     assert_array_equal(np.concatenate([np.empty((0, 2)), *(block for block, _ in blocks)]), X)

@@ -27,28 +27,16 @@ from fastgmm.rows import ArrayRows, Rows, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
-
-
 #: Fewer rows times components times features are not worth the compilation of float32 arithmetic.
 SINGLE_WORK = 2**22
-
-
 # float32 arithmetic is for densities that multiply its rounding errors (6e-8) by no more than this, and for weights
 # that neither lose squares of small numbers nor overflow with large ones.
 _MOST_AMPLIFIED = 300.0
-
-
 _SINGLE_WEIGHTS = 1e-10, 1e10
-
-
 # Relative noise of a log evidence in float32 arithmetic: a fit that moves by less goes on in float64.
 _SINGLE_NOISE = 2.0**-21
-
-
 # The total scatter of the data may be so many times that about the means before its digits are too few.
 _MOST_CANCELLED = 1e6
-
-
 _MOST_CANCELLED_SINGLE = 30.0
 
 

@@ -8,8 +8,6 @@ from fastgmm import kernels
 
 # Numbers, and rows, that are read at a time where rows are sorted: 32 MB of float64.
 _READ_FLOATS = 2**22
-
-
 _READ_ROWS = 2**18
 
 

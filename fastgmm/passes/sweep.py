@@ -24,14 +24,8 @@ from fastgmm.rows import Rows, contiguous, kernel_array
 from fastgmm.statistics import SufficientStatistics
 
 _NO_WEIGHTS = np.empty(0)
-
-
 _NO_LABELS = np.empty(0, np.int64)
-
-
 NO_CENTRE = np.empty(0, np.float32)
-
-
 _NO_TABLE = np.empty((0, 0))
 
 

@@ -24,16 +24,10 @@ from fastgmm.sources.spark_columns import Columns
 from fastgmm.statistics import Array
 
 T = TypeVar("T")
-
-
 # More answers than so many are first put together in groups by other tasks, for the driver's memory.
 _MOST_ANSWERS = 16
-
-
 # A task takes Spark as long as passing through so many numbers, about.
 _NUMBERS_OF_A_TASK = 2**20
-
-
 # More objects than a task leaves behind, and fewer than a compiler is.
 _MANY_OBJECTS = 50_000
 

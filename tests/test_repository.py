@@ -203,7 +203,7 @@ def test_no_file_is_left_out_of_the_wheel():
     names = (
         *("cli", "datasets", "estimators", "families", "fitting", "io", "passes", "rules", "sources", "starts"),
         *("support", "tables", "kernels", "kernels.compiling", "kernels.many", "kernels.skipping", "kernels.vector"),
-        "many",
+        *("many", "validation"),
     )
     assert packages == {f"fastgmm.{name}" for name in names}
 

@@ -4,54 +4,38 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
-from fastgmm.estimators.base import Mixture, Starter
-from fastgmm.estimators.choices import Accelerate, CovarianceType, Predictive, Start, Stopping, WeightPrior
+from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping, WeightPrior
+from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
+from fastgmm.estimators.posterior import PRIOR_TYPES, Posteriors, law_of
 from fastgmm.estimators.scoring import checked_components
-from fastgmm.exceptions import UnknownPriorError
-from fastgmm.families import FAMILIES, Family
-from fastgmm.families.base import remembered
+from fastgmm.families import Family
 from fastgmm.fitting.loop import FitResult
-from fastgmm.kernels import DiagStudent, Posterior, Prior
+from fastgmm.kernels import Posterior, Prior
 from fastgmm.rows import Rows
 from fastgmm.rules import (
     VariationalBayes,
     VariationalPosterior,
     default_scales,
-    expected_density,
-    expected_log_weights,
-    expected_weights,
     make_prior,
-    mass_after,
-    predictive_density,
 )
 from fastgmm.sources import Source
 from fastgmm.starts.seeding import covariance_within
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
-PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
-# Attributes that a density does not hold, in the order of a Posterior.
-_LAWS = ("weight_concentration_", "mean_precision_", "degrees_of_freedom_")
-PREDICTIVES = ("expected-log", "plug-in", "student-t")
-
-# A component explains something if it holds at least this many rows, in expectation: one, to rounding.
-_ONE_ROW = 1.0 - 1e-6
 # Eigenvalues of a correlation matrix that are rounding.
 _FLAT = 1e-12
-# The tail of a Student law with fewer degrees of freedom reaches beyond float64 with a probability of 1e-31 and more.
-_FEWEST_DEGREES = 0.1
 
 
 @with_defaults
-class BayesianGaussianMixture(Mixture):
+class BayesianGaussianMixture(Posteriors):
     """Gaussian mixture fitted by variational Bayes: ``sklearn.mixture.BayesianGaussianMixture`` with faster kernels.
 
     Weights have a Dirichlet law or are the sticks of a truncated Dirichlet process; a component's mean is normal, and
@@ -294,7 +278,7 @@ class BayesianGaussianMixture(Mixture):
         laws = {"weight_concentration": weight_concentration, "mean_precision": mean_precision}
         laws["degrees_of_freedom"] = degrees_of_freedom
         posterior = Posterior(
-            *(_law(name, value, model._sticks(), family, density.mean.shape) for name, value in laws.items())
+            *(law_of(name, value, model._sticks(), family, density.mean.shape) for name, value in laws.items())
         )
         kernels.set_expected_log_scale(density, posterior)
         state = VariationalPosterior(posterior, checked, density, math.nan)
@@ -310,9 +294,6 @@ class BayesianGaussianMixture(Mixture):
         validation.check_total_samples(self.total_samples)
         validation.check_choice(self.weight_concentration_prior_type, "weight_concentration_prior_type", PRIOR_TYPES)
         validation.check_choice(self.sort_sticks, "sort_sticks", (None, True, False))
-
-    def _sticks(self) -> bool:
-        return self.weight_concentration_prior_type == "dirichlet_process"
 
     def _weight_exponent(self, rows: Rows) -> int:
         validation.check_row_counts(rows.summary.total_weight)
@@ -387,7 +368,7 @@ class BayesianGaussianMixture(Mixture):
             return lambda rule, source, random_state, restart: self._seed(rule, source, random_state, None, restart)
         means = validation.check_means(self.means_init, *shape)
         laws = [
-            None if getattr(self, name) is None else _law(name, getattr(self, name), self._sticks(), family, shape)
+            None if getattr(self, name) is None else law_of(name, getattr(self, name), self._sticks(), family, shape)
             for name in names
         ]
         whitener = None
@@ -407,12 +388,6 @@ class BayesianGaussianMixture(Mixture):
             return rule.state(posterior, means, seeded.density.whitener if whitener is None else whitener)
 
         return begin
-
-    def _posterior(self) -> Posterior:
-        """Return the law of the fitted attributes that a density does not hold; ValueError where they are none."""
-        arrays = [np.asarray(getattr(self, name), np.float64) for name in ("means_", *_LAWS)]
-        checked: Posterior = _posterior_of_attributes(self._family(), "means_", *arrays)
-        return Posterior(*(value.copy() for value in checked))
 
     def _state(self, rule: VariationalBayes) -> VariationalPosterior:
         posterior = self._posterior()
@@ -450,220 +425,6 @@ class BayesianGaussianMixture(Mixture):
             "covariances_": rule.family.attribute(state.covariances),
             "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
         }, others
-
-    def _density(self, predictive: Predictive = "expected-log") -> Any:
-        validation.check_choice(predictive, "predictive", PREDICTIVES)
-        self._require_fitted()
-        family = self._family()
-        whitener, means = self._whitener(family), np.asarray(self.means_)
-        if predictive == "plug-in":
-            return family.density_of_whitener(self._weights(), means, whitener)
-        posterior = self._posterior()
-        density = expected_density(family, posterior, means, whitener)
-        if predictive == "student-t":
-            if family.student_type is None:
-                raise ValueError(
-                    f"predictive='student-t' takes a family that declares a student_type, {family.name!r} does not: "
-                    "use 'expected-log' or 'plug-in'."
-                )
-            return predictive_density(family, posterior, expected_weights(posterior.concentration), density)
-        return density
-
-    def _complete(self) -> None:
-        super()._complete()
-        self.weights_ = expected_weights(self._posterior().concentration)
-
-    def _log_weights(self) -> Array:
-        return expected_log_weights(self._posterior().concentration)
-
-    def predict(self, X: ArrayLike, predictive: Predictive = "expected-log") -> NDArray[np.int64]:
-        """Return the most probable component of each row of X (N, D), as labels (N,); see ``score_samples``."""
-        return self._scored(X, "labels", self._density(predictive))
-
-    def predict_proba(self, X: ArrayLike, predictive: Predictive = "expected-log") -> NDArray:
-        """Return the probability of each component for each row of X (N, D), as (N, K); see ``score_samples``.
-
-        Those of "expected-log" are the responsibilities of the variational posterior.
-        """
-        return self._scored(X, "responsibilities", self._density(predictive))
-
-    def score_samples(self, X: ArrayLike, predictive: Predictive = "expected-log") -> NDArray:
-        """Return the log-density (nat) of each row of X (N, D), as (N,).
-
-        Parameters
-        ----------
-        X : (N, D) array-like
-        predictive : {'expected-log', 'plug-in', 'student-t'}
-            * "student-t" is the posterior predictive density, a mixture of Student-t laws (PRML 10.81): parameters are
-              integrated out, and new rows are given the doubt that is left.
-            * "plug-in" is the Gaussian mixture of the attributes `weights_`, `means_` and `covariances_`.
-            * "expected-log", scikit-learn's, is log sum_k exp E log p(x, k): a term of the evidence lower bound. It
-              integrates to less than 1.
-        """
-        return self._scored(X, "evidence", self._density(predictive))
-
-    def score(
-        self,
-        X: ArrayLike,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        predictive: Predictive = "expected-log",
-    ) -> float:
-        """Return the (weighted) mean log-density (nat) of the rows of X (N, D); see ``score_samples``."""
-        density = None if predictive == "expected-log" else self._density(predictive)
-        totals = self._totals(X, sample_weight, density)
-        return totals.evidence / totals.weight
-
-    def evidence_lower_bound(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the evidence lower bound (nat) of the rows of X (N, D) under the fitted law and its prior.
-
-        On the data of the fit that is `lower_bound_`. ValueError where the prior is not known (see
-        ``from_parameters``).
-        """
-        totals = self._totals(X, sample_weight, self._density())
-        return totals.scale * totals.evidence - self._state(self._fitted_rule()).divergence
-
-    def _require_prior(self) -> None:
-        self._require_fitted()
-        if not hasattr(self, "mean_prior_"):
-            raise UnknownPriorError
-
-    def _fitted_rule(self, source: Source | None = None) -> VariationalBayes:
-        """Return the rule with the prior of the fitted attributes, or where it is not known, of the source's rows."""
-        family = self._family()
-        if source is not None and not hasattr(self, "mean_prior_"):
-            prior: Prior | None = self._prior(family, source.n_features, source)
-        else:
-            self._require_prior()
-            prior = make_prior(
-                family,
-                self.weight_concentration_prior_,
-                self.mean_prior_,
-                self.mean_precision_prior_,
-                self.degrees_of_freedom_prior_,
-                self.covariance_prior_,
-            )
-        sort = self.__dict__.get("_sorted_sticks", False) if self.sort_sticks is None else self.sort_sticks
-        sticks = isinstance(self.weight_concentration_, tuple)
-        if source is not None and sticks != self._sticks():
-            raise ValueError(
-                "partial_fit goes on with weights of the kind that was learned, but weight_concentration_prior_type is "
-                f"{self.weight_concentration_prior_type!r}. To start anew, use a clone or fit."
-            )
-        return VariationalBayes(family, prior, sticks, bool(sort), float(self.reg_covar))
-
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, predictive: Predictive = "plug-in"
-    ) -> tuple[NDArray, NDArray[np.int64]]:
-        """Return `n_samples` rows (n, D) drawn from a mixture, grouped by component, and their labels (n,).
-
-        `predictive` is "plug-in", scikit-learn's, or "student-t" (see ``score_samples``). `random_state` defaults to
-        the estimator's own.
-        """
-        validation.check_choice(predictive, "predictive", PREDICTIVES[1:])
-        if predictive == "plug-in":
-            return super().sample(n_samples, random_state)
-        self._require_fitted()
-        law = self._density("student-t")
-        family = self._family()
-        whitener = self._whitener(family)
-        # Features of a product law have tails of their own.
-        n_features = np.shape(self.means_)[1]
-        joined = 1 if isinstance(law, DiagStudent) else n_features
-        tails = n_features // joined
-
-        def spread(k: int, noise: Array, generator: Any) -> Array:
-            # t = z / sqrt(chi2 / n) in units where the law's distance is shrink * n * |z|^2.
-            freedom = law.power[k] - joined
-            if len(noise) and freedom < _FEWEST_DEGREES:
-                raise ValueError(
-                    f"a sample of the Student-t predictive needs at least {_FEWEST_DEGREES} degrees of freedom, "
-                    f"component {k} has {freedom:.3g}: increase degrees_of_freedom_prior."
-                )
-            chi_square = 2.0 * generator.standard_gamma(0.5 * freedom, size=(len(noise), tails))
-            return family.colour(whitener, k, noise / np.sqrt(law.shrink[k] * chi_square))
-
-        return self._draw(n_samples, random_state, spread)
-
-    @property
-    def component_mass_(self) -> Array:
-        """How many rows (or how much of their weight) each component holds, (K,), in expectation."""
-        self._require_prior()
-        posterior = self._posterior()
-        before = 1.0 if len(posterior.concentration) == 2 else self.weight_concentration_prior_
-        # The difference from the smaller prior keeps more digits.
-        if self.mean_precision_prior_ < before:
-            return posterior.mean_precision - self.mean_precision_prior_
-        return posterior.concentration[0] - before
-
-    @property
-    def n_effective_components_(self) -> int:
-        """How many components hold at least one row, in expectation: the others are no more than their prior."""
-        return int(np.count_nonzero(self.component_mass_ >= _ONE_ROW))
-
-    def prune(self, min_weight: float | None = None) -> Self:
-        """Return a fitted estimator with the components of weight >= `min_weight` only, this one's law otherwise.
-
-        By default those that hold at least one row (`n_effective_components_`). The prior becomes explicit, so that
-        ``fit`` with ``warm_start`` goes on from here; `lower_bound_` is NaN, since it needs the rows
-        (``evidence_lower_bound`` has it). ValueError where nothing would be left, or the prior is not known.
-        """
-        mass = self.component_mass_
-        kept = np.flatnonzero(mass >= _ONE_ROW if min_weight is None else self.weights_ >= min_weight)
-        if len(kept) == 0:
-            largest = f"the largest of {len(mass)} holds {mass.max():.3g} rows, a weight of {self.weights_.max():.3g}"
-            raise ValueError(f"prune would leave no component: {largest}. Lower min_weight.")
-        rule = self._fitted_rule()
-        family = rule.family
-        concentration, mean_precision, degrees_of_freedom = self._posterior()
-        concentration = np.ascontiguousarray(concentration[:, kept])
-        if rule.sticks:
-            concentration[1] = self.weight_concentration_prior_ + mass_after(mass[kept])
-        posterior = Posterior(
-            concentration,
-            mean_precision[kept],
-            degrees_of_freedom if family.is_tied else degrees_of_freedom[kept],
-        )
-        whitener = self._whitener(family)
-        state = replace(
-            rule.state(posterior, self.means_[kept], family.select(whitener, kept)),
-            covariances=family.select(family.of_attribute(self.covariances_, len(mass)), kept),
-        )
-        params = self._mixture_params() | {
-            "n_components": len(kept),
-            "covariance_type": family.name if FAMILIES.get(family.name) == family else family,
-            "weight_concentration_prior_type": PRIOR_TYPES[0 if rule.sticks else 1],
-        }
-        params |= {name: None for name in params if name.endswith("_init") and name != "n_init"}
-        params |= {name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")}
-        pruned = self._blank()
-        pruned.__dict__.update(params)
-        result = FitResult(state, math.nan, [], (), self.n_iter_, self.converged_, self.n_passes_)
-        pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None), [])
-        if "_sorted_sticks" in vars(self):
-            pruned._sorted_sticks = self._sorted_sticks
-        return pruned
-
-
-@remembered
-def _posterior_of_attributes(family: Family, name: str, means: Array, *values: Array) -> Posterior:
-    """Return the checked law of the attributes _LAWS; of the means, the attribute `name`, only the shape counts."""
-    sticks = values[0].ndim == 2
-    return Posterior(*(_law(law, value, sticks, family, means.shape) for law, value in zip(_LAWS, values, strict=True)))
-
-
-def _law(name: str, value: Any, sticks: bool, family: Family, shape: tuple[int, ...]) -> Array:
-    """Return one field of a Posterior for means of the shape (K, D), from the parameter or attribute `name`."""
-    n_components, n_features = shape
-    if name.startswith("weight_concentration"):
-        laws = (2, n_components) if sticks else (n_components,)
-        return np.atleast_2d(validation.check_counts(value, laws, 0.0, name))
-    if name.startswith("mean_precision"):
-        return validation.check_counts(value, (n_components,), 0.0, name)
-    least = family.wishart_dimension(n_features) - 1.0
-    shape = (family.n_laws(n_components, n_features),)
-    # A row counts once for each block of the covariance, up to the number of features.
-    return validation.check_counts(value, shape, least, name, times=n_features)
 
 
 def _least_ratio(family: Family, within: Array, total: Array) -> float:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture, Starter
+from fastgmm.estimators.base import Mixture
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
+from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family

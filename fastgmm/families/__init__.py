@@ -1,10 +1,11 @@
 """Covariance families: full, tied, diag, spherical, tied-diag, tied-spherical."""
 
-from fastgmm.families.base import Family, MatrixFamily, Maximum, OneForAll, VarianceFamily
+from fastgmm.families.base import Family, Maximum
 from fastgmm.families.diag import Diag
 from fastgmm.families.full import Full
 from fastgmm.families.registry import FAMILIES, NAMED, STRUCTURES
 from fastgmm.families.spherical import Spherical
+from fastgmm.families.structures import MatrixFamily, OneForAll, VarianceFamily
 from fastgmm.families.tied import Tied
 from fastgmm.families.tied_diag import TiedDiag
 from fastgmm.families.tied_spherical import TiedSpherical

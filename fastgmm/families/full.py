@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastgmm.families.base import Array, MatrixFamily
+from fastgmm.families.base import Array
+from fastgmm.families.structures import MatrixFamily
 from fastgmm.kernels.densities import FullDensity
 from fastgmm.kernels.student import FullStudent
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastgmm.families.base import Array, VarianceFamily
+from fastgmm.families.base import Array
+from fastgmm.families.structures import VarianceFamily
 from fastgmm.kernels.densities import SphericalDensity
 from fastgmm.kernels.student import SphericalStudent
 

@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.families.base import Array, MatrixFamily
+from fastgmm.families.base import Array
+from fastgmm.families.structures import MatrixFamily
 from fastgmm.kernels.densities import TiedDensity
 from fastgmm.kernels.student import TiedStudent
 

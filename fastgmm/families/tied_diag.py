@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fastgmm.families.base import OneForAll
 from fastgmm.families.diag import Diag
+from fastgmm.families.structures import OneForAll
 
 
 class TiedDiag(OneForAll, Diag):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fastgmm.families.base import OneForAll
 from fastgmm.families.spherical import Spherical
+from fastgmm.families.structures import OneForAll
 
 
 class TiedSpherical(OneForAll, Spherical):

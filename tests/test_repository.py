@@ -209,7 +209,7 @@ def test_no_file_is_left_out_of_the_wheel():
 
 
 def test_choices_for_type_checkers_are_those_that_are_checked():
-    from fastgmm.estimators import bayesian, choices
+    from fastgmm.estimators import choices, posterior
     from fastgmm.families import FAMILIES, NAMED
     from fastgmm.fitting import acceleration
     from fastgmm.fitting.loop import STOPPING
@@ -222,8 +222,8 @@ def test_choices_for_type_checkers_are_those_that_are_checked():
         choices.Stopping: STOPPING,
         choices.Accelerate: acceleration.METHODS,
         choices.StartMethod: seeding.METHODS,
-        choices.WeightPrior: bayesian.PRIOR_TYPES,
-        choices.Predictive: bayesian.PREDICTIVES,
+        choices.WeightPrior: posterior.PRIOR_TYPES,
+        choices.Predictive: posterior.PREDICTIVES,
     }
     for choice, values in allowed.items():
         assert set(get_args(choice)) == set(values)

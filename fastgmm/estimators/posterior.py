@@ -1,4 +1,4 @@
-"""What is read off a fitted variational posterior: scores, samples, masses, fewer components."""
+"""A fitted variational posterior, read: scores, samples, masses, fewer components."""
 
 from __future__ import annotations
 

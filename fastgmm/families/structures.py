@@ -1,4 +1,4 @@
-"""What families of matrices have in common, those of variances, and those of one covariance for all components."""
+"""Bases of families: those of matrices, those of variances, and those of one covariance for all components."""
 
 from __future__ import annotations
 

@@ -11,10 +11,11 @@ import pytest
 
 import fastgmm
 from fastgmm import cli
-from fastgmm.families import FAMILIES
+from fastgmm.families import FAMILIES, STRUCTURES
 from fastgmm.passes import skipping as live
 
 DATA = Path(__file__).parent / "data"
+ABOUT_CONSTRAINTS = {"test_uses", "test_families", "test_variational"}
 
 
 def read_columns(name):
@@ -108,7 +109,11 @@ def pytest_generate_tests(metafunc):
     """Run tests of `family` for all families, or for those that the module names as TRIED."""
     marks = metafunc.definition.iter_markers("parametrize")
     if "family" in metafunc.fixturenames and all("family" not in mark.args[0] for mark in marks):
-        metafunc.parametrize("family", list(getattr(metafunc.module, "TRIED", FAMILIES)), indirect=True)
+        # A constraint changes the end of the M-step alone: elsewhere it is tried with the long tests.
+        tried = getattr(metafunc.module, "TRIED", FAMILIES)
+        fast = tried if metafunc.module.__name__ in ABOUT_CONSTRAINTS else STRUCTURES
+        marked = [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in tried]
+        metafunc.parametrize("family", marked, indirect=True)
 
 
 @pytest.fixture

@@ -277,6 +277,6 @@ def law_of(name: str, value: Any, sticks: bool, family: Family, shape: tuple[int
     if name.startswith("mean_precision"):
         return validation.check_counts(value, (n_components,), 0.0, name)
     least = family.wishart_dimension(n_features) - 1.0
-    shape = (family.n_laws(n_components, n_features),)
+    shape = (family.n_laws(n_components),)
     # A row counts once for each block of the covariance, up to the number of features.
     return validation.check_counts(value, shape, least, name, times=n_features)

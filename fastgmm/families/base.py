@@ -123,7 +123,7 @@ class Family(ABC):
         """Whether passes may skip components that matter little to a row: with the four structures of the package."""
         return self.density_type in DENSITIES
 
-    def n_laws(self, n_components: int, n_features: int) -> int:
+    def n_laws(self, n_components: int) -> int:
         """Return how many laws of precisions a variational posterior has: one where components share a covariance."""
         return 1 if self.is_tied else n_components
 

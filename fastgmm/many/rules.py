@@ -110,7 +110,7 @@ class ManyPosteriors:
         self._posterior = Posterior(
             np.full((n_problems, 2 if self._sticks else 1, n_components), np.nan),
             np.full((n_problems, n_components), np.nan),
-            np.full((n_problems, family.n_laws(n_components, n_features)), np.nan),
+            np.full((n_problems, family.n_laws(n_components)), np.nan),
         )
 
     def _prior(self, mean: Array, scale: Array) -> Any:

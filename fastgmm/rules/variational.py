@@ -174,7 +174,7 @@ class VariationalBayes:
 
     def blank(self, n_components: int, n_features: int) -> tuple[Posterior, Density]:
         """Return a posterior and a density filled with zeros, to be written by kernels."""
-        n_laws = self.family.n_laws(n_components, n_features)
+        n_laws = self.family.n_laws(n_components)
         return Posterior(
             np.zeros((2 if self.sticks else 1, n_components)), np.zeros(n_components), np.zeros(n_laws)
         ), self.family.blank(n_components, n_features)

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -16,6 +18,9 @@ from fastgmm.passes import skipping as live
 
 DATA = Path(__file__).parent / "data"
 ABOUT_CONSTRAINTS = {"test_uses", "test_families", "test_variational"}
+
+# Processes that run tests side by side share the cores; a test that names a number of threads still gets it.
+numba.set_num_threads(max(1, numba.config.NUMBA_NUM_THREADS // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 
 
 def read_columns(name):

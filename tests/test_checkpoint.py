@@ -123,7 +123,7 @@ def fit(model, X, **options):
 
 
 @ESTIMATORS
-@pytest.mark.parametrize("accelerate", [None, "squarem", "anderson"])
+@pytest.mark.parametrize("accelerate", [None, "anderson", pytest.param("squarem", marks=pytest.mark.slow)])
 def test_a_fit_goes_on_with_the_same_bits_from_any_of_its_iterations(estimator, accelerate, rows, resumes):
     def make():
         return estimator(3, tol=1e-4, max_iter=300, accelerate=accelerate, stopping="aitken", random_state=1)
@@ -178,6 +178,7 @@ def test_starts_that_are_dropped_stay_so(resumes):
     resumes(make, groups, stride=17)
 
 
+@pytest.mark.slow
 def test_a_race_on_a_sample(resumes):
     X = made(140_000)
 

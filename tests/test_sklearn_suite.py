@@ -53,6 +53,8 @@ _EXPECTED_TO_FAIL = {
     "test_check_weights": "the expected message swaps minimum and maximum",
     "test_gaussian_mixture_setting_best_params": "a component collapsed onto one row must be reported",
 }
+# Seconds each: fits from many starts.
+_LONG = {"test_init", "test_gaussian_mixture_fit"}
 
 
 @pytest.fixture(params=[0, 1, 42])
@@ -79,6 +81,8 @@ for _module, _class in (
         _test = getattr(_suite, _name)
         if _name in _EXPECTED_TO_FAIL:
             _test = pytest.mark.xfail(strict=True, reason=_EXPECTED_TO_FAIL[_name])(_test)
+        if _name in _LONG:
+            _test = pytest.mark.slow(_test)
         # Both suites have a test_monotonic_likelihood.
         globals()[f"{_name}_{_module}"] = _test
 del _test
@@ -99,4 +103,4 @@ def test_common_n_components_greater_than_n_samples(estimator):
 def test_the_suite_is_there():
     """The names above still exist, so that the lists cannot outlive what they name."""
     names = {name for suite in _suites for name in dir(suite)}
-    assert names >= _PRIVATE | set(_EXPECTED_TO_FAIL)
+    assert names >= _PRIVATE | set(_EXPECTED_TO_FAIL) | _LONG

@@ -23,6 +23,11 @@ ABOUT_CONSTRAINTS = {"test_uses", "test_families", "test_variational"}
 numba.set_num_threads(max(1, numba.config.NUMBA_NUM_THREADS // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 
 
+def slow(*values):
+    """Return parameters of a test that are left to the long run of the suite."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def read_columns(name):
     """Return the numeric columns of a CSV file under tests/data or the package's data sets, as (N, D) float64."""
     path = DATA / f"{name}.csv"
@@ -117,7 +122,7 @@ def pytest_generate_tests(metafunc):
         # A constraint changes the end of the M-step alone: elsewhere it is tried with the long tests.
         tried = getattr(metafunc.module, "TRIED", FAMILIES)
         fast = tried if metafunc.module.__name__ in ABOUT_CONSTRAINTS else STRUCTURES
-        marked = [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in tried]
+        marked = [each for name in tried for each in ((name,) if name in fast else slow(name))]
         metafunc.parametrize("family", marked, indirect=True)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import draw, random_mixture
+from conftest import draw, random_mixture, slow
 
 sklearn = pytest.importorskip("sklearn")
 
@@ -60,7 +60,7 @@ PRIORS = [
 @pytest.mark.parametrize("reg_covar", [0.0, 1e-6])
 @pytest.mark.parametrize("prior", PRIORS, ids=["default prior", "given prior"])
 @pytest.mark.parametrize("prior_type", TYPES)
-@pytest.mark.parametrize("max_iter", [1, 2, 3, 5, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 20))])
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 5, *slow(10, 20)])
 def test_full_covariances_step_by_step(problem, prior_type, prior, reg_covar, max_iter):
     X, r = problem
     params = {"n_components": 4, "tol": 0, "max_iter": max_iter, "reg_covar": reg_covar} | prior

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import slow
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning
@@ -123,7 +124,7 @@ def fit(model, X, **options):
 
 
 @ESTIMATORS
-@pytest.mark.parametrize("accelerate", [None, "anderson", pytest.param("squarem", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("accelerate", ["anderson", *slow(None, "squarem")])
 def test_a_fit_goes_on_with_the_same_bits_from_any_of_its_iterations(estimator, accelerate, rows, resumes):
     def make():
         return estimator(3, tol=1e-4, max_iter=300, accelerate=accelerate, stopping="aitken", random_state=1)

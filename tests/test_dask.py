@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw, random_mixture
+from conftest import draw, random_mixture, slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,7 +96,7 @@ def _bits(model):
     return pickle.dumps([getattr(model, name) for name in ("weights_", "means_", "covariances_", "lower_bounds_")])
 
 
-@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+@pytest.mark.parametrize("estimator", [GaussianMixture, *slow(BayesianGaussianMixture)])
 def test_a_fit_is_that_of_the_array(family, estimator):
     params = PARAMS | {"covariance_type": family.name}
     for weight in (None, WEIGHT):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,7 +81,7 @@ def test_iterations_are_those_of_the_definition(rng, n_features):
             assert ours.n_iter == n_iter or (ours.converged and ours.n_iter < n_iter)
 
 
-@pytest.mark.parametrize("algorithm", ["lloyd", "elkan"])
+@pytest.mark.parametrize("algorithm", ["lloyd", *slow("elkan")])
 @pytest.mark.parametrize("tol", [0.0, 1e-4, 1e-2])
 def test_ends_where_scikit_learns_does_after_as_many_iterations(rng, algorithm, tol):
     cluster = pytest.importorskip("sklearn.cluster")

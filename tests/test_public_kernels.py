@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
-from conftest import draw, random_mixture, read_json
+from conftest import draw, random_mixture, read_json, slow
 from numba import njit
 
 from fastgmm import kernels
@@ -86,7 +86,7 @@ def _run(arguments, folder, **environment):
     return result.stdout.split()
 
 
-@pytest.mark.parametrize("disabled", [pytest.param("0", marks=pytest.mark.slow), "1"])
+@pytest.mark.parametrize("disabled", [*slow("0"), "1"])
 def test_the_page_runs(disabled, tmp_path):
     """From a file, which a function with ``cache=True`` needs; compiled, and as plain Python."""
     blocks = re.findall(r"```python\n(.*?)```", _page(), re.DOTALL)

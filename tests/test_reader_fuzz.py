@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from conftest import slow
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.exceptions import CollapsedComponentError, ConvergenceWarning, OutOfRangeError
@@ -180,7 +181,7 @@ def sealed(arrays):
 
 
 @pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
-@pytest.mark.parametrize("accelerate", [None, "squarem", "anderson"])
+@pytest.mark.parametrize("accelerate", [None, *slow("squarem"), "anderson"])
 def test_changed_checkpoints_of_a_right_digest_are_used_or_refused(tmp_path, estimator, accelerate):
     rng = np.random.default_rng(0)
     path = tmp_path / "c"

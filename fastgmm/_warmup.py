@@ -22,6 +22,7 @@ from fastgmm.families import FAMILIES
 from fastgmm.kernels.compiling import SOURCE_HASH, Build, cache_folder, is_switched_off, logged_builds
 from fastgmm.methods import METHODS
 from fastgmm.passes.expectation import SINGLE_WORK
+from fastgmm.support.showing import shown
 
 __all__ = ["Step", "Warmup", "warmup"]
 
@@ -154,7 +155,7 @@ def _chosen(value: str | Sequence[str] | None, choices: tuple[str, ...], name: s
     values = choices if value is None else (value,) if isinstance(value, str) else tuple(value)
     for one in values:
         if one not in choices:
-            raise ValueError(f"{name} must be one or several of {', '.join(map(repr, choices))}, got {one!r}.")
+            raise ValueError(f"{name} must be one or several of {', '.join(map(repr, choices))}, got {shown(one)}.")
     return tuple(dict.fromkeys(values))
 
 

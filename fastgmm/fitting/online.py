@@ -24,6 +24,7 @@ from fastgmm.kernels import Density
 from fastgmm.rules import expected_log_joint
 from fastgmm.sources import Source
 from fastgmm.statistics import Array, SufficientStatistics
+from fastgmm.support.showing import shown
 
 # How many bounds at the ends of rounds a stopping rule looks at.
 _WATCHED = 3
@@ -303,9 +304,9 @@ def check_key(key: Any) -> None:
     try:
         hash(key)
     except TypeError as error:
-        raise TypeError(f"batch must be hashable, a number or a name for example, got {key!r}") from error
+        raise TypeError(f"batch must be hashable, a number or a name for example, got {shown(key)}") from error
     if key != key:
-        raise ValueError(f"batch must be equal to itself, got {key!r}")
+        raise ValueError(f"batch must be equal to itself, got {shown(key)}")
 
 
 def goes_on_from(learned: Stream | Memo | None, key: Hashable, family: Family, origin: Array, exponent: int) -> Any:
@@ -324,7 +325,7 @@ def goes_on_from(learned: Stream | Memo | None, key: Hashable, family: Family, o
             )
         return learned if isinstance(learned, Memo) else Memo({}, (), exponent)
     raise ValueError(
-        f"batch must be None, because batches before were not named, got {key!r}: their statistics cannot be told "
+        f"batch must be None, because batches before were not named, got {shown(key)}: their statistics cannot be told "
         "apart any more. To learn with names, start with a clone or another fit."
     )
 

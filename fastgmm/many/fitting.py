@@ -19,6 +19,7 @@ from fastgmm.many.starts import Starts
 from fastgmm.many.status import Status
 from fastgmm.rows import ArrayRows
 from fastgmm.spurious import find_spikes, spurious_components
+from fastgmm.support.showing import shown
 
 METHODS = ("auto", "kmeans", "k-means++", "random", "random_from_data")
 # How many problems wait for a thread at a time, at most. Results do not depend on it.
@@ -71,7 +72,7 @@ def fit_many(
     """
     if not isinstance(estimator, GaussianMixture | BayesianGaussianMixture):
         raise TypeError(
-            f"estimator must be a GaussianMixture or a BayesianGaussianMixture of fastgmm, got {estimator!r}"
+            f"estimator must be a GaussianMixture or a BayesianGaussianMixture of fastgmm, got {shown(estimator)}"
         )
     _check_parameters(estimator)
     family = validation.check_family(estimator.covariance_type)
@@ -219,7 +220,7 @@ def _check_parameters(estimator: Mixture) -> None:
     for name, default in estimator._mixture_defaults.items():
         value = getattr(estimator, name)
         if name not in _KNOWN and not (value is default or value == default):
-            raise ValueError(f"fit_many cannot fit with {name}={value!r}: leave it at {default!r}.")
+            raise ValueError(f"fit_many cannot fit with {name}={shown(value)}: leave it at {default!r}.")
     prior = getattr(estimator, "covariance_prior", None)
     if isinstance(prior, str):
         raise ValueError(
@@ -227,7 +228,8 @@ def _check_parameters(estimator: Mixture) -> None:
         )
     if not (isinstance(estimator.init_params, str) and estimator.init_params in METHODS):
         raise ValueError(
-            f"init_params must be one of {', '.join(map(repr, METHODS))} in fit_many, got {estimator.init_params!r}."
+            f"init_params must be one of {', '.join(map(repr, METHODS))} in fit_many, "
+            f"got {shown(estimator.init_params)}."
         )
 
 

@@ -13,6 +13,7 @@ from fastgmm import validation
 from fastgmm.kernels import many
 from fastgmm.rows import kernel_array
 from fastgmm.statistics import Array
+from fastgmm.support.showing import shown
 
 # A slab of problems should take no longer than seconds, so that Ctrl-C is heard, and be converted 16 MB at a time.
 _SLAB_FLOPS = 3e10
@@ -126,7 +127,7 @@ def _listed(X: Any, sample_weight: Any) -> Problems:
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in arrays])]).astype(np.int64)
     if sample_weight is not None:
         if not np.iterable(sample_weight):
-            raise ValueError(f"sample_weight must be a list of arrays (n_i,), as X is, got {sample_weight!r}.")
+            raise ValueError(f"sample_weight must be a list of arrays (n_i,), as X is, got {shown(sample_weight)}.")
         weights = [validation.as_array(weight, "sample_weight") for weight in sample_weight]
         shapes = [weight.shape for weight in weights]
         if shapes != [rows.shape[:1] for rows in arrays]:

@@ -16,6 +16,7 @@ from fastgmm.rows import row_type
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
 from fastgmm.statistics import Array
 from fastgmm.support.extras import require
+from fastgmm.support.showing import shown
 from fastgmm.tables.arrays import map_numpy, require_numbers, row_labels
 from fastgmm.tables.request import KINDS, Request, Selection, TableError, kind_of, listing
 from fastgmm.tables.text import TextBlock, TextFormat, open_text
@@ -38,7 +39,7 @@ def open_rows(
     elif sample_weight is not None:
         weights = sample_weight
     if columns is not None and isinstance(columns, str):
-        raise TypeError(f"columns must be a list of names, got the text {columns!r}.")
+        raise TypeError(f"columns must be a list of names, got the text {shown(columns)}.")
     if comment is not None and not (_is_path(data) and kind_of(data) == "CSV"):
         raise ValueError(f"comment says which lines of a CSV file are skipped, X is {_described(data)}.")
     return StreamedRows(_table(data, Request(columns, column, None), weights, TextFormat(comment=comment)))

@@ -24,6 +24,7 @@ from fastgmm.sources.partitions import on_threads
 from fastgmm.sources.spark_columns import Columns, _kind
 from fastgmm.sources.spark_packing import Chunk, Fault, Layout, Look, OtherRowsError, Packed, T, look
 from fastgmm.support.extras import require
+from fastgmm.support.showing import shown
 from fastgmm.validation import check_n_rows, require_positive
 
 # What is added to a DataFrame by each output of a score, named as in Spark's own models where they have it.
@@ -52,7 +53,7 @@ def open_rows(data: Any, sample_weight: Any = None) -> SparkRows:
             f"{type(sample_weight).__name__}."
         )
     if sample_weight is not None and sample_weight not in data.columns:
-        raise ValueError(f"sample_weight must name one of the columns {data.columns}, got {sample_weight!r}.")
+        raise ValueError(f"sample_weight must name one of the columns {data.columns}, got {shown(sample_weight)}.")
     require("spark", "Spark's rows are read by", "pyarrow")
     require("spark", "Spark's rows are read by", "pandas")
     return SparkRows(data, sample_weight)

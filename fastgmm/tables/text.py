@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple, TextIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgmm.support.showing import shown
 from fastgmm.tables.request import BLOCK_ROWS, Request, Selection, Table, TableError, column_labels
 
 __all__ = ["TextBlock", "TextFormat", "TextReader", "can_begin_a_line", "open_text", "read_text"]
@@ -103,7 +104,7 @@ class TextReader:
 
     def __init__(self, stream: TextIO, name: str, request: Request, form: TextFormat, drop_missing: bool) -> None:
         if form.comment is not None and not can_begin_a_line(form.comment):
-            raise ValueError(f"comment must be a text that lines can begin with, got {form.comment!r}.")
+            raise ValueError(f"comment must be a text that lines can begin with, got {shown(form.comment)}.")
         top = _first_lines(stream, name, form.comment)
         delimiter = form.delimiter or _guess_delimiter(top.records, name)
         self._records = _records(chain(top.lines, stream), delimiter, form.comment, name)

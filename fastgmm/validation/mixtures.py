@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastgmm.families import FAMILIES, NAMED, Family
 from fastgmm.statistics import Array
+from fastgmm.support.showing import shown
 from fastgmm.validation.rows import as_array, require_finite
 
 LEAST_POSITIVE = 1e-300
@@ -23,14 +24,16 @@ def check_family(covariance_type: Any) -> Family:
     if isinstance(covariance_type, str) and covariance_type in NAMED:
         return NAMED[covariance_type]
     names = ", ".join(repr(name) for name in FAMILIES)
-    raise ValueError(f"covariance_type must be one of {names}, or a fastgmm.families.Family; got {covariance_type!r}.")
+    raise ValueError(
+        f"covariance_type must be one of {names}, or a fastgmm.families.Family; got {shown(covariance_type)}."
+    )
 
 
 def check_capabilities(family: Family, truncate: Any, has_prior: bool) -> None:
     """ValueError where a fit asks for what a family does not declare that it can do."""
     if truncate is not None and not family.skips:
         raise ValueError(
-            f"truncate must be None with covariance_type {family.name!r}, got {truncate!r}: passes that skip "
+            f"truncate must be None with covariance_type {family.name!r}, got {shown(truncate)}: passes that skip "
             "components know the structures of the package alone."
         )
     if has_prior and not family.is_conjugate:

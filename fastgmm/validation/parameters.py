@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastgmm import exceptions
 from fastgmm.statistics import Array
+from fastgmm.support.showing import shown
 from fastgmm.validation.mixtures import LEAST_POSITIVE, MOST_ROWS, _shaped, check_family
 
 # Weights of batches whose exponents are so far apart do not add up in float64, and their squares leave its range.
@@ -33,7 +34,7 @@ def _require_random_state(random_state: Any) -> None:
     if not (seed or generator or random_state is None or random_state is np.random):
         raise ValueError(
             "random_state must be None, an integer in [0, 2**32), a numpy.random.RandomState or a Generator, got "
-            f"{random_state!r}."
+            f"{shown(random_state)}."
         )
 
 
@@ -53,7 +54,7 @@ def _number(name: str, value: Any, kind: type, low: float) -> None:
     noun = "an int" if kind is numbers.Integral else "a float"
     fine = isinstance(value, kind) and is_real(value) and value >= low  # type: ignore[operator]
     if not fine or (kind is numbers.Real and not _is_in_float64(value)):
-        raise ValueError(f"{name} must be {noun} in the range [{low:g}, inf), got {value!r}.")
+        raise ValueError(f"{name} must be {noun} in the range [{low:g}, inf), got {shown(value)}.")
 
 
 def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> None:
@@ -73,7 +74,7 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
         _number(name, int(value) if name == "verbose" and isinstance(value, bool) else value, kind, low)
     decay = params["learning_decay"]
     if not (is_real(decay) and 0.5 < decay <= 1.0):
-        raise ValueError(f"learning_decay must be a float in the range (0.5, 1], got {decay!r}.")
+        raise ValueError(f"learning_decay must be a float in the range (0.5, 1], got {shown(decay)}.")
     for name in ("n_threads", "truncate"):
         if params[name] is not None:
             _number(name, params[name], numbers.Integral, 1)
@@ -84,7 +85,7 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
     if (isinstance(init, str) and init not in methods) or (np.ndim(init) == 0 and not isinstance(init, str | Callable)):
         raise ValueError(
             f"init_params must be one of {', '.join(map(repr, methods))}, an array of labels (n_samples,) or "
-            f"responsibilities (n_samples, n_components), or a callable; got {init!r}."
+            f"responsibilities (n_samples, n_components), or a callable; got {shown(init)}."
         )
     _require_random_state(params["random_state"])
     check_family(params["covariance_type"])
@@ -93,7 +94,7 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
 def check_checkpoint(checkpoint: Any, init_params: Any) -> None:
     """ValueError unless `checkpoint` is a path or None, and the start one that can be told from others."""
     if not (checkpoint is None or isinstance(checkpoint, str | os.PathLike)):
-        raise ValueError(f"checkpoint must be a path or None, got {checkpoint!r}.")
+        raise ValueError(f"checkpoint must be a path or None, got {shown(checkpoint)}.")
     if checkpoint is not None and callable(init_params):
         raise ValueError(
             "checkpoint does not go with a callable init_params, of which a later fit cannot know that it is the same: "
@@ -104,7 +105,7 @@ def check_checkpoint(checkpoint: Any, init_params: Any) -> None:
 def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
     """ValueError unless the value is one of the choices."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}.")
 
 
 def check_prior_counts(params: Mapping[str, Any]) -> None:
@@ -119,7 +120,7 @@ def check_prior_counts(params: Mapping[str, Any]) -> None:
     ):
         value = params[name]
         if value is not None and not (is_real(value) and LEAST_POSITIVE <= value <= high):
-            raise ValueError(f"{name} must be a float in the range [{LEAST_POSITIVE:g}, {high:g}], got {value!r}.")
+            raise ValueError(f"{name} must be a float in the range [{LEAST_POSITIVE:g}, {high:g}], got {shown(value)}.")
 
 
 def check_weight_scale(exponent: int | None, before: int) -> None:
@@ -143,7 +144,7 @@ def check_n_samples(value: Any) -> int:
 def check_total_samples(value: Any) -> None:
     """ValueError unless the number of rows that batches are a sample of is None, or positive."""
     if value is not None and not (is_real(value) and 0.0 < value <= MOST_ROWS):
-        raise ValueError(f"total_samples must be None or a float in the range (0, {MOST_ROWS:g}], got {value!r}.")
+        raise ValueError(f"total_samples must be None or a float in the range (0, {MOST_ROWS:g}], got {shown(value)}.")
 
 
 def check_row_counts(total: float) -> None:

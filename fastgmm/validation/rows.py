@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm.statistics import Array
+from fastgmm.support.showing import shown
 
 # Checked at a time: what is fine and what is not fits in cache.
 _FINITE_BLOCK = 2**18
@@ -152,12 +153,12 @@ def split_weight(X: Any, column: str) -> tuple[Any, Any]:
     """Return a data frame without a column, and that column, whose name was given for weights; ValueError if none."""
     if not hasattr(X, "columns"):
         raise ValueError(
-            f"sample_weight={column!r} is none of the columns of X: they have no names in a {type(X).__name__}."
+            f"sample_weight={shown(column)} is none of the columns of X: they have no names in a {type(X).__name__}."
         )
     names = list(X.columns)
     if names.count(column) != 1:
         what = "is none of" if column not in names else f"names {names.count(column)} of"
-        raise ValueError(f"sample_weight={column!r} {what} the columns of X: {names}.")
+        raise ValueError(f"sample_weight={shown(column)} {what} the columns of X: {names}.")
     others = [place for place, name in enumerate(names) if name != column]
     features = X.iloc[:, others] if hasattr(X, "iloc") else X[[names[place] for place in others]]
     return features, X[column]

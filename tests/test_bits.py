@@ -12,9 +12,10 @@ from conftest import draw, random_mixture, skip_always
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import STRUCTURES
-from fastgmm.kernels import contract, student, vector
 from fastgmm.kernels import skipping as stages
+from fastgmm.kernels import vector
 from fastgmm.kernels.compiling import LANES, entry
+from fastgmm.kernels.structures import contract, student
 from fastgmm.passes.scores import Scores
 from fastgmm.passes.skipping import Hints, LivePass
 from fastgmm.rows import ArrayRows

@@ -77,7 +77,7 @@ def test_tile_novelty(installed, tmp_path):
     # Another version of a kernel that was compiled into the package: log-densities are higher by one.
     edited = tmp_path / "edited" / "fastgmm"
     shutil.copytree(ours, edited, ignore=shutil.ignore_patterns("__pycache__"))
-    kernel = edited / "kernels" / "rows.py"
+    kernel = edited / "kernels" / "passes" / "rows.py"
     line = "    _score(density, X, start, stop, np.empty(0, np.int64), evidence, np.empty((0, 0)))\n"
     assert kernel.read_text().count(line) == 1
     kernel.write_text(

@@ -9,9 +9,9 @@ from conftest import draw, random_mixture
 
 from fastgmm import kernels
 from fastgmm.families import FAMILIES, STRUCTURES
-from fastgmm.kernels import blocks
-from fastgmm.kernels.closed_forms import OK
 from fastgmm.kernels.compiling import LANES, Driver, entry
+from fastgmm.kernels.passes.collect import sum_log_evidence
+from fastgmm.kernels.updates.moments import OK
 from fastgmm.passes.expectation import Expectation, e_step
 from fastgmm.passes.scores import Scores
 from fastgmm.rows import ArrayRows
@@ -366,7 +366,7 @@ def test_an_error_in_a_lane_is_raised_whichever_thread_meets_it(n_threads):
 
 @entry
 def _sum_log_evidence(peak, total, factors):
-    return blocks.sum_log_evidence(peak, total, len(peak), factors)
+    return sum_log_evidence(peak, total, len(peak), factors)
 
 
 @pytest.mark.parametrize("n", [1, 47, 48, 1439, 1441, 60_000])

@@ -6,7 +6,7 @@ from conftest import slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastgmm.kernels.kmeans import kmeans_plus_plus
+from fastgmm.kernels.clustering.plus_plus import kmeans_plus_plus
 from fastgmm.starts.kmeans import _Lloyd, kmeans, lloyd, plus_plus
 
 

@@ -17,9 +17,10 @@ from scipy import linalg
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import FAMILIES, STRUCTURES
-from fastgmm.kernels import contract, vector
 from fastgmm.kernels import skipping as stages
+from fastgmm.kernels import vector
 from fastgmm.kernels.compiling import entry
+from fastgmm.kernels.structures import contract
 from fastgmm.passes import skipping as live
 from fastgmm.passes.expectation import Expectation
 from fastgmm.passes.scores import Scores

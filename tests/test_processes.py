@@ -157,7 +157,7 @@ def test_editing_a_kernel_file_never_runs_stale_code(tmp_path):
     assert _run(TINY, **environment)[:2] == ["-6.0", "0"]
     kernel.write_text(source)
     assert _run(TINY, **environment)[0] == "-2.0"
-    files = list((tmp_path / "cache").rglob("blocks.*.nbc"))
+    files = list((tmp_path / "cache").rglob("score.*.nbc"))
     assert len(files) == 1  # files of other versions are cleared away
 
 
@@ -177,7 +177,7 @@ OUTSIDE = """
 from typing import NamedTuple
 import numpy as np
 import outside_tables
-from fastgmm.kernels import contract
+from fastgmm.kernels.structures import contract
 from outside_numbers import FACTOR, power
 
 class Manhattan(NamedTuple):
@@ -214,7 +214,7 @@ TABLE = np.array([0.0, 1.0])
 """
 DISTANCE_OUTSIDE = """
 import numpy as np
-from fastgmm.kernels import contract
+from fastgmm.kernels.structures import contract
 from fastgmm.kernels.compiling import entry
 from outside import Manhattan
 
@@ -390,9 +390,9 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
     """Different signatures of one function from several processes: none may crash or pick up another's code."""
     code = (
         "import sys\nimport numpy as np\n"
-        "from fastgmm.families import FAMILIES\nfrom fastgmm.kernels import closed_forms\n"
+        "from fastgmm.families import FAMILIES\nfrom fastgmm.kernels.updates import likelihood\n"
         "density = FAMILIES[sys.argv[1]].isotropic(np.zeros((1, 2)), {'diag': 1.0, 'spherical': 10.0}[sys.argv[1]])\n"
-        "closed_forms.set_log_scale(density, np.full(1, 2.0 * np.pi))\n"
+        "likelihood.set_log_scale(density, np.full(1, 2.0 * np.pi))\n"
         "print(round(float(density.log_scale[0] / np.log(10.0)), 9))"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}

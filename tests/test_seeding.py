@@ -10,7 +10,7 @@ from conftest import draw, random_mixture, read_columns, slow
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels
 from fastgmm.families import FAMILIES
 from fastgmm.fitting.loop import fit_loop
-from fastgmm.kernels.kmeans import kmeans_plus_plus
+from fastgmm.kernels.clustering.plus_plus import kmeans_plus_plus
 from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import ArrayRows, Block, summary_of
 from fastgmm.rules import MaximumLikelihood

@@ -21,7 +21,7 @@ from fastgmm.exceptions import ConvergenceWarning
 from fastgmm.families import FAMILIES, Diag, Full
 from fastgmm.io import ModelFileError, load_model, save_model
 from fastgmm.kernels import DiagDensity, compiling
-from fastgmm.kernels.constraints import constraint
+from fastgmm.kernels.updates.constraints import constraint
 from fastgmm.sources import open_rows
 
 ROOT = Path(__file__).parent.parent

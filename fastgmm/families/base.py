@@ -2,8 +2,8 @@
 
 A structure is a linear projection of outer products, and the shapes that follow from it: full, tied, diag, spherical.
 Rows are scored and summed by structure alone. Everything about it is written once over the compiled contract
-(:mod:`fastgmm.kernels.contract`); a structure adds its name, its shape, its parameter count, and how its whitener is
-shown to users. A constraint ends the M-step (:mod:`fastgmm.kernels.constraints`).
+(:mod:`fastgmm.kernels.structures.contract`); a structure adds its name, its shape, its parameter count, and how its
+whitener is shown to users. A constraint ends the M-step (:mod:`fastgmm.kernels.updates.constraints`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import closed_forms
-from fastgmm.kernels.constraints import UNCONSTRAINED, constraint_address
-from fastgmm.kernels.densities import DENSITIES, Density
+from fastgmm.kernels.structures.densities import DENSITIES, Density
+from fastgmm.kernels.updates import likelihood, moments
+from fastgmm.kernels.updates.constraints import UNCONSTRAINED, constraint_address
 from fastgmm.statistics import SufficientStatistics
 
 Array = NDArray[np.float64]
@@ -238,15 +238,15 @@ class Family(ABC):
         """Return the density of mixture parameters, and the first block that is not positive definite, or -1."""
         density = self.blank(*means.shape)
         density.mean[...] = means
-        status, component = closed_forms.set_density(density, weights, np.ascontiguousarray(covariances, np.float64))
-        return density, -1 if status == closed_forms.OK else component
+        status, component = likelihood.set_density(density, weights, np.ascontiguousarray(covariances, np.float64))
+        return density, -1 if status == moments.OK else component
 
     def density_of_whitener(self, weights: Array, means: Array, whitener: Array) -> Density:
         """Return the density of mixing weights, means and whiteners (finite, positive diagonal)."""
         density = self.density_type(
             np.empty(len(weights)), np.array(means, np.float64, order="C"), np.array(whitener, np.float64, order="C")
         )
-        closed_forms.set_log_scale(density, np.ascontiguousarray(weights, np.float64))
+        likelihood.set_log_scale(density, np.ascontiguousarray(weights, np.float64))
         return density
 
     def isotropic(self, centres: Array, scale: float) -> Density:
@@ -274,9 +274,7 @@ class Family(ABC):
         """Return the same rows' statistics about another `origin` (K, D); exact but for rounding."""
         origin = np.array(origin, np.float64, order="C")
         deviation, scatter = statistics.deviation.copy(), statistics.scatter.copy()
-        closed_forms.move_origin(
-            self.blank(*origin.shape), statistics.origin, origin, statistics.mass, deviation, scatter
-        )
+        moments.move_origin(self.blank(*origin.shape), statistics.origin, origin, statistics.mass, deviation, scatter)
         return SufficientStatistics(
             origin, statistics.mass, deviation, scatter, statistics.log_evidence, statistics.weight
         )
@@ -285,13 +283,13 @@ class Family(ABC):
         """Return the scatter about the components' own means."""
         scatter = statistics.scatter.copy()
         density = self.blank(*statistics.origin.shape)
-        closed_forms.centre(density, statistics.mass, statistics.deviation, scatter)
+        moments.centre(density, statistics.mass, statistics.deviation, scatter)
         return scatter
 
     def covariances(self, statistics: SufficientStatistics) -> Array:
         """Return the maximum-likelihood covariances of the statistics, positive or not; 0 where there is no mass."""
         scatter = self.centred(statistics)
-        closed_forms.divide_by_pool(self.blank(*statistics.origin.shape), statistics.mass, scatter)
+        moments.divide_by_pool(self.blank(*statistics.origin.shape), statistics.mass, scatter)
         return scatter
 
     def constrained(self, mass: Array, covariances: Array, whitener: Array) -> Array:
@@ -314,7 +312,7 @@ class Family(ABC):
         weights, covariances = np.empty(n_components), np.empty(density.whitener.shape)
         if whitener is None:
             whitener = self.isotropic_whitener(n_components, n_features, 1.0)
-        status, component = closed_forms.maximise_constrained(
+        status, component = likelihood.maximise_constrained(
             density,
             weights,
             covariances,

@@ -8,8 +8,8 @@ import numpy as np
 
 from fastgmm.families.base import Array
 from fastgmm.families.structures import VarianceFamily
-from fastgmm.kernels.densities import DiagDensity
-from fastgmm.kernels.student import DiagStudent
+from fastgmm.kernels.structures.densities import DiagDensity
+from fastgmm.kernels.structures.student import DiagStudent
 
 
 class Diag(VarianceFamily):

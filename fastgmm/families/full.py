@@ -8,8 +8,8 @@ import numpy as np
 
 from fastgmm.families.base import Array
 from fastgmm.families.structures import MatrixFamily
-from fastgmm.kernels.densities import FullDensity
-from fastgmm.kernels.student import FullStudent
+from fastgmm.kernels.structures.densities import FullDensity
+from fastgmm.kernels.structures.student import FullStudent
 
 
 class Full(MatrixFamily):

@@ -8,8 +8,8 @@ import numpy as np
 
 from fastgmm.families.base import Array
 from fastgmm.families.structures import VarianceFamily
-from fastgmm.kernels.densities import SphericalDensity
-from fastgmm.kernels.student import SphericalStudent
+from fastgmm.kernels.structures.densities import SphericalDensity
+from fastgmm.kernels.structures.student import SphericalStudent
 
 
 class Spherical(VarianceFamily):

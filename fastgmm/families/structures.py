@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.families.base import Array, Family
-from fastgmm.kernels.constraints import equal_covariances
+from fastgmm.kernels.updates.constraints import equal_covariances
 
 # Rounding of covariances that may be float32, against their largest entry.
 _ASYMMETRY = 1e-5

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fastgmm.families.base import Array
 from fastgmm.families.structures import MatrixFamily
-from fastgmm.kernels.densities import TiedDensity
-from fastgmm.kernels.student import TiedStudent
+from fastgmm.kernels.structures.densities import TiedDensity
+from fastgmm.kernels.structures.student import TiedStudent
 
 
 class Tied(MatrixFamily):

@@ -10,33 +10,30 @@ Unless a docstring says otherwise, arrays are float64 and C-contiguous, written 
 and nothing is checked: as everywhere in compiled code, an array of a wrong shape is read and written out of bounds.
 """
 
-from fastgmm.kernels import diag, full, spherical, tied  # noqa: F401  (register their bodies with the contract)
-from fastgmm.kernels.blocks import (
-    GIVEN,
-    HARD,
-    LABELLED,
-    SOFT,
-    accumulate_rows,
-    block_rows,
-    collect,
-    lane_count,
-    score,
-    score_rows,
-    tile_rows,
-)
-from fastgmm.kernels.closed_forms import (
-    COLLAPSED,
-    LOST_DIGITS,
-    OK,
-    centre,
-    divide_by_pool,
-    maximise,
-    move_origin,
-    set_density,
-    set_log_scale,
-)
+from fastgmm.kernels.algebra.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
+from fastgmm.kernels.algebra.triangular import cholesky, invert_lower, whiten_matrix, whitened_trace
+from fastgmm.kernels.clustering.assign import assign_rows
+from fastgmm.kernels.clustering.plus_plus import kmeans_plus_plus
 from fastgmm.kernels.compiling import SOURCE_HASH
-from fastgmm.kernels.conjugate import (
+from fastgmm.kernels.passes.collect import GIVEN, HARD, LABELLED, SOFT, accumulate_rows, collect
+from fastgmm.kernels.passes.layout import block_rows, lane_count, tile_rows
+from fastgmm.kernels.passes.rows import (
+    distance_rows,
+    evidence_rows,
+    label_rows,
+    log_joint_rows,
+    normalise,
+    responsibility_rows,
+)
+from fastgmm.kernels.passes.score import score, score_rows
+from fastgmm.kernels.structures import diag, full, spherical, tied  # noqa: F401  (register their bodies with the contract)
+from fastgmm.kernels.structures.densities import Density, DiagDensity, FullDensity, SphericalDensity, TiedDensity
+from fastgmm.kernels.structures.student import DiagStudent, FullStudent, SphericalStudent, Student, TiedStudent
+from fastgmm.kernels.updates.construct import diag_density, full_density, spherical_density, tied_density
+from fastgmm.kernels.updates.likelihood import maximise, set_density, set_log_scale
+from fastgmm.kernels.updates.moments import COLLAPSED, LOST_DIGITS, OK, centre, divide_by_pool, move_origin
+from fastgmm.kernels.updates.predictive import set_predictive
+from fastgmm.kernels.updates.variational import (
     Posterior,
     Prior,
     condition,
@@ -45,20 +42,6 @@ from fastgmm.kernels.conjugate import (
     log_determinant_of_blocks,
     set_expected_log_scale,
 )
-from fastgmm.kernels.construct import diag_density, full_density, spherical_density, tied_density
-from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity, TiedDensity
-from fastgmm.kernels.kmeans import assign_rows, kmeans_plus_plus
-from fastgmm.kernels.rows import (
-    distance_rows,
-    evidence_rows,
-    label_rows,
-    log_joint_rows,
-    normalise,
-    responsibility_rows,
-)
-from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
-from fastgmm.kernels.student import DiagStudent, FullStudent, SphericalStudent, Student, TiedStudent, set_predictive
-from fastgmm.kernels.triangular import cholesky, invert_lower, whiten_matrix, whitened_trace
 from fastgmm.kernels.vector.elementary import vector_exp, vector_log, vector_log1p
 
 #: (major, minor) of the public list. Major: a function was removed, or its arguments, what it writes, or what that

@@ -11,7 +11,7 @@ from fastgmm import validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import Family
 from fastgmm.kernels import Posterior, divergence, many
-from fastgmm.kernels.constraints import constraint_address
+from fastgmm.kernels.updates.constraints import constraint_address
 from fastgmm.many.status import Status
 from fastgmm.rules import (
     GaussianParameters,

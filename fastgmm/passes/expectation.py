@@ -19,7 +19,7 @@ from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kernels.closed_forms import round_density
+from fastgmm.kernels.updates.single import round_density
 from fastgmm.passes.scores import refuse_far_rows
 from fastgmm.passes.skipping import Hints, lost_mass, may_pay
 from fastgmm.passes.sweep import NO_CENTRE, Accumulators, OneComponent, Sweep

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.kernels import skipping
-from fastgmm.kernels.blocks import Sums
 from fastgmm.kernels.compiling import thread_count
+from fastgmm.kernels.passes.collect import Sums
 from fastgmm.statistics import Array
 
 # Fewer components, or less work (rows times components times features), are not worth the compilation.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kernels.blocks import Sums
+from fastgmm.kernels.passes.collect import Sums
 from fastgmm.passes.layout import Blocks, cut
 from fastgmm.passes.skipping import Hints, LivePass, blank_sums
 from fastgmm.rows import Rows, contiguous, kernel_array

@@ -10,8 +10,10 @@ import numpy as np
 
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
-from fastgmm.kernels import Density, contract
-from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, spurious_component
+from fastgmm.kernels import Density
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.updates.likelihood import spurious_component
+from fastgmm.kernels.updates.moments import COLLAPSED, LOST_DIGITS
 from fastgmm.rules.chart import Chart
 from fastgmm.statistics import Array, SufficientStatistics
 

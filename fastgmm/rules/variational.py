@@ -1,7 +1,7 @@
 """The variational Bayes rule: the posterior of a mixture, with conjugate priors; posterior = prior + statistics.
 
 What stands here is which arrays there are, and in which order the components come; every formula is compiled
-(:mod:`fastgmm.kernels.conjugate`).
+(:mod:`fastgmm.kernels.updates.variational`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
-from fastgmm.kernels import Density, Posterior, Prior, Student, contract
-from fastgmm.kernels.closed_forms import COLLAPSED, LOST_DIGITS, NOT_FINITE, RESOLUTION
+from fastgmm.kernels import Density, Posterior, Prior, Student
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.updates.moments import COLLAPSED, LOST_DIGITS, NOT_FINITE, RESOLUTION
 from fastgmm.rules.chart import Chart
 from fastgmm.statistics import Array, SufficientStatistics
 

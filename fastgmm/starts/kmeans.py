@@ -15,15 +15,9 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
-from fastgmm.kernels.kmeans import (
-    SMALLEST,
-    Framed,
-    Labelling,
-    draw_candidates,
-    iterate,
-    relative_margin,
-    score_candidates,
-)
+from fastgmm.kernels.clustering.assign import Framed
+from fastgmm.kernels.clustering.lloyd import SMALLEST, Labelling, iterate, relative_margin
+from fastgmm.kernels.clustering.plus_plus import draw_candidates, score_candidates
 from fastgmm.passes.expectation import OVERFLOW
 from fastgmm.rows import contiguous
 from fastgmm.statistics import Array

@@ -111,8 +111,6 @@ def _share_out(typing_context, each_lane, n_lanes, block):
 
 
 _workqueue_lock = threading.Lock()
-
-
 _forked_with_threads = False
 
 

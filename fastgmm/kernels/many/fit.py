@@ -7,28 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgmm.kernels import contract
-from fastgmm.kernels.blocks import (
-    GIVEN,
-    HARD,
-    SOFT,
-    Sharing,
-    Sums,
-    begin_pass,
-    clear_tile,
-    collect_tile,
-    load_tile,
-    tile_buffers,
-)
-from fastgmm.kernels.blocks import Rows as Block
-from fastgmm.kernels.closed_forms import COLLAPSED as COLLAPSED_UPDATE
-from fastgmm.kernels.closed_forms import (
-    LOST_DIGITS,
-    mirror,
-)
-from fastgmm.kernels.closed_forms import (
-    NOT_FINITE as NOT_FINITE_UPDATE,
-)
 from fastgmm.kernels.compiling import (
     Driver,
     address_of,
@@ -49,8 +27,25 @@ from fastgmm.kernels.many.records import (
     Array,
     longest_problem,
 )
-from fastgmm.kernels.rows import fitting_tile
-from fastgmm.kernels.smoothing import smooth_thin
+from fastgmm.kernels.passes.collect import (
+    GIVEN,
+    HARD,
+    SOFT,
+    Sharing,
+    Sums,
+    begin_pass,
+    clear_tile,
+    collect_tile,
+    load_tile,
+    tile_buffers,
+)
+from fastgmm.kernels.passes.collect import Rows as Block
+from fastgmm.kernels.passes.layout import fitting_tile
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.updates.moments import COLLAPSED as COLLAPSED_UPDATE
+from fastgmm.kernels.updates.moments import LOST_DIGITS, mirror
+from fastgmm.kernels.updates.moments import NOT_FINITE as NOT_FINITE_UPDATE
+from fastgmm.kernels.updates.thin import smooth_thin
 from fastgmm.kernels.vector.tiles import copy_array, tile_width
 
 # A spread whose inverse can still be squared.

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from fastgmm.kernels.compiling import kernel
 
 Array = NDArray[np.float64]
-
-
 #: What became of a problem. The first two have parameters.
 CONVERGED = 0
 NOT_CONVERGED = 1

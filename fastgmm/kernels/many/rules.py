@@ -7,23 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import contract
-from fastgmm.kernels.blocks import (
-    Sums,
-)
-from fastgmm.kernels.closed_forms import (
-    LOST_DIGITS,
-    maximise_constrained,
-    mirror,
-    set_log_scale,
-    spurious_component,
-)
-from fastgmm.kernels.closed_forms import OK as UPDATED
 from fastgmm.kernels.compiling import (
     dispatched,
     kernel,
 )
-from fastgmm.kernels.conjugate import (
+from fastgmm.kernels.many.records import Array
+from fastgmm.kernels.passes.collect import Sums
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.updates.likelihood import maximise_constrained, set_log_scale, spurious_component
+from fastgmm.kernels.updates.moments import LOST_DIGITS, mirror
+from fastgmm.kernels.updates.moments import OK as UPDATED
+from fastgmm.kernels.updates.variational import (
     Posterior,
     Prior,
     condition,
@@ -31,7 +25,6 @@ from fastgmm.kernels.conjugate import (
     expected_log_joint,
     log_determinant_of_blocks,
 )
-from fastgmm.kernels.many.records import Array
 from fastgmm.kernels.vector.tiles import copy_array
 
 

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from fastgmm.kernels.clustering.assign import assign_rows
+from fastgmm.kernels.clustering.plus_plus import kmeans_plus_plus
 from fastgmm.kernels.compiling import (
     Driver,
     address_of,
@@ -17,7 +19,6 @@ from fastgmm.kernels.compiling import (
     spliced_kernel,
     vector_code,
 )
-from fastgmm.kernels.kmeans import assign_rows, kmeans_plus_plus
 from fastgmm.kernels.many.records import CONVERGED, NOT_FINITE, OUT_OF_RANGE, TOO_FEW_ROWS, longest_problem
 
 _FEWEST_ROWS = 2

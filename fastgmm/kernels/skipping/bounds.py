@@ -8,14 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import contract
 from fastgmm.kernels.compiling import Driver
-from fastgmm.kernels.densities import Density, DiagDensity, FullDensity, SphericalDensity
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.structures.densities import Density, DiagDensity, FullDensity, SphericalDensity
 from fastgmm.kernels.vector.partial import CHUNK, WIDER
 
 Array = NDArray[np.float64]
-
-
 #: -log of the share of its component's weight below which a responsibility is zero; some more for many components.
 CUTOFF = 60.0 * math.log(2.0)
 #: Where a row has no limits, responsibilities down to the smallest numbers count, as in other passes.

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import contract
 from fastgmm.kernels.compiling import Driver, kernel
 from fastgmm.kernels.skipping.bounds import Array
+from fastgmm.kernels.structures import contract
 from fastgmm.kernels.vector.tiles import gather_rows, pack_tile, tile_buffer
 
 

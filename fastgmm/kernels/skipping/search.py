@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import contract
 from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.skipping.bounds import Array
+from fastgmm.kernels.structures import contract
 from fastgmm.kernels.vector.distances import square_distances
 from fastgmm.kernels.vector.partial import CHUNK, Candidates, Limits, project
 from fastgmm.kernels.vector.tiles import tile_buffer

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels import contract, matrix
-from fastgmm.kernels.compiling import borrowed
-from fastgmm.kernels.densities import FullDensity
-from fastgmm.kernels.triangular import (
+from fastgmm.kernels.algebra import matrix
+from fastgmm.kernels.algebra.triangular import (
     whiten_matrix,
     whitened_length,
     whitened_line,
@@ -15,6 +13,9 @@ from fastgmm.kernels.triangular import (
     whitened_trace,
     whitener_stretch,
 )
+from fastgmm.kernels.compiling import borrowed
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.structures.densities import FullDensity
 from fastgmm.kernels.vector.distances import whitened_distances
 from fastgmm.kernels.vector.moments import add_moments, moments_rows
 from fastgmm.kernels.vector.partial import begin_whitened, finish_whitened, first_whitened

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastgmm.kernels.compiling import address_of, call_at, entry, is_switched_off, vector_code
+from fastgmm.kernels.algebra.matrix import ratio
+from fastgmm.kernels.compiling import address_of, call_at, entry, is_switched_off, kernel, vector_code
 
 #: In place of the address of a constraint: each component has its own covariance.
 UNCONSTRAINED = 0
@@ -57,17 +58,23 @@ def _constrain(address, mass, covariance, whitener):
         call_at(address, (mass, covariance, whitener))
 
 
-@constraint
-def equal_covariances(mass, covariance, whitener):
-    """Give all components one covariance, the mean of their own by mass: EEI of variances, EII of one variance each."""
-    n_components = mass.shape[0]
-    flat = covariance.reshape((n_components, covariance.size // n_components))
+@kernel
+def share_mean(mass, blocks):
+    """Overwrite each row of `blocks` (K, ...) with their mean by `mass` (K,), 0 without any; return the whole mass."""
+    n_components = mass.size
     total = 0.0
     for k in range(n_components):
         total += mass[k]
-    for i in range(flat.shape[1]):
+    for i in range(blocks.shape[1]):
         mean = 0.0
         for k in range(n_components):
-            mean += mass[k] / total * flat[k, i]
+            mean += ratio(mass[k], total) * blocks[k, i] if total > 0.0 else 0.0
         for k in range(n_components):
-            flat[k, i] = mean
+            blocks[k, i] = mean
+    return total
+
+
+@constraint
+def equal_covariances(mass, covariance, whitener):
+    """Give all components one covariance, the mean of their own by mass: EEI of variances, EII of one variance each."""
+    share_mean(mass, covariance.reshape((mass.size, covariance.size // mass.size)))

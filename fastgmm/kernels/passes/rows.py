@@ -1,7 +1,7 @@
 """Passes over a range of rows for authors of other packages: one question each, few arguments, the tile chosen here.
 
-They are thin. What a density says of rows comes from :func:`~fastgmm.kernels.blocks.score_rows` or the tile functions
-that it is made of; nothing is computed in a second way. Row i of an output belongs to row i of X.
+They are thin. What a density says of rows comes from :func:`~fastgmm.kernels.passes.score.score_rows` or the functions
+of tiles that it is made of; nothing is computed in a second way. Row i of an output belongs to row i of X.
 """
 
 from __future__ import annotations
@@ -10,20 +10,12 @@ import math
 
 import numpy as np
 
-from fastgmm.kernels import contract
-from fastgmm.kernels.blocks import score_rows, tile_rows
-from fastgmm.kernels.compiling import exact_kernel, kernel, vector_code
+from fastgmm.kernels.compiling import exact_kernel, kernel
+from fastgmm.kernels.passes.layout import fitting_tile
+from fastgmm.kernels.passes.score import score_rows
+from fastgmm.kernels.structures import contract
 from fastgmm.kernels.vector.elementary import vector_exp
 from fastgmm.kernels.vector.tiles import pack_tile, tile_buffer
-
-# A plain function to Python, which would wait for its compilation; compiled code can call it as well.
-vector_code(tile_rows)(tile_rows)
-
-
-@kernel
-def fitting_tile(n_components, n_features, n_rows):
-    """Return how many rows a tile holds for a call with `n_rows` rows: no larger a buffer than they fill."""
-    return max(min(tile_rows(n_components, n_features), n_rows), 1)
 
 
 @exact_kernel

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels import contract, matrix
+from fastgmm.kernels.algebra import matrix
+from fastgmm.kernels.algebra.triangular import (
+    whiten_matrix,
+    whitened_length,
+    whitened_spread,
+    whitened_trace,
+    whitener_stretch,
+)
 from fastgmm.kernels.compiling import borrowed, exact_kernel, multiply_add
-from fastgmm.kernels.densities import TiedDensity
-from fastgmm.kernels.triangular import whiten_matrix, whitened_length, whitened_spread, whitened_trace, whitener_stretch
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.structures.densities import TiedDensity
 from fastgmm.kernels.vector.distances import square_distances, whiten_tile
 from fastgmm.kernels.vector.moments import add_deviations, add_moments, moments_rows
 from fastgmm.kernels.vector.partial import begin_squares, finish_squares, first_squares

@@ -22,8 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import contract
-from fastgmm.kernels.closed_forms import (
+from fastgmm.kernels.algebra.matrix import ratio
+from fastgmm.kernels.algebra.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
+from fastgmm.kernels.algebra.triangular import cholesky, cholesky_above, invert_lower
+from fastgmm.kernels.compiling import kernel
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.updates.constraints import share_mean
+from fastgmm.kernels.updates.moments import (
     COLLAPSED,
     LOST_DIGITS,
     NOT_FINITE,
@@ -34,10 +39,6 @@ from fastgmm.kernels.closed_forms import (
     divide_by_pool,
     move_origin,
 )
-from fastgmm.kernels.compiling import kernel
-from fastgmm.kernels.matrix import ratio
-from fastgmm.kernels.special import digamma, log_gamma, log_gamma_ratio, log_multi_gamma_ratio, multi_digamma
-from fastgmm.kernels.triangular import cholesky, cholesky_above, invert_lower
 
 Array = NDArray[np.float64]
 
@@ -93,7 +94,10 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
     blocks = covariance.reshape((pool.size, covariance.size // pool.size))
     is_shared = n_laws < pool.size
     if is_shared:
-        _share_mean(pool, blocks)
+        # Each block then has the statistics of all rows.
+        total = share_mean(pool, blocks)
+        for block in range(pool.size):
+            pool[block] = total
     scale = prior.scale.reshape(prior.scale.size)
     for block in range(pool.size):
         for i in range(blocks.shape[1]):
@@ -135,23 +139,6 @@ def condition(density, prior, posterior, covariance, origin, mass, deviation, sc
     _condition_weights(prior, posterior, mass)
     set_expected_log_scale(density, posterior)
     return OK, -1
-
-
-@kernel
-def _share_mean(pool, blocks):
-    """Overwrite each row of `blocks` (K, ...) with their mean by `pool` (K,), and each entry of that with its sum."""
-    n_components = pool.size
-    total = 0.0
-    for k in range(n_components):
-        total += pool[k]
-    for i in range(blocks.shape[1]):
-        mean = 0.0
-        for k in range(n_components):
-            mean += ratio(pool[k], total) * blocks[k, i] if total > 0.0 else 0.0
-        for k in range(n_components):
-            blocks[k, i] = mean
-    for k in range(n_components):
-        pool[k] = total
 
 
 @kernel

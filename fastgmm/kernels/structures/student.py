@@ -7,16 +7,14 @@ feature has a precision of its own, a sum of such terms over features.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import contract
-from fastgmm.kernels.compiling import exact_kernel, kernel
-from fastgmm.kernels.densities import FullDensity, SphericalDensity, TiedDensity
-from fastgmm.kernels.special import log_gamma_ratio
+from fastgmm.kernels.compiling import exact_kernel
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.structures.densities import FullDensity, SphericalDensity, TiedDensity
 from fastgmm.kernels.vector.elementary import vector_log1p
 
 Array = NDArray[np.float64]
@@ -65,31 +63,6 @@ class SphericalStudent(NamedTuple):
 Student = FullStudent | TiedStudent | DiagStudent | SphericalStudent
 
 
-@kernel
-def set_predictive(student, density, posterior, weights):
-    """Overwrite the power, shrink and log scale of `student`: the posterior predictive law of a row (PRML 10.81).
-
-    For Wishart blocks of dimension p, component k has t = n_k + 1 - p degrees of freedom for n_k of its posterior, and
-    precision t / n_k * b_k / (1 + b_k) times the expected one in `density`, for its mean precision b_k.
-    """
-    n_components, n_features = density.mean.shape
-    dimension, count = contract.wishart(density)
-    # A product law has one tail for each feature, a multivariate law one for all.
-    joined = n_features // count
-    for k in range(n_components):
-        freedom = posterior.degrees_of_freedom[min(k, posterior.degrees_of_freedom.size - 1)]
-        tail = freedom + 1.0 - dimension
-        shrink = posterior.mean_precision[k] / (1.0 + posterior.mean_precision[k]) / freedom
-        student.power[k] = tail + joined
-        student.shrink[k] = shrink
-        student.log_scale[k] = (
-            (math.log(weights[k]) if weights[k] > 0.0 else -np.inf)
-            + contract.log_determinant(density, k)
-            + count * log_gamma_ratio(0.5 * tail, 0.5 * joined)
-            + 0.5 * n_features * (math.log(shrink) - math.log(math.pi))
-        )
-
-
 @exact_kernel
 def _lengthen(power, shrink, n, row):
     """Turn squared Mahalanobis distances row[:n] into those of a multivariate Student-t law."""
@@ -128,12 +101,12 @@ def _register_multivariate(student, normal):
             _lengthen(density.power[k], density.shrink[k], n, distance[k])
 
 
-_register_multivariate(FullStudent, FullDensity)
-_register_multivariate(TiedStudent, TiedDensity)
-_register_multivariate(SphericalStudent, SphericalDensity)
-
-
 @contract.distance_tile.register(DiagStudent)
 def _distance_tile(density, table, x, n, scratch, distance):
     for k in range(density.mean.shape[0]):
         _product_distances(density.mean[k], density.whitener[k], density.power[k], density.shrink[k], x, n, distance[k])
+
+
+_register_multivariate(FullStudent, FullDensity)
+_register_multivariate(TiedStudent, TiedDensity)
+_register_multivariate(SphericalStudent, SphericalDensity)

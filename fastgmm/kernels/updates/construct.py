@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels.closed_forms import set_density
 from fastgmm.kernels.compiling import kernel
-from fastgmm.kernels.densities import DiagDensity, FullDensity, SphericalDensity, TiedDensity
+from fastgmm.kernels.structures.densities import DiagDensity, FullDensity, SphericalDensity, TiedDensity
+from fastgmm.kernels.updates.likelihood import set_density
 
 
 @kernel

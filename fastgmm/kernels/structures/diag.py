@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels import contract
+from fastgmm.kernels.algebra.matrix import product
 from fastgmm.kernels.compiling import borrowed
-from fastgmm.kernels.densities import DiagDensity
-from fastgmm.kernels.matrix import product
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.structures.densities import DiagDensity
 from fastgmm.kernels.vector.distances import scaled_distances
 from fastgmm.kernels.vector.moments import add_variances
 from fastgmm.kernels.vector.partial import begin_squares, finish_squares, first_squares

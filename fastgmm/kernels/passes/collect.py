@@ -1,4 +1,4 @@
-"""The parallel skeleton, written once: rows -> lanes -> tiles, for every family.
+"""The fused pass that collects statistics, written once: rows -> lanes -> tiles, for every family.
 
 The rows of a block are split into lanes, a number that depends on the size of the problem alone; each lane folds its
 tiles in order into accumulators of its own, and the lanes are folded in order afterwards. So every sum is formed in
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels import contract
 from fastgmm.kernels.compiling import Driver, borrowed, exact_kernel, keep, kernel, spliced_kernel
+from fastgmm.kernels.passes.layout import MOST_STEPS, TILE_STEP, lane_rows
+from fastgmm.kernels.structures import contract
 from fastgmm.kernels.vector.elementary import vector_log
 from fastgmm.kernels.vector.softmax import softmax_tile
 from fastgmm.kernels.vector.tiles import pack_tile, prefetch_rows, tile_buffer
@@ -24,56 +25,8 @@ SOFT = 0  #: the density: posterior probabilities
 HARD = 1  #: the density: all to the component of highest log joint (the first of equals)
 LABELLED = 2  #: given labels
 GIVEN = 3  #: a given table of responsibilities
-
-# Rows of a tile are a multiple of 48, whole chunks of vectors, and an odd one, for the reason given in vector/tiles.py.
-_TILE_STEP = 48
-_MOST_STEPS = 15
 # Totals that are multiplied before a logarithm is taken: those of the longest tile, of float32.
-_MOST_FACTORS = 2 * _MOST_STEPS
-# Bytes of tile buffers: more than a long tile should hold (L1), more than a short one may (L2, beside the constants).
-_NEAR_BYTES = 48 * 1024
-_TILE_BYTES = 480 * 1024
-# A block of rows should take no longer than a second or so on one slow core, so that Ctrl-C is heard.
-_BLOCK_FLOPS = 3e10
-# Work below which a lane costs more to hand out than to run, and below which setting it up costs over 3 %.
-_LANE_FLOPS = 4e5, 2e6
-_MOST_LANES = 128
-_LANE_BYTES = 24 * 2**20
-_FEWEST_LANES = 4
-# Rows below which a lane's accumulators cost over 3 % of its work to clear and fold, at least and at most.
-_LANE_ROWS = 512, 2048
-# A block of rows that has to be converted (another layout or type) is copied: 16 MB at a time.
-_BLOCK_FLOATS = 2**21
-
-
-def tile_rows(n_components: int, n_features: int, n_bytes: int = 8) -> int:
-    """Return how many rows a tile of numbers of `n_bytes` holds: what keeps its buffers in cache.
-
-    Twice as many in float32 as in float64. Sums over a tile have a fixed price, so few columns make long tiles.
-    """
-    steps = _NEAR_BYTES // (8 * (n_features + n_components) * _TILE_STEP)
-    steps = min(max(steps, 5), _MOST_STEPS) - 1 | 1
-    if (n_features + 2 * n_components) * 8 * steps * _TILE_STEP > _TILE_BYTES:
-        steps = 3
-    return steps * _TILE_STEP * 8 // n_bytes
-
-
-def block_rows(n_components: int, n_features: int, tile: int) -> int:
-    """Return how many rows one call of a driver takes; a multiple of the tile."""
-    row_flops = 2.0 * n_components * n_features * (n_features + 4.0) + 40.0 * n_components
-    rows = min(_BLOCK_FLOPS / row_flops, _BLOCK_FLOATS / n_features)
-    return max(int(rows) // tile, 8) * tile
-
-
-def lane_count(n_rows: int, n_components: int, n_features: int, tile: int, lane_floats: int) -> int:
-    """Return the number of lanes for a block of `n_rows`, whose accumulators hold `lane_floats` numbers a lane."""
-    n_tiles = -(-n_rows // tile)
-    work = float(n_rows) * n_components * (6.0 * n_features + 30.0)
-    by_memory = _LANE_BYTES // (8 * max(lane_floats, 1))
-    rows = min(max(6000.0 * lane_floats / (3.0 * lane_floats + 40.0 * n_components), _LANE_ROWS[0]), _LANE_ROWS[1])
-    few = min(work // _LANE_FLOPS[0], _FEWEST_LANES)
-    many = min(work // _LANE_FLOPS[1], n_rows // rows, by_memory, _MOST_LANES)
-    return int(max(1, min(n_tiles, max(few, many))))
+_MOST_FACTORS = 2 * MOST_STEPS
 
 
 @exact_kernel
@@ -114,13 +67,13 @@ def sum_log_evidence(peak, total, n, factors):
     result = 0.0
     for b in range(n):
         result += np.float64(peak[b])
-    for begin in range(0, n, _MOST_FACTORS * _TILE_STEP):
-        for b in range(_TILE_STEP):
+    for begin in range(0, n, _MOST_FACTORS * TILE_STEP):
+        for b in range(TILE_STEP):
             factors[b] = 1.0
-        for first in range(begin, min(begin + _MOST_FACTORS * _TILE_STEP, n), _TILE_STEP):
-            for b in range(min(_TILE_STEP, n - first)):
+        for first in range(begin, min(begin + _MOST_FACTORS * TILE_STEP, n), TILE_STEP):
+            for b in range(min(TILE_STEP, n - first)):
                 factors[b] *= np.float64(total[first + b])
-        for b in range(_TILE_STEP):
+        for b in range(TILE_STEP):
             result += vector_log(factors[b])
     return result
 
@@ -192,7 +145,7 @@ def tile_buffers(density, tile):
     r = tile_buffer(n_components, tile, density.mean) if contract.reads_distances(density) else distance
     rows = tile_buffer(3, tile, density.mean)
     scratch = contract.workspace(density, tile)
-    return Tile(x, distance, r, rows[0], rows[1], rows[2], np.empty(n_components), np.empty(_TILE_STEP), scratch)
+    return Tile(x, distance, r, rows[0], rows[1], rows[2], np.empty(n_components), np.empty(TILE_STEP), scratch)
 
 
 @kernel
@@ -364,10 +317,10 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
     """Add the statistics of rows start .. stop about `origin` to `mass`, `deviation`, `scatter`; return log evidence.
 
     The fused pass over one lane, serial and thread-safe as long as the accumulators are its own. `density` is one of
-    the classes of :mod:`fastgmm.kernels.densities`; X (N, D) float32 or float64, C-contiguous; `weight` (N,) float64,
-    or size 0 for weight 1; `mode` SOFT, HARD, LABELLED (reads `labels` (N,) int64) or GIVEN (reads `given` (N, K)
-    float64); `tile` rows at a time. Returns the sum of w log sum_k exp(log joint) (SOFT), of w max_k log joint (HARD),
-    or 0.
+    the classes of :mod:`fastgmm.kernels.structures.densities`; X (N, D) float32 or float64, C-contiguous; `weight`
+    (N,) float64, or size 0 for weight 1; `mode` SOFT, HARD, LABELLED (reads `labels` (N,) int64) or GIVEN (reads
+    `given` (N, K) float64); `tile` rows at a time. Returns the sum of w log sum_k exp(log joint) (SOFT), of
+    w max_k log joint (HARD), or 0.
 
     The type of the density is that of the arithmetic (float32 only with X and `origin` float32); sums over tiles are
     float64.
@@ -375,13 +328,6 @@ def accumulate_rows(density, origin, X, weight, start, stop, mode, labels, given
     rows = Rows(X, weight, np.zeros(density.mean.shape[1], np.float32))
     sharing, sums = Sharing(mode, labels, given), Sums(mass, deviation, scatter)
     return _accumulate_rows(density, origin, rows, sharing, start, stop, tile, sums)
-
-
-@kernel
-def lane_rows(lane, n_lanes, tile, n_rows):
-    """Return the first row of a lane and the row after its last: whole tiles, shared out evenly."""
-    n_tiles = (n_rows + tile - 1) // tile
-    return n_tiles * lane // n_lanes * tile, min(n_tiles * (lane + 1) // n_lanes * tile, n_rows)
 
 
 def _collect_lanes(
@@ -410,86 +356,3 @@ def _collect_lanes(
 
 
 collect = Driver(_collect_lanes)
-
-
-@kernel
-def _count_overflown(peak, n):
-    """Return how many of peak[:n] are those of rows whose distances from all components overflow."""
-    count = 0
-    for b in range(n):
-        count += 0 if peak[b] > -np.inf else 1
-    return count
-
-
-@spliced_kernel
-def _score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums):
-    """Do what :func:`score_rows` does."""
-    n_components, n_features = density.mean.shape
-    x = tile_buffer(n_features, tile, density.mean)
-    distance = tile_buffer(n_components, tile, density.mean)
-    rows = tile_buffer(3, tile, density.mean)
-    tile_weight, peak, total = rows[0], rows[1], rows[2]
-    tile_mass = np.empty(n_components)
-    scratch = contract.workspace(density, tile)
-    table = contract.prepare(density)
-    for b in range(tile):
-        tile_weight[b] = 1.0
-    for first in range(start, stop, tile):
-        n = min(tile, stop - first)
-        pack_tile(X, first, n, density.mean[0], x)
-        wanted = first + n
-        ahead = min(wanted + n, stop)
-        contract.distance_tile(density, table, x, n, scratch, distance)
-        if labels.size > 0:
-            label_tile(density.log_scale, distance, n, peak, labels[first : first + n])
-            sums[2] += _count_overflown(peak, n)
-        if weight.size == 0 and evidence.size == 0 and responsibility.size == 0:
-            prefetch_rows(X, wanted, ahead)
-            continue
-        wanted = softmax_tile(
-            density.log_scale, distance, n, tile_weight, distance, peak, total, tile_mass, X, wanted, ahead
-        )
-        prefetch_rows(X, wanted, ahead)
-        log_evidence_tile(peak, total, n, total)
-        for b in range(n):
-            if not peak[b] > -np.inf:
-                total[b] = -np.inf
-        if labels.size == 0:
-            sums[2] += _count_overflown(peak, n)
-        if evidence.size > 0:
-            for b in range(n):
-                evidence[first + b] = total[b]
-        if responsibility.size > 0:
-            for b in range(n):
-                for k in range(n_components):
-                    responsibility[first + b, k] = distance[k, b]
-        if weight.size > 0:
-            sum_evidence = 0.0
-            sum_peak = 0.0
-            for b in range(n):
-                counted = weight[first + b] > 0.0
-                sum_evidence += weight[first + b] * total[b] if counted else 0.0
-                sum_peak += weight[first + b] * peak[b] if counted else 0.0
-            sums[0] += sum_evidence
-            sums[1] += sum_peak
-
-
-@kernel
-def score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums):
-    """Score rows start .. stop, and add to `sums` (3,): w * log evidence, w * highest log joint, rows that overflow.
-
-    Each of `labels` (N,) int64, `evidence` (N,) and `responsibility` (N, K) is overwritten in those rows, or skipped
-    where it has size 0. `weight` (N,) float64, or size 0 where the first two sums are not wanted. A row whose squared
-    distances all overflow has evidence -inf, and label and responsibilities that mean nothing. Serial, thread-safe.
-    """
-    _score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums)
-
-
-def _score_lanes(first_lane, last_lane, density, X, tile, weight, labels, evidence, responsibility, sums):
-    """Score a block of rows, lane by lane; `sums` (L, 3) is added to."""
-    for lane in range(first_lane, last_lane):
-        start, stop = lane_rows(lane, sums.shape[0], tile, X.shape[0])
-        _score_rows(density, X, start, stop, tile, weight, labels, evidence, responsibility, sums[lane])
-
-
-score = Driver(_score_lanes)

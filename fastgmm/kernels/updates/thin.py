@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgmm.kernels import contract
-from fastgmm.kernels.closed_forms import RESOLUTION, centre, divide_by_pool, move_origin
+from fastgmm.kernels.algebra.matrix import ratio
 from fastgmm.kernels.compiling import entry, kernel, spliced_kernel
-from fastgmm.kernels.matrix import ratio
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.updates.moments import RESOLUTION, centre, divide_by_pool, move_origin
 
 # Least share of the local variances that a covariance must have in each direction.
 _THIN = 1e-3

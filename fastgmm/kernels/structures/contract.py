@@ -4,7 +4,7 @@ Shapes: K components, D features, T columns of a tile. A tile `x` is feature-maj
 hold rows; so are the buffers that go with it, so that vector lanes run over rows. All come from
 :func:`fastgmm.kernels.vector.tiles.tile_buffer` and have the type of the density, float64 or float32. Columns from n
 on, as far as a chunk of vectors reaches, are read (they must be finite) and overwritten. Statistics are float64. A
-family's `scatter`, `covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.densities`).
+family's `scatter`, `covariance` and `whitener` share one shape (see :mod:`fastgmm.kernels.structures.densities`).
 """
 
 from __future__ import annotations

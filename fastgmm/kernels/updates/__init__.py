@@ -1,0 +1,1 @@
+"""From statistics to the next mixture: moments, maximum likelihood, variational Bayes, components on few rows."""

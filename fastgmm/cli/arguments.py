@@ -162,6 +162,17 @@ def _add_fit(commands: Any) -> None:
     _add_weights(data)
     _add_id(data)
     model = command.add_argument_group("model")
+    _add_model(model)
+    _add_starts(model)
+    _add_iterations(model)
+    _add_seed(model)
+    _add_threads(model)
+    _add_checkpoint(command.add_argument_group("checkpoint"))
+    _add_outputs(command.add_argument_group("output"))
+    command.set_defaults(refuse=command.error)
+
+
+def _add_model(model: Any) -> None:
     model.add_argument(
         "-k",
         "--components",
@@ -197,6 +208,9 @@ def _add_fit(commands: Any) -> None:
         metavar="TYPE",
         help=f"{', '.join(COVARIANCES[:-1])} or {COVARIANCES[-1]}; or mclust's name of one (default: full)",
     )
+
+
+def _add_starts(model: Any) -> None:
     model.add_argument(
         "--init",
         choices=[
@@ -218,6 +232,9 @@ def _add_fit(commands: Any) -> None:
         "--n-init", type=_positive, default=1, metavar="N", help="keep the best of N starts (default: 1)"
     )
     model.add_argument("--race", action="store_true", help="give up starts that lag behind, on many rows by a sample")
+
+
+def _add_iterations(model: Any) -> None:
     model.add_argument(
         "--max-iter", type=_positive, default=100, metavar="N", help="stop after N iterations (default: 100)"
     )
@@ -252,9 +269,9 @@ def _add_fit(commands: Any) -> None:
     model.add_argument(
         "--reg-covar", type=_not_negative, default=1e-6, metavar="R", help="add R to every variance (default: 1e-06)"
     )
-    _add_seed(model)
-    _add_threads(model)
-    checkpoint = command.add_argument_group("checkpoint")
+
+
+def _add_checkpoint(checkpoint: Any) -> None:
     checkpoint.add_argument(
         "--checkpoint",
         metavar="FILE",
@@ -268,12 +285,13 @@ def _add_fit(commands: Any) -> None:
         metavar="S",
         help="seconds between two writes (default: 60; 0: after every iteration)",
     )
-    output = command.add_argument_group("output")
+
+
+def _add_outputs(output: Any) -> None:
     output.add_argument("-o", "--output", metavar="MODEL", help="write the model to this .json or .npz file")
     output.add_argument("--labels", metavar="CSV", help="write the component of each row to this file (-: print it)")
     output.add_argument("--plot", metavar="IMAGE", help="draw data and components (.png, .pdf, .svg; needs matplotlib)")
     output.add_argument("-q", "--quiet", action="store_true", help="print no report and no progress")
-    command.set_defaults(refuse=command.error)
 
 
 def _add_predict(commands: Any) -> None:

@@ -184,19 +184,130 @@ def remaining(stopping: str, watched: Sequence[float]) -> float:
 
 
 class _Fit:
-    """The passes of one fit, counted."""
+    """A fit between two iterations, and the passes that it makes."""
 
-    def __init__(self, rule: Rule, source: Source) -> None:
+    def __init__(self, rule: Rule, source: Source, accelerator: Accelerator | None, stopping: str, tol: float) -> None:
         self.rule = rule
-        self.n_passes = 0
-        self._source = source
+        self.accelerator = accelerator
+        self.n_iter = self.n_passes = 0
+        self.converged = False
+        self.bounds: list[float] = []
+        self.recent: list[float] = []
+        self._source, self._stopping, self._tol = source, stopping, tol
+        self._rises: list[float] = []
+        self._previous = -math.inf
+        self._safe: tuple[Point, int, list[float]] | None = None
 
-    def visit(self, state: Any) -> Point:
+    def begin(self, state: Any, watched: Sequence[float]) -> None:
+        """Make the first pass, with a state; `watched` is the progress before it."""
+        self.recent = list(watched)
+        self._previous = self.recent[-1] if self.recent else -math.inf
+        self.point = self._visit(state)
+
+    def resume(self, at: Standing) -> None:
+        """Go on from where a fit stood."""
+        self.point, self._safe, self.n_iter, self.converged = at.point, at.safe, at.n_iter, at.converged
+        self.bounds, self._rises, self.recent, self._previous = at.bounds[: at.n_iter], at.rises, at.recent, at.previous
+        self.n_passes = at.n_passes
+        if self.accelerator is not None and at.memory is not None:
+            self.accelerator.remember(at.memory)
+        else:
+            self.accelerator = None
+
+    def standing(self) -> Standing:
+        """Return where the fit stands."""
+        return Standing(
+            # A copy, for the point is given its successor by passes that belong to the next iteration.
+            point=replace(self.point),
+            n_iter=self.n_iter,
+            bounds=self.bounds,
+            rises=self._rises,
+            recent=self.recent,
+            previous=self._previous,
+            converged=self.converged,
+            n_passes=self.n_passes,
+            safe=self._safe,
+            memory=None if self.accelerator is None else self.accelerator.memory(),
+        )
+
+    def successor(self) -> Any:
+        """Return the update of the state; None where it collapsed and the fit went back to before extrapolations."""
+        try:
+            return self._successor(self.point)
+        except (CollapsedComponentError, OutOfRangeError):
+            if self._safe is None:
+                raise
+            self.point, self.n_iter, self.recent = self._safe
+            self._previous = self.recent[-1] if self.recent else -math.inf
+            del self.bounds[self.n_iter :]
+            self.accelerator = self._safe = None
+            return None
+
+    def watch(self, successor: Any) -> tuple[float, float]:
+        """Count an update, and compare its progress with the tolerance; return the progress and its change."""
+        self.n_iter += 1
+        progress = self.rule.progress(self.point.state, self.point.statistics, successor)
+        change, self._previous = progress - self._previous, progress
+        self.recent = [*self.recent, progress][-_WATCHED:]
+        self.converged = remaining(self._stopping, self.recent) < self._tol
+        return progress, change
+
+    def move(self, successor: Any) -> Step:
+        """Make the pass of the next state: an extrapolation, or the update."""
+        following = None
+        # The first state may be one that no update leads to, and the first step is unlike those that follow.
+        if self.accelerator is not None and not self.converged and self.n_iter > 1:
+            following = self._extrapolated(self.accelerator, successor)
+        last = self.point.bound
+        self.point = self._visit(successor) if following is None else following
+        self.bounds.append(self.point.bound)
+        # Plain updates gain little between extrapolations: these set the pace.
+        rises = [*self._rises, self.point.bound - last]
+        self._rises = rises[-1 if self.accelerator is None else -_WATCHED :]
+        return Step(self.n_iter, self.point.bound, max(self._rises), self.point.state)
+
+    def result(self) -> FitResult:
+        """Return where the fit ended."""
+        point, watched = self.point, tuple(self.recent)
+        return FitResult(
+            point.state, point.bound, self.bounds, watched, self.n_iter, self.converged, self.n_passes, point.statistics
+        )
+
+    def _extrapolated(self, accelerator: Accelerator, successor: Any) -> Point | None:
+        """Return the point of an extrapolated state; None where there is none that is progress."""
+        point = self.point
+        trial = accelerator.propose(point.state, successor, _negligible(self._stopping, self._tol, point.bound))
+        if trial is None:
+            return None
+        following = self._attempt(trial, point.bound)
+        if following is None:
+            accelerator.reject()
+            return None
+        if self._safe is None:
+            self._safe = point, self.n_iter - 1, self.recent[:-1]
+        self.recent = []
+        return following
+
+    def _attempt(self, state: Any, least: float) -> Point | None:
+        """Return the point of a pass with an extrapolated state, its update included; None where that is no progress.
+
+        That is, where the bound is below `least`, and where anything overflows or collapses.
+        """
+        try:
+            point = self._visit(state)
+            if not least <= point.bound < math.inf:
+                return None
+            self._successor(point)
+        except ValueError:
+            return None
+        return point
+
+    def _visit(self, state: Any) -> Point:
         """Return the point of a pass with a state."""
         statistics = self._collect(self.rule.density(state))
         return Point(state, statistics, self.rule.bound(state, statistics))
 
-    def successor(self, point: Point) -> Any:
+    def _successor(self, point: Point) -> Any:
         """Return the update of a point's state, made once."""
         if point.successor is None:
             density = self.rule.density(point.state)
@@ -204,20 +315,6 @@ class _Fit:
                 self.rule, lambda origin: self._collect(density, origin), point.statistics, density
             )
         return point.successor
-
-    def attempt(self, state: Any, least: float) -> Point | None:
-        """Return the point of a pass with an extrapolated state, its update included; None where that is no progress.
-
-        That is, where the bound is below `least`, and where anything overflows or collapses.
-        """
-        try:
-            point = self.visit(state)
-            if not least <= point.bound < math.inf:
-                return None
-            self.successor(point)
-        except ValueError:
-            return None
-        return point
 
     def _collect(self, density: Any, origin: Any = None) -> SufficientStatistics:
         self.n_passes += 1
@@ -252,70 +349,25 @@ def fit_steps(
     ``keep(standing)`` is called before the first iteration and after each. A fit that is given a `Standing` in place of
     a state goes on from there, with the same rule, source and options except `max_iter`, as if it had never stopped.
     """
-    fit = _Fit(rule, source)
-    bounds: list[float] = []
-    rises: list[float] = []
-    safe: tuple[Point, int, list[float]] | None = None
+    fit = _Fit(rule, source, accelerator, stopping, tol)
     if isinstance(state, Standing):
-        point, safe, n_iter, converged = state.point, state.safe, state.n_iter, state.converged
-        bounds, rises, recent, previous = state.bounds[:n_iter], state.rises, state.recent, state.previous
-        fit.n_passes = state.n_passes
-        if accelerator is not None and state.memory is not None:
-            accelerator.remember(state.memory)
-        else:
-            accelerator = None
+        fit.resume(state)
     else:
-        recent = list(watched)
-        previous = recent[-1] if recent else -math.inf
-        converged = False
-        n_iter = 0
-        point = fit.visit(state)
-
-    def standing() -> Standing:
-        memory = None if accelerator is None else accelerator.memory()
-        # A copy, for the point is given its successor by passes that belong to the next iteration.
-        return Standing(replace(point), n_iter, bounds, rises, recent, previous, converged, fit.n_passes, safe, memory)
-
-    if keep is not None and not isinstance(state, Standing):
-        keep(standing())
-    while n_iter < max_iter and not converged:
-        try:
-            successor = fit.successor(point)
-        except (CollapsedComponentError, OutOfRangeError):
-            if safe is None:
-                raise
-            point, n_iter, recent = safe
-            previous = recent[-1] if recent else -math.inf
-            del bounds[n_iter:]
-            accelerator = safe = None
-            continue
-        n_iter += 1
-        progress = rule.progress(point.state, point.statistics, successor)
-        change, previous = progress - previous, progress
-        recent = [*recent, progress][-_WATCHED:]
-        converged = remaining(stopping, recent) < tol
-        if callback is not None:
-            callback(n_iter, progress, change)
-        following = None
-        # The first state may be one that no update leads to, and the first step is unlike those that follow.
-        if accelerator is not None and not converged and n_iter > 1:
-            trial = accelerator.propose(point.state, successor, _negligible(stopping, tol, point.bound))
-            following = None if trial is None else fit.attempt(trial, point.bound)
-            if following is not None:
-                if safe is None:
-                    safe = point, n_iter - 1, recent[:-1]
-                recent = []
-            elif trial is not None:
-                accelerator.reject()
-        last = point.bound
-        point = fit.visit(successor) if following is None else following
-        bounds.append(point.bound)
-        # Plain updates gain little between extrapolations: these set the pace.
-        rises = [*rises, point.bound - last][-1 if accelerator is None else -_WATCHED :]
+        fit.begin(state, watched)
         if keep is not None:
-            keep(standing())
-        yield Step(n_iter, point.bound, max(rises), point.state)
-    return FitResult(point.state, point.bound, bounds, tuple(recent), n_iter, converged, fit.n_passes, point.statistics)
+            keep(fit.standing())
+    while fit.n_iter < max_iter and not fit.converged:
+        successor = fit.successor()
+        if successor is None:
+            continue
+        progress, change = fit.watch(successor)
+        if callback is not None:
+            callback(fit.n_iter, progress, change)
+        step = fit.move(successor)
+        if keep is not None:
+            keep(fit.standing())
+        yield step
+    return fit.result()
 
 
 def _negligible(stopping: str, tol: float, bound: float) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
-from fastgmm.estimators.base import Mixture
+from fastgmm.families import Family
 from fastgmm.kernels import many
 from fastgmm.many.problems import Problems, open_problems
 from fastgmm.many.result import FittedMany, Verdict, warn_of_failures
@@ -70,27 +70,18 @@ def fit_many(
     ConvergenceWarning once where there are such, or where `max_iter` ended a fit. Raises ValueError and TypeError where
     arguments are wrong.
     """
-    if not isinstance(estimator, GaussianMixture | BayesianGaussianMixture):
-        raise TypeError(
-            f"estimator must be a GaussianMixture or a BayesianGaussianMixture of fastgmm, got {shown(estimator)}"
-        )
-    _check_parameters(estimator)
+    _check_estimator(estimator)
     family = validation.check_family(estimator.covariance_type)
     problems = open_problems(X, offsets, groups, sample_weight)
     n_problems, shape = len(problems), (int(estimator.n_components), problems.rows.shape[1])
     starts = Starts(estimator, family, n_problems, shape[1], means, weights, precisions)
-    rule: Rule
-    if isinstance(estimator, BayesianGaussianMixture):
-        with np.errstate(over="ignore"):
-            validation.check_row_counts(0.0 if problems.weight is None else problems.weight.sum())
-        rule = ManyPosteriors(estimator, family, n_problems, shape[1], starts.ordered)
-    else:
-        problems.scale_weights()
-        rule = ManyLikelihoods(estimator, family, n_problems, shape[1])
+    rule = _rule(estimator, family, problems, starts.ordered)
     starts.draw(problems, validation.check_random_state(estimator.random_state))
     fits = _blank_fits(np.zeros(n_problems, np.int64), shape, family.shape(*shape))
     like = family.blank(*shape)
     smoothing = many.smoothing_address(like) if rule.smooths_seeds else 0
+    limits = float(estimator.tol), int(estimator.max_iter), float(estimator.reg_covar)
+    options = many.Options(*limits, rule.smooths_seeds, smoothing)
     drawing = many.drawing_address()
     passes = starts.n_starts * (int(estimator.max_iter) + 2)
     spurious: list[Verdict] = []
@@ -104,27 +95,25 @@ def fit_many(
         best = _Best(rule, problems, slab, _part(fits, slab), record)
         for number in range(starts.n_starts):
             tried = best.other(begun) if number else (best.fits, record)
-            many.fit(
-                *lanes,
-                like,
-                tried[1],
-                rows,
-                survey,
-                starts.record(slab, survey),
-                number,
-                rule.smooths_seeds,
-                smoothing,
-                float(estimator.tol),
-                int(estimator.max_iter),
-                float(estimator.reg_covar),
-                tried[0],
-            )
+            start = starts.record(slab, survey)
+            many.fit(*lanes, like, tried[1], rows, survey, start, number, options, tried[0])
             best.take(*tried)
         spurious += best.spurious
     result = FittedMany(estimator, family, fits, rule, problems, spurious)
     _warn_spurious(spurious)
     warn_of_failures(result)
     return result
+
+
+def _rule(estimator: Any, family: Family, problems: Problems, ordered: bool) -> Rule:
+    """Return the rule of all fits, and bring weights into its range."""
+    shape = len(problems), problems.rows.shape[1]
+    if not isinstance(estimator, BayesianGaussianMixture):
+        problems.scale_weights()
+        return ManyLikelihoods(estimator, family, *shape)
+    with np.errstate(over="ignore"):
+        validation.check_row_counts(0.0 if problems.weight is None else problems.weight.sum())
+    return ManyPosteriors(estimator, family, *shape, ordered)
 
 
 _SOUND = Verdict([], False)
@@ -215,7 +204,11 @@ def _part(fits: many.Fits, slab: slice) -> many.Fits:
     return many.Fits(*(array[slab] for array in fits))  # type: ignore[arg-type]
 
 
-def _check_parameters(estimator: Mixture) -> None:
+def _check_estimator(estimator: Any) -> None:
+    if not isinstance(estimator, GaussianMixture | BayesianGaussianMixture):
+        raise TypeError(
+            f"estimator must be a GaussianMixture or a BayesianGaussianMixture of fastgmm, got {shown(estimator)}"
+        )
     estimator._validate_parameters()
     for name, default in estimator._mixture_defaults.items():
         value = getattr(estimator, name)

@@ -122,6 +122,7 @@ class _Work(NamedTuple):
     origin: Array
     covariance: Array
     law: Any
+    no_labels: Any
 
 
 @kernel
@@ -132,7 +133,8 @@ def _work(rule, like, longest):
     tile = tile_buffers(like, tile_width(fitting_tile(n_components, n_features, longest)))
     sums = Sums(np.empty(n_components), np.empty((n_components, n_features)), np.empty_like(like.whitener))
     origin = np.empty((n_components, n_features))
-    return _Work(tile, sums, origin, np.empty_like(like.whitener), rules.law(rule, like))
+    covariance, no_labels = np.empty_like(like.whitener), np.empty(0, np.int64)
+    return _Work(tile, sums, origin, covariance, rules.law(rule, like), no_labels)
 
 
 @kernel
@@ -200,119 +202,128 @@ def _write_parameters(rule, p, density, work, fits):
     rules.write(rule, p, work.law)
 
 
-def _fit_lanes(
-    first_lane,
-    last_lane,
-    n_lanes,
-    like,
-    rule,
-    rows,
-    survey,
-    start,
-    number,
-    smooths,
-    smoothing,
-    tol,
-    max_iter,
-    reg_covar,
-    fits,
-):
-    """Fit problems from their start `number`, lane by lane; of the density `like` only the class and shape count.
+@kernel
+def _smooth(options, density, block, work):
+    """Smooth the statistics of components that are too thin for a covariance."""
+    mass, deviation, scatter = work.sums
+    X, weight = block.X, block.weight
+    _smooth_at(options.smoothing, density, work.origin, mass, deviation, scatter, X, weight, work.no_labels)
 
-    `smooths` says whether thin components of starts from centres are smoothed, by :func:`smoothing_address`.
-    """
-    n_problems = rows.offsets.shape[0] - 1
+
+class _Outcome(NamedTuple):
+    """How a fit ended: what :class:`Fits` has of it, and its density."""
+
+    status: Any
+    component: Any
+    n_iter: Any
+    bound: Any
+    previous_bound: Any
+    density: Any
+
+
+@kernel
+def _iterate(rule, p, block, survey, start, number, options, density, successor, work):
+    """Fit problem p from its start `number`; return the :class:`_Outcome`."""
+    sums, covariance, origin = work.sums, work.covariance, work.origin
+    mode = _place_start(rule, p, survey, start, number, density, work)
+    seeding = mode != SOFT
+    about_middle = mode == GIVEN
+    loaded = False
+    final = False
+    converged = False
+    n_iter = 0
+    previous_bound = -np.inf
+    bound = -np.inf
+    component = -1
+    while True:
+        sharing = Sharing(mode, work.no_labels, start.table[number if start.table.size > 0 else 0])
+        log_evidence = _collect(density, block, sharing, survey.middle[p], loaded, work)
+        loaded = True
+        if not (math.isfinite(log_evidence) and _is_finite(sums.scatter, False)):
+            status = OUT_OF_RANGE
+            break
+        if not seeding and not final:
+            bound = rules.bound(rule, work.law, log_evidence, survey.weight[p])
+            if converged or n_iter == options.max_iter:
+                status = CONVERGED if converged else NOT_CONVERGED
+                break
+        if seeding and about_middle:
+            # Moments about the middle of all rows would cost narrow components their digits.
+            about_middle = False
+            _move_to_means(origin, sums)
+            continue
+        if mode == HARD and options.smooths:
+            _smooth(options, density, block, work)
+        outcome, component = rules.update(
+            rule, p, work.law, density, successor, covariance, origin, sums, options.reg_covar, final
+        )
+        if outcome == COLLAPSED_UPDATE:
+            status = COLLAPSED
+            break
+        if outcome == NOT_FINITE_UPDATE:
+            status = OUT_OF_RANGE
+            break
+        if outcome == LOST_DIGITS:
+            final = True
+            copy_array(successor.mean, origin)
+            continue
+        if seeding:
+            rules.replace(rule, p, work.law, start, successor, covariance)
+        rules.settle(rule, p, work.law, successor)
+        if not seeding:
+            n_iter += 1
+            progress = rules.progress(rule, work.law, log_evidence, survey.weight[p])
+            converged = abs(progress - previous_bound) < options.tol
+            previous_bound = progress
+        seeding = False
+        final = False
+        mode = SOFT
+        density, successor = successor, density
+        copy_array(density.mean, origin)
+    return _Outcome(status, component if status == COLLAPSED else -1, n_iter, bound, previous_bound, density)
+
+
+@kernel
+def _write(rule, p, block, outcome, work, fits):
+    """Write how the fit of problem p ended, and its parameters where it has some."""
+    status, density = outcome.status, outcome.density
+    if status in (CONVERGED, NOT_CONVERGED):
+        if math.isfinite(outcome.bound) and _is_finite(work.covariance, False) and _is_finite(density.whitener, True):
+            n_rows = _effective_rows(block.weight, block.X.shape[0])
+            fits.spurious[p] = rules.spurious(rule, work.law, density, n_rows)
+            fits.n_iter[p] = outcome.n_iter
+            fits.bound[p] = outcome.bound
+            fits.previous_bound[p] = outcome.previous_bound
+            _write_parameters(rule, p, density, work, fits)
+        else:
+            status = OUT_OF_RANGE
+    fits.status[p] = status
+    fits.component[p] = outcome.component
+
+
+def _fit_lanes(first_lane, last_lane, n_lanes, like, rule, rows, survey, start, number, options, fits):
+    """Fit problems from their start `number`, lane by lane; of the density `like` only the class and shape count."""
     n_components = like.mean.shape[0]
     owned = (
         _work(rule, like, longest_problem(rows.offsets)),
         contract.blank(like, n_components),
         contract.blank(like, n_components),
         np.empty(0, np.float32),
-        np.empty(0, np.int64),
     )
-    work, density, successor, centre, no_labels = borrowed(owned)
+    work, density, successor, centre = borrowed(owned)
     rule, rows, survey, start, fits = borrowed((rule, rows, survey, start, fits))
-    law, sums, covariance, origin = work.law, work.sums, work.covariance, work.origin
-    by_table = start.table.size > 0
     for lane in range(first_lane, last_lane):
-        for p in range(lane, n_problems, n_lanes):
+        for p in range(lane, rows.offsets.shape[0] - 1, n_lanes):
             if fits.status[p] != CONVERGED:
                 continue
-            if not rules.begin(rule, p, law, like):
+            if not rules.begin(rule, p, work.law, like):
                 fits.status[p] = SINGULAR
                 continue
             begin, end = rows.offsets[p], rows.offsets[p + 1]
             block = Block(rows.X[begin:end], rows.weight[begin:end] if rows.weight.size > 0 else rows.weight, centre)
             clear_tile(work.tile, survey.middle[p])
-            loaded = False
-            mode = _place_start(rule, p, survey, start, number, density, work)
-            seeding = mode != SOFT
-            about_middle = mode == GIVEN
-            final = False
-            converged = False
-            n_iter = 0
-            previous_bound = -np.inf
-            bound = -np.inf
-            component = -1
-            status = NOT_CONVERGED
-            while True:
-                sharing = Sharing(mode, no_labels, start.table[number if by_table else 0])
-                log_evidence = _collect(density, block, sharing, survey.middle[p], loaded, work)
-                loaded = True
-                if not (math.isfinite(log_evidence) and _is_finite(sums.scatter, False)):
-                    status = OUT_OF_RANGE
-                    break
-                if not seeding and not final:
-                    bound = rules.bound(rule, law, log_evidence, survey.weight[p])
-                    if converged or n_iter == max_iter:
-                        status = CONVERGED if converged else NOT_CONVERGED
-                        break
-                if seeding and about_middle:
-                    # Moments about the middle of all rows would cost narrow components their digits.
-                    about_middle = False
-                    _move_to_means(origin, sums)
-                    continue
-                if mode == HARD and smooths:
-                    mass, deviation, scatter = sums
-                    _smooth_at(smoothing, density, origin, mass, deviation, scatter, block.X, block.weight, no_labels)
-                outcome, component = rules.update(
-                    rule, p, law, density, successor, covariance, origin, sums, reg_covar, final
-                )
-                if outcome == COLLAPSED_UPDATE:
-                    status = COLLAPSED
-                    break
-                if outcome == NOT_FINITE_UPDATE:
-                    status = OUT_OF_RANGE
-                    break
-                if outcome == LOST_DIGITS:
-                    final = True
-                    copy_array(successor.mean, origin)
-                    continue
-                if seeding:
-                    rules.replace(rule, p, law, start, successor, covariance)
-                rules.settle(rule, p, law, successor)
-                if not seeding:
-                    n_iter += 1
-                    progress = rules.progress(rule, law, log_evidence, survey.weight[p])
-                    converged = abs(progress - previous_bound) < tol
-                    previous_bound = progress
-                seeding = False
-                final = False
-                mode = SOFT
-                density, successor = successor, density
-                copy_array(density.mean, origin)
-            if status in (CONVERGED, NOT_CONVERGED) and not (
-                math.isfinite(bound) and _is_finite(covariance, False) and _is_finite(density.whitener, True)
-            ):
-                status = OUT_OF_RANGE
-            fits.status[p] = status
-            fits.component[p] = component if status == COLLAPSED else -1
-            if status in (CONVERGED, NOT_CONVERGED):
-                fits.spurious[p] = rules.spurious(rule, law, density, _effective_rows(block.weight, block.X.shape[0]))
-                fits.n_iter[p] = n_iter
-                fits.bound[p] = bound
-                fits.previous_bound[p] = previous_bound
-                _write_parameters(rule, p, density, work, fits)
+            outcome = _iterate(rule, p, block, survey, start, number, options, density, successor, work)
+            _write(rule, p, block, outcome, work, fits)
     keep(owned)
 
 

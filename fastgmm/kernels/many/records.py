@@ -79,6 +79,20 @@ class Start(NamedTuple):
     covariance: Array
 
 
+class Options(NamedTuple):
+    """What all fits are told: `tol`, `max_iter` and `reg_covar` as single fits are.
+
+    `smooths` says whether thin components of starts from centres are smoothed, by the code at ``smoothing``, which
+    :func:`~fastgmm.kernels.many.fit.smoothing_address` returns.
+    """
+
+    tol: float
+    max_iter: int
+    reg_covar: float
+    smooths: bool
+    smoothing: int
+
+
 class Fits(NamedTuple):
     """Fits of P problems, overwritten where `status` (P,) int64 is CONVERGED before and has parameters after.
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastgmm import _former
 from fastgmm._version import __version__
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from fastgmm.many import fit_many
     from fastgmm.statistics import SufficientStatistics
+
+_former.install()
 
 _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators",

@@ -1,6 +1,7 @@
 """What other packages do with scikit-learn's mixtures: derive from them, set their attributes, read their methods."""
 
 import copy
+import importlib.util
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, fit_many
+from fastgmm._former import MOVED
 from fastgmm.estimators.private import HOOKS
 from fastgmm.families import STRUCTURES
 
@@ -495,16 +497,34 @@ def test_a_pickle_of_an_older_version_loads(kind, rows):
     again.partial_fit(rows)
 
 
+def _with_former_names(content):
+    for former, today in MOVED.items():
+        content = content.replace(today.encode() + b"\n", former.encode() + b"\n")
+    return content
+
+
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_pickle_that_names_former_modules_loads(kind, rows):
-    model = fitted(kind, "full", rows).set_fit_request(sample_weight=True)
-    content = pickle.dumps(model, protocol=2)
-    assert b"fastgmm.fitting.online\n" in content
-    assert b"fastgmm.estimators.interface\n" in content
-    old = content.replace(b"fastgmm.fitting.", b"fastgmm.").replace(
-        b"fastgmm.estimators.interface", b"fastgmm.interface"
-    )
+    model = fitted(kind, "full", rows).partial_fit(rows).set_fit_request(sample_weight=True)
+    old = _with_former_names(pickle.dumps(model, protocol=2))
+    for name in (b"fastgmm.online\n", b"fastgmm.interface\n", b"fastgmm.kernels.densities\n"):
+        assert name in old
     np.testing.assert_array_equal(pickle.loads(old).partial_fit(rows).means_, model.partial_fit(rows).means_)
+
+
+def test_a_pickle_of_many_fits_that_names_former_modules_loads(rows):
+    fits = fit_many(BayesianGaussianMixture(2, random_state=0), [rows, rows[::2]])
+    old = _with_former_names(pickle.dumps(fits, protocol=2))
+    assert b"fastgmm.kernels.conjugate\n" in old
+    np.testing.assert_array_equal(pickle.loads(old).means_, fits.means_)
+
+
+def test_former_names_are_those_of_modules_that_moved():
+    for former, today in MOVED.items():
+        assert importlib.util.find_spec(today).has_location
+        assert not importlib.util.find_spec(former).has_location
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("fastgmm.nonsense")
 
 
 def test_a_pickle_of_a_newer_version_warns(rows):

@@ -10,7 +10,7 @@ from conftest import draw, random_mixture
 from fastgmm.families import FAMILIES
 from fastgmm.kernels import DiagDensity, FullDensity, SphericalDensity, TiedDensity
 from fastgmm.kernels.structures import contract
-from fastgmm.kernels.updates import thin
+from fastgmm.kernels.updates import smoothing
 from fastgmm.kernels.updates.moments import COLLAPSED, LOST_DIGITS, OK
 from fastgmm.kernels.vector.tiles import pack_tile
 from fastgmm.passes.expectation import e_step
@@ -70,7 +70,7 @@ def test_pool_is_the_weight_behind_each_entry(family):
 def test_variances_about_means_are_scatters(family, rng):
     mass, variances = np.array([1.0, 0.0, 3.0]), rng.uniform(0.5, 2.0, (K, D))
     scatter = np.ones(family.shape(K, D))
-    thin.add_variances(family.blank(K, D), mass, variances, scatter)
+    smoothing.add_variances(family.blank(K, D), mass, variances, scatter)
     expected = 1.0 + reference.projection(family, mass[:, None, None] * variances[:, :, None] * np.eye(D))
     np.testing.assert_allclose(scatter, expected, rtol=1e-13)
 

@@ -10,7 +10,7 @@ from conftest import draw, random_mixture
 from fastgmm import kernels
 from fastgmm.families import FAMILIES, STRUCTURES
 from fastgmm.kernels.compiling import LANES, Driver, entry
-from fastgmm.kernels.passes.collect import sum_log_evidence
+from fastgmm.kernels.passes.evidence import sum_log_evidence
 from fastgmm.kernels.updates.moments import OK
 from fastgmm.passes.expectation import Expectation, e_step
 from fastgmm.passes.scores import Scores

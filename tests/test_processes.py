@@ -414,7 +414,7 @@ def test_a_kernel_that_python_calls_is_compiled_in_one_process_alone(tmp_path):
     """Those for users and those behind them, exact and not; with the same results."""
     code = (
         "import numpy as np\nfrom fastgmm import kernels\nfrom fastgmm.kernels.compiling import logged_builds\n"
-        "from fastgmm.kernels.triangular import whitener_stretch\nbuilds, unit = [], np.eye(2)\n"
+        "from fastgmm.kernels.algebra.triangular import whitener_stretch\nbuilds, unit = [], np.eye(2)\n"
         "with logged_builds(builds.append):\n"
         "    results = kernels.log_gamma(2.5), whitener_stretch(unit, unit[0]), kernels.vector_exp(0.3)\n"
         "for build in builds: print(build.function, build.compiled)\nprint(*results)"

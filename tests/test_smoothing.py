@@ -12,7 +12,7 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture, exceptions, fit_ma
 from fastgmm.cli import main
 from fastgmm.families import FAMILIES
 from fastgmm.io import load_model
-from fastgmm.kernels.updates.thin import local_variances, smooth_thin
+from fastgmm.kernels.updates.smoothing import local_variances, smooth_thin
 
 NO_LABELS = np.empty(0, np.int64)
 METHODS = "kmeans", "k-means++", "short-em", "kmeans-whitened", "agglomerative"

@@ -65,7 +65,7 @@ class Family(ABC):
     density_type: ClassVar[type]
     #: The class of its posterior predictive law, a mixture of Student-t laws; None where no kernels are registered.
     student_type: ClassVar[type | None] = None
-    #: What the M-step ends with, a ``kernels.constraints.constraint``; None where each component has its own.
+    #: What the M-step ends with, a ``kernels.updates.constraints.constraint``; None where each component has its own.
     constraint: ClassVar[Any] = None
     #: Whether all components have one covariance; with variational Bayes, one law of the precision.
     is_tied: ClassVar[bool] = False

@@ -187,95 +187,104 @@ class _Fit:
     """A fit between two iterations, and the passes that it makes."""
 
     def __init__(self, rule: Rule, source: Source, accelerator: Accelerator | None, stopping: str, tol: float) -> None:
-        self.rule = rule
-        self.accelerator = accelerator
+        self._rule = rule
+        self._accelerator = accelerator
         self.n_iter = self.n_passes = 0
         self.converged = False
-        self.bounds: list[float] = []
-        self.recent: list[float] = []
+        self._bounds: list[float] = []
+        self._recent: list[float] = []
         self._source, self._stopping, self._tol = source, stopping, tol
         self._rises: list[float] = []
         self._previous = -math.inf
+        self._point: Point
         self._safe: tuple[Point, int, list[float]] | None = None
 
     def begin(self, state: Any, watched: Sequence[float]) -> None:
         """Make the first pass, with a state; `watched` is the progress before it."""
-        self.recent = list(watched)
-        self._previous = self.recent[-1] if self.recent else -math.inf
-        self.point = self._visit(state)
+        self._recent = list(watched)
+        self._previous = self._recent[-1] if self._recent else -math.inf
+        self._point = self._visit(state)
 
     def resume(self, at: Standing) -> None:
         """Go on from where a fit stood."""
-        self.point, self._safe, self.n_iter, self.converged = at.point, at.safe, at.n_iter, at.converged
-        self.bounds, self._rises, self.recent, self._previous = at.bounds[: at.n_iter], at.rises, at.recent, at.previous
+        self._point, self._safe, self.n_iter, self.converged = at.point, at.safe, at.n_iter, at.converged
+        self._bounds, self._rises = at.bounds[: at.n_iter], at.rises
+        self._recent, self._previous = at.recent, at.previous
         self.n_passes = at.n_passes
-        if self.accelerator is not None and at.memory is not None:
-            self.accelerator.remember(at.memory)
+        if self._accelerator is not None and at.memory is not None:
+            self._accelerator.remember(at.memory)
         else:
-            self.accelerator = None
+            self._accelerator = None
 
     def standing(self) -> Standing:
         """Return where the fit stands."""
         return Standing(
             # A copy, for the point is given its successor by passes that belong to the next iteration.
-            point=replace(self.point),
+            point=replace(self._point),
             n_iter=self.n_iter,
-            bounds=self.bounds,
+            bounds=self._bounds,
             rises=self._rises,
-            recent=self.recent,
+            recent=self._recent,
             previous=self._previous,
             converged=self.converged,
             n_passes=self.n_passes,
             safe=self._safe,
-            memory=None if self.accelerator is None else self.accelerator.memory(),
+            memory=None if self._accelerator is None else self._accelerator.memory(),
         )
 
-    def successor(self) -> Any:
-        """Return the update of the state; None where it collapsed and the fit went back to before extrapolations."""
+    def update(self) -> Any:
+        """Return the update of the state; where it collapses after extrapolations, go back before them, return None."""
         try:
-            return self._successor(self.point)
+            return self._successor(self._point)
         except (CollapsedComponentError, OutOfRangeError):
             if self._safe is None:
                 raise
-            self.point, self.n_iter, self.recent = self._safe
-            self._previous = self.recent[-1] if self.recent else -math.inf
-            del self.bounds[self.n_iter :]
-            self.accelerator = self._safe = None
+            self._point, self.n_iter, self._recent = self._safe
+            self._previous = self._recent[-1] if self._recent else -math.inf
+            del self._bounds[self.n_iter :]
+            self._accelerator = self._safe = None
             return None
 
     def watch(self, successor: Any) -> tuple[float, float]:
         """Count an update, and compare its progress with the tolerance; return the progress and its change."""
         self.n_iter += 1
-        progress = self.rule.progress(self.point.state, self.point.statistics, successor)
+        progress = self._rule.progress(self._point.state, self._point.statistics, successor)
         change, self._previous = progress - self._previous, progress
-        self.recent = [*self.recent, progress][-_WATCHED:]
-        self.converged = remaining(self._stopping, self.recent) < self._tol
+        self._recent = [*self._recent, progress][-_WATCHED:]
+        self.converged = remaining(self._stopping, self._recent) < self._tol
         return progress, change
 
     def move(self, successor: Any) -> Step:
         """Make the pass of the next state: an extrapolation, or the update."""
         following = None
         # The first state may be one that no update leads to, and the first step is unlike those that follow.
-        if self.accelerator is not None and not self.converged and self.n_iter > 1:
-            following = self._extrapolated(self.accelerator, successor)
-        last = self.point.bound
-        self.point = self._visit(successor) if following is None else following
-        self.bounds.append(self.point.bound)
+        if self._accelerator is not None and not self.converged and self.n_iter > 1:
+            following = self._extrapolated(self._accelerator, successor)
+        last = self._point.bound
+        self._point = self._visit(successor) if following is None else following
+        self._bounds.append(self._point.bound)
         # Plain updates gain little between extrapolations: these set the pace.
-        rises = [*self._rises, self.point.bound - last]
-        self._rises = rises[-1 if self.accelerator is None else -_WATCHED :]
-        return Step(self.n_iter, self.point.bound, max(self._rises), self.point.state)
+        rises = [*self._rises, self._point.bound - last]
+        self._rises = rises[-1 if self._accelerator is None else -_WATCHED :]
+        return Step(self.n_iter, self._point.bound, max(self._rises), self._point.state)
 
     def result(self) -> FitResult:
         """Return where the fit ended."""
-        point, watched = self.point, tuple(self.recent)
+        point = self._point
         return FitResult(
-            point.state, point.bound, self.bounds, watched, self.n_iter, self.converged, self.n_passes, point.statistics
+            state=point.state,
+            bound=point.bound,
+            bounds=self._bounds,
+            watched=tuple(self._recent),
+            n_iter=self.n_iter,
+            converged=self.converged,
+            n_passes=self.n_passes,
+            statistics=point.statistics,
         )
 
     def _extrapolated(self, accelerator: Accelerator, successor: Any) -> Point | None:
         """Return the point of an extrapolated state; None where there is none that is progress."""
-        point = self.point
+        point = self._point
         trial = accelerator.propose(point.state, successor, _negligible(self._stopping, self._tol, point.bound))
         if trial is None:
             return None
@@ -284,8 +293,8 @@ class _Fit:
             accelerator.reject()
             return None
         if self._safe is None:
-            self._safe = point, self.n_iter - 1, self.recent[:-1]
-        self.recent = []
+            self._safe = point, self.n_iter - 1, self._recent[:-1]
+        self._recent = []
         return following
 
     def _attempt(self, state: Any, least: float) -> Point | None:
@@ -304,15 +313,15 @@ class _Fit:
 
     def _visit(self, state: Any) -> Point:
         """Return the point of a pass with a state."""
-        statistics = self._collect(self.rule.density(state))
-        return Point(state, statistics, self.rule.bound(state, statistics))
+        statistics = self._collect(self._rule.density(state))
+        return Point(state, statistics, self._rule.bound(state, statistics))
 
     def _successor(self, point: Point) -> Any:
         """Return the update of a point's state, made once."""
         if point.successor is None:
-            density = self.rule.density(point.state)
+            density = self._rule.density(point.state)
             point.successor = updated(
-                self.rule, lambda origin: self._collect(density, origin), point.statistics, density
+                self._rule, lambda origin: self._collect(density, origin), point.statistics, density
             )
         return point.successor
 
@@ -357,7 +366,7 @@ def fit_steps(
         if keep is not None:
             keep(fit.standing())
     while fit.n_iter < max_iter and not fit.converged:
-        successor = fit.successor()
+        successor = fit.update()
         if successor is None:
             continue
         progress, change = fit.watch(successor)

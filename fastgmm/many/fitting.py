@@ -105,15 +105,17 @@ def fit_many(
     return result
 
 
-def _rule(estimator: Any, family: Family, problems: Problems, ordered: bool) -> Rule:
-    """Return the rule of all fits, and bring weights into its range."""
-    shape = len(problems), problems.rows.shape[1]
-    if not isinstance(estimator, BayesianGaussianMixture):
-        problems.scale_weights()
-        return ManyLikelihoods(estimator, family, *shape)
-    with np.errstate(over="ignore"):
-        validation.check_row_counts(0.0 if problems.weight is None else problems.weight.sum())
-    return ManyPosteriors(estimator, family, *shape, ordered)
+def _rule(
+    estimator: GaussianMixture | BayesianGaussianMixture, family: Family, problems: Problems, ordered: bool
+) -> Rule:
+    """Return the rule of all fits; bring weights into the range of EM, refuse those beyond variational Bayes'."""
+    n_problems, n_features = len(problems), problems.rows.shape[1]
+    if isinstance(estimator, BayesianGaussianMixture):
+        with np.errstate(over="ignore"):
+            validation.check_row_counts(0.0 if problems.weight is None else problems.weight.sum())
+        return ManyPosteriors(estimator, family, n_problems, n_features, ordered)
+    problems.scale_weights()
+    return ManyLikelihoods(estimator, family, n_problems, n_features)
 
 
 _SOUND = Verdict([], False)

@@ -21,6 +21,7 @@ from fastgmm.many.status import REASONS, Status, summary
 from fastgmm.rows import row_type
 from fastgmm.spurious import SpuriousComponent
 from fastgmm.statistics import Array
+from fastgmm.support.showing import shown
 
 
 class Verdict(NamedTuple):
@@ -107,7 +108,7 @@ class FittedMany:
         try:
             i = operator.index(index)
         except TypeError:
-            raise TypeError(f"a problem is chosen by an integer, got {index!r}") from None
+            raise TypeError(f"a problem is chosen by an integer, got {shown(index)}") from None
         if not -len(self) <= i < len(self):
             raise IndexError(f"problem {i} of {len(self)}")
         i %= len(self)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.families import Family
-from fastgmm.kernels.updates.thin import add_variances, local_variances
+from fastgmm.kernels.updates.smoothing import add_variances, local_variances
 from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import ArrayRows
 from fastgmm.statistics import Array, SufficientStatistics

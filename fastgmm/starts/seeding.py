@@ -2,7 +2,7 @@
 
 A component that starts on its nearest rows and is too thin for a covariance, on few different rows or where features
 are as good as dependent, is smoothed by pseudo-rows of little weight on a scale that comes from near it
-(:mod:`fastgmm.kernels.updates.thin`). Seeded on a single row it is then a broad one, not a spike of width
+(:mod:`fastgmm.kernels.updates.smoothing`). Seeded on a single row it is then a broad one, not a spike of width
 sqrt(reg_covar) that no other row can reach. Rows are counted once however often they occur: copies and weights of rows
 are the same.
 """
@@ -20,7 +20,7 @@ from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting.loop import FitResult, Rule, fit_loop, updated
 from fastgmm.kernels import Density
-from fastgmm.kernels.updates.thin import smooth_thin
+from fastgmm.kernels.updates.smoothing import smooth_thin
 from fastgmm.passes.expectation import OVERFLOW
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import Source

@@ -80,7 +80,7 @@ def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> Non
             _number(name, params[name], numbers.Integral, 1)
     for name in ("warm_start", "race"):
         if not isinstance(params[name], bool | np.bool_):
-            raise ValueError(f"{name} must be True or False, got {params[name]!r}.")
+            raise ValueError(f"{name} must be True or False, got {shown(params[name])}.")
     init = params["init_params"]
     if (isinstance(init, str) and init not in methods) or (np.ndim(init) == 0 and not isinstance(init, str | Callable)):
         raise ValueError(

@@ -6,6 +6,6 @@ row and sums of them for each tile, so that drawing a row reads the sums and one
 Lloyd's iteration can pass rows over whose label cannot change (after Hamerly 2010, with one number a row). Labels, and
 so everything that follows from them, are bit for bit those of an iteration that looks at every row.
 
-Rows are read in a frame, in which distances neither cancel nor under- nor overflow: see :class:`assign.Framed`. Centres
-are given in the frame.
+Rows are read in a frame, in which distances neither cancel nor under- nor overflow (``assign.Framed``). Centres are
+given in the frame.
 """

@@ -9,13 +9,11 @@ import numpy as np
 
 from fastgmm.kernels.clustering.assign import nearest_tile, to_frame
 from fastgmm.kernels.compiling import Driver, kernel
-from fastgmm.kernels.passes.layout import lane_rows
+from fastgmm.kernels.passes.layout import TILE_STEP, lane_rows
 from fastgmm.kernels.vector.distances import square_distances
 from fastgmm.kernels.vector.moments import add_rows
 from fastgmm.kernels.vector.tiles import gather_rows, pack_tile, tile_buffer
 
-# Rows are looked for so many at a time; the rows of a tile are a multiple of it.
-_STEP = 48
 #: Distances in the frame below this may have lost digits to underflow; no bound is trusted to so little.
 SMALLEST = 1e-150
 
@@ -184,10 +182,10 @@ def _iterate_rows(centres, rows, labelling, start, stop, tile, fresh, sums, mass
     done = start
     n_moved = 0
     inertia = 0.0
-    for begin in range(start, stop, _STEP):
-        end = min(begin + _STEP, stop)
+    for begin in range(start, stop, TILE_STEP):
+        end = min(begin + TILE_STEP, stop)
         n_pending = _list_undecided(labelling, begin, end, n_pending, buffers.index)
-        if n_pending + _STEP <= tile and end < stop:
+        if n_pending + TILE_STEP <= tile and end < stop:
             continue
         n = n_pending
         n_pending = 0
@@ -212,11 +210,11 @@ def _iterate_rows(centres, rows, labelling, start, stop, tile, fresh, sums, mass
 def _iterate_lanes(first_lane, last_lane, centres, rows, labelling, tile, fresh, sums, mass, report):
     """Assign all rows to the nearest of `centres` (K, D), and bring the sums of the clusters up to date, lane by lane.
 
-    `rows` are :class:`Framed`. Overwrites the labels of the :class:`Labelling`, the first of equals. `sums` (L, K, D),
-    of w (x - middle), and `mass` (L, K) are overwritten if `fresh`, else changed by the rows that changed their label.
-    Overwrites `report` (L, 2): how many rows with weight did, and the weighted sum of the squared distances in the
-    frame of those that were looked at. Rows whose bound is above the reach of their label are not looked at, and the
-    bounds of the others are overwritten.
+    `rows` are ``assign.Framed``. Overwrites the labels of the :class:`Labelling`, the first of equals. `sums`
+    (L, K, D), of w (x - middle), and `mass` (L, K) are overwritten if `fresh`, else changed by the rows that changed
+    their label. Overwrites `report` (L, 2): how many rows with weight did, and the weighted sum of the squared
+    distances in the frame of those that were looked at. Rows whose bound is above the reach of their label are not
+    looked at, and the bounds of the others are overwritten.
     """
     for lane in range(first_lane, last_lane):
         start, stop = lane_rows(lane, mass.shape[0], tile, rows.X.shape[0])

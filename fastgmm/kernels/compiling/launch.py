@@ -111,6 +111,8 @@ def _share_out(typing_context, each_lane, n_lanes, block):
 
 
 _workqueue_lock = threading.Lock()
+
+
 _forked_with_threads = False
 
 

@@ -27,8 +27,12 @@ def _source_hash() -> str:
 
 #: Changes whenever any kernel source does. Close over it in your own cached functions that call these kernels.
 SOURCE_HASH = _source_hash()
+
+
 # Functions that other packages registered for classes of records: SOURCE_HASH does not cover them.
 registered_outside: dict[type, list[Callable[..., Any]]] = {}
+
+
 # Their versions are told apart by Numba's, or they are not inlined.
 _LIBRARIES = {"numpy", "numba", "llvmlite", "math", "builtins"}
 

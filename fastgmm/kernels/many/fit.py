@@ -45,7 +45,7 @@ from fastgmm.kernels.structures import contract
 from fastgmm.kernels.updates.moments import COLLAPSED as COLLAPSED_UPDATE
 from fastgmm.kernels.updates.moments import LOST_DIGITS, mirror
 from fastgmm.kernels.updates.moments import NOT_FINITE as NOT_FINITE_UPDATE
-from fastgmm.kernels.updates.thin import smooth_thin
+from fastgmm.kernels.updates.smoothing import smooth_thin
 from fastgmm.kernels.vector.tiles import copy_array, tile_width
 
 # A spread whose inverse can still be squared.
@@ -210,8 +210,8 @@ def _smooth(options, density, block, work):
     _smooth_at(options.smoothing, density, work.origin, mass, deviation, scatter, X, weight, work.no_labels)
 
 
-class _Outcome(NamedTuple):
-    """How a fit ended: what :class:`Fits` has of it, and its density."""
+class _End(NamedTuple):
+    """Where a fit ended: its density, and what ``records.Fits`` has of it."""
 
     status: Any
     component: Any
@@ -223,7 +223,7 @@ class _Outcome(NamedTuple):
 
 @kernel
 def _iterate(rule, p, block, survey, start, number, options, density, successor, work):
-    """Fit problem p from its start `number`; return the :class:`_Outcome`."""
+    """Fit problem p from its start `number`; return its :class:`_End`."""
     sums, covariance, origin = work.sums, work.covariance, work.origin
     mode = _place_start(rule, p, survey, start, number, density, work)
     seeding = mode != SOFT
@@ -280,25 +280,25 @@ def _iterate(rule, p, block, survey, start, number, options, density, successor,
         mode = SOFT
         density, successor = successor, density
         copy_array(density.mean, origin)
-    return _Outcome(status, component if status == COLLAPSED else -1, n_iter, bound, previous_bound, density)
+    if status in (CONVERGED, NOT_CONVERGED) and not (
+        math.isfinite(bound) and _is_finite(covariance, False) and _is_finite(density.whitener, True)
+    ):
+        status = OUT_OF_RANGE
+    return _End(status, component if status == COLLAPSED else -1, n_iter, bound, previous_bound, density)
 
 
 @kernel
-def _write(rule, p, block, outcome, work, fits):
+def _write(rule, p, block, end, work, fits):
     """Write how the fit of problem p ended, and its parameters where it has some."""
-    status, density = outcome.status, outcome.density
-    if status in (CONVERGED, NOT_CONVERGED):
-        if math.isfinite(outcome.bound) and _is_finite(work.covariance, False) and _is_finite(density.whitener, True):
-            n_rows = _effective_rows(block.weight, block.X.shape[0])
-            fits.spurious[p] = rules.spurious(rule, work.law, density, n_rows)
-            fits.n_iter[p] = outcome.n_iter
-            fits.bound[p] = outcome.bound
-            fits.previous_bound[p] = outcome.previous_bound
-            _write_parameters(rule, p, density, work, fits)
-        else:
-            status = OUT_OF_RANGE
-    fits.status[p] = status
-    fits.component[p] = outcome.component
+    fits.status[p] = end.status
+    fits.component[p] = end.component
+    if end.status in (CONVERGED, NOT_CONVERGED):
+        n_rows = _effective_rows(block.weight, block.X.shape[0])
+        fits.spurious[p] = rules.spurious(rule, work.law, end.density, n_rows)
+        fits.n_iter[p] = end.n_iter
+        fits.bound[p] = end.bound
+        fits.previous_bound[p] = end.previous_bound
+        _write_parameters(rule, p, end.density, work, fits)
 
 
 def _fit_lanes(first_lane, last_lane, n_lanes, like, rule, rows, survey, start, number, options, fits):
@@ -319,11 +319,11 @@ def _fit_lanes(first_lane, last_lane, n_lanes, like, rule, rows, survey, start, 
             if not rules.begin(rule, p, work.law, like):
                 fits.status[p] = SINGULAR
                 continue
-            begin, end = rows.offsets[p], rows.offsets[p + 1]
-            block = Block(rows.X[begin:end], rows.weight[begin:end] if rows.weight.size > 0 else rows.weight, centre)
+            begin, stop = rows.offsets[p], rows.offsets[p + 1]
+            block = Block(rows.X[begin:stop], rows.weight[begin:stop] if rows.weight.size > 0 else rows.weight, centre)
             clear_tile(work.tile, survey.middle[p])
-            outcome = _iterate(rule, p, block, survey, start, number, options, density, successor, work)
-            _write(rule, p, block, outcome, work, fits)
+            end = _iterate(rule, p, block, survey, start, number, options, density, successor, work)
+            _write(rule, p, block, end, work, fits)
     keep(owned)
 
 

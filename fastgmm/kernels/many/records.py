@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastgmm.kernels.compiling import kernel
 
 Array = NDArray[np.float64]
+
 #: What became of a problem. The first two have parameters.
 CONVERGED = 0
 NOT_CONVERGED = 1
@@ -80,7 +81,7 @@ class Start(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What all fits are told: `tol`, `max_iter` and `reg_covar` as single fits are.
+    """The parameters that all fits share: `tol`, `max_iter` and `reg_covar` as single fits are.
 
     `smooths` says whether thin components of starts from centres are smoothed, by the code at ``smoothing``, which
     :func:`~fastgmm.kernels.many.fit.smoothing_address` returns.

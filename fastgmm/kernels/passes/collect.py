@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.kernels.compiling import Driver, borrowed, exact_kernel, keep, kernel, spliced_kernel
-from fastgmm.kernels.passes.layout import MOST_STEPS, TILE_STEP, lane_rows
+from fastgmm.kernels.compiling import Driver, borrowed, keep, kernel, spliced_kernel
+from fastgmm.kernels.passes.evidence import label_tile, log_evidence_tile, sum_log_evidence
+from fastgmm.kernels.passes.layout import TILE_STEP, lane_rows
 from fastgmm.kernels.structures import contract
-from fastgmm.kernels.vector.elementary import vector_log
 from fastgmm.kernels.vector.softmax import softmax_tile
 from fastgmm.kernels.vector.tiles import pack_tile, prefetch_rows, tile_buffer
 
@@ -25,57 +25,10 @@ SOFT = 0  #: the density: posterior probabilities
 HARD = 1  #: the density: all to the component of highest log joint (the first of equals)
 LABELLED = 2  #: given labels
 GIVEN = 3  #: a given table of responsibilities
-# Totals that are multiplied before a logarithm is taken: those of the longest tile, of float32.
-_MOST_FACTORS = 2 * MOST_STEPS
-
-
-@exact_kernel
-def label_tile(log_scale, distance, n, peak, label):
-    """Overwrite label[:n] with the component of highest log joint (the first of equals), peak[:n] with that log joint.
-
-    log joint = log_scale - distance / 2, `log_scale` (K,), `distance` (K, T). Where all distances overflow or are NaN,
-    the peak is -inf and the label 0. `label` (T,) is of the type of `distance` or integer.
-    """
-    for b in range(n):
-        peak[b] = -np.inf
-        label[b] = 0
-    for k in range(log_scale.shape[0]):
-        for b in range(n):
-            joint = log_scale[k] - distance[k, b] * 0.5
-            higher = joint > peak[b]
-            label[b] = k if higher else label[b]
-            peak[b] = joint if higher else peak[b]
-
-
-@exact_kernel
-def log_evidence_tile(peak, total, n, evidence):
-    """Overwrite evidence[b] with peak[b] + log(total[b]), the log-sum-exp over components."""
-    for b in range(n):
-        evidence[b] = peak[b] + vector_log(total[b])
 
 
 # In float32, log joints beyond this are known to 1e-3 at best.
 _LOWEST_SINGLE = -1e4
-
-
-@kernel
-def sum_log_evidence(peak, total, n, factors):
-    """Return the sum of peak[:n] + log(total[:n]), for totals in [1, 1e9]; `factors` (48,) float64 is scratch.
-
-    One logarithm is taken of the product of every 48th total, of 30 at most, so that no product overflows.
-    """
-    result = 0.0
-    for b in range(n):
-        result += np.float64(peak[b])
-    for begin in range(0, n, _MOST_FACTORS * TILE_STEP):
-        for b in range(TILE_STEP):
-            factors[b] = 1.0
-        for first in range(begin, min(begin + _MOST_FACTORS * TILE_STEP, n), TILE_STEP):
-            for b in range(min(TILE_STEP, n - first)):
-                factors[b] *= np.float64(total[first + b])
-        for b in range(TILE_STEP):
-            result += vector_log(factors[b])
-    return result
 
 
 class Rows(NamedTuple):

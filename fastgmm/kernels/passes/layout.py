@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastgmm.kernels.compiling import kernel, vector_code
 
-# Rows of a tile are a multiple of 48, whole chunks of vectors, and an odd one, for the reason given in vector/tiles.py.
+#: Rows of a tile are an odd multiple of it, for the reason given in vector/tiles.py: whole chunks of vectors.
 TILE_STEP = 48
-MOST_STEPS = 15
+MOST_STEPS = 15  #: in a tile of float64 numbers
 # Bytes of tile buffers: more than a long tile should hold (L1), more than a short one may (L2, beside the constants).
 _NEAR_BYTES = 48 * 1024
 _TILE_BYTES = 480 * 1024
@@ -35,6 +35,10 @@ def tile_rows(n_components: int, n_features: int, n_bytes: int = 8) -> int:
     return steps * TILE_STEP * 8 // n_bytes
 
 
+# A plain function to Python, which would wait for its compilation; compiled code can call it as well.
+vector_code(tile_rows)(tile_rows)
+
+
 def block_rows(n_components: int, n_features: int, tile: int) -> int:
     """Return how many rows one call of a driver takes; a multiple of the tile."""
     row_flops = 2.0 * n_components * n_features * (n_features + 4.0) + 40.0 * n_components
@@ -58,10 +62,6 @@ def lane_rows(lane, n_lanes, tile, n_rows):
     """Return the first row of a lane and the row after its last: whole tiles, shared out evenly."""
     n_tiles = (n_rows + tile - 1) // tile
     return n_tiles * lane // n_lanes * tile, min(n_tiles * (lane + 1) // n_lanes * tile, n_rows)
-
-
-# A plain function to Python, which would wait for its compilation; compiled code can call it as well.
-vector_code(tile_rows)(tile_rows)
 
 
 @kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.kernels.compiling import Driver, kernel, spliced_kernel
-from fastgmm.kernels.passes.collect import label_tile, log_evidence_tile
+from fastgmm.kernels.passes.evidence import label_tile, log_evidence_tile
 from fastgmm.kernels.passes.layout import lane_rows
 from fastgmm.kernels.structures import contract
 from fastgmm.kernels.vector.softmax import softmax_tile

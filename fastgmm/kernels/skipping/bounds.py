@@ -14,6 +14,7 @@ from fastgmm.kernels.structures.densities import Density, DiagDensity, FullDensi
 from fastgmm.kernels.vector.partial import CHUNK, WIDER
 
 Array = NDArray[np.float64]
+
 #: -log of the share of its component's weight below which a responsibility is zero; some more for many components.
 CUTOFF = 60.0 * math.log(2.0)
 #: Where a row has no limits, responsibilities down to the smallest numbers count, as in other passes.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels.compiling import Driver, borrowed, exact_kernel, keep, kernel
-from fastgmm.kernels.passes.collect import log_evidence_tile
+from fastgmm.kernels.passes.evidence import log_evidence_tile
 from fastgmm.kernels.skipping.bounds import NO_LIMIT, Array
 from fastgmm.kernels.skipping.search import HINTS, WRITTEN, measure_away, search_buffers, search_tile
 from fastgmm.kernels.vector.elementary import vector_exp

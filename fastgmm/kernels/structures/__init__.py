@@ -1,1 +1,1 @@
-"""What kernels see of a covariance: a class of density each, and the contract of their functions."""
+"""Structures of covariances: a class of density each, and the contract of their functions."""

@@ -101,12 +101,12 @@ def _register_multivariate(student, normal):
             _lengthen(density.power[k], density.shrink[k], n, distance[k])
 
 
+_register_multivariate(FullStudent, FullDensity)
+_register_multivariate(TiedStudent, TiedDensity)
+_register_multivariate(SphericalStudent, SphericalDensity)
+
+
 @contract.distance_tile.register(DiagStudent)
 def _distance_tile(density, table, x, n, scratch, distance):
     for k in range(density.mean.shape[0]):
         _product_distances(density.mean[k], density.whitener[k], density.power[k], density.shrink[k], x, n, distance[k])
-
-
-_register_multivariate(FullStudent, FullDensity)
-_register_multivariate(TiedStudent, TiedDensity)
-_register_multivariate(SphericalStudent, SphericalDensity)

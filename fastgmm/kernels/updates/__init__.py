@@ -1,1 +1,1 @@
-"""From statistics to the next mixture: moments, maximum likelihood, variational Bayes, components on few rows."""
+"""Parameters: from statistics, by maximum likelihood and variational Bayes; and densities from parameters."""

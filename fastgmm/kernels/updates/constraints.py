@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastgmm.kernels.algebra.matrix import ratio
-from fastgmm.kernels.compiling import address_of, call_at, entry, is_switched_off, kernel, vector_code
+from fastgmm.kernels.compiling import address_of, call_at, entry, is_switched_off, vector_code
+from fastgmm.kernels.updates.moments import share_mean
 
 #: In place of the address of a constraint: each component has its own covariance.
 UNCONSTRAINED = 0
@@ -56,22 +56,6 @@ def constrain(address, mass, covariance, whitener):
 def _constrain(address, mass, covariance, whitener):
     if address != UNCONSTRAINED:
         call_at(address, (mass, covariance, whitener))
-
-
-@kernel
-def share_mean(mass, blocks):
-    """Overwrite each row of `blocks` (K, ...) with their mean by `mass` (K,), 0 without any; return the whole mass."""
-    n_components = mass.size
-    total = 0.0
-    for k in range(n_components):
-        total += mass[k]
-    for i in range(blocks.shape[1]):
-        mean = 0.0
-        for k in range(n_components):
-            mean += ratio(mass[k], total) * blocks[k, i] if total > 0.0 else 0.0
-        for k in range(n_components):
-            blocks[k, i] = mean
-    return total
 
 
 @constraint

@@ -1,4 +1,4 @@
-"""From sums to moments of components, for every structure, in compiled code.
+"""From sums to moments of components, for every structure, in compiled code; and how updates end.
 
 Serial and thread-safe; callable from Python and from inside other compiled code.
 """
@@ -11,13 +11,14 @@ from fastgmm.kernels.algebra.matrix import ratio
 from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.structures import contract
 
-#: Status of updates and of :func:`set_density`: fine, a covariance is not positive definite, the moments were taken so
-#: far from the new means that the covariances lost their digits (collect again about the new means), or the covariances
-#: left the range of float64.
+#: Status of updates and of ``likelihood.set_density``: fine, a covariance is not positive definite, the moments were
+#: taken so far from the new means that the covariances lost their digits (collect again about the new means), or the
+#: covariances left the range of float64.
 OK = 0
 COLLAPSED = 1
 LOST_DIGITS = 2
 NOT_FINITE = 3
+
 # Largest share of a scatter that may cancel: 1e-16 / 1e-8 leaves a variance eight digits.
 _CANCELLED = 1e-8
 #: A deviation below this share of the mean is rounding, not data: four units in the last place.
@@ -63,6 +64,22 @@ def divide_by_pool(density, mass, scatter):
             # The inverse of a subnormal weight overflows.
             quotient = flat[block, i] * scale if scale < np.inf else ratio(flat[block, i], pool[block])
             flat[block, i] = quotient if scale > 0.0 else 0.0
+
+
+@kernel
+def share_mean(mass, blocks):
+    """Overwrite each row of `blocks` (K, ...) with their mean by `mass` (K,), 0 without any; return the whole mass."""
+    n_components = mass.size
+    total = 0.0
+    for k in range(n_components):
+        total += mass[k]
+    for i in range(blocks.shape[1]):
+        mean = 0.0
+        for k in range(n_components):
+            mean += ratio(mass[k], total) * blocks[k, i] if total > 0.0 else 0.0
+        for k in range(n_components):
+            blocks[k, i] = mean
+    return total
 
 
 @kernel

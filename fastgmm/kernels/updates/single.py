@@ -1,4 +1,4 @@
-"""Densities in float32."""
+"""Densities for passes in float32 arithmetic."""
 
 from __future__ import annotations
 

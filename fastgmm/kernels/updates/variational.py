@@ -27,7 +27,6 @@ from fastgmm.kernels.algebra.special import digamma, log_gamma, log_gamma_ratio,
 from fastgmm.kernels.algebra.triangular import cholesky, cholesky_above, invert_lower
 from fastgmm.kernels.compiling import kernel
 from fastgmm.kernels.structures import contract
-from fastgmm.kernels.updates.constraints import share_mean
 from fastgmm.kernels.updates.moments import (
     COLLAPSED,
     LOST_DIGITS,
@@ -38,6 +37,7 @@ from fastgmm.kernels.updates.moments import (
     component_of_lost_digits,
     divide_by_pool,
     move_origin,
+    share_mean,
 )
 
 Array = NDArray[np.float64]

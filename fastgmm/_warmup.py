@@ -18,7 +18,7 @@ import numpy as np
 
 import fastgmm
 from fastgmm.exceptions import SpuriousComponentWarning
-from fastgmm.families import FAMILIES
+from fastgmm.families import NAMED
 from fastgmm.kernels.compiling import SOURCE_HASH, Build, cache_folder, is_switched_off, logged_builds
 from fastgmm.methods import METHODS
 from fastgmm.passes.expectation import SINGLE_WORK
@@ -110,6 +110,7 @@ def warmup(
     Parameters
     ----------
     covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'} or several, default all
+        Or other names of theirs.
     dtype : {'float64', 'float32'} or several, default both
         Of the rows.
     method : {'em', 'vb'} or several, default both
@@ -122,7 +123,7 @@ def warmup(
     ``NUMBA_DISABLE_JIT`` is set; OSError where compiled code cannot be kept.
     """
     choices = (
-        _chosen(covariance_type, tuple(FAMILIES), "covariance_type"),
+        tuple(dict.fromkeys(NAMED[name].name for name in _chosen(covariance_type, tuple(NAMED), "covariance_type"))),
         _chosen(dtype, DTYPES, "dtype"),
         _chosen(method, tuple(METHODS), "method"),
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,14 +61,7 @@ class SufficientStatistics:
                 "statistics of different covariance families cannot be added: "
                 f"their scatters have shapes {self.scatter.shape} and {other.scatter.shape}"
             )
-        return SufficientStatistics(
-            self.origin,
-            self.mass + other.mass,
-            self.deviation + other.deviation,
-            self.scatter + other.scatter,
-            self.log_evidence + other.log_evidence,
-            self.weight + other.weight,
-        )
+        return SufficientStatistics(self.origin, *map(operator.add, self._sums, other._sums))
 
     def __mul__(self, factor: float) -> SufficientStatistics:
         """Return the statistics with every row's weight multiplied by `factor` >= 0; ValueError otherwise."""
@@ -75,14 +70,7 @@ class SufficientStatistics:
         factor = float(factor)
         if not (factor >= 0 and np.isfinite(factor)):
             raise ValueError(f"statistics can be scaled by a finite factor >= 0, got {factor!r}")
-        return SufficientStatistics(
-            self.origin,
-            factor * self.mass,
-            factor * self.deviation,
-            factor * self.scatter,
-            factor * self.log_evidence,
-            factor * self.weight,
-        )
+        return SufficientStatistics(self.origin, *(factor * each for each in self._sums))
 
     __rmul__ = __mul__
 
@@ -92,8 +80,7 @@ class SufficientStatistics:
         Of K + K D + (the scatter's size) + 2 float64. About one origin, the vector of a sum is the sum of the vectors,
         bit for bit: processes that share a density can merge their statistics by any sum of arrays (an allreduce).
         """
-        ends = np.array([self.log_evidence, self.weight])
-        return np.concatenate([self.mass, self.deviation.ravel(), self.scatter.ravel(), ends])
+        return np.concatenate([np.ravel(each) for each in self._sums])
 
     @classmethod
     def from_array(cls, array: ArrayLike, origin: ArrayLike, scatter_shape: tuple[int, ...]) -> SufficientStatistics:
@@ -102,21 +89,21 @@ class SufficientStatistics:
         `scatter_shape` is the family's: ``family.shape(K, D)``. ValueError where the length does not fit.
         """
         values, about = np.array(array, np.float64), np.array(origin, np.float64, ndmin=2)
-        lengths = (len(about), about.size, math.prod(scatter_shape), 1, 1)
+        shapes = about.shape[:1], about.shape, tuple(scatter_shape), (), ()
+        lengths = [math.prod(shape) for shape in shapes]
         if values.shape != (sum(lengths),):
             raise ValueError(
                 f"array must have the shape ({sum(lengths)},) for statistics about {about.shape[0]} points of "
                 f"{about.shape[1]} features with a scatter of shape {tuple(scatter_shape)}, got {values.shape}"
             )
-        mass, deviation, scatter, log_evidence, weight = np.split(values, np.cumsum(lengths)[:-1])
-        return cls(
-            about,
-            mass,
-            deviation.reshape(about.shape),
-            scatter.reshape(scatter_shape),
-            float(log_evidence[0]),
-            float(weight[0]),
-        )
+        parts = zip(np.split(values, np.cumsum(lengths)[:-1]), shapes, strict=True)
+        sums: list[Any] = [part.reshape(shape) if shape else float(part[0]) for part, shape in parts]
+        return cls(about, *sums)
+
+    @property
+    def _sums(self) -> tuple[Any, ...]:
+        """All that adds up: the fields but the first."""
+        return self.mass, self.deviation, self.scatter, self.log_evidence, self.weight
 
     @property
     def mean(self) -> Array:

@@ -342,11 +342,12 @@ def _add_warmup(commands: Any) -> None:
         ("--dtype", ("float64", "float32")),
         ("--method", ("em", "vb")),
     ):
+        aliases = get_args(CovarianceAlias) if choices is COVARIANCES else ()
         names = f"{', '.join(choices[:-1])} or {choices[-1]}"
         command.add_argument(
             option,
             nargs="+",
-            choices=choices,
+            choices=(*choices, *aliases),
             metavar=("NAME", "NAME"),
             help=f"one or several of {names} (default: all)",
         )

@@ -111,15 +111,17 @@ def test_bad_parameters(two_groups, params, message):
     assert not hasattr(model, "means_")
 
 
-@pytest.mark.parametrize("name", ["n_components", "tol", "covariance_type", "init_params"])
+@pytest.mark.parametrize("name", ["n_components", "tol", "covariance_type"])
 def test_messages_show_the_ends_of_long_values(two_groups, name):
-    value = [["diag"]] * 100 if name in ("covariance_type", "init_params") else np.arange(300.0).reshape(-1, 2) + 0.125
-    with pytest.raises((ValueError, TypeError)) as raised:
+    value = [["full"]] * 99 + [["diag"]] if name == "covariance_type" else np.arange(300.0).reshape(-1, 2)
+    with pytest.raises(ValueError, match="^[^\n]{,350}$") as raised:
         GaussianMixture(**{"n_components": 2, name: value}).fit(two_groups)
-    text = str(raised.value)
-    assert "\n" not in text
-    assert len(text) < 350
-    assert ("['diag'], ['diag']]" if isinstance(value, list) else "array([[ 0.125, 1.125], [ 2.125,") in text
+    _, _, got = str(raised.value).partition("got ")
+    head, tail = (
+        ("[['full'], ['full'],", "['diag']].") if isinstance(value, list) else ("array([[ 0., 1.],", "299.]]).")
+    )
+    assert got.startswith(head)
+    assert got.endswith(tail)
 
 
 @pytest.mark.parametrize(

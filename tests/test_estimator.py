@@ -114,7 +114,7 @@ def test_bad_parameters(two_groups, params, message):
 @pytest.mark.parametrize("name", ["n_components", "tol", "covariance_type"])
 def test_messages_show_the_ends_of_long_values(two_groups, name):
     value = [["full"]] * 99 + [["diag"]] if name == "covariance_type" else np.arange(300.0).reshape(-1, 2)
-    with pytest.raises(ValueError, match="^[^\n]{,350}$") as raised:
+    with pytest.raises(ValueError, match=r"^[^\n]{,350}$") as raised:
         GaussianMixture(**{"n_components": 2, name: value}).fit(two_groups)
     _, _, got = str(raised.value).partition("got ")
     head, tail = (

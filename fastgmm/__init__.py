@@ -45,6 +45,9 @@ _HOMES = {
     "warmup": "fastgmm._warmup",
 }
 
+# What users import from; each is loaded when it is first asked for.
+_MODULES = {"datasets", "exceptions", "families", "io", "kernels", "plotting", "sources", "statistics"}
+
 __all__ = ["BayesianGaussianMixture", "GaussianMixture", "SufficientStatistics", "__version__", "fit_many", "warmup"]
 
 
@@ -53,8 +56,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
+    if name in _MODULES:
+        return importlib.import_module(f"fastgmm.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted(set(globals()) | set(__all__) | _MODULES)

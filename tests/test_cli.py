@@ -161,6 +161,20 @@ def test_a_file_goes_before_shipped_data(run, table):
     assert "3 rows, 3 columns" in run("fit", "faithful", "-k", 1)[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("acidity", "155 rows, 1 column"),
+        ("diabetes", "145 rows, 3 columns"),
+        ("faithful", "272 rows, 2 columns"),
+        ("galaxies", "82 rows, 1 column"),
+    ],
+)
+def test_shipped_data_by_name(run, name, size):
+    assert size in run("fit", name, "-k", 1)[1]
+    assert f"'{name}'" in run("fit", "--help")[1]
+
+
 def test_shipped_data_have_columns(run):
     assert "150 rows, 4 columns" in run("fit", "iris", "-k", 1)[1]
     out = run("fit", "iris", "-k", 1, "--columns", "petal_width,sepal_length", "--weights", "petal_length")[1]
@@ -347,6 +361,11 @@ def test_help_says_what_the_tolerance_means(run):
     ("argv", "message"),
     [
         (["nothing.csv"], "nothing.csv: No such file or directory"),
+        (
+            ["nothing"],
+            "nothing: No such file, and none of the data sets that come with fastgmm: acidity, diabetes, faithful, "
+            "galaxies and iris",
+        ),
         (["text.csv"], "text.csv: line 3, column 'kind': 'x' is not a number (choose the columns with --columns)"),
         (["gap.csv"], "gap.csv: line 2, column 'b': missing value (leave out such rows with --drop-missing)"),
         (["two.npz"], "two.npz holds 2 arrays (x, y) (choose one with --array)"),

@@ -40,10 +40,10 @@ COVARIANCES = get_args(CovarianceFamily)
 DATA_HELP = """\
 DATA is a .csv or .tsv file (also .csv.gz), a .npy, .npz, .parquet or .arrow
 file, a folder of .parquet or .arrow files, or - for text on standard input.
-Where there is no such file, 'faithful' and 'iris' name data that come with
-fastgmm.  Columns of data without a header
-are named by their number, from 1.  .npy, .parquet and .arrow files and folders
-are read block by block in every iteration, and may be larger than memory.
+Where there is no such file, 'acidity', 'diabetes', 'faithful', 'galaxies' and
+'iris' name data that come with fastgmm.  Columns of data without a header are
+named by their number, from 1.  .npy, .parquet and .arrow files and folders are
+read block by block in every iteration, and may be larger than memory.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -31,7 +32,7 @@ from fastgmm.validation import feature_labels
 
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
-SHIPPED = {"faithful": datasets.load_faithful, "iris": datasets.load_iris}
+SHIPPED = {name.removeprefix("load_"): getattr(datasets, name) for name in datasets.__all__ if name.startswith("load_")}
 PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS = 1 << 18, 1 << 24
 # Of more rows, some drawn at random are looked at for a picture.
 PLOT_ROWS = 1 << 18
@@ -300,6 +301,10 @@ def _say_dropped(table: Table, noun: str) -> None:
 def _shipped(name: str) -> Iterator[Path | None]:
     """Give the path of a shipped data set while the block runs, None if `name` is a file or no data set's name."""
     if name not in SHIPPED or Path(name).exists():
+        if name.isidentifier() and not Path(name).exists():
+            known = f"{', '.join(list(SHIPPED)[:-1])} and {list(SHIPPED)[-1]}"
+            why = f"No such file, and none of the data sets that come with fastgmm: {known}"
+            raise FileNotFoundError(errno.ENOENT, why, name)
         yield None
         return
     with resources.as_file(resources.files(datasets).joinpath(f"{name}.csv")) as path:

@@ -30,6 +30,17 @@ from fastgmm import _former
 from fastgmm._version import __version__
 
 if TYPE_CHECKING:
+    from fastgmm import datasets as datasets
+    from fastgmm import estimators as estimators
+    from fastgmm import exceptions as exceptions
+    from fastgmm import families as families
+    from fastgmm import fitting as fitting
+    from fastgmm import io as io
+    from fastgmm import kernels as kernels
+    from fastgmm import many as many
+    from fastgmm import plotting as plotting
+    from fastgmm import sources as sources
+    from fastgmm import statistics as statistics
     from fastgmm._warmup import warmup
     from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from fastgmm.many import fit_many
@@ -45,8 +56,11 @@ _HOMES = {
     "warmup": "fastgmm._warmup",
 }
 
-# What users import from; each is loaded when it is first asked for.
-_MODULES = {"datasets", "exceptions", "families", "io", "kernels", "plotting", "sources", "statistics"}
+# Folders and modules with public names; each is loaded when it is first asked for.
+_MODULES = {
+    *("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many", "plotting", "sources"),
+    "statistics",
+}
 
 __all__ = ["BayesianGaussianMixture", "GaussianMixture", "SufficientStatistics", "__version__", "fit_many", "warmup"]
 

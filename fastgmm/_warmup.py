@@ -110,7 +110,7 @@ def warmup(
     Parameters
     ----------
     covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'} or several, default all
-        Or other names of theirs.
+        Or mclust's name of one, such as 'EEI'.
     dtype : {'float64', 'float32'} or several, default both
         Of the rows.
     method : {'em', 'vb'} or several, default both

@@ -89,16 +89,16 @@ class SufficientStatistics:
         `scatter_shape` is the family's: ``family.shape(K, D)``. ValueError where the length does not fit.
         """
         values, about = np.array(array, np.float64), np.array(origin, np.float64, ndmin=2)
-        shapes = about.shape[:1], about.shape, tuple(scatter_shape), (), ()
-        lengths = [math.prod(shape) for shape in shapes]
+        shapes = about.shape[:1], about.shape, tuple(scatter_shape)
+        lengths = [*map(math.prod, shapes), 1, 1]
         if values.shape != (sum(lengths),):
             raise ValueError(
                 f"array must have the shape ({sum(lengths)},) for statistics about {about.shape[0]} points of "
                 f"{about.shape[1]} features with a scatter of shape {tuple(scatter_shape)}, got {values.shape}"
             )
-        parts = zip(np.split(values, np.cumsum(lengths)[:-1]), shapes, strict=True)
-        sums: list[Any] = [part.reshape(shape) if shape else float(part[0]) for part, shape in parts]
-        return cls(about, *sums)
+        *arrays, log_evidence, weight = np.split(values, np.cumsum(lengths)[:-1])
+        mass, deviation, scatter = (part.reshape(shape) for part, shape in zip(arrays, shapes, strict=True))
+        return cls(about, mass, deviation, scatter, float(log_evidence[0]), float(weight[0]))
 
     @property
     def _sums(self) -> tuple[Any, ...]:

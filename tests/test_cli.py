@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
+from fastgmm.cli import commands
 from fastgmm.cli.report import Progress
 from fastgmm.datasets import load_faithful
 from fastgmm.io import load_model, save_model
@@ -168,11 +169,24 @@ def test_a_file_goes_before_shipped_data(run, table):
         ("diabetes", "145 rows, 3 columns"),
         ("faithful", "272 rows, 2 columns"),
         ("galaxies", "82 rows, 1 column"),
+        ("iris", "150 rows, 4 columns"),
     ],
 )
 def test_shipped_data_by_name(run, name, size):
     assert size in run("fit", name, "-k", 1)[1]
-    assert f"'{name}'" in run("fit", "--help")[1]
+
+
+def test_warmup_takes_mclusts_names(run, monkeypatch):
+    used = []
+    monkeypatch.setattr("fastgmm._warmup._use", lambda *names: used.append(names))
+    assert run("warmup", "--covariance", "EEI", "VVI", "diag", "--dtype", "float64", "--method", "em")[0] == 0
+    assert used == [("tied-diag", "float64", "em"), ("diag", "float64", "em")]
+
+
+def test_help_names_all_shipped_data(run):
+    text = " ".join(run("fit", "--help")[1].split())
+    *others, last = (f"'{name}'" for name in commands.SHIPPED)
+    assert f"{', '.join(others)} and {last} name data that come with fastgmm" in text
 
 
 def test_shipped_data_have_columns(run):
@@ -363,8 +377,8 @@ def test_help_says_what_the_tolerance_means(run):
         (["nothing.csv"], "nothing.csv: No such file or directory"),
         (
             ["nothing"],
-            "nothing: No such file, and none of the data sets that come with fastgmm: acidity, diabetes, faithful, "
-            "galaxies and iris",
+            "nothing: No such file or directory, and none of the data sets that come with fastgmm: acidity, diabetes, "
+            "faithful, galaxies and iris",
         ),
         (["text.csv"], "text.csv: line 3, column 'kind': 'x' is not a number (choose the columns with --columns)"),
         (["gap.csv"], "gap.csv: line 2, column 'b': missing value (leave out such rows with --drop-missing)"),

@@ -507,7 +507,7 @@ def _with_former_names(content):
 def test_a_pickle_that_names_former_modules_loads(kind, rows):
     model = fitted(kind, "full", rows).partial_fit(rows).set_fit_request(sample_weight=True)
     old = _with_former_names(pickle.dumps(model, protocol=2))
-    for name in (b"fastgmm.online\n", b"fastgmm.interface\n", b"fastgmm.kernels.densities\n"):
+    for name in (b"fastgmm.online\n", b"fastgmm.interface\n", b"fastgmm.restarts\n", b"fastgmm.kernels.densities\n"):
         assert name in old
     np.testing.assert_array_equal(pickle.loads(old).partial_fit(rows).means_, model.partial_fit(rows).means_)
 
@@ -523,8 +523,25 @@ def test_former_names_are_those_of_modules_that_moved():
     for former, today in MOVED.items():
         assert importlib.util.find_spec(today).has_location
         assert not importlib.util.find_spec(former).has_location
+        module = importlib.import_module(former)
+        public = [name for name in vars(importlib.import_module(today)) if not name.startswith("_")]
+        assert all(getattr(module, name) is getattr(importlib.import_module(today), name) for name in public)
+        assert not hasattr(module, "__file__")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("fastgmm.nonsense")
+
+
+def test_former_names_are_known_in_a_fresh_process_however_often_it_loads_the_package(tmp_path, rows):
+    model = fitted(GaussianMixture, "full", rows).partial_fit(rows)
+    (tmp_path / "old.pkl").write_bytes(_with_former_names(pickle.dumps(model, protocol=2)))
+    code = (
+        "import importlib, pickle, sys\n"
+        f"model = pickle.load(open({str(tmp_path / 'old.pkl')!r}, 'rb'))\n"
+        "importlib.reload(sys.modules['fastgmm'])\n"
+        "print(type(model).__name__, [type(each).__name__ for each in sys.meta_path].count('FormerModules'))"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["GaussianMixture", "1"]
 
 
 def test_a_pickle_of_a_newer_version_warns(rows):

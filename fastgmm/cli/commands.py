@@ -299,11 +299,18 @@ def _say_dropped(table: Table, noun: str) -> None:
 
 @contextmanager
 def _shipped(name: str) -> Iterator[Path | None]:
-    """Give the path of a shipped data set while the block runs, None if `name` is a file or no data set's name."""
-    if name not in SHIPPED or Path(name).exists():
-        if name.isidentifier() and not Path(name).exists():
-            known = f"{', '.join(list(SHIPPED)[:-1])} and {list(SHIPPED)[-1]}"
-            why = f"No such file, and none of the data sets that come with fastgmm: {known}"
+    """Give the path of a shipped data set while the block runs, None if `name` is a file's or folder's.
+
+    FileNotFoundError where a bare word, such as a data set has for a name, is neither.
+    """
+    if Path(name).exists():
+        yield None
+        return
+    if name not in SHIPPED:
+        if name != "-" and Path(name).suffix == "" and Path(name).name == name:
+            *others, last = SHIPPED
+            known = f"{', '.join(others)} and {last}"
+            why = f"No such file or directory, and none of the data sets that come with fastgmm: {known}"
             raise FileNotFoundError(errno.ENOENT, why, name)
         yield None
         return

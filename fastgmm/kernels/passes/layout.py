@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastgmm.kernels.compiling import kernel, vector_code
 
-#: Rows of a tile are an odd multiple of it, for the reason given in vector/tiles.py: whole chunks of vectors.
+#: Tiles of float64 are an odd multiple of so many rows, those of float32 of twice as many: vector/tiles.py says why.
 TILE_STEP = 48
 MOST_STEPS = 15  #: in a tile of float64 numbers
 # Bytes of tile buffers: more than a long tile should hold (L1), more than a short one may (L2, beside the constants).

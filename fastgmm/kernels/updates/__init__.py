@@ -1,1 +1,1 @@
-"""Parameters: from statistics, by maximum likelihood and variational Bayes; and densities from parameters."""
+"""Parameters from statistics: maximum likelihood, constraints, variational Bayes, smoothing; and densities."""

@@ -1,4 +1,4 @@
-"""From sums to moments of components, for every structure, in compiled code; and how updates end.
+"""From sums to moments of components, for every structure, in compiled code; and the status of updates.
 
 Serial and thread-safe; callable from Python and from inside other compiled code.
 """

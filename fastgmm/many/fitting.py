@@ -90,12 +90,11 @@ def fit_many(
         survey = _blank_survey(fits.status[slab], starts, shape, rule.wants_moments)
         lanes = n_lanes, estimator.n_threads, n_lanes
         many.survey(*lanes, drawing, rows, shape[0], starts.draws(slab), survey)
-        record = rule.record(slab, survey)
+        start, record = starts.record(slab, survey), rule.record(slab, survey)
         begun = survey.status.copy()
         best = _Best(rule, problems, slab, _part(fits, slab), record)
         for number in range(starts.n_starts):
             tried = best.other(begun) if number else (best.fits, record)
-            start = starts.record(slab, survey)
             many.fit(*lanes, like, tried[1], rows, survey, start, number, options, tried[0])
             best.take(*tried)
         spurious += best.spurious

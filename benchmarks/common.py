@@ -310,12 +310,13 @@ def fit_memory(side: str, problem: Problem) -> dict[str, float]:
         return run_child("memory", side, str(path))
 
 
-def cold_start(side: str, cache: str) -> dict[str, float]:
+def cold_start(side: str, cache: str, *, prebuilt: bool = False) -> dict[str, float]:
     """Return the seconds a fresh process takes to import `side` and make a first small fit.
 
-    `cache` is the folder of Numba's disk cache: empty for a cold start. The keys are those of ``child.start``, which
-    counts from its first line, and "process", which counts from before the interpreter started.
+    `cache` is the folder of Numba's disk cache: empty for a cold start. Machine code that came with the package is only
+    read if it is `prebuilt` code that counts. The keys are those of ``child.start``, which counts from its first line,
+    and "process", which counts from before the interpreter started.
     """
     begin = time.perf_counter()
-    seconds = run_child("start", side, NUMBA_CACHE_DIR=cache)
+    seconds = run_child("start", side, NUMBA_CACHE_DIR=cache, FASTGMM_PREBUILT=str(int(prebuilt)))
     return {**seconds, "process": time.perf_counter() - begin}

@@ -54,9 +54,9 @@ def read_json(name):
 
 
 def copy_of_the_package(folder):
-    """Copy the package, without compiled code, into a folder and return where it stands."""
+    """Copy the package, without machine code, into a folder and return where it stands."""
     target = folder / "fastgmm"
-    shutil.copytree(Path(fastgmm.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(fastgmm.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__", "prebuilt"))
     return target
 
 

@@ -62,7 +62,7 @@ def use(method, family):
 
 def _run(code, status=0, folder=None, **environment):
     command = [sys.executable, "-c", code]
-    environment = os.environ | environment
+    environment = os.environ | {"FASTGMM_PREBUILT": "0"} | environment
     result = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=600)
     assert result.returncode == status, result.stderr
     return result.stdout, result.stderr

@@ -24,6 +24,7 @@ from fastgmm.cli.outputs import check_table_path, distinct, write_table
 from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
 from fastgmm.io import read_table
 from fastgmm.io.models import ModelDocument, check_model_path, read_document, restore, save_model
+from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.support.files import check_writable, replacing
@@ -77,7 +78,10 @@ class _Data(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A fitted model and how well it describes its data: in total log-likelihood, and by its method's criterion."""
+    """A fitted model and how well it describes its data: in total log-likelihood, and by its method's criterion.
+
+    `seconds` leave out those of the compiler.
+    """
 
     model: Any
     log_likelihood: float
@@ -394,14 +398,14 @@ def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> 
     progress = None
     if not arguments.quiet:
         progress = report.Progress(title, method.bound, table.rows.n_rows, arguments.max_iter)
-    started = time.monotonic()
+    started = time.monotonic() - compiling_seconds()
     try:
         with warnings.catch_warnings(record=True) as caught, table.named() as rows:
             model.fit(rows, callback=progress)
     finally:
         if progress is not None:
             progress.close()
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - compiling_seconds() - started
     vars(model).pop("feature_names_in_", None)
     for warning in caught:
         # That one is said below in terms of the command line; where several -k are compared, spurious components are
@@ -444,6 +448,7 @@ def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
         report.print_table(header, rows)
         print()
     n_samples, n_features = table.rows.n_rows, table.rows.n_features
+    compiling = compiling_seconds()
     report.print_pairs(
         [
             ("data", f"{counted(n_samples, 'row')}, {counted(n_features, 'column')}"),
@@ -455,6 +460,7 @@ def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
             ),
             (method.criterion, f"{best.criterion:.4f}"),
             ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s)"),
+            ("compiling", f"{compiling:.2g} s, the first time" if compiling else None),
             ("converged", report.yes_no(model.converged_)),
         ]
     )

@@ -1,6 +1,6 @@
 """How kernels are compiled, cached and launched: the only folder that names a Numba option.
 
-Five things here are not Numba's defaults, each for a measured reason.
+Six things here are not Numba's defaults, each for a measured reason.
 
 * **Cache.** Numba stamps a cached function with the source file of that function alone, so an edit in a callee
   elsewhere runs old machine code; and two processes that fill one index can swap entries. Here every cached file's
@@ -8,6 +8,8 @@ Five things here are not Numba's defaults, each for a measured reason.
   the signature, and there is no index to race for. Files that another user could have written are not read. Before it
   loads machine code, Numba also gets ready to compile, which takes longer than a small fit; here it does so when it
   compiles.
+* **Code ahead.** A wheel brings machine code for a kind of processor, which is looked for first: a first fit compiles
+  nothing.
 * **One machine code.** The same source, compiled into a serial and into a parallel caller, or in one process and from
   another's cache, is optimised differently and rounds differently. So all kernels are inlined into the function that
   Python calls (no second copy of a symbol exists that could be linked instead), and the parallel form of a
@@ -39,6 +41,7 @@ from fastgmm.kernels.compiling.launch import Driver, address_of, call_at, thread
 from fastgmm.kernels.compiling.references import borrowed, keep
 from fastgmm.kernels.compiling.sources import SOURCE_HASH
 from fastgmm.kernels.compiling.target import HAS_32_REGISTERS, LANES
+from fastgmm.kernels.compiling.waiting import compiling_seconds
 
 __all__ = [
     "HAS_32_REGISTERS",
@@ -50,6 +53,7 @@ __all__ = [
     "borrowed",
     "cache_folder",
     "call_at",
+    "compiling_seconds",
     "dispatched",
     "entry",
     "exact_kernel",

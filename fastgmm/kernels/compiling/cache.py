@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import llvmlite.binding
 import numba
+from llvmlite import ir
 from numba.core import caching
 from numba.core.runtime import rtsys
 
+from fastgmm.kernels.compiling import prebuilt, waiting
 from fastgmm.kernels.compiling.sources import FOLDER, SOURCE_HASH, outside_hash, record_classes
 from fastgmm.kernels.compiling.trust import make_folder, trusted_content, warn_untrusted, why_folder_untrusted
 
@@ -146,6 +149,25 @@ def _of_trusted_folders(locator: Any) -> Any:
 class _Implementation(caching.CompileResultCacheImpl):
     _locator_classes = (*map(_of_trusted_folders, caching.CompileResultCacheImpl._locator_classes), _NoFolder)
 
+    def reduce(self, compiled: Any) -> Any:
+        (name, kind, (code, to_be_inlined)), *rest = super().reduce(compiled)
+        return ((name, kind, (code, _names_alone(to_be_inlined))), *rest)
+
+
+def _names_alone(bitcode: bytes) -> bytes:
+    """Return a module that defines the same names, and nothing of what they stand for.
+
+    Numba keeps the code that others could inline, more than half of a file. No function does: what is inlined is
+    compiled by itself. When Numba loads the file, it looks there for the names alone.
+    """
+    module = llvmlite.binding.parse_bitcode(bitcode)
+    defined = [value.name for value in (*module.functions, *module.global_variables) if not value.is_declaration]
+    names = ir.Module()
+    names.triple = module.triple
+    for name in defined:
+        ir.GlobalVariable(names, ir.IntType(8), name).initializer = ir.Constant(ir.IntType(8), 0)
+    return llvmlite.binding.parse_assembly(str(names)).as_bitcode()
+
 
 def _preferred_folders() -> list[Path]:
     """Return where Numba would keep machine code before it takes to a user's own folder, in its order."""
@@ -221,7 +243,10 @@ class Cache(caching.FunctionCache):
         # A preferred folder that is not written to, in an image say, may have been filled by who could write there.
         if self.folder is not None:
             folders = [written, *folders[: folders.index(written) if written in folders else None]]
-        self._cache_file = _EntryFiles(folders, f"{self._impl.filename_base}-{variant}")
+        stem = f"{self._impl.filename_base}-{variant}"
+        self._cache_file = _EntryFiles(folders, stem)
+        self._target = prebuilt.target()
+        self._prebuilt = None if self._target is None else _EntryFiles([prebuilt.folder_of(self._target)], stem)
 
     @property
     def folder(self) -> Path | None:
@@ -237,10 +262,23 @@ class Cache(caching.FunctionCache):
         # needs the symbols of the runtime alone; the compiler refreshes the context itself.
         rtsys.initialize(target_context)
         with self._guard_against_spurious_io_errors():
-            found = self._load_overload(sig, target_context)
+            found = self._load_prebuilt(sig, target_context) or self._load_overload(sig, target_context)
+            if found is None:
+                waiting.begin(self.folder)
             if log is not None and found is not None:
                 self._log_end(log, sig, target_context.codegen(), compiled=False)
             return found
+
+    def _load_prebuilt(self, sig: Any, target_context: Any) -> Any:
+        data = None
+        if self._prebuilt is not None:
+            data = self._prebuilt.load(self._prebuilt_key(sig, target_context.codegen()))
+        return None if data is None else self._impl.rebuild(target_context, data)
+
+    def _prebuilt_key(self, sig: Any, codegen: Any) -> Any:
+        """Return the key that a function has where it is compiled for the kind of processor of prebuilt code."""
+        signature, (triple, *_), *rest = self._index_key(sig, codegen)
+        return (signature, (triple, *(self._target or ())), *rest)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         key, outside = super()._index_key(sig, codegen), outside_hash(self._py_func, record_classes(sig))
@@ -248,6 +286,7 @@ class Cache(caching.FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the compiled function of a signature."""
+        waiting.end()
         # Where the folder cannot be written any more, by who has dropped privileges, say: it costs time alone.
         with contextlib.suppress(OSError):
             if self.folder is not None:
@@ -263,8 +302,12 @@ class Cache(caching.FunctionCache):
             density=records[0] if records else None,
             parallel=self._parallel,
             compiled=compiled,
-            path=self._cache_file.find(self._index_key(sig, codegen)),
+            path=self._path(sig, codegen),
         )
+
+    def _path(self, sig: Any, codegen: Any) -> Path | None:
+        found = None if self._prebuilt is None else self._prebuilt.find(self._prebuilt_key(sig, codegen))
+        return found or self._cache_file.find(self._index_key(sig, codegen))
 
 
 def cache_folder() -> Path | None:

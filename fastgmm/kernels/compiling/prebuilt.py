@@ -1,0 +1,64 @@
+"""Machine code that comes with the package, for a kind of processor rather than for one model.
+
+Whoever builds a wheel compiles it (``setup.py``); where none fits, kernels are compiled as they are needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import llvmlite.binding
+import numba
+
+from fastgmm.kernels.compiling.sources import FOLDER
+from fastgmm.kernels.compiling.target import parsed, vectors_of
+from fastgmm.kernels.compiling.trust import why_folder_untrusted
+
+
+class Target(NamedTuple):
+    """A kind of processor, as LLVM names it and its features."""
+
+    name: str
+    features: str
+
+
+_V3 = "+avx,+avx2,+bmi,+bmi2,+cx16,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3,+xsave"
+
+#: Kinds of processors that code is compiled for ahead, the best first.
+TARGETS = (
+    Target("x86-64-v4", f"{_V3},+avx512bw,+avx512cd,+avx512dq,+avx512f,+avx512vl"),
+    Target("x86-64-v3", _V3),
+)
+
+
+def target_of_host() -> Target | None:
+    """Return the best kind that this processor belongs to and that has vectors like it; None where there is none."""
+    host = llvmlite.binding.get_host_cpu_features()
+    for target in TARGETS:
+        wanted = parsed(target.features)
+        if all(host.get(feature) for feature in wanted) and vectors_of(wanted) == vectors_of(host):
+            return target
+    return None
+
+
+@functools.cache
+def target() -> Target | None:
+    """Return the kind of processor whose code is read here, None where code is compiled for this very processor.
+
+    That is so where the user has named a processor by Numba's variables, or has set ``FASTGMM_PREBUILT=0``.
+    """
+    is_named = numba.config.CPU_NAME is not None or numba.config.CPU_FEATURES is not None
+    if is_named or os.environ.get("FASTGMM_PREBUILT") == "0":
+        return None
+    host = target_of_host()
+    is_readable = host is not None and folder_of(host).is_dir() and not why_folder_untrusted(folder_of(host))
+    return host if is_readable else None
+
+
+def folder_of(target: Target) -> Path:
+    """Return the folder of the code for a kind of processor and this version of Python."""
+    return FOLDER / "prebuilt" / f"{sys.implementation.cache_tag}-{target.name}"

@@ -1,0 +1,245 @@
+"""Machine code that comes with the package: when it is read, what it answers, and how a build makes it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import llvmlite.binding
+import numba
+import pytest
+from conftest import copy_of_the_package
+
+from fastgmm.kernels import compiling
+from fastgmm.kernels.compiling import prebuilt, waiting
+
+V3 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[1].features), True)
+V4 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[0].features), True)
+
+FIT = """
+import numpy as np
+from numba.core import event
+from fastgmm import GaussianMixture
+class Count(event.Listener):
+    number = 0
+    def on_start(self, event): self.number += 1
+    def on_end(self, event): pass
+count = Count()
+event.register("numba:compile", count)
+X = np.random.default_rng(0).normal(size=(50, 2)) + np.arange(50)[:, None] % 2 * 9
+model = GaussianMixture(2, covariance_type="spherical", random_state=0).fit(X)
+print(count.number, repr(float(model.lower_bound_)), *model.predict(X[:4]))
+"""
+
+
+def _run(*command, folder=None, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *command],
+        env=os.environ | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("features", "name"),
+    [
+        (V4, "x86-64-v4"),
+        (V3, "x86-64-v3"),
+        (V3 | {"fma": False}, None),
+        # Vectors of 512 bits without all that is in v4: code for v3 would have narrower tiles than the rest has.
+        (V3 | {"avx512f": True}, None),
+        ({"neon": True}, None),
+    ],
+)
+def test_the_kind_of_processor(monkeypatch, features, name):
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: features)
+    target = prebuilt.target_of_host()
+    assert (target and target.name) == name
+
+
+@pytest.fixture
+def target(monkeypatch, tmp_path):
+    """What finds the kind whose code is read, for a processor of kind v3 and a folder that holds code for it."""
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: V3)
+    monkeypatch.setattr(prebuilt, "FOLDER", tmp_path)
+    monkeypatch.setattr(numba.config, "CPU_NAME", None)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
+    monkeypatch.delenv("FASTGMM_PREBUILT", raising=False)
+    prebuilt.folder_of(prebuilt.TARGETS[1]).mkdir(parents=True)
+    return prebuilt.target.__wrapped__
+
+
+def test_code_is_read_where_it_fits(target):
+    assert target() == prebuilt.TARGETS[1]
+
+
+def test_code_is_not_read_where_the_user_says_no(target, monkeypatch):
+    monkeypatch.setenv("FASTGMM_PREBUILT", "0")
+    assert target() is None
+
+
+@pytest.mark.parametrize("variable", ["CPU_NAME", "CPU_FEATURES"])
+def test_code_is_not_read_where_the_user_names_a_processor(target, monkeypatch, variable):
+    monkeypatch.setattr(numba.config, variable, "generic")
+    assert target() is None
+
+
+def test_code_is_not_read_where_there_is_none(target):
+    prebuilt.folder_of(prebuilt.TARGETS[1]).rmdir()
+    assert target() is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_code_that_others_could_have_written_is_not_read(target):
+    prebuilt.folder_of(prebuilt.TARGETS[1]).chmod(0o777)
+    assert target() is None
+
+
+@pytest.mark.slow
+def test_a_first_fit_compiles_nothing(tmp_path):
+    host = prebuilt.target_of_host()
+    if host is None:
+        pytest.skip("there is no code ahead for this kind of processor")
+    package = copy_of_the_package(tmp_path / "site")
+    site, cache = tmp_path / "site", tmp_path / "cache"
+    processor = {"NUMBA_CPU_NAME": host.name, "NUMBA_CPU_FEATURES": host.features, "NUMBA_CACHE_DIR": str(cache)}
+    options = ["--covariance", "spherical", "--dtype", "float64", "--method", "em"]
+    _run("-m", "fastgmm", "warmup", *options, folder=site, **processor)
+    place = package / "kernels" / "prebuilt" / prebuilt.folder_of(host).name
+    place.mkdir(parents=True)
+    for path in cache.rglob("*.nbc"):
+        path.rename(place / path.name)
+
+    def fit(cache, **environment):
+        return _run("-c", FIT, folder=site, NUMBA_CACHE_DIR=str(tmp_path / cache), **environment)
+
+    n_compiled, *answer = fit("empty")
+    assert n_compiled == "0"
+    assert not list((tmp_path / "empty").rglob("*.nbc"))
+
+    # Other code is compiled, and answers alike.
+    n_compiled, *compiled = fit("own", FASTGMM_PREBUILT="0")
+    assert int(n_compiled) > 0
+    assert float(compiled[0]) == pytest.approx(float(answer[0]), rel=1e-12)
+    assert compiled[1:] == answer[1:]
+    # What is read first is not the cache.
+    assert fit("own") == ["0", *answer]
+
+    # Damage costs a compilation.
+    (damaged,) = place.glob("*collect_lanes*")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    n_compiled, *again = fit("damage")
+    assert int(n_compiled) > 0
+    assert float(again[0]) == pytest.approx(float(answer[0]), rel=1e-12)
+
+
+def _wheel(folder, amount):
+    root = Path(__file__).parents[1]
+    if not (root / "setup.py").exists():
+        pytest.skip("needs a checkout")
+    source = folder / "source"
+    copy_of_the_package(source)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        (source / name).write_bytes((root / name).read_bytes())
+    code = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    environment = os.environ | {"FASTGMM_PREBUILD": amount}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=source, env=environment, capture_output=True, text=True
+    ), list(source.glob("*.whl"))
+
+
+def test_a_wheel_without_machine_code_is_for_all(tmp_path):
+    done, wheels = _wheel(tmp_path, "none")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = wheels
+    assert wheel.name.endswith("-py3-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "fastgmm/kernels/compiling/prebuilt.py" in names
+    assert not [name for name in names if name.endswith(".nbc")]
+
+
+def test_an_unknown_amount_is_refused(tmp_path):
+    done, wheels = _wheel(tmp_path, "some")
+    assert done.returncode != 0
+    assert "FASTGMM_PREBUILD must be one of common, all, none, got 'some'." in done.stderr
+    assert not wheels
+
+
+class _Terminal:
+    def __init__(self):
+        self.text = ""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal, for one who waits without patience."""
+    terminal = _Terminal()
+    monkeypatch.setattr(waiting, "sys", SimpleNamespace(stderr=terminal))
+    monkeypatch.setattr(waiting, "PATIENCE", 0.0)
+    return terminal
+
+
+def _wait(wait, folder, n=3):
+    for _ in range(n):
+        wait.begin(folder)
+        if wait._timer is not None:
+            wait._timer.join()
+        wait.end()
+
+
+def test_whoever_waits_is_told_once(terminal, tmp_path):
+    wait = waiting._Waiting()
+    _wait(wait, tmp_path)
+    assert terminal.text.count("fastgmm: compiling kernels for this processor") == 1
+    assert str(tmp_path) in terminal.text
+    assert wait.seconds > 0
+
+
+def test_nobody_is_told_where_nobody_watches(terminal, tmp_path, monkeypatch):
+    monkeypatch.setattr(terminal, "isatty", lambda: False)
+    _wait(waiting._Waiting(), tmp_path)
+    assert terminal.text == ""
+
+
+def test_short_waits_are_silent(terminal, tmp_path, monkeypatch):
+    monkeypatch.setattr(waiting, "PATIENCE", 600.0)
+    wait = waiting._Waiting()
+    wait.begin(tmp_path)
+    wait.end()
+    assert terminal.text == ""
+
+
+def test_a_compiler_that_failed_is_no_wait_to_come(terminal, tmp_path):
+    wait = waiting._Waiting()
+    wait.begin(tmp_path)
+    wait.begin(tmp_path)
+    wait.end()
+    wait.end()
+    assert 0 < wait.seconds < 60
+
+
+def test_without_a_folder_the_remedy_is_said_once(terminal):
+    wait = waiting._Waiting()
+    with pytest.warns(RuntimeWarning, match="Set NUMBA_CACHE_DIR to a folder") as caught:
+        _wait(wait, None)
+    assert len(caught) == 1
+
+
+def test_the_seconds_of_the_compiler_are_counted(monkeypatch):
+    monkeypatch.setattr(waiting._waiting, "seconds", 12.5)
+    assert compiling.compiling_seconds() == 12.5

@@ -2,8 +2,8 @@
 
 The environment variable ``FASTGMM_PREBUILD`` says how much is compiled: ``common`` (the default: expectation
 maximisation of float64 rows), ``all``, or ``none``. Code is for a kind of processor (those of
-``fastgmm/kernels/compiling/prebuilt.py``), and for the versions of Python, Numba and fastgmm that compile it; elsewhere,
-and where compiling fails, fits compile what they need.
+``fastgmm/kernels/compiling/prebuilt.py``), and for the versions of Python, Numba and fastgmm that compile it;
+elsewhere, and where compiling fails, fits compile what they need.
 """
 
 import functools

@@ -149,16 +149,19 @@ def _of_trusted_folders(locator: Any) -> Any:
 class _Implementation(caching.CompileResultCacheImpl):
     _locator_classes = (*map(_of_trusted_folders, caching.CompileResultCacheImpl._locator_classes), _NoFolder)
 
+    #: Whether compiled code calls the function by its address alone, if at all.
+    by_address = False
+
     def reduce(self, compiled: Any) -> Any:
-        (name, kind, (code, to_be_inlined)), *rest = super().reduce(compiled)
-        return ((name, kind, (code, _names_alone(to_be_inlined))), *rest)
+        (name, kind, (code, linked)), *rest = super().reduce(compiled)
+        return ((name, kind, (code, _names_alone(linked) if self.by_address else linked)), *rest)
 
 
 def _names_alone(bitcode: bytes) -> bytes:
     """Return a module that defines the same names, and nothing of what they stand for.
 
-    Numba keeps the code that others could inline, more than half of a file. No function does: what is inlined is
-    compiled by itself. When Numba loads the file, it looks there for the names alone.
+    Numba keeps code that callers are linked to, more than half of a file. Who is called by address has none. When Numba
+    loads the file, it also looks there for names.
     """
     module = llvmlite.binding.parse_bitcode(bitcode)
     defined = [value.name for value in (*module.functions, *module.global_variables) if not value.is_declaration]
@@ -236,8 +239,9 @@ class Cache(caching.FunctionCache):
 
     _impl_class = _Implementation
 
-    def __init__(self, function: Callable[..., Any], variant: str) -> None:
+    def __init__(self, function: Callable[..., Any], variant: str, by_address: bool = False) -> None:
         super().__init__(function)
+        self._impl.by_address = by_address
         self._parallel = variant == "parallel"
         written, folders = Path(self._cache_path), _preferred_folders()
         # A preferred folder that is not written to, in an image say, may have been filled by who could write there.

@@ -45,7 +45,7 @@ def call_at(typing_context, address, arguments):
     return types.none(types.int64, arguments), generate
 
 
-@functools.partial(entry, parallel=True)
+@functools.partial(entry, parallel=True, by_address=True)
 def _each_lane(call, arguments, n_lanes):
     """Call the function at an address with (lane, arguments) for each lane, on several threads.
 
@@ -188,8 +188,8 @@ class Driver:
 
         # The launches of all drivers stand in one line: files in the cache are told apart by this name.
         launch.__name__ = launch.__qualname__ = lanes.__name__.removesuffix("_lanes") + "_launch"
-        self.serial = entry(lanes)
-        self.parallel = entry(launch)
+        self.serial = entry(lanes, by_address=True)
+        self.parallel = entry(launch, by_address=True)
         self._addresses: dict[tuple[Any, ...], int] = {}
         self.__doc__ = lanes.__doc__
 

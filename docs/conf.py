@@ -1,0 +1,100 @@
+"""Configuration of the documentation: `python -m sphinx -W --keep-going -n docs docs/_build`."""
+
+import io
+import os
+import re
+import warnings
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+
+import fastgmm
+from fastgmm.cli import main
+from fastgmm.exceptions import ConvergenceWarning, SpuriousComponentWarning
+
+HERE = Path(__file__).parent
+
+project = "fastgmm"
+author = "The fastgmm developers"
+project_copyright = author
+version = release = fastgmm.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "_include", "auto_gallery/**/*.ipynb", "auto_gallery/**/*.py"]
+default_role = "literal"
+# A page's headings are the targets of links such as seeding.md#several-starts.
+myst_heading_anchors = 3
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .gp, .go"
+
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "fastgmm"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_sidebars = {"index": [], "benchmarks": [], "changes": []}
+html_theme_options = {
+    "navbar_align": "left",
+    "show_nav_level": 2,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "auto_gallery/index": []},
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+
+# Examples may not warn: a warning of fastgmm is for a reader to understand, or for the example to mend.
+for category in (ConvergenceWarning, SpuriousComponentWarning):
+    warnings.simplefilter("error", category)
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "subsection_order": [f"../examples/gallery/{name}" for name in ("basics", "applications", "large")],
+    "copyfile_regex": r".*\.(csv|gz)",
+    "matplotlib_animations": False,
+    "show_memory": False,
+    "min_reported_time": 1,
+    "abort_on_example_error": False,
+    "remove_config_comments": True,
+    "image_srcset": ["2x"],
+    "show_signature": False,
+    "default_thumb_file": str(HERE / "faithful.png"),
+}
+
+COMMANDS = ("fit", "predict", "score", "sample", "info", "warmup")
+
+
+def write_help_of_commands(app):
+    """Write the help text of each command, which the page of the command line includes."""
+    folder = HERE / "_include"
+    folder.mkdir(exist_ok=True)
+    os.environ["COLUMNS"] = "90"
+    for command in ("", *COMMANDS):
+        text = io.StringIO()
+        with redirect_stdout(text), suppress(SystemExit):
+            main([*command.split(), "--help"])
+        path = folder / f"{command or 'fastgmm'}.txt"
+        if not path.exists() or path.read_text() != text.getvalue():
+            path.write_text(text.getvalue())
+
+
+def link_pages(app, what, name, obj, options, lines):
+    """Make links of the pages that docstrings name."""
+    lines[:] = [re.sub(r"`{0,2}docs/([\w-]+)\.md`{0,2}", r":doc:`/\1`", line) for line in lines]
+
+
+def setup(app):
+    """Connect the two functions above."""
+    app.connect("builder-inited", write_help_of_commands)
+    app.connect("autodoc-process-docstring", link_pages)

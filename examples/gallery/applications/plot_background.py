@@ -6,9 +6,9 @@ How a mixture for each tile of a picture separates things from a background that
 """
 
 # %%
-# Twenty-four Greek coins from Pompeii lie on a ground that is brighter on one side. One threshold for the whole picture fails.
-# Here each tile gets a mixture of its own: two Gaussians of grey values, ground and coin, fitted by one call of ``fit_many``. A pixel
-# belongs to a coin if the brighter of the two is the more probable.
+# Twenty-four Greek coins from Pompeii lie on a ground that is brighter on one side. One threshold for the whole
+# picture fails. Here each tile gets a mixture of its own: two Gaussians of grey values, ground and coin, fitted
+# by one call of ``fit_many``. A pixel belongs to a coin if the brighter of the two is the more probable.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,7 +43,8 @@ level = (total / count)[: i + size, : j + size]
 image = image[: i + size, : j + size]
 
 # %%
-# Against it one mixture of all pixels, also of two components. Each mask is cleaned in the same way, and its pieces are counted.
+# Against it one mixture of all pixels, also of two components. Each mask is cleaned in the same way, and its
+# pieces are counted.
 
 whole = GaussianMixture(2, tol=1e-5, max_iter=1000, random_state=0).fit(image.reshape(-1, 1))
 masks = {
@@ -63,4 +64,5 @@ for ax in axes:
     ax.axis("off")
 
 # %%
-# A mixture for each tile finds all 24 coins. One mixture for the whole picture finds 18 pieces, one of which is half of the ground.
+# A mixture for each tile finds all 24 coins. One mixture for the whole picture finds 18 pieces, one of which is
+# half of the ground.

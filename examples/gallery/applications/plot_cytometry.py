@@ -6,8 +6,8 @@ How to find populations of blood cells in four markers, and how to merge compone
 """
 
 # %%
-# A flow cytometer measured four markers (CD4, CD8b, CD3, CD8) of 6809 cells of a patient. Populations are not Gaussian, so the mixture
-# that describes them best has more components than there are populations.
+# A flow cytometer measured four markers (CD4, CD8b, CD3, CD8) of 6809 cells of a patient. Populations are not
+# Gaussian, so the mixture that describes them best has more components than there are populations.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,6 +46,6 @@ for ax, (i, j) in zip(axes, ((0, 1), (2, 3)), strict=True):
 axes[1].legend(markerscale=4)
 
 # %%
-# BIC takes the most components on offer, twelve, as the best description of clouds that are not Gaussian. ICL takes five, which can be
-# looked at one by one: two are high in CD3, the marker of T cells, one of them with CD4 and the other with CD8, the two main kinds of
-# T cells; two others, of four fifths of the cells, are low in CD3.
+# BIC takes the most components on offer, twelve, as the best description of clouds that are not Gaussian. ICL
+# takes five, which can be looked at one by one: two are high in CD3, the marker of T cells, one of them with CD4
+# and the other with CD8, the two main kinds of T cells; two others, of four fifths of the cells, are low in CD3.

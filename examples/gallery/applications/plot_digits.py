@@ -6,8 +6,8 @@ How one mixture for each class makes a classifier that can also draw what it has
 """
 
 # %%
-# 1797 handwritten digits of 8 by 8 pixels. Thirty principal components describe them; for each digit a mixture learns its ways of
-# being written, and a new picture gets the digit whose mixture gives it the highest density.
+# 1797 handwritten digits of 8 by 8 pixels. Thirty principal components describe them; for each digit a mixture
+# learns its ways of being written, and a new picture gets the digit whose mixture gives it the highest density.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,7 +50,8 @@ ax.set_ylabel("new digits told right (%)")
 ax.legend(title="covariance_type")
 
 # %%
-# A mixture can be sampled: here are digits that nobody wrote, drawn from the mixtures of four components with tied covariances.
+# A mixture can be sampled: here are digits that nobody wrote, drawn from the mixtures of four components with
+# tied covariances.
 
 models, _ = classify(4, "tied")
 figure, axes = plt.subplots(4, 10, figsize=(9, 3.8), layout="constrained")
@@ -61,5 +62,6 @@ for column, model in zip(axes.T, models, strict=True):
         ax.axis("off")
 
 # %%
-# Where covariances are full or tied, one component for each digit is enough: 99 % right. "diag" knows no correlation, and needs several
-# components to make up for it; eight come to 97.7 %. More components are no gain by themselves.
+# Where covariances are full or tied, one component for each digit is enough: 99 % right. "diag" knows no
+# correlation, and needs several components to make up for it; eight come to 97.7 %. More components are no gain
+# by themselves.

@@ -6,9 +6,10 @@ How a mixture of ordinary rows tells which new rows are not ordinary.
 """
 
 # %%
-# A mixture learns handwritten digits from 0 to 4, without being told which is which: half of those that scikit-learn has. Then it
-# sees the other half, and all digits from 5 to 9, none of which it has seen. The log-density of a picture, ``score_samples``, says how
-# ordinary it is. The threshold comes from ordinary pictures that the fit has not seen either: one in twenty of them lies below.
+# A mixture learns handwritten digits from 0 to 4, without being told which is which: half of those that
+# scikit-learn has. Then it sees the other half, and all digits from 5 to 9, none of which it has seen. The
+# log-density of a picture, ``score_samples``, says how ordinary it is. The threshold comes from ordinary pictures
+# that the fit has not seen either: one in twenty of them lies below.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,12 +53,12 @@ ax.legend()
 # Ordinary digits that look most novel, and new ones that look most ordinary:
 
 figure, axes = plt.subplots(2, 8, figsize=(10, 2.8), layout="constrained")
-for line, which, title in ((0, new[np.argsort(score[new])], "least"), (1, novel[np.argsort(-score[novel])], "most")):
+for line, which in enumerate((new[np.argsort(score[new])], novel[np.argsort(-score[novel])])):
     for ax, index in zip(axes[line], which, strict=False):
         ax.imshow(digits.images[index], cmap="gray_r")
         ax.set_title(f"{digits.target[index]}", fontsize="small")
         ax.axis("off")
 
 # %%
-# At the price of one false alarm in twenty, all sixes and most other new digits are found; least of all the nines, of which four in ten
-# pass for ordinary, many as fours or threes.
+# At the price of one false alarm in twenty, all sixes and most other new digits are found; least of all the
+# nines, of which four in ten pass for ordinary, many as fours or threes.

@@ -6,8 +6,9 @@ How to draw a photograph with sixteen colours, and why the family of covariances
 """
 
 # %%
-# The means of the components are the palette. k-means minimises the squared error of exactly this task. A mixture with one common
-# variance ("tied-spherical") is near to it; one with full covariances follows the density of colours instead.
+# The means of the components are the palette. k-means minimises the squared error of exactly this task. A mixture
+# with one common variance ("tied-spherical") is near to it; one with full covariances follows the density of
+# colours instead.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,7 +41,8 @@ for ax, (name, drawn) in zip(axes.flat, pictures.items(), strict=True):
         print(f"{name:<15} peak signal-to-noise ratio {decibels(drawn):.2f} dB")
 
 # %%
-# The other use of a mixture of colours: its density. How probable is each colour of the picture under the full mixture?
+# The other use of a mixture of colours: its density. How probable is each colour of the picture under the full
+# mixture?
 
 log_density = (
     GaussianMixture(16, tol=1e-4, max_iter=1000, random_state=0).fit(X).score_samples(X).reshape(image.shape[:2])
@@ -51,5 +53,6 @@ ax.axis("off")
 figure.colorbar(shown, label="log-density of the pixel's colour")
 
 # %%
-# The family with one variance comes within 0.2 dB of k-means. Full covariances lose 3 dB: they spend colours where the density is high,
-# in the dark background, which a palette does not need. Choose the family for the question.
+# The family with one variance comes within 0.2 dB of k-means. Full covariances lose 3 dB: they spend colours
+# where the density is high, in the dark background, which a palette does not need. Choose the family for the
+# question.

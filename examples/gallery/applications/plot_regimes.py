@@ -6,11 +6,12 @@ How a mixture separates days of small and of large changes, and describes rare l
 """
 
 # %%
-# The DAX, SMI, CAC and FTSE on the 1860 business days of 1991 to 1998. A day is a row of four percentage changes. Two full
-# covariances with means near zero: calm days and stormy days.
+# The DAX, SMI, CAC and FTSE on the 1860 business days of 1991 to 1998. A day is a row of four percentage changes.
+# Two full covariances with means near zero: calm days and stormy days.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.stats import norm
 
 from fastgmm import GaussianMixture
 from fastgmm.io import read_table
@@ -26,14 +27,14 @@ stormy = int(spread.mean(axis=1).argmax())
 for k in np.argsort(spread.mean(axis=1)):
     correlation = two.covariances_[k] / np.outer(spread[k], spread[k])
     print(
-        f"{'stormy' if k == stormy else 'calm':<7} {two.weights_[k]:>5.1%} of days; standard deviations {spread[k].round(2)};",
-        end="",
+        f"{'stormy' if k == stormy else 'calm':<7} {two.weights_[k]:>5.1%} of days; spread {spread[k].round(2)};",
+        end=" ",
     )
-    print(f" mean correlation {correlation[np.triu_indices(4, 1)].mean():.2f}")
+    print(f"mean correlation {correlation[np.triu_indices(4, 1)].mean():.2f}")
 
 # %%
-# The probability that a day is stormy, smoothed over a month. The model does not know the order of days; storms cluster in time
-# nevertheless.
+# The probability that a day is stormy, smoothed over a month. The model does not know the order of days; storms
+# cluster in time nevertheless.
 
 probability = two.predict_proba(X)[:, stormy]
 is_stormy = probability > 0.5
@@ -48,8 +49,6 @@ axes[1].set_ylabel("probability of storm")
 
 # %%
 # Rare losses: how often did the DAX lose more than so much, and how often should it have?
-
-from scipy.stats import norm
 
 losses = np.linspace(0.5, 6, 60)
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -71,6 +70,7 @@ ax.set_ylabel("share of days with a larger loss")
 ax.legend()
 
 # %%
-# On stormy days, a quarter of all, changes are twice as large and markets move together a little more. One Gaussian expects 3 days with
-# a loss above 3 %, the mixture 15; there were 11. Beyond 4 % even two components expect fewer than there were. After a stormy day
-# the next one is stormy about twice as often as on average: what a hidden Markov model would use.
+# On stormy days, a quarter of all, changes are twice as large and markets move together a little more. One
+# Gaussian expects 3 days with a loss above 3 %, the mixture 15; there were 11. Beyond 4 % even two components
+# expect fewer than there were. After a stormy day the next one is stormy about twice as often as on average: what
+# a hidden Markov model would use.

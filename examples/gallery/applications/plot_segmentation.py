@@ -6,9 +6,9 @@ How the pixels of a microscope picture fall into kinds of tissue by their colour
 """
 
 # %%
-# The picture that comes with scikit-image shows colon tissue: glands in which one stain colours a protein brown, and the tissue between
-# them, where another stain makes nuclei blue. A row is the colour of a pixel in the Lab space, whose distances are near to what eyes
-# see, after a slight blur against noise.
+# The picture that comes with scikit-image shows colon tissue: glands in which one stain colours a protein brown,
+# and the tissue between them, where another stain makes nuclei blue. A row is the colour of a pixel in the Lab
+# space, whose distances are near to what eyes see, after a slight blur against noise.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,7 +34,8 @@ axes[1].imshow(colours[labels])
 axes[1].set_title("four groups, in their mean colours")
 
 # %%
-# ``predict_proba`` says how sure each pixel is; the colour of tissue changes smoothly, and so do the probabilities.
+# ``predict_proba`` says how sure each pixel is; the colour of tissue changes smoothly, and so do the
+# probabilities.
 
 brown = np.argsort(colours.sum(axis=1))[:2]
 probability = model.predict_proba(X)[:, brown].sum(axis=1).reshape(image.shape[:2])
@@ -47,5 +48,5 @@ for each in (*axes, ax):
     each.axis("off")
 
 # %%
-# The two darkest groups are the glands, the two lightest the tissue between them and the empty ground. Blue nuclei get no group of
-# their own: there are too few such pixels, and their colours run into those around them.
+# The two darkest groups are the glands, the two lightest the tissue between them and the empty ground. Blue
+# nuclei get no group of their own: there are too few such pixels, and their colours run into those around them.

@@ -6,10 +6,10 @@ How the score of a whole recording under one mixture for each speaker tells who 
 """
 
 # %%
-# Nine men said the two Japanese vowels "ae", 640 times in all. A recording is a sequence of 7 to 29 frames of twelve numbers
-# (cepstrum coefficients). One mixture learns the frames of all speakers: the background. Each speaker's own mixture starts there and
-# takes some steps of EM on his frames. A recording belongs to the speaker under whose mixture its frames have the highest mean
-# log-density.
+# Nine men said the two Japanese vowels "ae", 640 times in all. A recording is a sequence of 7 to 29 frames of
+# twelve numbers (cepstrum coefficients). One mixture learns the frames of all speakers: the background. Each
+# speaker's own mixture starts there and takes some steps of EM on his frames. A recording belongs to the speaker
+# under whose mixture its frames have the highest mean log-density.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,4 +60,5 @@ ax.set_xlabel("score of the right speaker minus the best other")
 ax.set_ylabel("recordings")
 
 # %%
-# Single frames are told right nine times in ten, whole recordings 97.6 times in a hundred: independent evidence adds up.
+# Single frames are told right nine times in ten, whole recordings 97.6 times in a hundred: independent evidence
+# adds up.

@@ -6,10 +6,10 @@ How the spikes that one electrode records are shared out to the neurons that fir
 """
 
 # %%
-# No open recording comes with the packages that this site uses, so the data are simulated: three neurons fire at random, 3, 5 and 8
-# times a second, each with a wave form of its own whose height varies by a tenth; noise is added, and a minute is recorded at
-# 20 kHz. Spikes are found where the voltage falls below four and a half times the noise, cut out, and described by their first
-# three principal components.
+# No open recording comes with the packages that this site uses, so the data are simulated: three neurons fire at
+# random, 3, 5 and 8 times a second, each with a wave form of its own whose height varies by a tenth; noise is
+# added, and a minute is recorded at 20 kHz. Spikes are found where the voltage falls below four and a half times
+# the noise, cut out, and described by their first three principal components.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,8 +36,9 @@ for neuron, (shape, rate) in enumerate(zip(waves, (3, 5, 8), strict=True)):
 events = np.array(sorted(events))
 
 # %%
-# Detection: the lowest point of each excursion below the threshold, in a smoothed record, for noise would shift it by a sample or two
-# and so smear the waves. The size of the noise is known by a median, which spikes hardly move.
+# Detection: the lowest point of each excursion below the threshold, in a smoothed record, for noise would shift
+# it by a sample or two and so smear the waves. The size of the noise is known by a median, which spikes hardly
+# move.
 
 smooth = gaussian_filter1d(voltage, 2.0)
 threshold = -4.5 * np.median(np.abs(smooth)) / 0.6745
@@ -75,5 +76,5 @@ axes[1].set_ylabel("mean wave")
 axes[1].legend()
 
 # %%
-# Three components are the three neurons, and the fourth and smallest takes spikes that overlap with another one. Of 965 spikes 953 are
-# in their neuron's component.
+# Three components are the three neurons, and the fourth and smallest takes spikes that overlap with another one.
+# Of 965 spikes 953 are in their neuron's component.

@@ -6,8 +6,8 @@ How ``sample_weight`` replaces repeated rows by counts, and finds a threshold of
 """
 
 # %%
-# A photograph of 512 by 512 grey values has 262,144 rows but at most 256 different ones. A row of weight w counts as w rows, so the
-# histogram gives the same fit as the pixels, in a thousandth of the work.
+# A photograph of 512 by 512 grey values has 262,144 rows but at most 256 different ones. A row of weight w counts
+# as w rows, so the histogram gives the same fit as the pixels, in a thousandth of the work.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +26,8 @@ of_counts = GaussianMixture(3, **start).fit(grey, sample_weight=counts)
 print(f"{len(pixels)} rows and {len(grey)} rows")
 print("means by pixels:", of_pixels.means_.ravel(), "\nmeans by counts:", of_counts.means_.ravel())
 print(
-    f"largest difference {abs(of_pixels.means_ - of_counts.means_).max():.0e}; iterations {of_pixels.n_iter_}, {of_counts.n_iter_}"
+    f"largest difference {abs(of_pixels.means_ - of_counts.means_).max():.0e};",
+    f"iterations {of_pixels.n_iter_}, {of_counts.n_iter_}",
 )
 print(f"BIC {of_pixels.bic(pixels):.3f} and {of_counts.bic(grey, sample_weight=counts):.3f}")
 
@@ -40,4 +41,5 @@ for ax in axes[1:]:
     ax.axis("off")
 
 # %%
-# The same means, the same iterations, the same BIC. The three groups are the coat, the grass with the buildings, and the sky.
+# The same means, the same iterations, the same BIC. The three groups are the coat, the grass with the buildings,
+# and the sky.

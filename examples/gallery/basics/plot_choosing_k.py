@@ -6,8 +6,9 @@ How to choose the number of components by BIC and by ICL, over several families 
 """
 
 # %%
-# Reaven and Miller measured glucose, insulin and a third quantity of 145 adults. Physicians had put them into three classes, which
-# the fits do not see. Every combination of family and number of components is fitted from ten starts.
+# Reaven and Miller measured glucose, insulin and a third quantity of 145 adults. Physicians had put them into
+# three classes, which the fits do not see. Every combination of family and number of components is fitted from
+# ten starts.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,8 +29,8 @@ fits = {
 }
 
 # %%
-# A component that has shrunk onto a few rows has a likelihood without limit, which says nothing. fastgmm lists such components in
-# ``spurious_``; fits that have one stay out of the choice.
+# A component that has shrunk onto a few rows has a likelihood without limit, which says nothing. fastgmm lists
+# such components in ``spurious_``; fits that have one stay out of the choice.
 
 sound = {key: fit for key, fit in fits.items() if not fit.spurious_}
 by_bic = min(sound, key=lambda key: sound[key].bic(X))
@@ -61,5 +62,6 @@ figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
 plot_mixture(best, X, ax)
 
 # %%
-# Both criteria choose three components with covariances of their own, and the groups are near the physicians' classes: 128 of the 145
-# adults are in the group of their class. Most of the others are at the border of healthy and chemical diabetes.
+# Both criteria choose three components with covariances of their own, and the groups are near the physicians'
+# classes: 128 of the 145 adults are in the group of their class. Most of the others are at the border of healthy
+# and chemical diabetes.

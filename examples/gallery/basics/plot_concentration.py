@@ -6,12 +6,11 @@ How the concentration of the prior decides how many of ten components keep rows.
 """
 
 # %%
-# ``BayesianGaussianMixture`` starts with more components than needed and empties those that the data do not ask for.
-# ``weight_concentration_prior`` says how willingly: the smaller, the fewer components are kept. The data are the velocities of 82
-# galaxies, of which astronomers think that they lie in clusters with voids between them.
+# ``BayesianGaussianMixture`` starts with more components than needed and empties those that the data do not ask
+# for. ``weight_concentration_prior`` says how willingly: the smaller, the fewer components are kept. The data are
+# the velocities of 82 galaxies, of which astronomers think that they lie in clusters with voids between them.
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from fastgmm import BayesianGaussianMixture
 from fastgmm.datasets import load_galaxies
@@ -34,9 +33,7 @@ models = [
     for concentration in concentrations
 ]
 for concentration, model in zip(concentrations, models, strict=True):
-    print(
-        f"concentration {concentration:>7}: {model.n_effective_components_:>2} components, bound {model.lower_bound_:.2f}"
-    )
+    print(f"concentration {concentration:>7}: {model.n_effective_components_:>2} kept, bound {model.lower_bound_:.2f}")
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
@@ -52,5 +49,6 @@ ax.set_xlabel("weight_concentration_prior")
 ax.set_ylabel("evidence lower bound")
 
 # %%
-# From 0.001 to 0.1 the prior leaves five components; with 10 and more it asks for all ten to be used, and they are. The bound is
-# highest at 0.1: it compares priors as well as numbers of components, so it can choose the concentration, too.
+# From 0.001 to 0.1 the prior leaves five components; with 10 and more it asks for all ten to be used, and they
+# are. The bound is highest at 0.1: it compares priors as well as numbers of components, so it can choose the
+# concentration, too.

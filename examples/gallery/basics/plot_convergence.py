@@ -6,8 +6,8 @@ What a fit with overlapping groups looks like from inside, and what ``accelerate
 """
 
 # %%
-# The acidity of 155 lakes in Wisconsin, three components: the third overlaps the others, so EM creeps. Every pass reads all rows
-# once, so passes are what costs time when there are many rows.
+# The acidity of 155 lakes in Wisconsin, three components: the third overlaps the others, so EM creeps. Every pass
+# reads all rows once, so passes are what costs time when there are many rows.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,6 +38,6 @@ axes[0].legend()
 plot_mixture(fits["anderson"], X, axes[1], feature_names=["log acid neutralising capacity"])
 
 # %%
-# All three reach one optimum, to 3e-9. Squarem needs a third of the passes, Anderson a tenth. And the default tolerance had stopped
-# plain EM after 5 iterations, 0.028 below: fine for a first look, not for a comparison of models. ``stopping="aitken"`` estimates
-# what is left.
+# All three reach one optimum, to 3e-9. Squarem needs a third of the passes, Anderson a tenth. And the default
+# tolerance had stopped plain EM after 5 iterations, 0.028 below: fine for a first look, not for a comparison of
+# models. ``stopping="aitken"`` estimates what is left.

@@ -6,8 +6,8 @@ How a fit proceeds: from a rough start each iteration moves the groups a little,
 """
 
 # %%
-# The data are 272 eruptions of the geyser Old Faithful: how long each lasted, and the wait for the next one. Two rough guesses of
-# the means start the fit, so that there is something to see.
+# The data are 272 eruptions of the geyser Old Faithful: how long each lasted, and the wait for the next one. Two
+# rough guesses of the means start the fit, so that there is something to see.
 
 import warnings
 
@@ -24,7 +24,8 @@ model = GaussianMixture(2, means_init=start, tol=1e-6, reg_covar=0).fit(X)
 print(f"{model.n_iter_} iterations, converged: {model.converged_}")
 
 # %%
-# ``max_iter`` stops a fit early. fastgmm then warns that it has not converged, which is what we want to look at here.
+# ``max_iter`` stops a fit early. fastgmm then warns that it has not converged, which is what we want to look at
+# here.
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained", sharex=True, sharey=True)
 for ax, n_iter in zip(axes, (1, 4, model.n_iter_), strict=True):
@@ -35,7 +36,8 @@ for ax, n_iter in zip(axes, (1, 4, model.n_iter_), strict=True):
     ax.set_title(f"after {n_iter} iteration{'s' if n_iter > 1 else ''}")
 
 # %%
-# ``lower_bounds_`` holds the mean log-likelihood of a row after every iteration: how well the mixture explains the data.
+# ``lower_bounds_`` holds the mean log-likelihood of a row after every iteration: how well the mixture explains
+# the data.
 
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.plot(range(1, model.n_iter_ + 1), model.lower_bounds_, "o-", color="#0072B2")
@@ -45,5 +47,5 @@ steps = [after - before for before, after in zip(model.lower_bounds_, model.lowe
 print(f"from {model.lower_bounds_[0]:.4f} to {model.lower_bound_:.4f}; smallest step {min(steps):.1e}")
 
 # %%
-# The first iterations change the picture, the last ones only the digits. From these two guesses, both on the same cloud, the fit took
-# 20 iterations; from the start that fastgmm makes by itself it takes 4.
+# The first iterations change the picture, the last ones only the digits. From these two guesses, both on the same
+# cloud, the fit took 20 iterations; from the start that fastgmm makes by itself it takes 4.

@@ -6,9 +6,10 @@ Which shapes the groups may have under each ``covariance_type``, and how BIC cho
 """
 
 # %%
-# The rows are the irises of Anderson and Fisher, two of their four lengths. Each family is a different promise about the groups:
-# "full" lets each have a shape of its own, "tied" gives all of them one shape, "diag" forbids correlation, "spherical" makes
-# circles. BIC is minus twice the log-likelihood plus a price for each free parameter: lower is better.
+# The rows are the irises of Anderson and Fisher, two of their four lengths. Each family is a different promise
+# about the groups: "full" lets each have a shape of its own, "tied" gives all of them one shape, "diag" forbids
+# correlation, "spherical" makes circles. BIC is minus twice the log-likelihood plus a price for each free
+# parameter: lower is better.
 
 import math
 
@@ -33,5 +34,5 @@ for ax, family in zip(axes.flat, families, strict=True):
     print(f"{family:<15} {n_parameters:>10} {log_likelihood:>15.2f} {model.bic(X):>7.1f}")
 
 # %%
-# Lowest is "full": the three species differ in shape and direction. A common shape ("tied") comes next, ahead of all families without
-# correlation, for the two lengths grow together within a species.
+# Lowest is "full": the three species differ in shape and direction. A common shape ("tied") comes next, ahead of
+# all families without correlation, for the two lengths grow together within a species.

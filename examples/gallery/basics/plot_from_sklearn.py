@@ -6,7 +6,8 @@ What stays the same when the import changes: parameters, attributes, and the num
 """
 
 # %%
-# Thirteen measurements of 178 Italian wines, standardised. Both classes get the same start, so both should take the same steps.
+# Thirteen measurements of 178 Italian wines, standardised. Both classes get the same start, so both should take
+# the same steps.
 
 import time
 
@@ -28,7 +29,8 @@ parameters["precisions_init"] = np.ones((3, 13))
 theirs = sklearn.mixture.GaussianMixture(**parameters).fit(X)
 ours = fastgmm.GaussianMixture(**parameters).fit(X)
 print(
-    f"iterations: {theirs.n_iter_} and {ours.n_iter_}; largest difference of means {abs(theirs.means_ - ours.means_).max():.0e}"
+    f"iterations: {theirs.n_iter_} and {ours.n_iter_};",
+    f"largest difference of means {abs(theirs.means_ - ours.means_).max():.0e}",
 )
 print(f"BIC: {theirs.bic(X):.6f} and {ours.bic(X):.6f}")
 print(f"same labels: {np.array_equal(theirs.predict(X), ours.predict(X))}")
@@ -41,8 +43,8 @@ for cultivar in range(3):
     print(f"grower {cultivar}:", np.bincount(labels[wine.target == cultivar], minlength=3))
 
 # %%
-# What the change is for: the time of a fit, here of 100,000 wines drawn from the mixture. The first call of each is left out, for
-# it compiles or loads code.
+# What the change is for: the time of a fit, here of 100,000 wines drawn from the mixture. The first call of each
+# is left out, for it compiles or loads code.
 
 rows = ours.sample(100_000, random_state=0)[0]
 seconds = {}
@@ -61,5 +63,5 @@ axes[1].set_ylabel("milliseconds per iteration")
 axes[1].set_title("100,000 rows, one run on the machine\nthat built this page", fontsize="medium")
 
 # %%
-# Same parameters, same number of iterations, means equal to rounding, same labels: 169 of the 178 wines are in the group of their
-# grower.
+# Same parameters, same number of iterations, means equal to rounding, same labels: 169 of the 178 wines are in
+# the group of their grower.

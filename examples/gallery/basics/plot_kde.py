@@ -6,9 +6,10 @@ How to compare two estimates of a density by rows that neither has seen.
 """
 
 # %%
-# Where do earthquakes happen? The rows are 1000 quakes near Fiji: longitude, latitude and depth, standardised. A kernel density
-# estimate puts a Gaussian on every quake, and its bandwidth is chosen by cross-validation within the training rows; the mixture has
-# a number of components chosen by BIC there. Both are scored by the mean log-density of the fifth of the rows left out.
+# Where do earthquakes happen? The rows are 1000 quakes near Fiji: longitude, latitude and depth, standardised. A
+# kernel density estimate puts a Gaussian on every quake, and its bandwidth is chosen by cross-validation within
+# the training rows; the mixture has a number of components chosen by BIC there. Both are scored by the mean
+# log-density of the fifth of the rows left out.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,5 +51,6 @@ for ax, (name, drawn) in zip(axes, rows.items(), strict=True):
 axes[0].set_ylabel("depth (km, downwards)")
 
 # %%
-# In each of the five folds the mixture gives the quakes that it has not seen a higher density, with 13 to 15 components in the place
-# of 800 Gaussians. Quakes lie along bent sheets; a component can be flat like a piece of a sheet, and the kernel is a ball.
+# In each of the five folds the mixture gives the quakes that it has not seen a higher density, with 13 to 15
+# components in the place of 800 Gaussians. Quakes lie along bent sheets; a component can be flat like a piece of
+# a sheet, and the kernel is a ball.

@@ -6,7 +6,8 @@ Why several starts are worth their time: EM finds the optimum whose slope it sta
 """
 
 # %%
-# Three measurements of 145 adults (Reaven and Miller), four components. Each dot of the picture is one fit from a start of its own.
+# Three measurements of 145 adults (Reaven and Miller), four components. Each dot of the picture is one fit from a
+# start of its own.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,6 +49,6 @@ figure, ax = plt.subplots(figsize=(8, 4.4), layout="constrained")
 plot_mixture(best, X, ax)
 
 # %%
-# Starts at random rows end anywhere. "kmeans" finds the same optimum from all thirty seeds, and it is not the best one; most starts by
-# "short-em" find the best. So ``n_init`` tries different methods, not the same again: the best of ten is the highest optimum of the
-# picture.
+# Starts at random rows end anywhere. "kmeans" finds the same optimum from all thirty seeds, and it is not the
+# best one; most starts by "short-em" find the best. So ``n_init`` tries different methods, not the same again:
+# the best of ten is the highest optimum of the picture.

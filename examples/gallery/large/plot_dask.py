@@ -6,9 +6,10 @@ How the same lines fit rows that lie in the partitions of a Dask array, in one p
 """
 
 # %%
-# The rows are the pixels of a photograph of deep space, in three colours. ``dask.array`` cuts them into partitions. In each pass the
-# mixture goes to the partitions and sums come back; the rows stay where they are. Here the partitions are worked on by threads of
-# this process. With a ``dask.distributed.Client`` the same lines run on its workers.
+# The rows are the pixels of a photograph of deep space, in three colours. ``dask.array`` cuts them into
+# partitions. In each pass the mixture goes to the partitions and sums come back; the rows stay where they are.
+# Here the partitions are worked on by threads of this process. With a ``dask.distributed.Client`` the same lines
+# run on its workers.
 
 import dask.array as da
 import matplotlib.pyplot as plt
@@ -39,7 +40,8 @@ brightness = model.means_.mean(axis=1)
 rank = np.argsort(np.argsort(brightness))
 for k in np.argsort(brightness):
     print(
-        f"component {k}: {model.weights_[k]:>6.1%} of the pixels, mean colour {np.expm1(model.means_[k]).round().astype(int).tolist()}"
+        f"component {k}: {model.weights_[k]:>6.1%} of the pixels,",
+        f"mean colour {np.expm1(model.means_[k]).round().astype(int).tolist()}",
     )
 figure, axes = plt.subplots(1, 2, figsize=(12, 5.2), layout="constrained")
 axes[0].imshow(image)
@@ -49,4 +51,5 @@ for ax in axes:
     ax.axis("off")
 
 # %%
-# Three groups are shades of the dark sky, the fourth and brightest, of a tenth of the pixels, is stars and galaxies.
+# Three groups are shades of the dark sky, the fourth and brightest, of a tenth of the pixels, is stars and
+# galaxies.

@@ -6,9 +6,10 @@ How ``fit_many`` makes the bootstrap of a mixture a matter of a moment.
 """
 
 # %%
-# The bootstrap asks how much a fit would differ for other data of the same kind: the rows are drawn again with replacement, a
-# thousand times, and each draw is fitted. Rows that are drawn twice get the weight 2. So all problems share the rows and differ in
-# weights, and one call fits them all. All start at the fit of the real rows, which also keeps the order of components.
+# The bootstrap asks how much a fit would differ for other data of the same kind: the rows are drawn again with
+# replacement, a thousand times, and each draw is fitted. Rows that are drawn twice get the weight 2. So all
+# problems share the rows and differ in weights, and one call fits them all. All start at the fit of the real
+# rows, which also keeps the order of components.
 
 import time
 
@@ -36,7 +37,8 @@ short = many.means_[:, :, 0].argmin(axis=1)
 share = many.weights_[np.arange(1000), short]
 means = many.means_[np.arange(1000), short]
 print(
-    f"share of short eruptions: {share.mean():.3f}, 95 % between {np.quantile(share, 0.025):.3f} and {np.quantile(share, 0.975):.3f}"
+    f"share of short eruptions: {share.mean():.3f},",
+    f"95 % between {np.quantile(share, 0.025):.3f} and {np.quantile(share, 0.975):.3f}",
 )
 print(f"their mean wait: {means[:, 1].mean():.1f} min, 95 % between {np.quantile(means[:, 1], 0.025):.1f} and", end=" ")
 print(f"{np.quantile(means[:, 1], 0.975):.1f} min")
@@ -53,4 +55,5 @@ axes[1].set_xlabel("share of short eruptions")
 axes[1].set_ylabel("fits")
 
 # %%
-# The share of short eruptions is known to about five and a half percentage points either way, their mean wait to about a minute.
+# The share of short eruptions is known to about five and a half percentage points either way, their mean wait to
+# about a minute.

@@ -6,9 +6,10 @@ How to call fastgmm's compiled functions from a parallel Numba function of your 
 """
 
 # %%
-# A wall of bricks is the ordinary picture. In a copy of it, four squares are replaced by grass and gravel of the same grey values. Which
-# tiles does a mixture of ordinary brick not explain? A row is a patch of 5 by 5 pixels about each pixel, so the table of all rows would
-# be 25 times as large as the picture: the function below cuts patches out where it needs them, and keeps one number a tile.
+# A wall of bricks is the ordinary picture. In a copy of it, four squares are replaced by grass and gravel of the
+# same grey values. Which tiles does a mixture of ordinary brick not explain? A row is a patch of 5 by 5 pixels
+# about each pixel, so the table of all rows would be 25 times as large as the picture: the function below cuts
+# patches out where it needs them, and keeps one number a tile.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,7 +43,8 @@ def normalised(picture):
 wall, meadow, path = normalised(brick()), normalised(grass()), normalised(gravel())
 
 # %%
-# The upper half of the wall is for learning. ``kernels.full_density`` makes of a fit what the compiled functions take.
+# The upper half of the wall is for learning. ``kernels.full_density`` makes of a fit what the compiled functions
+# take.
 
 windows = np.lib.stride_tricks.sliding_window_view(wall[:256], (5, 5))[::3, ::3].reshape(-1, 25)
 model = GaussianMixture(8, tol=1e-3, max_iter=500, reg_covar=1e-4, random_state=0).fit(windows)
@@ -59,7 +61,8 @@ novelty = np.empty((8, 16))
 novelty_of_tiles(density, image, 32, novelty)
 print(f"tiles of brick: at most {novelty[~foreign].max():.1f}; others: at least {novelty[foreign].min():.1f}")
 print(
-    f"largest 16 tiles are the 16 that were replaced: {set(np.argsort(-novelty.ravel())[:16]) == set(np.flatnonzero(foreign))}"
+    "largest 16 tiles are the 16 that were replaced:",
+    set(np.argsort(-novelty.ravel())[:16]) == set(np.flatnonzero(foreign)),
 )
 
 # %%

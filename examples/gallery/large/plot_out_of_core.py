@@ -6,8 +6,9 @@ How to fit a file that is never in memory as a whole, with the same bits as if i
 """
 
 # %%
-# The rows are all patches of 4 by 4 pixels, in three colours, of the two photographs that come with scikit-learn: half a million
-# rows of 48 numbers, 103 MB as float32. They are written to a file first, a few lines of the photograph at a time.
+# The rows are all patches of 4 by 4 pixels, in three colours, of the two photographs that come with scikit-learn:
+# half a million rows of 48 numbers, 103 MB as float32. They are written to a file first, a few lines of the
+# photograph at a time.
 
 import tempfile
 import tracemalloc
@@ -37,7 +38,8 @@ megabytes = path.stat().st_size / 1e6
 print(f"{n_rows} rows of 48 numbers, {megabytes:.0f} MB on disk")
 
 # %%
-# A path is rows. ``tracemalloc`` counts what NumPy allocates while the fit runs; compiled code is warmed up by a small fit before.
+# A path is rows. ``tracemalloc`` counts what NumPy allocates while the fit runs; compiled code is warmed up by a
+# small fit before.
 
 model = GaussianMixture(8, covariance_type="diag", tol=1e-2, random_state=0)
 model.fit(np.load(path, mmap_mode="r")[:5000])
@@ -52,7 +54,8 @@ print(f"most memory during the fit of the file: {peak:.0f} MB; less than the fil
 print(f"the same bits as in memory: {np.array_equal(means, in_memory.means_)}")
 
 # %%
-# The components, as small pictures: most are flat areas of one colour, for neighbouring pixels are alike. Below each its share.
+# The components, as small pictures: most are flat areas of one colour, for neighbouring pixels are alike. Below
+# each its share.
 
 figure, axes = plt.subplots(1, 8, figsize=(12, 2.2), layout="constrained")
 for ax, k in zip(axes, np.argsort(-in_memory.weights_), strict=True):
@@ -74,5 +77,5 @@ for ax in axes:
 folder.cleanup()
 
 # %%
-# The fit took half of what the file holds, whatever its length: buffers and the look at the rows, not the rows. Sky, leaves and walls
-# fall into components of their own.
+# The fit took half of what the file holds, whatever its length: buffers and the look at the rows, not the rows.
+# Sky, leaves and walls fall into components of their own.

@@ -6,9 +6,9 @@ How ``partial_fit`` follows rows that come once, and ends where a fit ends when 
 """
 
 # %%
-# Speech comes as recordings: 270 utterances of nine men, 4274 frames of twelve numbers. A model that learns on the fly takes 30
-# utterances at a time, in a random order, and forgets them. Another one keeps what it learned from each batch by name, and replaces it
-# when the batch comes again.
+# Speech comes as recordings: 270 utterances of nine men, 4274 frames of twelve numbers. A model that learns on
+# the fly takes 30 utterances at a time, in a random order, and forgets them. Another one keeps what it learned
+# from each batch by name, and replaces it when the batch comes again.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,13 +31,15 @@ while not getattr(again, "converged_", False):
         scores_again.append(again.partial_fit(batch, batch=name).score(test))
 
 # %%
-# The yardstick: a fit of all rows at once, from where the batches ended. There should be little left for it to do.
+# The yardstick: a fit of all rows at once, from where the batches ended. There should be little left for it to
+# do.
 
 rows = np.concatenate(list(batches.values()))
 start = {"weights_init": again.weights_, "means_init": again.means_, "precisions_init": again.precisions_}
 whole = GaussianMixture(8, covariance_type="tied", max_iter=500, tol=1e-4, **start).fit(rows)
 print(
-    f"new frames: each batch once {scores_once[-1]:.3f}, batches again {scores_again[-1]:.3f}, fit of all {whole.score(test):.3f}"
+    f"new frames: each batch once {scores_once[-1]:.3f},",
+    f"batches again {scores_again[-1]:.3f}, fit of all {whole.score(test):.3f}",
 )
 print(f"rows of training: {once.score(rows):.3f}, {again.score(rows):.3f}, {whole.score(rows):.3f}")
 print(f"iterations of the fit of all: {whole.n_iter_}")
@@ -53,5 +55,5 @@ ax.set_ylabel("mean log-density of new frames")
 ax.legend()
 
 # %%
-# After one visit to each batch the model is near; after eleven rounds it is where a fit of all rows stays: that needs two iterations
-# to see that nothing is left to do.
+# After one visit to each batch the model is near; after eleven rounds it is where a fit of all rows stays: that
+# needs two iterations to see that nothing is left to do.

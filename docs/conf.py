@@ -7,6 +7,8 @@ import warnings
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+from sphinx.addnodes import pending_xref
+
 import fastgmm
 from fastgmm.cli import main
 from fastgmm.exceptions import ConvergenceWarning, SpuriousComponentWarning
@@ -35,6 +37,8 @@ copybutton_exclude = ".linenos, .gp, .go"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
+# A module of the kernels that is not public, and has no page.
+nitpick_ignore = [("py:mod", "fastgmm.kernels.structures.densities")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "fastgmm"
@@ -61,7 +65,6 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     "within_subsection_order": "FileNameSortKey",
     "subsection_order": [f"../examples/gallery/{name}" for name in ("basics", "applications", "large")],
-    "copyfile_regex": r".*\.(csv|gz)",
     "matplotlib_animations": False,
     "show_memory": False,
     "min_reported_time": 1,
@@ -94,7 +97,36 @@ def link_pages(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"`{0,2}docs/([\w-]+)\.md`{0,2}", r":doc:`/\1`", line) for line in lines]
 
 
+# Files of the repository outside this folder, and the page of the site that shows each.
+PAGES = {
+    "README.md": "index",
+    "CHANGELOG.md": "changes",
+    "CONTRIBUTING.md": "contributing",
+    "benchmarks/README.md": "benchmarks",
+    "examples/tile_novelty": "tile-novelty",
+    "tile_novelty.py": "tile-novelty",
+}
+
+
+def link_files(app, doctree):
+    """Turn links to files of the repository into links to the pages that show them."""
+    for node in doctree.findall(pending_xref):
+        if node.get("reftype") != "myst":
+            continue
+        target = node["reftarget"]
+        if node.get("refdomain") == "doc":
+            if target in app.env.found_docs:
+                continue
+            target = Path(f"{target}.md").relative_to(HERE.parent).as_posix()
+        target = target.removeprefix("../")
+        page = PAGES.get(target, target.removeprefix("docs/").removesuffix(".md"))
+        if page in app.env.found_docs:
+            node["refdomain"], node["reftarget"] = "doc", page
+            node["reftargetid"] = None
+
+
 def setup(app):
-    """Connect the two functions above."""
+    """Connect the three functions above."""
     app.connect("builder-inited", write_help_of_commands)
+    app.connect("doctree-read", link_files)
     app.connect("autodoc-process-docstring", link_pages)

@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 class FittedMany:
     """Fits of P problems, as arrays with an axis of problems in front; ``result[i]`` is a fitted estimator.
 
-    Made by :func:`fit_many`. Arrays are float64, whatever the type of X; a problem without a fit has NaN in them.
+    Made by :func:`fastgmm.fit_many`. Arrays are float64, whatever the type of X; where there is no fit they hold NaN.
 
     Attributes
     ----------

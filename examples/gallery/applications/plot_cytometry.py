@@ -16,7 +16,7 @@ from fastgmm import GaussianMixture
 from fastgmm.io import read_table
 from fastgmm.plotting import PALETTE
 
-cells = read_table("../data/gvhd-control.csv.gz")
+cells = read_table("../../data/gvhd-control.csv.gz")
 X = cells.values
 fits = [GaussianMixture(k, n_init=5, tol=1e-4, max_iter=1000, random_state=0).fit(X) for k in range(2, 13)]
 assert not any(fit.spurious_ for fit in fits)

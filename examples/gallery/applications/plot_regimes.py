@@ -16,7 +16,7 @@ from scipy.stats import norm
 from fastgmm import GaussianMixture
 from fastgmm.io import read_table
 
-table = read_table("../data/eustockmarkets.csv.gz")
+table = read_table("../../data/eustockmarkets.csv.gz")
 X = 100 * np.diff(np.log(table.values), axis=0)
 one = GaussianMixture(1).fit(X)
 two = GaussianMixture(2, n_init=5, tol=1e-6, max_iter=1000, random_state=0).fit(X)

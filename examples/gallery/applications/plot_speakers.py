@@ -17,7 +17,7 @@ import numpy as np
 from fastgmm import GaussianMixture
 from fastgmm.io import read_table
 
-table = read_table("../data/vowels.csv.gz").values
+table = read_table("../../data/vowels.csv.gz").values
 speaker, utterance, is_test, frames = table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2] == 1, table[:, 3:]
 
 shared = {"covariance_type": "diag", "reg_covar": 1e-3, "max_iter": 500, "random_state": 0}

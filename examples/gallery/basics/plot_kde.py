@@ -19,7 +19,7 @@ from sklearn.neighbors import KernelDensity
 from fastgmm import GaussianMixture
 from fastgmm.io import read_table
 
-quakes = read_table("../data/quakes.csv.gz", columns=["long", "lat", "depth"]).values
+quakes = read_table("../../data/quakes.csv.gz", columns=["long", "lat", "depth"]).values
 X = (quakes - quakes.mean(axis=0)) / quakes.std(axis=0)
 
 scores, chosen = [], []

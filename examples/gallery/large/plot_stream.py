@@ -16,7 +16,7 @@ import numpy as np
 from fastgmm import GaussianMixture
 from fastgmm.io import read_table
 
-table = read_table("../data/vowels.csv.gz").values
+table = read_table("../../data/vowels.csv.gz").values
 train, test = table[table[:, 2] == 0], table[table[:, 2] == 1][:, 3:]
 order = np.random.default_rng(0).permutation(270)
 batches = {f"batch {n}": train[np.isin(train[:, 1], order[30 * n : 30 * n + 30])][:, 3:] for n in range(9)}

@@ -1,4 +1,4 @@
-"""The documentation site, as far as it can be checked without building it: pages, names, examples, code of the guide."""
+"""The documentation site, as far as it can be checked without building it: pages, names, examples, code of guides."""
 
 import ast
 import csv

@@ -1,5 +1,6 @@
 """Configuration of the documentation: `python -m sphinx -W --keep-going -n docs docs/_build`."""
 
+import inspect
 import io
 import os
 import re
@@ -35,6 +36,7 @@ copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
 
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 # A module of the kernels that is not public, and has no page.
@@ -97,6 +99,14 @@ def link_pages(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"`{0,2}docs/([\w-]+)\.md`{0,2}", r":doc:`/\1`", line) for line in lines]
 
 
+def show_parameters(app, what, name, obj, options, signature, return_annotation):
+    """Show the parameters of an estimator: its constructor's, not those of the method that makes the object."""
+    if what == "class" and hasattr(obj, "get_params"):
+        bare = [each.replace(annotation=each.empty) for each in inspect.signature(obj).parameters.values()]
+        return str(inspect.Signature(bare)), None
+    return None
+
+
 # Files of the repository outside this folder, and the page of the site that shows each.
 PAGES = {
     "README.md": "index",
@@ -126,7 +136,8 @@ def link_files(app, doctree):
 
 
 def setup(app):
-    """Connect the three functions above."""
+    """Connect the functions above."""
     app.connect("builder-inited", write_help_of_commands)
+    app.connect("autodoc-process-signature", show_parameters)
     app.connect("doctree-read", link_files)
     app.connect("autodoc-process-docstring", link_pages)

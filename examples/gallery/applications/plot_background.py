@@ -64,5 +64,5 @@ for ax in axes:
     ax.axis("off")
 
 # %%
-# A mixture for each tile finds all 24 coins. One mixture for the whole picture finds 18 pieces, one of which is
-# half of the ground.
+# A mixture for each tile finds all 24 coins. One mixture for the whole picture finds 18 pieces, one of which
+# covers nearly a third of the picture.

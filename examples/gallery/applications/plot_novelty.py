@@ -61,4 +61,4 @@ for line, which in enumerate((new[np.argsort(score[new])], novel[np.argsort(-sco
 
 # %%
 # At the price of one false alarm in twenty, all sixes and most other new digits are found; least of all the
-# nines, of which four in ten pass for ordinary, many as fours or threes.
+# nines, of which four in ten pass for ordinary.

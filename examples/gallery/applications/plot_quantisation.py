@@ -53,6 +53,6 @@ ax.axis("off")
 figure.colorbar(shown, label="log-density of the pixel's colour")
 
 # %%
-# The family with one variance comes within 0.2 dB of k-means. Full covariances lose 3 dB: they spend colours
-# where the density is high, in the dark background, which a palette does not need. Choose the family for the
-# question.
+# The family with one variance comes within 0.2 dB of k-means. Full covariances lose 3 dB: such a component may be
+# a long, thin cloud of colours, for which a single mean stands badly. They are the better density and the worse
+# palette; choose the family for the question.

@@ -70,7 +70,7 @@ ax.set_ylabel("share of days with a larger loss")
 ax.legend()
 
 # %%
-# On stormy days, a quarter of all, changes are twice as large and markets move together a little more. One
-# Gaussian expects 3 days with a loss above 3 %, the mixture 15; there were 11. Beyond 4 % even two components
-# expect fewer than there were. After a stormy day the next one is stormy about twice as often as on average: what
-# a hidden Markov model would use.
+# On stormy days, a quarter of all, changes are about twice as large, and markets move together a little more. One
+# Gaussian expects 3 days with a loss above 3 %, the mixture 15; there were 11. Beyond 4.5 % even two components
+# expect fewer than there were. A day after a stormy one is stormy about twice as often as any day: what a hidden
+# Markov model would use.

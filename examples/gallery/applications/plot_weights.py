@@ -1,6 +1,6 @@
 """
-A million pixels as 256 weighted rows
-=====================================
+A picture as 256 weighted rows
+==============================
 
 How ``sample_weight`` replaces repeated rows by counts, and finds a threshold of a picture on the way.
 """

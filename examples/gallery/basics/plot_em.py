@@ -47,5 +47,5 @@ steps = [after - before for before, after in zip(model.lower_bounds_, model.lowe
 print(f"from {model.lower_bounds_[0]:.4f} to {model.lower_bound_:.4f}; smallest step {min(steps):.1e}")
 
 # %%
-# The first iterations change the picture, the last ones only the digits. From these two guesses, both on the same
-# cloud, the fit took 20 iterations; from the start that fastgmm makes by itself it takes 4.
+# The first iterations change the picture, the last ones only the digits. From these two guesses, both on one
+# cloud, the fit took 20 iterations; from the start that fastgmm makes by itself it takes 6.

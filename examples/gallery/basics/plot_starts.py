@@ -49,6 +49,6 @@ figure, ax = plt.subplots(figsize=(8, 4.4), layout="constrained")
 plot_mixture(best, X, ax)
 
 # %%
-# Starts at random rows end anywhere. "kmeans" finds the same optimum from all thirty seeds, and it is not the
-# best one; most starts by "short-em" find the best. So ``n_init`` tries different methods, not the same again:
-# the best of ten is the highest optimum of the picture.
+# Starts at random rows end anywhere. "kmeans" finds the same optimum from most seeds, and it is not the best one;
+# 25 of the 30 starts by "short-em" end at the best. So ``n_init`` tries different methods, not the same one
+# again: the best of ten is the highest optimum of the picture.

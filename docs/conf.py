@@ -69,6 +69,7 @@ sphinx_gallery_conf = {
     "subsection_order": [f"../examples/gallery/{name}" for name in ("basics", "applications", "large")],
     "matplotlib_animations": False,
     "show_memory": False,
+    "capture_repr": (),
     "min_reported_time": 1,
     "abort_on_example_error": False,
     "remove_config_comments": True,
@@ -84,7 +85,7 @@ def write_help_of_commands(app):
     """Write the help text of each command, which the page of the command line includes."""
     folder = HERE / "_include"
     folder.mkdir(exist_ok=True)
-    os.environ["COLUMNS"] = "90"
+    os.environ["COLUMNS"] = "80"
     for command in ("", *COMMANDS):
         text = io.StringIO()
         with redirect_stdout(text), suppress(SystemExit):

@@ -2,7 +2,7 @@
 Flow cytometry: populations of cells
 ====================================
 
-How to find populations of blood cells in four markers, and how to merge components that are one population.
+How to find populations of blood cells in four markers, and why BIC and ICL count them differently.
 """
 
 # sphinx_gallery_thumbnail_number = 2

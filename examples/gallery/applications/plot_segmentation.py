@@ -32,6 +32,8 @@ axes[0].imshow(image)
 axes[0].set_title("picture")
 axes[1].imshow(colours[labels])
 axes[1].set_title("four groups, in their mean colours")
+for ax in axes:
+    ax.axis("off")
 
 # %%
 # ``predict_proba`` says how sure each pixel is; the colour of tissue changes smoothly, and so do the
@@ -44,8 +46,7 @@ figure, ax = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
 figure.colorbar(
     ax.imshow(probability, cmap="magma", vmin=0, vmax=1), label="probability of the two darkest groups: glands"
 )
-for each in (*axes, ax):
-    each.axis("off")
+ax.axis("off")
 
 # %%
 # The two darkest groups are the glands, the two lightest the tissue between them and the empty ground. Blue

@@ -58,6 +58,8 @@ class FittedMany:
     estimator : GaussianMixture or BayesianGaussianMixture
         What was passed to ``fit_many``.
 
+    Notes
+    -----
     Of a variational fit also, with the axis of problems in front of the estimator's shapes,
     `weight_concentration_`, `mean_precision_`, `degrees_of_freedom_`, and, of length P or 1, `mean_prior_` and
     `covariance_prior_`.

@@ -5,12 +5,11 @@ Flow cytometry: populations of cells
 How to find populations of blood cells in four markers, and why BIC and ICL count them differently.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # A flow cytometer measured four markers (CD4, CD8b, CD3, CD8) of 6809 cells of a patient. Populations are not
 # Gaussian, so the mixture that describes them best has more components than there are populations.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 

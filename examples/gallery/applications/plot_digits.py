@@ -5,12 +5,11 @@ Digits: a mixture for each class
 How one mixture for each class makes a classifier that can also draw what it has learned.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # 1797 handwritten digits of 8 by 8 pixels. Thirty principal components describe them; for each digit a mixture
 # learns its ways of being written, and a new picture gets the digit whose mixture gives it the highest density.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits

@@ -5,13 +5,12 @@ How many components, and of which family
 How to choose the number of components by BIC and by ICL, over several families at once.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Reaven and Miller measured glucose, insulin and a third quantity of 145 adults. Physicians had put them into
 # three classes, which the fits do not see. Every combination of family and number of components is fitted from
 # ten starts.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 

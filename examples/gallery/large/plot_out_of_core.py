@@ -5,13 +5,12 @@ Rows on disk
 How to fit a file that is never in memory as a whole, with the same bits as if it were.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # The rows are all patches of 4 by 4 pixels, in three colours, of the two photographs that come with scikit-learn:
-# half a million rows of 48 numbers, 103 MB as float32. They are written to a file first, a few lines of the
+# half a million rows of 48 numbers, 104 MB as float32. They are written to a file first, a few lines of the
 # photograph at a time.
 
+# sphinx_gallery_thumbnail_number = 2
 import tempfile
 import tracemalloc
 from pathlib import Path

@@ -118,6 +118,8 @@ def warmup(
     callback : callable, optional
         Called with each ``Step`` when it is done.
 
+    Notes
+    -----
     What was compiled already is loaded. Seeding comes with each, and so does what several threads need. Compiled code
     serves one version of fastgmm, Python and Numba on one model of processor. ValueError for an unknown name, and where
     ``NUMBA_DISABLE_JIT`` is set; OSError where compiled code cannot be kept.

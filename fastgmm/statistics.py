@@ -37,6 +37,8 @@ class SufficientStatistics:
     weight : float
         Sum of w.
 
+    Notes
+    -----
     Statistics about the same origin form a commutative monoid under ``+``, and ``c * statistics`` (c >= 0) scales the
     weight of every row by c. There is no ``-``: a difference of statistics need not be statistics of anything.
     """

@@ -58,6 +58,8 @@ class Mixture(Fitting, ABC):
         callback : callable, optional
             Called as ``callback(restart, iteration, bound, change)`` after each iteration.
 
+        Notes
+        -----
         Raises ValueError for bad input, and where in every start the covariance of a component collapses (the message
         names it). Warns ConvergenceWarning where `max_iter` ended the best start. An exception, Ctrl-C included,
         leaves the estimator as it was, and what was reached in the checkpoint.
@@ -98,6 +100,8 @@ class Mixture(Fitting, ABC):
             batch: its statistics are kept, and replaced when it comes again. Visits to all batches, round by round,
             lead where ``fit`` leads on all rows; `converged_` says when.
 
+        Notes
+        -----
         `lower_bound_` is then the bound with every row's responsibilities as they were when it was seen last: without
         names, a mean in which recent rows count more, of rows that the parameters had not seen; with names, one that
         no visit to a batch that is known lowers (`reg_covar` 0).

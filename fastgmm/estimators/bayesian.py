@@ -52,8 +52,8 @@ class BayesianGaussianMixture(Posteriors):
     tol : float, default 1e-3
         Stop when an iteration changes the evidence lower bound of all rows (nat) by less than this.
     stopping : {'absolute', 'relative', 'aitken'}, default 'absolute'
-        What is compared with `tol`: that change; the change divided by 1 + |bound|; or Aitken's estimate of how far the
-        limit is (at least the change). See docs/convergence.md.
+        What is compared with `tol`: that change; the change divided by 1 plus the size of the bound; or Aitken's
+        estimate of how far the limit is (at least the change). See docs/convergence.md.
     reg_covar : float, default 1e-6
         Added to the variances of the rows in every component, in squared units of X. With 0 the bound never falls.
     max_iter : int, default 100

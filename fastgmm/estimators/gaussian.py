@@ -38,8 +38,8 @@ class GaussianMixture(Mixture):
     tol : float, default 1e-3
         Stop when an iteration changes the mean log-likelihood of a row (nat) by less than this.
     stopping : {'absolute', 'relative', 'aitken'}, default 'absolute'
-        What is compared with `tol`: that change; the change divided by 1 + |mean log-likelihood|; or Aitken's estimate
-        of how far the limit is (at least the change). See docs/convergence.md.
+        What is compared with `tol`: that change; the change divided by 1 plus the size of the mean log-likelihood; or
+        Aitken's estimate of how far the limit is (at least the change). See docs/convergence.md.
     reg_covar : float, default 1e-6
         Added to every variance, in squared units of X. With 0 the likelihood never falls.
     max_iter : int, default 100

@@ -66,6 +66,8 @@ def fit_many(
         problems in front. Those of the estimator count for all problems where these are not given. Weights and
         precisions need means, and are not for variational fits.
 
+    Notes
+    -----
     A problem that cannot be fitted (a component collapses in all starts, too few rows, NaN, ...) has a `status`. Warns
     ConvergenceWarning once where there are such, or where `max_iter` ended a fit. Raises ValueError and TypeError where
     arguments are wrong.

@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 class FittedMany:
     """Fits of P problems, as arrays with an axis of problems in front; ``result[i]`` is a fitted estimator.
 
-    Made by :func:`fit_many`. Arrays are float64, whatever the type of X; a problem without a fit has NaN in them.
+    Made by :func:`fastgmm.fit_many`. Arrays are float64, whatever the type of X; where there is no fit they hold NaN.
 
     Attributes
     ----------
@@ -58,6 +58,8 @@ class FittedMany:
     estimator : GaussianMixture or BayesianGaussianMixture
         What was passed to ``fit_many``.
 
+    Notes
+    -----
     Of a variational fit also, with the axis of problems in front of the estimator's shapes,
     `weight_concentration_`, `mean_precision_`, `degrees_of_freedom_`, and, of length P or 1, `mean_prior_` and
     `covariance_prior_`.

@@ -45,6 +45,8 @@ class DaskRows(Rows):
         Threads that a task uses. Dask runs as many tasks at a time in a worker as that has threads: more than 1 is for
         workers with fewer threads than cores.
 
+    Notes
+    -----
     Of delayed batches the first is computed at once, to know the columns; else nothing is before it is needed. Raises
     ValueError and TypeError.
     """

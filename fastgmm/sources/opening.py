@@ -46,6 +46,8 @@ def open_rows(
     comment : str, optional
         Lines of a CSV file that begin with it are skipped, such as '#'; by default none are.
 
+    Notes
+    -----
     Rows of files are read once here, which checks every number; keep the result for further fits and predictions.
     Raises ValueError that names file, row (from 1) and column of what is no finite number, TypeError for data that can
     be read but once, OSError, and ImportError where a package is missing.

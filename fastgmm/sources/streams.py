@@ -324,6 +324,8 @@ class BatchRows(StreamedRows):
         pair of one of these and weights (n,) >= 0, where n may be 0 and differ. Where one batch has weights, all have.
         Every iteration yields the same rows in the same order; it runs in a thread of its own.
 
+    Notes
+    -----
     Reads all once, to check and to count. Raises ValueError or TypeError that says which batch, row and column (counted
     from 0) are at fault, and TypeError for an iterator that can be read but once.
     """

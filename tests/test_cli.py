@@ -19,7 +19,7 @@ import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
 from fastgmm.cli import commands
-from fastgmm.cli.report import Progress
+from fastgmm.cli.report import Progress, Stage
 from fastgmm.datasets import load_faithful
 from fastgmm.io import load_model, save_model
 
@@ -719,8 +719,8 @@ def test_progress_is_silent_for_two_seconds_then_speaks_now_and_then(clock):
         progress(0, second + 1, -4.25, 0.5)
     progress.close()
     assert stream.getvalue().splitlines() == [
-        f"3 components: start 1, iteration {second + 1}, mean log-likelihood -4.250000, change 5.0e-01, {second} s, "
-        f"50 rows/s, at most about {99 - second} s more for this start"
+        f"3 components: start 1, iteration {second + 1}, 50 rows/s, at most {99 - second} s more, {second} s so far, "
+        "mean log-likelihood -4.250000, change 5.0e-01"
         for second in (2, 12, 22)
     ]
 
@@ -733,6 +733,45 @@ def test_progress_fits_on_a_line_of_the_terminal(clock, monkeypatch):
     clock.now += 5
     progress(0, 1, -4.25, 0.5)
     assert stream.getvalue() == "\r\x1b[K12 components: start 1, itera"
+
+
+def test_what_takes_long_has_a_name_on_a_terminal():
+    stream = Terminal()
+    for patience in (0.0, 600.0):
+        with Stage("looking at the data", stream, patience) as stage:
+            if patience == 0.0:
+                stage._timer.join()
+    assert stream.getvalue() == "\r\x1b[Klooking at the data ...\r\x1b[K"
+
+
+def test_what_takes_long_has_no_name_elsewhere():
+    stream = io.StringIO()
+    with Stage("looking at the data", stream, 0.0) as stage:
+        assert stage._timer is None
+    assert stream.getvalue() == ""
+
+
+def test_seeding_has_a_name_until_the_first_iteration(clock):
+    stream = Terminal()
+    progress = Progress("3 components: ", "mean log-likelihood", 50, 100, stream)
+    progress._seeding._patience = 0.0
+    progress.begin()
+    progress._seeding._timer.join()
+    progress(0, 0, -5.0, 0.75)
+    assert stream.getvalue() == "\r\x1b[K3 components: seeding ...\r\x1b[K"
+
+
+def test_eighty_columns_show_the_pace_and_the_time_left(clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    progress = Progress("12 components: ", "mean log-likelihood", 50_000_000, 100, stream)
+    progress(9, 0, -5.0, 0.75)
+    clock.now += 500
+    progress(9, 10, -4.25, 0.5)
+    assert stream.getvalue().startswith(
+        "\r\x1b[K12 components: start 10, iteration 10, 1e+05 rows/s, at most 45000 s more"
+    )
+    assert len(stream.getvalue()) - len("\r\x1b[K") < 80
 
 
 def test_progress_rewrites_one_line_of_a_terminal_and_clears_it(clock):
@@ -803,7 +842,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(run, monkeypatch, compon
     monkeypatch.setattr(Progress, "__call__", lambda progress, restart, iteration, *_: iterations.append(iteration))
     out = run(*kept, "-o", "resumed.json")[1]
     assert iterations[0] == 12
-    without_time = re.compile(r"\(\S+ s\)")
+    without_time = re.compile(r"\(\S+ s(, after .* of compiling)?\)")
     assert without_time.sub("", out) == without_time.sub("", whole)
     assert (tmp_path / "resumed.json").read_text() == (tmp_path / "whole.json").read_text()
     assert sorted(path.name for path in tmp_path.glob("c*")) == (["c"] if components == "3" else ["c.2", "c.3"])

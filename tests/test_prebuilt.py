@@ -1,8 +1,10 @@
 """Machine code that comes with the package: when it is read, what it answers, and how a build makes it."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -162,6 +164,23 @@ def test_a_wheel_without_machine_code_is_for_all(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "fastgmm/kernels/compiling/prebuilt.py" in names
     assert not [name for name in names if name.endswith(".nbc")]
+
+
+def test_the_source_distribution_has_what_its_tests_need(tmp_path):
+    root = Path(__file__).parents[1]
+    if not (root / "MANIFEST.in").exists():
+        pytest.skip("needs a checkout")
+    made = (".*", "__pycache__", "prebuilt", "build", "dist", "*.egg-info", "_build", "_include", "auto_gallery")
+    source = tmp_path / "source"
+    shutil.copytree(root, source, ignore=shutil.ignore_patterns(*made))
+    code = "from setuptools import build_meta; print(build_meta.build_sdist('.'))"
+    *_, name = _run("-W", "default", "-c", code, folder=source, FASTGMM_PREBUILD="none")
+    with tarfile.open(source / name) as archive:
+        names = {each.split("/", 1)[1] for each in archive.getnames() if "/" in each}
+    there = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    left_out = {each for each in there if not each.startswith("fastgmm.egg-info/")} - names - {name}
+    assert not left_out
+    assert {"tests/conftest.py", "README.md", "docs/index.md", "examples/iris.py", "benchmarks/common.py"} <= names
 
 
 def test_an_unknown_amount_is_refused(tmp_path):

@@ -115,7 +115,8 @@ def fit(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         _print_fits(table, fits, best)
     if arguments.labels is not None:
-        write_table(arguments.labels, table.labelled(best.model.predict))
+        with report.Stage("writing labels"):
+            write_table(arguments.labels, table.labelled(best.model.predict))
     if arguments.plot is not None:
         _plot(arguments.plot, arguments.seed, table, best)
 
@@ -139,7 +140,8 @@ def predict(arguments: argparse.Namespace) -> None:
                 columns.append((names["log_density"], model.score_samples(X, **density)))
             yield columns
 
-    write_table(arguments.output, blocks())
+    with report.Stage("writing"):
+        write_table(arguments.output, blocks())
 
 
 def score(arguments: argparse.Namespace) -> None:
@@ -240,6 +242,11 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) -> _Data:
     """Open the data, with the columns that the model of `document` was fitted on where they have names."""
+    with report.Stage("looking at the data"):
+        return _opened(arguments, document)
+
+
+def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> _Data:
     weight = getattr(arguments, "weights", None)
     expected = None if document is None else document.feature_names
     source, columns = arguments.data, arguments.columns
@@ -398,6 +405,7 @@ def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> 
     progress = None
     if not arguments.quiet:
         progress = report.Progress(title, method.bound, table.rows.n_rows, arguments.max_iter)
+        progress.begin()
     started = time.monotonic() - compiling_seconds()
     try:
         with warnings.catch_warnings(record=True) as caught, table.named() as rows:
@@ -449,6 +457,7 @@ def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
         print()
     n_samples, n_features = table.rows.n_rows, table.rows.n_features
     compiling = compiling_seconds()
+    after = f", after {compiling:.2g} s of compiling" if compiling else ""
     report.print_pairs(
         [
             ("data", f"{counted(n_samples, 'row')}, {counted(n_features, 'column')}"),
@@ -459,8 +468,7 @@ def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
                 f"{best.log_likelihood:.4f} ({best.log_likelihood / table.total_weight:.6g} per row)",
             ),
             (method.criterion, f"{best.criterion:.4f}"),
-            ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s)"),
-            ("compiling", f"{compiling:.2g} s, the first time" if compiling else None),
+            ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s{after})"),
             ("converged", report.yes_no(model.converged_)),
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -16,6 +17,7 @@ from fastgmm.methods import counted, method_of
 
 __all__ = [
     "Progress",
+    "Stage",
     "print_pairs",
     "print_parameters",
     "print_table",
@@ -25,6 +27,9 @@ __all__ = [
 
 
 SHOWN_FEATURES = 40
+
+# The beginning of a line of a terminal, with nothing on it.
+_CLEARED = "\r\x1b[K"
 
 
 def print_pairs(pairs: Iterable[tuple[str, str | None]]) -> None:
@@ -98,6 +103,51 @@ def write_csv(
         writer.writerows(zip(*columns, strict=True))
 
 
+class Stage:
+    """A word on a terminal for what is being done, once it takes long: a line that is cleared at the end.
+
+    A context manager.
+    """
+
+    def __init__(self, what: str, stream: TextIO | None = None, patience: float = 2.0) -> None:
+        self._what = what
+        self._stream = sys.stderr if stream is None else stream
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._is_shown = False
+
+    def begin(self) -> None:
+        """Hear that it begins."""
+        if self._stream.isatty():
+            self._timer = threading.Timer(self._patience, self._show)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def end(self) -> None:
+        """Hear that it has ended."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._is_shown:
+                self._is_shown = False
+                print(_CLEARED, end="", file=self._stream, flush=True)
+
+    def _show(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._is_shown = True
+                print(f"{_CLEARED}{self._what} ...", end="", file=self._stream, flush=True)
+
+    def __enter__(self) -> Stage:
+        self.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
 class Progress:
     """Tells how a fit goes once it takes long: one line that is rewritten on a terminal, elsewhere a line now and then.
 
@@ -126,9 +176,15 @@ class Progress:
         self.n_iterations = 0
         self.next = 0.0
         self.shown = False
+        self._seeding = Stage(f"{title}seeding", self.stream)
+
+    def begin(self) -> None:
+        """Hear that the first start is being made."""
+        self._seeding.begin()
 
     def __call__(self, restart: int, iteration: int, bound: float, change: float) -> None:
         """Hear of an iteration."""
+        self._seeding.end()
         now = time.monotonic()
         if self.started is None:
             # From the first iteration on: compiling kernels, the first time of all, is no progress to report.
@@ -140,15 +196,16 @@ class Progress:
             return
         seconds = now - self.started
         pace = seconds / self.n_iterations
+        # In the first 80 columns stands what people wait for.
         line = (
-            f"{self.title}start {restart + 1}, iteration {iteration}, {self.bound} {bound:.6f}, "
-            f"change {change:.1e}, {seconds:.0f} s, {self.n_rows / pace:.2g} rows/s, "
-            f"at most about {pace * (self.max_iter - iteration):.0f} s more for this start"
+            f"{self.title}start {restart + 1}, iteration {iteration}, {self.n_rows / pace:.2g} rows/s, "
+            f"at most {pace * (self.max_iter - iteration):.0f} s more, {seconds:.0f} s so far, "
+            f"{self.bound} {bound:.6f}, change {change:.1e}"
         )
         if self.rewrite:
             # A line that wraps could not be rewritten.
             line = line[: shutil.get_terminal_size().columns - 1]
-            print(f"\r\x1b[K{line}", end="", file=self.stream, flush=True)
+            print(f"{_CLEARED}{line}", end="", file=self.stream, flush=True)
         else:
             print(line, file=self.stream, flush=True)
         self.next = now + self.interval
@@ -156,5 +213,6 @@ class Progress:
 
     def close(self) -> None:
         """Clear the line that was rewritten."""
+        self._seeding.end()
         if self.shown and self.rewrite:
-            print("\r\x1b[K", end="", file=self.stream, flush=True)
+            print(_CLEARED, end="", file=self.stream, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import sys
@@ -140,7 +141,8 @@ def predict(arguments: argparse.Namespace) -> None:
                 columns.append((names["log_density"], model.score_samples(X, **density)))
             yield columns
 
-    with report.Stage("writing"):
+    # Not between lines that are written to the same terminal.
+    with report.Stage("writing") if arguments.output else contextlib.nullcontext():
         write_table(arguments.output, blocks())
 
 

@@ -7,6 +7,7 @@ elsewhere, and where compiling fails, fits compile what they need.
 """
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from setuptools import Distribution, setup
 from setuptools.command.build_py import build_py
@@ -22,12 +24,15 @@ ROOT = Path(__file__).resolve().parent
 
 OPTIONS = {"common": ["--method", "em", "--dtype", "float64"], "all": [], "none": []}
 
+# The code of a machine's own kind, or, for a release, that of all kinds that it can run.
 ASK = """
+import json, sys
 from fastgmm.families import FAMILIES
 from fastgmm.kernels.compiling import SOURCE_HASH, prebuilt
-target = prebuilt.target_of_host()
-if target is not None:
-    print(*target, prebuilt.folder_of(target), SOURCE_HASH, " ".join(FAMILIES), sep="\\n")
+own = [prebuilt.target_of_host()]
+targets = prebuilt.targets_of_host() if sys.argv[1] == "all" else own
+kinds = [(*each, str(prebuilt.folder_of(each))) for each in targets if each is not None]
+print(json.dumps({"kinds": kinds, "families": list(FAMILIES), "source": SOURCE_HASH}))
 """
 
 
@@ -52,38 +57,39 @@ def run(*command: str, **environment: str) -> str:
 
 
 @functools.cache
-def asked() -> list[str]:
-    """Name and features of the kind of processor, folder of the code, hash of the sources, families; or nothing."""
+def asked() -> dict[str, Any]:
+    """Kinds of processors (name, features, folder of the code), families, and the hash of the sources."""
+    nothing: dict[str, Any] = {"kinds": []}
     if chosen() == "none":
-        return []
+        return nothing
     try:
-        answer = run("-c", ASK).splitlines()
-    except (OSError, subprocess.CalledProcessError) as error:
+        answer = json.loads(run("-c", ASK, chosen()))
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
         print(f"No machine code is compiled ahead, first fits will compile: {error}", file=sys.stderr)
-        return []
-    if not answer:
+        return nothing
+    if not answer["kinds"]:
         print("No machine code is compiled ahead for this kind of processor.", file=sys.stderr)
     return answer
 
 
-def prebuild() -> Path | None:
-    """Compile into the source tree, unless that has been done, and return the folder; None where there is no code."""
-    if not asked():
-        return None
-    name, features, folder, source, families = asked()
-    done = Path(folder, f"{chosen()}.{source}")
-    if not done.is_file():
-        shutil.rmtree(folder, ignore_errors=True)
+def prebuild() -> list[Path]:
+    """Compile into the source tree what has not been compiled, and return the folders of machine code."""
+    folders = []
+    for name, features, place in asked()["kinds"]:
+        folder = Path(place)
+        done = folder / f"{chosen()}.{asked()['source']}"
         try:
-            compile_into(Path(folder), families.split(), NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
+            if not done.is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                compile_into(folder, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
+                done.touch()
+            folders.append(folder)
         except (OSError, subprocess.CalledProcessError) as error:
-            print(f"No machine code is compiled ahead, first fits will compile: {error}", file=sys.stderr)
-            return None
-        done.touch()
-    return Path(folder)
+            print(f"No machine code is compiled ahead for {name}, first fits will compile: {error}", file=sys.stderr)
+    return folders
 
 
-def compile_into(folder: Path, families: list[str], **target: str) -> None:
+def compile_into(folder: Path, **target: str) -> None:
     """Fill a folder with machine code for all families, several at a time."""
     with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
 
@@ -91,7 +97,7 @@ def compile_into(folder: Path, families: list[str], **target: str) -> None:
             command = ["-m", "fastgmm", "warmup", "--covariance", family, *OPTIONS[chosen()]]
             return run(*command, NUMBA_CACHE_DIR=cache, **target)
 
-        for table in pool.map(warm_up, families):
+        for table in pool.map(warm_up, asked()["families"]):
             print(table)
         folder.mkdir(parents=True)
         for path in Path(cache).rglob("*.nbc"):
@@ -104,10 +110,9 @@ class BuildWithCode(build_py):
     def run(self) -> None:
         """Copy the package, and compile."""
         super().run()
-        folder = prebuild()
-        if folder is not None and not self.editable_mode:
-            place = Path(self.build_lib, folder.relative_to(ROOT))
-            shutil.copytree(folder, place, dirs_exist_ok=True)
+        for folder in prebuild():
+            if not self.editable_mode:
+                shutil.copytree(folder, Path(self.build_lib, folder.relative_to(ROOT)), dirs_exist_ok=True)
 
 
 class PlatformDistribution(Distribution):
@@ -115,7 +120,7 @@ class PlatformDistribution(Distribution):
 
     def has_ext_modules(self) -> bool:
         """Whether the wheel is of a platform."""
-        return bool(asked())
+        return bool(asked()["kinds"])
 
 
 setup(cmdclass={"build_py": BuildWithCode}, distclass=PlatformDistribution)

@@ -35,14 +35,16 @@ TARGETS = (
 )
 
 
+def targets_of_host() -> list[Target]:
+    """Return the kinds that this processor belongs to, the best first."""
+    host = llvmlite.binding.get_host_cpu_features()
+    return [target for target in TARGETS if all(host.get(feature) for feature in parsed(target.features))]
+
+
 def target_of_host() -> Target | None:
     """Return the best kind that this processor belongs to and that has vectors like it; None where there is none."""
-    host = llvmlite.binding.get_host_cpu_features()
-    for target in TARGETS:
-        wanted = parsed(target.features)
-        if all(host.get(feature) for feature in wanted) and vectors_of(wanted) == vectors_of(host):
-            return target
-    return None
+    vectors = vectors_of(llvmlite.binding.get_host_cpu_features())
+    return next((each for each in targets_of_host() if vectors_of(parsed(each.features)) == vectors), None)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ elsewhere, and where compiling fails, fits compile what they need.
 """
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -28,11 +29,11 @@ OPTIONS = {"common": ["--method", "em", "--dtype", "float64"], "all": [], "none"
 ASK = """
 import json, sys
 from fastgmm.families import FAMILIES
-from fastgmm.kernels.compiling import SOURCE_HASH, prebuilt
+from fastgmm.kernels.compiling import prebuilt
 own = [prebuilt.target_of_host()]
 targets = prebuilt.targets_of_host() if sys.argv[1] == "all" else own
 kinds = [(*each, str(prebuilt.folder_of(each))) for each in targets if each is not None]
-print(json.dumps({"kinds": kinds, "families": list(FAMILIES), "source": SOURCE_HASH}))
+print(json.dumps({"kinds": kinds, "families": list(FAMILIES)}))
 """
 
 
@@ -47,9 +48,11 @@ def chosen() -> str:
 def run(*command: str, **environment: str) -> str:
     """Run Python with the source tree first on its path, and return the output."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    # Nothing that is set here, or installed here alone, may change code that runs elsewhere.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     return subprocess.run(
         [sys.executable, *command],
-        env=os.environ | {"PYTHONPATH": path} | environment,
+        env=inherited | {"PYTHONPATH": path, "NUMBA_DISABLE_INTEL_SVML": "1"} | environment,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -58,7 +61,7 @@ def run(*command: str, **environment: str) -> str:
 
 @functools.cache
 def asked() -> dict[str, Any]:
-    """Kinds of processors (name, features, folder of the code), families, and the hash of the sources."""
+    """Kinds of processors (name, features, folder of the code), and families."""
     nothing: dict[str, Any] = {"kinds": []}
     if chosen() == "none":
         return nothing
@@ -72,17 +75,28 @@ def asked() -> dict[str, Any]:
     return answer
 
 
+def source_hash() -> str:
+    """A hash of the package: not kernels alone decide what is compiled."""
+    digest = hashlib.sha256()
+    for path in sorted(ROOT.joinpath("fastgmm").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def prebuild() -> list[Path]:
     """Compile into the source tree what has not been compiled, and return the folders of machine code."""
     folders = []
     for name, features, place in asked()["kinds"]:
         folder = Path(place)
-        done = folder / f"{chosen()}.{asked()['source']}"
+        done = f"{chosen()}.{source_hash()}"
         try:
-            if not done.is_file():
+            if not (folder / done).is_file():
+                # Whole, or not there, whoever else builds at the time.
+                scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
+                compile_into(scratch, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
+                (scratch / done).touch()
                 shutil.rmtree(folder, ignore_errors=True)
-                compile_into(folder, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
-                done.touch()
+                os.replace(scratch, folder)
             folders.append(folder)
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"No machine code is compiled ahead for {name}, first fits will compile: {error}", file=sys.stderr)
@@ -99,8 +113,11 @@ def compile_into(folder: Path, **target: str) -> None:
 
         for table in pool.map(warm_up, asked()["families"]):
             print(table)
+        files = list(Path(cache).rglob("*.nbc"))
+        if not files:
+            raise OSError(f"nothing was kept in {cache}")
         folder.mkdir(parents=True)
-        for path in Path(cache).rglob("*.nbc"):
+        for path in files:
             shutil.move(path, folder / path.name)
 
 
@@ -112,7 +129,9 @@ class BuildWithCode(build_py):
         super().run()
         for folder in prebuild():
             if not self.editable_mode:
-                shutil.copytree(folder, Path(self.build_lib, folder.relative_to(ROOT)), dirs_exist_ok=True)
+                place = Path(self.build_lib, "fastgmm", "kernels", "prebuilt", folder.name)
+                shutil.rmtree(place, ignore_errors=True)
+                shutil.copytree(folder, place)
 
 
 class PlatformDistribution(Distribution):

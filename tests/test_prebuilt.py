@@ -1,10 +1,12 @@
 """Machine code that comes with the package: when it is read, what it answers, and how a build makes it."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ import numba
 import pytest
 from conftest import copy_of_the_package
 
-from fastgmm.kernels import compiling
+from fastgmm.kernels import compiling, score
 from fastgmm.kernels.compiling import prebuilt, waiting
 
 V3 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[1].features), True)
@@ -74,6 +76,9 @@ def target(monkeypatch, tmp_path):
     monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
     monkeypatch.delenv("FASTGMM_PREBUILT", raising=False)
     prebuilt.folder_of(prebuilt.TARGETS[1]).mkdir(parents=True)
+    (tmp_path / "__init__.py").touch()
+    for name in prebuilt._OF_CODE:
+        monkeypatch.delenv(name, raising=False)
     return prebuilt.target.__wrapped__
 
 
@@ -97,10 +102,49 @@ def test_code_is_not_read_where_there_is_none(target):
     assert target() is None
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
-def test_code_that_others_could_have_written_is_not_read(target):
-    prebuilt.folder_of(prebuilt.TARGETS[1]).chmod(0o777)
+def test_code_is_not_read_where_the_user_changes_what_is_compiled(target, monkeypatch):
+    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
     assert target() is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize(
+    ("of_sources", "of_code", "is_read"),
+    [
+        (0o755, 0o755, True),
+        (0o755, 0o775, False),
+        (0o755, 0o777, False),
+        # As pip installs under a umask of 002: who could have written the code could have written the sources.
+        (0o775, 0o775, True),
+        (0o775, 0o777, False),
+    ],
+)
+def test_code_is_trusted_like_the_sources(target, tmp_path, of_sources, of_code, is_read):
+    tmp_path.chmod(of_sources)
+    folder = prebuilt.folder_of(prebuilt.TARGETS[1])
+    folder.chmod(of_code)
+    assert (target() is not None) == is_read
+    path = folder / "some.nbc"
+    path.write_bytes(b"")
+    path.chmod(of_code)
+    assert prebuilt.is_trusted(path) == is_read
+
+
+@pytest.mark.skipif(not hasattr(os, "chown") or os.geteuid(), reason="only root gives files away")
+def test_code_of_another_user_is_not_read(target):
+    os.chown(prebuilt.folder_of(prebuilt.TARGETS[1]), 12345, -1)
+    assert target() is None
+
+
+def test_what_is_called_by_address_is_not_linked():
+    serial = score.serial
+
+    @numba.njit
+    def call():
+        serial(0, 1)
+
+    with pytest.raises((TypeError, numba.TypingError), match="compiled code cannot call it by name"):
+        call()
 
 
 @pytest.mark.slow
@@ -235,6 +279,18 @@ def test_nobody_is_told_where_nobody_watches(terminal, tmp_path, monkeypatch):
     assert terminal.text == ""
 
 
+@pytest.mark.parametrize("stream", [None, object(), "closed"])
+def test_streams_that_are_no_terminals(tmp_path, monkeypatch, stream):
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    monkeypatch.setattr(waiting, "sys", SimpleNamespace(stderr=stream))
+    wait = waiting._Waiting()
+    wait.begin(tmp_path)
+    assert wait._timer is None
+    wait.end()
+
+
 def test_short_waits_are_silent(terminal, tmp_path, monkeypatch):
     monkeypatch.setattr(waiting, "PATIENCE", 600.0)
     wait = waiting._Waiting()
@@ -243,13 +299,17 @@ def test_short_waits_are_silent(terminal, tmp_path, monkeypatch):
     assert terminal.text == ""
 
 
-def test_a_compiler_that_failed_is_no_wait_to_come(terminal, tmp_path):
+def test_a_compiler_that_failed_is_no_wait_to_come(terminal, tmp_path, monkeypatch):
+    monkeypatch.setattr(waiting, "PATIENCE", 600.0)
     wait = waiting._Waiting()
     wait.begin(tmp_path)
+    first = wait._timer
+    time.sleep(0.3)
     wait.begin(tmp_path)
+    assert first.finished.is_set()
     wait.end()
     wait.end()
-    assert 0 < wait.seconds < 60
+    assert 0 < wait.seconds < 0.3
 
 
 def test_without_a_folder_the_remedy_is_said_once(terminal):

@@ -395,7 +395,7 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
         "likelihood.set_log_scale(density, np.full(1, 2.0 * np.pi))\n"
         "print(round(float(density.log_scale[0] / np.log(10.0)), 9))"
     )
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "FASTGMM_PREBUILT": "0"}
     families = ["diag", "spherical", "diag", "spherical"]
     processes = [
         subprocess.Popen([sys.executable, "-c", code, name], env=environment, stdout=subprocess.PIPE, text=True)

@@ -50,12 +50,15 @@ class _EntryFiles:
     def load(self, key: Any) -> Any:
         for folder in self._folders:
             with contextlib.suppress(OSError):
-                content = trusted_content(folder / self._file_name(key))
+                content = self._content(folder / self._file_name(key))
                 # Damaged machine code would be run.
                 digest, data = content[:32], content[32:]
                 if hashlib.sha256(data).digest() == digest:
                     return pickle.loads(data)
         return None
+
+    def _content(self, path: Path) -> bytes:
+        return trusted_content(path)
 
     def save(self, key: Any, data: Any) -> None:
         path = self._folders[0] / self._file_name(key)
@@ -79,6 +82,19 @@ class _EntryFiles:
     def flush(self) -> None:
         for path in self._folders[0].glob(f"{self._module}.{SOURCE_HASH}.{self._name}.*.nbc"):
             path.unlink(missing_ok=True)
+
+
+class _PrebuiltFiles(_EntryFiles):
+    """Files that came with the package: in a folder beside its sources, and trusted like them."""
+
+    def find(self, key: Any) -> Path | None:
+        path = self._folders[0] / self._file_name(key)
+        return path if path.is_file() else None
+
+    def _content(self, path: Path) -> bytes:
+        if not prebuilt.is_trusted(path):
+            raise PermissionError(path)
+        return path.read_bytes()
 
 
 class _NoFolder:
@@ -164,7 +180,9 @@ def _names_alone(bitcode: bytes) -> bytes:
     loads the file, it also looks there for names.
     """
     module = llvmlite.binding.parse_bitcode(bitcode)
-    defined = [value.name for value in (*module.functions, *module.global_variables) if not value.is_declaration]
+    defined = [
+        value.name for value in (*module.functions, *module.global_variables) if value.name and not value.is_declaration
+    ]
     names = ir.Module()
     names.triple = module.triple
     for name in defined:
@@ -250,7 +268,7 @@ class Cache(caching.FunctionCache):
         stem = f"{self._impl.filename_base}-{variant}"
         self._cache_file = _EntryFiles(folders, stem)
         self._target = prebuilt.target()
-        self._prebuilt = None if self._target is None else _EntryFiles([prebuilt.folder_of(self._target)], stem)
+        self._prebuilt = None if self._target is None else _PrebuiltFiles([prebuilt.folder_of(self._target)], stem)
 
     @property
     def folder(self) -> Path | None:
@@ -290,13 +308,14 @@ class Cache(caching.FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the compiled function of a signature."""
-        waiting.end()
         # Where the folder cannot be written any more, by who has dropped privileges, say: it costs time alone.
         with contextlib.suppress(OSError):
             if self.folder is not None:
                 super().save_overload(sig, data)
         if _log is not None:
             self._log_end(_log, sig, data.codegen, compiled=True)
+        # Last: it may warn, and warnings may be errors.
+        waiting.end()
 
     def _log_end(self, log: _Log, sig: Any, codegen: Any, compiled: bool) -> None:
         records = [kind for kind in record_classes(sig) if "whitener" in getattr(kind, "_fields", ())]
@@ -306,11 +325,11 @@ class Cache(caching.FunctionCache):
             density=records[0] if records else None,
             parallel=self._parallel,
             compiled=compiled,
-            path=self._path(sig, codegen),
+            path=self._path(sig, codegen, compiled),
         )
 
-    def _path(self, sig: Any, codegen: Any) -> Path | None:
-        found = None if self._prebuilt is None else self._prebuilt.find(self._prebuilt_key(sig, codegen))
+    def _path(self, sig: Any, codegen: Any, compiled: bool) -> Path | None:
+        found = None if self._prebuilt is None or compiled else self._prebuilt.find(self._prebuilt_key(sig, codegen))
         return found or self._cache_file.find(self._index_key(sig, codegen))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,15 @@ def _compiled(function: Callable[..., Any], fastmath: Any, parallel: bool = Fals
         # RuntimeError: Numba's settings leave it no place to look for a cache.
         with contextlib.suppress(RuntimeError):
             compiled._cache = Cache(function, "parallel" if parallel else "serial", by_address)
+        if by_address:
+            compiled.get_call_template = functools.partial(_refuse_to_link, function.__name__)
     return compiled
+
+
+def _refuse_to_link(name: str, *_: Any) -> Any:
+    raise TypeError(
+        f"{name} is called from Python, or by its address with call_at; compiled code cannot call it by name"
+    )
 
 
 def _inlined(function: Callable[..., Any], fastmath: Any) -> Any:

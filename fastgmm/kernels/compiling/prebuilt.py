@@ -16,7 +16,7 @@ import numba
 
 from fastgmm.kernels.compiling.sources import FOLDER
 from fastgmm.kernels.compiling.target import parsed, vectors_of
-from fastgmm.kernels.compiling.trust import why_folder_untrusted
+from fastgmm.kernels.compiling.trust import is_as_trusted
 
 
 class Target(NamedTuple):
@@ -35,6 +35,17 @@ TARGETS = (
 )
 
 
+# Variables that change what Numba compiles.
+_OF_CODE = {
+    "NUMBA_BOUNDSCHECK",
+    "NUMBA_DEBUGINFO",
+    "NUMBA_ENABLE_AVX",
+    "NUMBA_LOOP_VECTORIZE",
+    "NUMBA_OPT",
+    "NUMBA_SLP_VECTORIZE",
+}
+
+
 def targets_of_host() -> list[Target]:
     """Return the kinds that this processor belongs to, the best first."""
     host = llvmlite.binding.get_host_cpu_features()
@@ -51,14 +62,18 @@ def target_of_host() -> Target | None:
 def target() -> Target | None:
     """Return the kind of processor whose code is read here, None where code is compiled for this very processor.
 
-    That is so where the user has named a processor by Numba's variables, or has set ``FASTGMM_PREBUILT=0``.
+    That is so where the user has told Numba how to compile, or has set ``FASTGMM_PREBUILT=0``.
     """
-    is_named = numba.config.CPU_NAME is not None or numba.config.CPU_FEATURES is not None
-    if is_named or os.environ.get("FASTGMM_PREBUILT") == "0":
+    is_told = numba.config.CPU_NAME is not None or numba.config.CPU_FEATURES is not None
+    if is_told or not _OF_CODE.isdisjoint(os.environ) or os.environ.get("FASTGMM_PREBUILT") == "0":
         return None
     host = target_of_host()
-    is_readable = host is not None and folder_of(host).is_dir() and not why_folder_untrusted(folder_of(host))
-    return host if is_readable else None
+    return host if host is not None and folder_of(host).is_dir() and is_trusted(folder_of(host)) else None
+
+
+def is_trusted(path: Path) -> bool:
+    """Return whether those alone could have written prebuilt code who could have written the package's sources."""
+    return is_as_trusted(path, FOLDER / "__init__.py")
 
 
 def folder_of(target: Target) -> Path:

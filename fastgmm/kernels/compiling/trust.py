@@ -64,6 +64,17 @@ def trusted_content(path: Path) -> bytes:
         return file.read()
 
 
+def is_as_trusted(path: Path, source: Path) -> bool:
+    """Return whether those alone could have written a file or folder who could also have written a source file.
+
+    Python runs the source whoever could have: what lies beside it needs no more.
+    """
+    status, of_source, of_folder = path.stat(), source.stat(), source.parent.stat()
+    writers = status.st_mode & 0o022 & ~(of_source.st_mode | of_folder.st_mode)
+    same_group = status.st_gid in (of_source.st_gid, of_folder.st_gid) or not status.st_mode & 0o020
+    return status.st_uid in (0, of_source.st_uid) and same_group and not writers
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, which no other user may write to, whatever the umask says."""
     if not folder.is_dir():

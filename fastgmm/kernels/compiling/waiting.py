@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -23,19 +24,21 @@ class _Waiting:
         self._folder: Path | None = None
 
     def begin(self, folder: Path | None) -> None:
-        if self._begin is not None:
-            # The one before has failed to compile.
-            self.end()
+        # The one before may have failed to compile, long ago.
+        self._cancel()
         self._begin, self._folder = time.perf_counter(), folder
         if not self._is_told and folder is not None and _is_watched():
             self._timer = threading.Timer(max(PATIENCE - self.seconds, 0.0), self._tell)
             self._timer.daemon = True
             self._timer.start()
 
-    def end(self) -> None:
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def end(self) -> None:
+        self._cancel()
         if self._begin is not None:
             self.seconds += time.perf_counter() - self._begin
             self._begin = None
@@ -60,7 +63,10 @@ class _Waiting:
 
 def _is_watched() -> bool:
     """Return whether a person sees what is printed: on a terminal or in a notebook."""
-    return sys.stderr is not None and (sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel"))
+    # Whatever stands in for it: closed, or without what files have.
+    with contextlib.suppress(AttributeError, ValueError):
+        return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+    return False
 
 
 _waiting = _Waiting()

@@ -1,9 +1,9 @@
 """Build steps that pyproject.toml cannot express: machine code in wheels, so that a first fit does not wait for it.
 
-The environment variable ``FASTGMM_PREBUILD`` says how much is compiled: ``common`` (the default: expectation
-maximisation of float64 rows), ``all``, or ``none``. Code is for a kind of processor (those of
-``fastgmm/kernels/compiling/prebuilt.py``), and for the versions of Python, Numba and fastgmm that compile it;
-elsewhere, and where compiling fails, fits compile what they need.
+The environment variable ``FASTGMM_PREBUILD`` says for which kinds of processors (those of
+``fastgmm/kernels/compiling/prebuilt.py``) it is compiled: ``own``, the default, that of this machine; ``all``, those
+that this machine can run; ``none``. It serves the versions of Python, Numba and fastgmm that compile it; elsewhere, and
+where compiling fails, fits compile what they need.
 """
 
 import functools
@@ -23,9 +23,6 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
-OPTIONS = {"common": ["--method", "em", "--dtype", "float64"], "all": [], "none": []}
-
-# The code of a machine's own kind, or, for a release, that of all kinds that it can run.
 ASK = """
 import json, sys
 from fastgmm.families import FAMILIES
@@ -39,9 +36,9 @@ print(json.dumps({"kinds": kinds, "families": list(FAMILIES)}))
 
 def chosen() -> str:
     """How much is to be compiled."""
-    value = os.environ.get("FASTGMM_PREBUILD", "common")
-    if value not in OPTIONS:
-        raise SystemExit(f"FASTGMM_PREBUILD must be one of {', '.join(OPTIONS)}, got {value!r}.")
+    value = os.environ.get("FASTGMM_PREBUILD", "own")
+    if value not in ("own", "all", "none"):
+        raise SystemExit(f"FASTGMM_PREBUILD must be own, all or none, got {value!r}.")
     return value
 
 
@@ -88,7 +85,7 @@ def prebuild() -> list[Path]:
     folders = []
     for name, features, place in asked()["kinds"]:
         folder = Path(place)
-        done = f"{chosen()}.{source_hash()}"
+        done = f"complete.{source_hash()}"
         try:
             if not (folder / done).is_file():
                 # Whole, or not there, whoever else builds at the time.
@@ -108,7 +105,7 @@ def compile_into(folder: Path, **target: str) -> None:
     with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def warm_up(family: str) -> str:
-            command = ["-m", "fastgmm", "warmup", "--covariance", family, *OPTIONS[chosen()]]
+            command = ["-m", "fastgmm", "warmup", "--covariance", family]
             return run(*command, NUMBA_CACHE_DIR=cache, **target)
 
         for table in pool.map(warm_up, asked()["families"]):

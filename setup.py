@@ -26,11 +26,11 @@ ROOT = Path(__file__).resolve().parent
 ASK = """
 import json, sys
 from fastgmm.families import FAMILIES
-from fastgmm.kernels.compiling import prebuilt
+from fastgmm.kernels.compiling import SOURCE_HASH, prebuilt
 own = [prebuilt.target_of_host()]
 targets = prebuilt.targets_of_host() if sys.argv[1] == "all" else own
 kinds = [(*each, str(prebuilt.folder_of(each))) for each in targets if each is not None]
-print(json.dumps({"kinds": kinds, "families": list(FAMILIES)}))
+print(json.dumps({"kinds": kinds, "families": list(FAMILIES), "kernels": SOURCE_HASH}))
 """
 
 
@@ -58,7 +58,7 @@ def run(*command: str, **environment: str) -> str:
 
 @functools.cache
 def asked() -> dict[str, Any]:
-    """Kinds of processors (name, features, folder of the code), and families."""
+    """Kinds of processors (name, features, folder of the code), families, and a hash of kernels and compiler."""
     nothing: dict[str, Any] = {"kinds": []}
     if chosen() == "none":
         return nothing
@@ -73,8 +73,8 @@ def asked() -> dict[str, Any]:
 
 
 def source_hash() -> str:
-    """A hash of the package: not kernels alone decide what is compiled."""
-    digest = hashlib.sha256()
+    """A hash of the package and the compiler: not kernels alone decide what is compiled."""
+    digest = hashlib.sha256(asked()["kernels"].encode())
     for path in sorted(ROOT.joinpath("fastgmm").rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

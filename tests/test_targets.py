@@ -14,13 +14,13 @@ import pytest
 
 V2 = "cx16 popcnt sse3 sse4.1 sse4.2 ssse3"
 HASWELL = f"{V2} avx avx2 bmi bmi2 f16c fma lzcnt movbe"
-SKYLAKE = f"{HASWELL} adx avx512bw avx512cd avx512dq avx512f avx512vl clwb pku rdseed"
+SKYLAKE = f"{HASWELL} adx avx512bw avx512cd avx512dq avx512f avx512vl clwb rdseed"
 LATER = f"{SKYLAKE} avx512bf16 avx512bitalg avx512vbmi avx512vbmi2 avx512vnni avx512vpopcntdq gfni vaes vpclmulqdq"
 TARGETS = {
     "x86-64-v2": V2,
     "haswell": HASWELL,
     "skylake-avx512": SKYLAKE,
-    "znver4": f"{LATER} clzero mwaitx sse4a",
+    "znver4": f"{LATER} clzero sse4a",
     "sapphirerapids": f"{LATER} amx-int8 amx-tile avx512fp16 avxvnni",
 }
 

@@ -53,6 +53,18 @@ def read_json(name):
     return json.loads((DATA / name).read_text())
 
 
+# Code that counts, as count.number, how many functions a process compiles.
+COUNT = """
+from numba.core import event
+class Count(event.Listener):
+    number = 0
+    def on_start(self, event): self.number += 1
+    def on_end(self, event): pass
+count = Count()
+event.register("numba:compile", count)
+"""
+
+
 def copy_of_the_package(folder):
     """Copy the package, without machine code, into a folder and return where it stands."""
     target = folder / "fastgmm"

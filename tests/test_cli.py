@@ -751,6 +751,15 @@ def test_what_takes_long_has_no_name_elsewhere():
     assert stream.getvalue() == ""
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
+def test_messages_may_be_closed(tmp_path):
+    code = "import sys; from fastgmm.cli import main; sys.exit(main(sys.argv[1:]))"
+    for arguments in ("fit faithful -k 2 -o m.json", "score m.json faithful", "predict m.json faithful -o labels.csv"):
+        command = f"{sys.executable} -c '{code}' {arguments} 2>&-"
+        assert subprocess.run(command, shell=True, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0, arguments
+    assert (tmp_path / "labels.csv").exists()
+
+
 def test_seeding_has_a_name_until_the_first_iteration(clock):
     stream = Terminal()
     progress = Progress("3 components: ", "mean log-likelihood", 50, 100, stream)

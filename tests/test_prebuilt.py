@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import llvmlite.binding
 import numba
 import pytest
-from conftest import copy_of_the_package
+from conftest import COUNT, copy_of_the_package
 
 from fastgmm.kernels import compiling, score
 from fastgmm.kernels.compiling import prebuilt, waiting
@@ -22,16 +22,9 @@ from fastgmm.kernels.compiling import prebuilt, waiting
 V3 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[1].features), True)
 V4 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[0].features), True)
 
-FIT = """
+FIT = f"""{COUNT}
 import numpy as np
-from numba.core import event
 from fastgmm import GaussianMixture
-class Count(event.Listener):
-    number = 0
-    def on_start(self, event): self.number += 1
-    def on_end(self, event): pass
-count = Count()
-event.register("numba:compile", count)
 X = np.random.default_rng(0).normal(size=(50, 2)) + np.arange(50)[:, None] % 2 * 9
 model = GaussianMixture(2, covariance_type="spherical", random_state=0).fit(X)
 print(count.number, repr(float(model.lower_bound_)), *model.predict(X[:4]))

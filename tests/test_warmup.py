@@ -7,7 +7,7 @@ import sys
 
 import numba
 import pytest
-from conftest import copy_of_the_package
+from conftest import COUNT, copy_of_the_package
 
 import fastgmm
 from fastgmm.families import FAMILIES, STRUCTURES
@@ -96,17 +96,6 @@ def test_the_command_says_what_it_did(cache):
     assert re.search(rf"^cache +{re.escape(os.path.dirname(files[0]))}$", out, re.M)
     size = sum(map(os.path.getsize, files)) / 1e6
     assert re.search(rf"^size +{size:.1f} MB in {len(files)} files$", out, re.M)
-
-
-COUNT = """
-from numba.core import event
-class Count(event.Listener):
-    number = 0
-    def on_start(self, event): self.number += 1
-    def on_end(self, event): pass
-count = Count()
-event.register("numba:compile", count)
-"""
 
 
 def test_a_later_process_compiles_nothing(cache):

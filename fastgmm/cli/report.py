@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
 import sys
 import threading
@@ -103,6 +104,11 @@ def write_csv(
         writer.writerows(zip(*columns, strict=True))
 
 
+def _stderr() -> TextIO:
+    """Return the stream of messages; where that is closed, one that nobody reads."""
+    return sys.stderr or io.StringIO()
+
+
 class Stage:
     """A word on a terminal for what is being done, once it takes long: a line that is cleared at the end.
 
@@ -111,7 +117,7 @@ class Stage:
 
     def __init__(self, what: str, stream: TextIO | None = None, patience: float = 2.0) -> None:
         self._what = what
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = _stderr() if stream is None else stream
         self._patience = patience
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -168,7 +174,7 @@ class Progress:
         self.bound = bound
         self.n_rows = n_rows
         self.max_iter = max_iter
-        self.stream = sys.stderr if stream is None else stream
+        self.stream = _stderr() if stream is None else stream
         self.rewrite = self.stream.isatty()
         self.interval = 0.1 if self.rewrite else interval
         self.patience = patience

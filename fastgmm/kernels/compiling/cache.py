@@ -85,7 +85,16 @@ class _EntryFiles:
 
 
 class _PrebuiltFiles(_EntryFiles):
-    """Files that came with the package: in a folder beside its sources, and trusted like them."""
+    """Files that came with the package: for a kind of processor, beside the sources, and trusted like them."""
+
+    def __init__(self, target: prebuilt.Target, stem: str) -> None:
+        super().__init__([prebuilt.folder_of(target)], stem)
+        self._target = target
+
+    def _file_name(self, key: Any) -> str:
+        # The key that the function has where it is compiled for that kind.
+        signature, (triple, *_), *rest = key
+        return super()._file_name((signature, (triple, *self._target), *rest))
 
     def find(self, key: Any) -> Path | None:
         path = self._folders[0] / self._file_name(key)
@@ -267,8 +276,8 @@ class Cache(caching.FunctionCache):
             folders = [written, *folders[: folders.index(written) if written in folders else None]]
         stem = f"{self._impl.filename_base}-{variant}"
         self._cache_file = _EntryFiles(folders, stem)
-        self._target = prebuilt.target()
-        self._prebuilt = None if self._target is None else _PrebuiltFiles([prebuilt.folder_of(self._target)], stem)
+        target = prebuilt.target()
+        self._prebuilt = None if target is None else _PrebuiltFiles(target, stem)
 
     @property
     def folder(self) -> Path | None:
@@ -294,13 +303,8 @@ class Cache(caching.FunctionCache):
     def _load_prebuilt(self, sig: Any, target_context: Any) -> Any:
         data = None
         if self._prebuilt is not None:
-            data = self._prebuilt.load(self._prebuilt_key(sig, target_context.codegen()))
+            data = self._prebuilt.load(self._index_key(sig, target_context.codegen()))
         return None if data is None else self._impl.rebuild(target_context, data)
-
-    def _prebuilt_key(self, sig: Any, codegen: Any) -> Any:
-        """Return the key that a function has where it is compiled for the kind of processor of prebuilt code."""
-        signature, (triple, *_), *rest = self._index_key(sig, codegen)
-        return (signature, (triple, *(self._target or ())), *rest)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         key, outside = super()._index_key(sig, codegen), outside_hash(self._py_func, record_classes(sig))
@@ -329,8 +333,9 @@ class Cache(caching.FunctionCache):
         )
 
     def _path(self, sig: Any, codegen: Any, compiled: bool) -> Path | None:
-        found = None if self._prebuilt is None or compiled else self._prebuilt.find(self._prebuilt_key(sig, codegen))
-        return found or self._cache_file.find(self._index_key(sig, codegen))
+        key = self._index_key(sig, codegen)
+        found = None if self._prebuilt is None or compiled else self._prebuilt.find(key)
+        return found or self._cache_file.find(key)
 
 
 def cache_folder() -> Path | None:

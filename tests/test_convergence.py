@@ -8,9 +8,9 @@ from conftest import random_mixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, fit_many
 from fastgmm.exceptions import ConvergenceWarning
-from fastgmm.fitting.loop import remaining
+from fastgmm.fitting.loop import has_converged, remaining
 
 ESTIMATORS = pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
 
@@ -42,6 +42,34 @@ def test_what_is_compared_with_the_tolerance():
     assert remaining("aitken", [-9.0, -8.0, -6.0]) == np.inf
     # A bound that falls, as it may with reg_covar, comes to rest just the same.
     assert remaining("aitken", [4.0, 2.0, 1.0]) == 1.0
+
+
+@pytest.mark.parametrize("stopping", ["absolute", "relative", "aitken"])
+def test_a_change_within_the_rounding_of_the_bound_meets_any_tolerance_but_zero(stopping):
+    for bound in (-1e30, -7.0, 1e-9, 3e200):
+        size = max(abs(bound), 1.0)
+        near, far = bound + 4e-16 * size, bound + 4e-15 * size
+        assert has_converged(stopping, [far, near, bound], 1e-300)
+        assert not has_converged(stopping, [far, near, bound], 0.0)
+        assert not has_converged(stopping, [near, far], 1e-300)
+    assert not has_converged(stopping, [], 1.0)
+    assert not has_converged(stopping, [-7.0], 1.0)
+    # Infinite bounds and NaN have no rounding.
+    assert not has_converged(stopping, [-7.0, -np.inf], 1e-3)
+    assert not has_converged(stopping, [-7.0, np.nan], 1e-3)
+
+
+@pytest.mark.parametrize("exponent", [0, 60, 90, 300])
+def test_a_fit_ends_where_the_tolerance_is_below_the_rounding_of_the_bound(overlapping, family, exponent):
+    """Weights scale the bound, and whether two roundings of it ever agree is luck."""
+    weight = np.full(len(overlapping), 2.0**exponent)
+    model = BayesianGaussianMixture(3, covariance_type=family.name, tol=1e-30, max_iter=3000, random_state=0)
+    for each in (model.fit(overlapping, sample_weight=weight), fit_many(model, [overlapping], sample_weight=[weight])):
+        assert np.all(each.converged_)
+        assert np.all(np.asarray(each.n_iter_) < 3000)
+    with pytest.warns(ConvergenceWarning):
+        model.set_params(tol=0.0, max_iter=400).fit(overlapping, sample_weight=weight)
+    assert model.n_iter_ == 400
 
 
 @ESTIMATORS

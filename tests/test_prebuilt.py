@@ -313,5 +313,5 @@ def test_without_a_folder_the_remedy_is_said_once(terminal):
 
 
 def test_the_seconds_of_the_compiler_are_counted(monkeypatch):
-    monkeypatch.setattr(waiting._waiting, "seconds", 12.5)
+    monkeypatch.setattr(waiting.waiting, "seconds", 12.5)
     assert compiling.compiling_seconds() == 12.5

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
+from fastgmm.kernels.updates.progress import is_settled, rounding
 from fastgmm.statistics import SufficientStatistics
 
 #: What is compared with the tolerance: see :func:`remaining`.
@@ -15,8 +16,6 @@ STOPPING = ("absolute", "relative", "aitken")
 
 # How many values of the progress, from plain updates in a row, a stopping rule looks at.
 _WATCHED = 3
-# A change of the bound below this share of its size is rounding.
-_ROUNDING = 8.0 * 2.220446049250313e-16
 
 
 class Rule(Protocol):
@@ -177,10 +176,18 @@ def remaining(stopping: str, watched: Sequence[float]) -> float:
     change = abs(watched[-1] - watched[-2])
     if stopping == "relative":
         return change / (1.0 + abs(watched[-1]))
-    if stopping == "absolute" or change <= _ROUNDING * (1.0 + abs(watched[-1])):
+    if stopping == "absolute" or change <= rounding(watched[-1]):
         return change
     before = abs(watched[-2] - watched[-3]) if len(watched) > 2 else 0.0
     return max(change, change * change / (before - change)) if before > change else math.inf
+
+
+def has_converged(stopping: str, watched: Sequence[float], tol: float) -> bool:
+    """Return whether a fit may stop, for the progress of updates in a row: little remains, or rounding hides it."""
+    if len(watched) < 2:
+        return False
+    change = abs(watched[-1] - watched[-2])
+    return bool(is_settled(remaining(stopping, watched), change, rounding(watched[-1]), tol))
 
 
 class _Fit:
@@ -251,7 +258,7 @@ class _Fit:
         progress = self._rule.progress(self._point.state, self._point.statistics, successor)
         change, self._previous = progress - self._previous, progress
         self._recent = [*self._recent, progress][-_WATCHED:]
-        self.converged = remaining(self._stopping, self._recent) < self._tol
+        self.converged = has_converged(self._stopping, self._recent, self._tol)
         return progress, change
 
     def move(self, successor: Any) -> Step:
@@ -381,8 +388,7 @@ def fit_steps(
 
 def _negligible(stopping: str, tol: float, bound: float) -> float:
     """Return the gain to be expected of a plain update near the end of a fit."""
-    size = 1.0 + abs(bound)
-    return max(tol * size if stopping == "relative" else tol, _ROUNDING * size)
+    return max(tol * (1.0 + abs(bound)) if stopping == "relative" else tol, rounding(bound))
 
 
 def fit_loop(rule: Rule, source: Source, state: Any, **options: Any) -> FitResult:

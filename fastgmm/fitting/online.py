@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgmm.families import Family
-from fastgmm.fitting.loop import FitResult, Rule, remaining, updated
+from fastgmm.fitting.loop import FitResult, Rule, has_converged, updated
 from fastgmm.kernels import Density
 from fastgmm.rules import expected_log_joint
 from fastgmm.sources import Source
@@ -275,7 +275,7 @@ class Memo:
         if self.n_left:
             return replace(self, density=density), bound
         bounds = (*self.bounds, bound)[-_WATCHED:]
-        converged = remaining(schedule.stopping, bounds) < schedule.tol
+        converged = has_converged(schedule.stopping, bounds, schedule.tol)
         # Not after every new batch, of which there may be many.
         memo = self.recentred(rule.family, density.mean) if self.bounds else self
         return replace(memo, density=density, bounds=bounds, converged=converged), bound

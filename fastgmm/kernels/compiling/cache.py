@@ -19,9 +19,10 @@ from llvmlite import ir
 from numba.core import caching
 from numba.core.runtime import rtsys
 
-from fastgmm.kernels.compiling import prebuilt, waiting
+from fastgmm.kernels.compiling import prebuilt
 from fastgmm.kernels.compiling.sources import FOLDER, SOURCE_HASH, outside_hash, record_classes
 from fastgmm.kernels.compiling.trust import make_folder, trusted_content, warn_untrusted, why_folder_untrusted
+from fastgmm.kernels.compiling.waiting import waiting
 
 # All functions of the package share the folder of machine code of this file.
 _HOME = str(FOLDER / "__init__.py")

@@ -24,6 +24,7 @@ class _Waiting:
         self._folder: Path | None = None
 
     def begin(self, folder: Path | None) -> None:
+        """Hear that a function begins to be compiled, to be kept in a folder; None where there is none to write to."""
         # The one before may have failed to compile, long ago.
         self._cancel()
         self._begin, self._folder = time.perf_counter(), folder
@@ -38,6 +39,7 @@ class _Waiting:
             self._timer = None
 
     def end(self) -> None:
+        """Hear that it is compiled."""
         self._cancel()
         if self._begin is not None:
             self.seconds += time.perf_counter() - self._begin
@@ -69,19 +71,10 @@ def _is_watched() -> bool:
     return False
 
 
-_waiting = _Waiting()
-
-
-def begin(folder: Path | None) -> None:
-    """Hear that a function begins to be compiled, to be kept in a folder; None where there is none to write to."""
-    _waiting.begin(folder)
-
-
-def end() -> None:
-    """Hear that it is compiled."""
-    _waiting.end()
+#: How long this process has waited.
+waiting = _Waiting()
 
 
 def compiling_seconds() -> float:
     """Return how long this process has waited for the compiler so far."""
-    return _waiting.seconds
+    return waiting.seconds

@@ -45,11 +45,15 @@ from fastgmm.kernels.structures import contract
 from fastgmm.kernels.updates.moments import COLLAPSED as COLLAPSED_UPDATE
 from fastgmm.kernels.updates.moments import LOST_DIGITS, mirror
 from fastgmm.kernels.updates.moments import NOT_FINITE as NOT_FINITE_UPDATE
+from fastgmm.kernels.updates.progress import is_settled, rounding
 from fastgmm.kernels.updates.smoothing import smooth_thin
 from fastgmm.kernels.vector.tiles import copy_array, tile_width
 
 # A spread whose inverse can still be squared.
 _NARROWEST = 1e-140
+
+_is_settled = kernel(is_settled)
+_rounding = kernel(rounding)
 
 
 # What runs once a fit is not compiled into the loop again: these call the code that single fits run.
@@ -273,7 +277,8 @@ def _iterate(rule, p, block, survey, start, number, options, density, successor,
         if not seeding:
             n_iter += 1
             progress = rules.progress(rule, work.law, log_evidence, survey.weight[p])
-            converged = abs(progress - previous_bound) < options.tol
+            change = abs(progress - previous_bound)
+            converged = _is_settled(change, change, _rounding(progress), options.tol)
             previous_bound = progress
         seeding = False
         final = False

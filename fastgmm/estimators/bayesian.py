@@ -50,8 +50,8 @@ class BayesianGaussianMixture(Posteriors):
     covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'} or Family, default 'full'
         Or mclust's name of one: VVV, EEE, VVI, VII, EEI, EII. See docs/covariance-families.md.
     tol : float, default 1e-3
-        Stop when an iteration changes the evidence lower bound of all rows (nat) by less than this, or by no more than its
-        rounding. 0 runs all `max_iter` iterations.
+        Stop when an iteration changes the evidence lower bound of all rows (nat) by less than this, or by no
+        more than its rounding. 0 runs all `max_iter` iterations.
     stopping : {'absolute', 'relative', 'aitken'}, default 'absolute'
         What is compared with `tol`: that change; the change divided by 1 plus the size of the bound; or Aitken's
         estimate of how far the limit is (at least the change). See docs/convergence.md.

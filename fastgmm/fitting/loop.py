@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -327,9 +328,8 @@ class _Fit:
         """Return the update of a point's state, made once."""
         if point.successor is None:
             density = self._rule.density(point.state)
-            point.successor = updated(
-                self._rule, lambda origin: self._collect(density, origin), point.statistics, density
-            )
+            collect = functools.partial(self._collect, density)
+            point.successor = updated(self._rule, collect, point.statistics, density)
         return point.successor
 
     def _collect(self, density: Any, origin: Any = None) -> SufficientStatistics:

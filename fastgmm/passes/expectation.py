@@ -25,6 +25,7 @@ from fastgmm.passes.skipping import Hints, lost_mass, may_pay
 from fastgmm.passes.sweep import NO_CENTRE, Accumulators, OneComponent, Sweep
 from fastgmm.rows import ArrayRows, Rows, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics
+from fastgmm.support.typing import Self
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
 #: Fewer rows times components times features are not worth the compilation of float32 arithmetic.
@@ -81,8 +82,8 @@ class Expectation:
         skips: bool = True,
         alone: bool = True,
     ) -> None:
-        self._family = family
-        self._rows = rows
+        self.family = family
+        self.rows = rows
         self.n_threads = n_threads
         self.n_kept = n_kept
         self._may_skip = skips or n_kept is not None
@@ -94,7 +95,7 @@ class Expectation:
         self._may_be_single = self._has_moderate_rows
         self._last_single = -math.inf
 
-    def again(self, n_threads: int | None) -> Expectation:
+    def again(self, n_threads: int | None) -> Self:
         """Return the E-step over the same rows for another fit: it begins in float32 where such rows do.
 
         It may be called while this one is. What it costs to set up is shared, accumulators only within a thread.
@@ -139,20 +140,21 @@ class Expectation:
         """
         own_origin = origin is None
         origin = density.mean if origin is None else kernel_array(origin, np.float64)
-        skipping = self._options(density, mode)
-        is_exact = bool(skipping) and self._alone and not self._truncates(density)
-        is_large = self._rows.n_rows * self._rows.n_features >= SINGLE_WORK / len(origin)
-        if own_origin and mode == kernels.SOFT and self._may_be_single and is_large and not self._truncates(density):
+        truncates = self.n_kept is not None and self.n_kept < len(origin)
+        skipping = self._options(density, mode, truncates)
+        is_exact = bool(skipping) and self._alone and not truncates
+        is_large = self.rows.n_rows * self.rows.n_features >= SINGLE_WORK / len(origin)
+        if own_origin and mode == kernels.SOFT and self._may_be_single and is_large and not truncates:
             statistics = self._in_single(density)
             if statistics is not None:
                 is_lost = is_exact and lost_mass(density, statistics.mass, statistics.weight)
                 return self._looking_at_all()(density) if is_lost else statistics
             self._may_be_single = False
         assignment = {"mode": mode, "labels": labels, "responsibilities": responsibilities, **skipping}
-        total = self.total() if self._family.uses_total and mode == kernels.SOFT else None
+        total = self.total() if self.family.uses_total and mode == kernels.SOFT else None
         statistics = self._sweep(density, origin, with_scatter=total is None, **assignment)
         if total is not None:
-            completed = _complete(self._family, statistics, total)
+            completed = _complete(self.family, statistics, total)
             if completed is None:
                 # Components so narrow against their distances that the total scatter holds too few of their digits.
                 statistics = self._sweep(density, origin, **assignment)
@@ -164,19 +166,18 @@ class Expectation:
             return self._looking_at_all()(density, origin, mode, labels, responsibilities)
         return statistics
 
-    def _options(self, density: Density, mode: int, highest: float = 0.0) -> dict[str, Any]:
-        """Return the plan of a sweep that passes over components that are not live."""
+    def _options(self, density: Density, mode: int, truncates: bool, highest: float = 0.0) -> dict[str, Any]:
+        """Return the plan of a sweep that passes over components that are not live.
+
+        `truncates` is whether some are left out of a row that may be live.
+        """
         if mode != kernels.SOFT or not self._may_skip:
             return {}
-        if not (self._truncates(density) or may_pay(density, self._rows.n_rows)):
+        if not (truncates or may_pay(density, self.rows.n_rows)):
             return {}
         return {"exact": density, "highest": highest, "n_kept": self.n_kept}
 
-    def _truncates(self, density: Density) -> bool:
-        """Return whether some components of a row are left out that may be live."""
-        return self.n_kept is not None and self.n_kept < len(density.mean)
-
-    def _looking_at_all(self) -> Expectation:
+    def _looking_at_all(self) -> Self:
         """Return the E-step that passes nothing over."""
         other = copy.copy(self)
         other._may_skip = False
@@ -189,8 +190,8 @@ class Expectation:
         highest, amplified = round_density(density, centre, rounded)
         if not amplified <= _MOST_AMPLIFIED:
             return None
-        total = self.total() if self._family.uses_total else None
-        options = self._options(density, kernels.SOFT, highest)
+        total = self.total() if self.family.uses_total else None
+        options = self._options(density, kernels.SOFT, False, highest)
         statistics = self._sweep(rounded, rounded.mean, with_scatter=total is None, centre=centre, **options)
         if not _is_finite(statistics):
             return None
@@ -203,16 +204,16 @@ class Expectation:
         if total is None:
             completed: SufficientStatistics | None = statistics
         else:
-            completed = _complete(self._family, statistics, total, _MOST_CANCELLED_SINGLE)
-        return None if completed is None else self._family.recentre(completed, density.mean)
+            completed = _complete(self.family, statistics, total, _MOST_CANCELLED_SINGLE)
+        return None if completed is None else self.family.recentre(completed, density.mean)
 
     def _sweep(
         self, density: Density, origin: NDArray, rows: Rows | None = None, **options: Any
     ) -> SufficientStatistics:
         # What has a default is made anew where it is not named: once an iteration.
         kept: dict[str, Any] = {"accumulators": self._accumulators, "hints": self._hints, "centre": NO_CENTRE}
-        sweep = Sweep(self._family, density, origin, n_threads=self.n_threads, **kept | options)
-        return (self._rows if rows is None else rows).gather(sweep, operator.add)
+        sweep = Sweep(self.family, density, origin, n_threads=self.n_threads, **kept | options)
+        return (self.rows if rows is None else rows).gather(sweep, operator.add)
 
     def total(self) -> SufficientStatistics:
         """Return the statistics of all rows as one component of the family, about their mean; computed once."""
@@ -226,22 +227,22 @@ class Expectation:
 
         However small the weights are, no square underflows by them.
         """
-        return self._family.covariances(self._share)
+        return self.family.covariances(self._share)
 
     @property
     def _exponent(self) -> int:
         """The power of two that weights are divided by for :attr:`_share`."""
         # Its inverse is a number, too.
-        return max(self._rows.unit_exponent, -1000)
+        return max(self.rows.unit_exponent, -1000)
 
     @functools.cached_property
     def _share(self) -> SufficientStatistics:
         """The statistics of all rows as one component, about their mean, with weights near 1."""
-        rows = self._rows.scaled(self._exponent)
+        rows = self.rows.scaled(self._exponent)
         assert rows.summary.first is not None  # checked at the door: some row has a weight
         origin = rows.summary.first
         for _ in range(2):
-            density = self._family.isotropic(origin, 0.0)
+            density = self.family.isotropic(origin, 0.0)
             total = self._sweep(density, origin, rows, mode=kernels.LABELLED, labels=OneComponent())
             origin = total.mean
             self._require_finite(density, total)
@@ -249,7 +250,7 @@ class Expectation:
 
     def _require_finite(self, density: Density, statistics: SufficientStatistics) -> None:
         if not _is_finite(statistics):
-            refuse_far_rows(density, self._rows, self.n_threads)
+            refuse_far_rows(density, self.rows, self.n_threads)
             raise OutOfRangeError(OVERFLOW)
 
 

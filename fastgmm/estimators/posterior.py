@@ -61,9 +61,13 @@ class Posteriors(Mixture):
 
     def _posterior(self) -> Posterior:
         """Return the law of the fitted attributes that a density does not hold; ValueError where they are none."""
-        arrays = [np.asarray(getattr(self, name), np.float64) for name in ("means_", *_LAWS)]
-        checked: Posterior = _posterior_of_attributes(self._family(), "means_", *arrays)
+        means = np.asarray(self.means_, np.float64)
+        checked: Posterior = _posterior_of_attributes(self._family(), "means_", means, *self._laws())
         return Posterior(*(value.copy() for value in checked))
+
+    def _laws(self) -> list[Array]:
+        """Return the fitted attributes that a density does not hold, unchecked."""
+        return [np.asarray(getattr(self, name), np.float64) for name in _LAWS]
 
     def _density(self, predictive: Predictive = "expected-log") -> Any:
         validation.check_choice(predictive, "predictive", PREDICTIVES)
@@ -72,14 +76,14 @@ class Posteriors(Mixture):
         whitener, means = self._whitener(family), np.asarray(self.means_)
         if predictive == "plug-in":
             return family.density_of_whitener(self._weights(), means, whitener)
-        posterior = self._posterior()
-        density = expected_density(family, posterior, means, whitener)
+        density = _density_of_attributes(family, "means_", means.astype(np.float64), whitener, *self._laws())
         if predictive == "student-t":
             if family.student_type is None:
                 raise ValueError(
                     f"predictive='student-t' takes a family that declares a student_type, {family.name!r} does not: "
                     "use 'expected-log' or 'plug-in'."
                 )
+            posterior = self._posterior()
             return predictive_density(family, posterior, expected_weights(posterior.concentration), density)
         return density
 
@@ -266,6 +270,12 @@ def _posterior_of_attributes(family: Family, name: str, means: Array, *values: A
     return Posterior(
         *(law_of(law, value, sticks, family, means.shape) for law, value in zip(_LAWS, values, strict=True))
     )
+
+
+@remembered
+def _density_of_attributes(family: Family, name: str, means: Array, whitener: Array, *laws: Array) -> Any:
+    """Return the density whose log joint is its expectation under the law of the attributes; `name` is that of means."""
+    return expected_density(family, _posterior_of_attributes(family, name, means, *laws), means, whitener)
 
 
 def law_of(name: str, value: Any, sticks: bool, family: Family, shape: tuple[int, ...]) -> Array:

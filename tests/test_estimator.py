@@ -49,6 +49,14 @@ def test_bad_rows(X, error, message):
         GaussianMixture().fit(X)
 
 
+def test_a_text_column_is_named():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"size": [1.0, 2.0], "kind": ["a", "b"]})
+    message = "'a' (row 0, column 1, 'kind'). Leave that column out, or turn it into numbers."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        GaussianMixture().fit(frame)
+
+
 def test_sparse_rows():
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(TypeError, match="Sparse data was passed for X"):

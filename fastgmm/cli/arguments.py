@@ -112,9 +112,9 @@ def _explain(error: Exception) -> str:
         "drop_missing": "leave out such rows with --drop-missing",
         "array": "choose one with --array",
     }
-    message = " ".join(str(error).split())
-    remedy = error.remedy if isinstance(error, TableError) else None
-    return message if remedy is None else f"{message} ({hints[remedy]})"
+    if isinstance(error, TableError) and error.remedy is not None:
+        return f"{' '.join(error.args[0].split())} ({hints[error.remedy]})"
+    return " ".join(str(error).split())
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

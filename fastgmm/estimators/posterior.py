@@ -274,7 +274,7 @@ def _posterior_of_attributes(family: Family, name: str, means: Array, *values: A
 
 @remembered
 def _density_of_attributes(family: Family, name: str, means: Array, whitener: Array, *laws: Array) -> Any:
-    """Return the density whose log joint is its expectation under the law of the attributes; `name` is that of means."""
+    """Return the density whose log joint is its expectation under the law of attributes; `name` is that of means."""
     return expected_density(family, _posterior_of_attributes(family, name, means, *laws), means, whitener)
 
 

@@ -27,14 +27,30 @@ KINDS = {
 }
 
 
+# What may help who reads a table from Python; on the command line an option does.
+_REMEDIES = {
+    "columns": "choose the columns with fastgmm.sources.open_rows(..., columns=[...])",
+    "comment": "skip lines that begin with '#' with fastgmm.sources.open_rows(..., comment='#')",
+    "drop_missing": "leave such rows out of the table first",
+}
+
+
 class TableError(ValueError):
-    """A table cannot be read; `remedy` names the argument of `read_table` that may help, where one does."""
+    """A table cannot be read; `remedy` names the argument of `read_table` that may help, where one does.
+
+    `args` holds what is wrong, alone; as text it says what may help in Python, too.
+    """
 
     def __init__(
         self, message: str, remedy: Literal["columns", "drop_missing", "array", "comment"] | None = None
     ) -> None:
         super().__init__(message)
         self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Return what is wrong, and what may help."""
+        message = str(self.args[0])
+        return f"{message} ({_REMEDIES[self.remedy]})" if self.remedy in _REMEDIES else message
 
 
 class Table(NamedTuple):

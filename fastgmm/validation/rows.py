@@ -48,7 +48,8 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
                 return as_array(np.where(missing, np.nan, array), name)
             raise TypeError(f"{name}: argument must be a string or a number ({error}){_first_text(array)}") from error
         except ValueError as error:
-            raise ValueError(f"{name} must hold numbers: {error}{_first_text(array)}") from error
+            remedy = ". Leave that column out, or turn it into numbers." if array.ndim == 2 else ""
+            raise ValueError(f"{name} must hold numbers: {error}{_first_text(array, value)}{remedy}") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
     # Rows stay as they are: kernels convert them block by block.
@@ -70,13 +71,18 @@ def _is_missing(array: NDArray) -> NDArray:
     return np.frompyfunc(lambda value: type(value).__name__ in ("NAType", "MaskedConstant"), 1, 1)(array)
 
 
-def _first_text(array: NDArray) -> str:
-    """Return the first place of what is no float64 in an array of objects, in words after a message."""
+def _first_text(array: NDArray, table: Any = None) -> str:
+    """Return the first place of what is no float64 in an array of objects, in words after a message.
+
+    With the name of its column, where the array is of a `table` that has some.
+    """
+    names = feature_names(table)
     for place, value in np.ndenumerate(array):
         try:
             float(value)
         except (OverflowError, TypeError, ValueError):
-            return f" ({place_of(place)})" if place else ""
+            named = f", {str(names[place[1]])!r}" if names is not None and len(place) == 2 else ""
+            return f" ({place_of(place)}{named})" if place else ""
     return ""
 
 

@@ -212,6 +212,18 @@ class Rows(ABC):
     #: Whether rows must be looked at again once their weights are scaled.
     is_counted_again = False
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is known how many rows there are, without a look at them."""
+        return True
+
+    def __repr__(self) -> str:
+        """Return the kind of rows, how many there are, and of which columns; nothing is read for it."""
+        size = f"{self.n_rows} rows, {self.n_features} columns" if self.is_counted else "not counted yet"
+        names = [] if self.names is None else [str(name) for name in self.names]
+        some = f" ({', '.join(names[:6])}{', ...' * (len(names) > 6)})" if names else ""
+        return f"<{type(self).__name__}: {size}{some}{', weighted' * self.is_weighted}>"
+
     @abstractmethod
     def blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, `n_rows` at a time (the last ones fewer); arrays may be overwritten by the next."""

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgmm.estimators.showing import parameter_columns
 from fastgmm.methods import counted, method_of
 
 __all__ = [
@@ -51,14 +52,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_parameters(model: Any, names: Sequence[str]) -> None:
     """Print the effective components' weights, means and standard deviations, in as many tables as the width needs."""
     shown = method_of(model).effective(model)
-    deviations = np.sqrt(_variances(model))
     lead = [[str(index), f"{model.weights_[index]:.4f}"] for index in shown]
-    columns = [
-        [name, *(f"{mean:.5g} ({deviation:.4g})" for mean, deviation in zip(means, spreads, strict=True))]
-        for name, means, spreads in zip(
-            names[:SHOWN_FEATURES], model.means_[shown].T, deviations[shown].T, strict=False
-        )
-    ]
+    columns = parameter_columns(model, shown, names[:SHOWN_FEATURES])
     room = shutil.get_terminal_size((100, 24)).columns - len("component  weight")
     tables: list[list[list[str]]] = []
     used = room
@@ -84,12 +79,6 @@ def print_parameters(model: Any, names: Sequence[str]) -> None:
 def yes_no(value: bool) -> str:
     """Return the word for `value`."""
     return "yes" if value else "no"
-
-
-def _variances(model: Any) -> NDArray[np.float64]:
-    """Return the variance of each feature in each component, shape (n_components, n_features)."""
-    family, shape = model._family(), model.means_.shape
-    return family.variances(family.of_attribute(model.covariances_, shape[0]), *shape)
 
 
 def write_csv(

@@ -17,6 +17,7 @@ from fastgmm.estimators.fitting import Fitting, told_of_spikes
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import if_far
+from fastgmm.estimators.showing import as_html
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.fitting import acceleration, online
 from fastgmm.fitting.checkpoint import Checkpoint
@@ -31,6 +32,10 @@ from fastgmm.support.typing import Self
 
 class Mixture(Fitting, ABC):
     """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
+
+    def _repr_html_(self) -> str:
+        """Return the mixture as notebooks show it."""
+        return as_html(self)
 
     def _validate_parameters(self) -> None:
         refuse_overrides(type(self), vars(self))

@@ -97,6 +97,11 @@ class DaskRows(Rows):
         return found
 
     @property
+    def is_counted(self) -> bool:
+        """Whether the rows have been looked at."""
+        return "_census" in vars(self)
+
+    @property
     def n_rows(self) -> int:  # type: ignore[override]
         """The number of rows."""
         return self._census.summary.n_rows

@@ -116,6 +116,11 @@ class SparkRows(Rows):
         layout = Layout(n_features, census.dtype, self.is_weighted, exponent, census.known())
         return layout, census.summary
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the rows have been looked at."""
+        return "_known" in vars(self)
+
     # Properties of the class replace attributes of others.
     @functools.cached_property
     def n_rows(self) -> int:  # type: ignore[override]

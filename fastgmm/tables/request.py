@@ -48,7 +48,7 @@ class TableError(ValueError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """Return what is wrong, and what may help."""
+        """Return the message: a fault, and a remedy."""
         message = str(self.args[0])
         return f"{message} ({_REMEDIES[self.remedy]})" if self.remedy in _REMEDIES else message
 

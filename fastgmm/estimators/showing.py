@@ -1,0 +1,70 @@
+"""A fitted mixture as people see it: the cells of its table, and what a notebook shows."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm.validation import feature_labels
+
+# Rows and columns of the table in a notebook; more are counted.
+_SHOWN_COMPONENTS = 20
+_SHOWN_FEATURES = 12
+
+
+def parameter_columns(model: Any, components: NDArray[np.intp], names: Sequence[str]) -> list[list[str]]:
+    """Return columns of text for the first features: the name of `names`, and in each component "mean (deviation)"."""
+    family, shape = model._family(), np.shape(model.means_)
+    variances = family.variances(family.of_attribute(np.asarray(model.covariances_), shape[0]), *shape)
+    means, deviations = np.asarray(model.means_)[components].T, np.sqrt(variances)[components].T
+    return [
+        [name, *(f"{mean:.5g} ({deviation:.4g})" for mean, deviation in zip(column, spreads, strict=True))]
+        for name, column, spreads in zip(names, means, deviations, strict=False)
+    ]
+
+
+def as_html(model: Any) -> str:
+    """Return a mixture for a notebook: its call, how its fit ended, and its largest components."""
+    call = f"<pre>{html.escape(repr(model))}</pre>"
+    if not all(hasattr(model, name) for name in ("weights_", "means_", "covariances_")):
+        end = "Parameters were set by hand." if hasattr(model, "means_") else "Not fitted."
+        return f"<div>{call}<p>{end}</p></div>"
+    n_components, n_features = np.shape(model.means_)
+    names = feature_labels(getattr(model, "feature_names_in_", None), n_features)
+    weights = np.asarray(model.weights_)
+    largest = np.sort(np.argsort(-weights, kind="stable")[:_SHOWN_COMPONENTS])
+    columns = [
+        ["component", *map(str, largest)],
+        ["weight", *(f"{weight:.4f}" for weight in weights[largest])],
+        *parameter_columns(model, largest, names[:_SHOWN_FEATURES]),
+    ]
+    header, *rows = zip(*columns, strict=True)
+    body = "".join(_row("td", row) for row in rows)
+    table = f"<table><thead>{_row('th', header)}</thead><tbody>{body}</tbody></table>"
+    more = [
+        f"{rest} more {what}{'s' * (rest > 1)}"
+        for rest, what in (
+            (n_components - _SHOWN_COMPONENTS, "component"),
+            (n_features - _SHOWN_FEATURES, "feature"),
+        )
+        if rest > 0
+    ]
+    note = "In each cell: mean (standard deviation)." + (f" Not shown: {', '.join(more)}." if more else "")
+    return f"<div>{call}<p>{html.escape(_end(model))}</p>{table}<p>{note}</p></div>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+
+def _end(model: Any) -> str:
+    """Return how the fit of a mixture ended, in words."""
+    reason = getattr(model, "stop_reason_", "given")
+    if reason == "given":
+        return "Parameters were given."
+    ended = "Converged" if reason == "converged" else "Stopped by max_iter, not converged,"
+    return f"{ended} after {model.n_iter_} iterations, with a lower bound of {model.lower_bound_:.6g}."

@@ -1,0 +1,84 @@
+"""What notebooks and prompts show of models and of rows: the right numbers, no markup by names, nothing read for it."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm.datasets import load_faithful
+from fastgmm.sources import BatchRows, open_rows
+
+FAITHFUL = load_faithful().data
+
+
+def read(model):
+    """Return the paragraphs of what a notebook shows, and the cells of its table."""
+    tree = ET.fromstring(model._repr_html_())
+    assert tree.find("pre").text == repr(model)
+    cells = [["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")]
+    return [paragraph.text for paragraph in tree.iter("p")], cells
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_a_fitted_model_shows_its_parameters(estimator, family):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(FAITHFUL, columns=["<i>length", "waiting & more"])
+    model = estimator(2, covariance_type=family.name, random_state=0).fit(frame)
+    (end, note), (header, *rows) = read(model)
+    assert end == f"Converged after {model.n_iter_} iterations, with a lower bound of {model.lower_bound_:.6g}."
+    assert note == "In each cell: mean (standard deviation)."
+    assert header == ["component", "weight", "<i>length", "waiting & more"]
+    variances = np.asarray(model.covariances_)
+    if family.has_matrices:
+        variances = np.diagonal(variances, axis1=-2, axis2=-1)
+    elif family.name == "spherical":
+        variances = variances[:, None]
+    variances = np.broadcast_to(variances, (2, 2))
+    for k, row in enumerate(rows):
+        assert row[:2] == [str(k), f"{model.weights_[k]:.4f}"]
+        shown = zip(model.means_[k], np.sqrt(variances[k]), strict=True)
+        assert row[2:] == [f"{mean:.5g} ({deviation:.4g})" for mean, deviation in shown]
+
+
+def test_a_large_model_shows_its_largest_components_and_its_first_features(rng):
+    model = GaussianMixture(23, covariance_type="diag", random_state=0, max_iter=2, tol=1e9).fit(
+        rng.normal(size=(400, 15))
+    )
+    (_, note), (header, *rows) = read(model)
+    assert note.endswith("Not shown: 3 more components, 3 more features.")
+    assert header[2:] == [f"x{number}" for number in range(1, 13)]
+    smallest = np.argsort(model.weights_)[:3]
+    assert [int(row[0]) for row in rows] == sorted(set(range(23)) - set(smallest.tolist()))
+
+
+def test_models_that_were_not_fitted():
+    assert read(GaussianMixture(3)) == (["Not fitted."], [])
+    model = GaussianMixture(1)
+    model.means_ = [[1.0]]
+    assert read(model) == (["Parameters were set by hand."], [])
+    given = GaussianMixture.from_parameters([1.0], [[1.0]], [[[4.0]]])
+    (end, _), (_, row) = read(given)
+    assert (end, row) == ("Parameters were given.", ["0", "1.0000", "1 (2)"])
+
+
+def test_rows_say_what_they_are(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,w\n1,2,1\n3,4,2\n")
+    assert repr(open_rows(path, "w")) == "<StreamedRows: 2 rows, 2 columns (a, b), weighted>"
+    assert repr(BatchRows([FAITHFUL])) == "<BatchRows: 272 rows, 2 columns>"
+    path.write_text(",".join("abcdefg") + "\n" + ",".join("1234567") + "\n")
+    assert repr(open_rows(path)) == "<StreamedRows: 1 rows, 7 columns (a, b, c, d, e, f, ...)>"
+
+
+def test_nothing_is_read_to_show_rows():
+    array = pytest.importorskip("dask.array")
+
+    def fail(block):
+        raise AssertionError("read")
+
+    rows = open_rows(array.ones((4, 2), chunks=(2, 2)).map_blocks(fail, dtype=float))
+    assert repr(rows) == "<DaskRows: not counted yet>"
+    known = open_rows(array.ones((4, 2), chunks=(2, 2)))
+    assert known.n_rows == 4
+    assert repr(known) == "<DaskRows: 4 rows, 2 columns>"

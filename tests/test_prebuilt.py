@@ -18,6 +18,7 @@ from conftest import COUNT, copy_of_the_package
 
 from fastgmm.kernels import compiling, score
 from fastgmm.kernels.compiling import prebuilt, waiting
+from fastgmm.kernels.compiling.target import host_features, vectors_of
 
 V3 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[1].features), True)
 V4 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[0].features), True)
@@ -58,6 +59,26 @@ def test_the_kind_of_processor(monkeypatch, features, name):
     monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: features)
     target = prebuilt.target_of_host()
     assert (target and target.name) == name
+
+
+def test_a_processor_whose_features_are_not_known(monkeypatch):
+    """LLVM cannot list those of Apple's; all processors of 64 bits by ARM have 32 registers of two numbers."""
+
+    def refuse():
+        raise RuntimeError("feature detection not supported")
+
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", refuse)
+    assert host_features() == {}
+    assert prebuilt.target_of_host() is None
+    assert vectors_of({}, "arm64") == vectors_of({}, "aarch64") == (2, True)
+    assert vectors_of({}, "x86_64") == (2, False)
+
+
+def test_features_that_numba_leaves_out(monkeypatch):
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: V4)
+    monkeypatch.setattr(numba.config, "ENABLE_AVX", 0)
+    assert vectors_of(host_features()) == (2, False)
+    assert host_features()["fma"]
 
 
 @pytest.fixture

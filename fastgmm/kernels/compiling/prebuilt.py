@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import llvmlite.binding
 import numba
 
 from fastgmm.kernels.compiling.sources import FOLDER
-from fastgmm.kernels.compiling.target import parsed, vectors_of
+from fastgmm.kernels.compiling.target import host_features, parsed, vectors_of
 from fastgmm.kernels.compiling.trust import is_as_trusted
 
 
@@ -48,13 +47,13 @@ _OF_CODE = {
 
 def targets_of_host() -> list[Target]:
     """Return the kinds that this processor belongs to, the best first."""
-    host = llvmlite.binding.get_host_cpu_features()
+    host = host_features()
     return [target for target in TARGETS if all(host.get(feature) for feature in parsed(target.features))]
 
 
 def target_of_host() -> Target | None:
     """Return the best kind that this processor belongs to and that has vectors like it; None where there is none."""
-    vectors = vectors_of(llvmlite.binding.get_host_cpu_features())
+    vectors = vectors_of(host_features())
     return next((each for each in targets_of_host() if vectors_of(parsed(each.features)) == vectors), None)
 
 

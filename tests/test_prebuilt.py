@@ -336,3 +336,9 @@ def test_without_a_folder_the_remedy_is_said_once(terminal):
 def test_the_seconds_of_the_compiler_are_counted(monkeypatch):
     monkeypatch.setattr(waiting.waiting, "seconds", 12.5)
     assert compiling.compiling_seconds() == 12.5
+
+
+def test_names_of_files_differ_in_more_than_case():
+    """Some systems take names that do not for one."""
+    names = [str(path).lower() for path in prebuilt.FOLDER.rglob("*.nbc")]
+    assert len(names) == len(set(names))

@@ -1,5 +1,6 @@
 """What happens around a fit: threads, forks, thread layers, the disk cache, Ctrl-C, and environments without extras."""
 
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -434,6 +435,31 @@ def test_a_damaged_cache_file_is_compiled_anew(tmp_path):
             path.write_bytes(damage(path.read_bytes()))
         assert _run_plain(tmp_path, NUMBA_CACHE_DIR=str(cache)) == (False, 0)
         assert _run_plain(tmp_path, NUMBA_CACHE_DIR=str(cache)) == (True, 0)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_fits_in_processes_that_do_not_fork(tmp_path, method):
+    """As Windows, macOS and later versions of Python start processes; models go there and back."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{PROBLEM}\n"
+        "import multiprocessing\n"
+        "def fitted(model):\n"
+        "    return model.fit(X), digest('diag', 2)\n"
+        "if __name__ == '__main__':\n"
+        f"    context = multiprocessing.get_context({method!r})\n"
+        "    model = GaussianMixture(3, covariance_type='diag', max_iter=3, random_state=0)\n"
+        "    with context.Pool(2) as pool:\n"
+        "        (one, there), (two, also) = pool.map(fitted, [model, model])\n"
+        "    here = digest('diag', 2)\n"
+        "    own = model.fit(X).means_.tobytes()\n"
+        "    assert here == there == also and own == one.means_.tobytes() == two.means_.tobytes()\n"
+        "    print('same')\n"
+    )
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {method}")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.stdout == "same\n", done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "win32", reason="needs POSIX signals")

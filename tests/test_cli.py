@@ -751,6 +751,21 @@ def test_what_takes_long_has_no_name_elsewhere():
     assert stream.getvalue() == ""
 
 
+def test_quiet_names_nothing(run, tmp_path, monkeypatch):
+    named = []
+
+    class Noted(Stage):
+        def begin(self):
+            named.append(self._what)
+
+    monkeypatch.setattr("fastgmm.cli.report.Stage", Noted)
+    command = "fit", "faithful", "-k", "2", "--labels", str(tmp_path / "labels.csv")
+    assert run(*command, "-q") == (0, "", "")
+    assert named == []
+    assert run(*command)[0] == 0
+    assert named == ["looking at the data", "2 components: seeding", "writing labels"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
 def test_messages_may_be_closed(tmp_path):
     code = "import sys; from fastgmm.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -116,7 +116,7 @@ def fit(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         _print_fits(table, fits, best)
     if arguments.labels is not None:
-        with report.Stage("writing labels"):
+        with _stage(arguments, "writing labels"):
             write_table(arguments.labels, table.labelled(best.model.predict))
     if arguments.plot is not None:
         _plot(arguments.plot, arguments.seed, table, best)
@@ -242,9 +242,14 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         check_image_path(arguments.plot)
 
 
+def _stage(arguments: argparse.Namespace, what: str) -> contextlib.AbstractContextManager[Any]:
+    """Return what names on a terminal what takes long; nothing where the user asked for quiet."""
+    return contextlib.nullcontext() if getattr(arguments, "quiet", False) else report.Stage(what)
+
+
 def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) -> _Data:
     """Open the data, with the columns that the model of `document` was fitted on where they have names."""
-    with report.Stage("looking at the data"):
+    with _stage(arguments, "looking at the data"):
         return _opened(arguments, document)
 
 

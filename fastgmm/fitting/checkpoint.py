@@ -58,6 +58,8 @@ class Checkpoint:
     path : str or path
     interval : float, seconds between two writes at least; 0 for one after every iteration
 
+    Notes
+    -----
     Raises OSError where the file could not be written, or read; CheckpointError where it is none of this version.
     """
 

@@ -64,6 +64,8 @@ class Expectation:
         Whether statistics are all that parameters are made of. Where they are added to a prior or to those of other
         rows, it does not matter how little mass they say a component has left.
 
+    Notes
+    -----
     Large float32 problems are computed in float32 arithmetic, with sums over rows in float64, as long as that is good
     to three digits in every row: where the density is too narrow for its place, or a row too far out, or the log
     evidence moves by less than its rounding, the arithmetic is float64, from then on. Everything else is computed in

@@ -262,6 +262,8 @@ def kmeans(
         Whether to pass over rows that cannot change their label; by default, once few do. The result does not depend on
         it.
 
+    Notes
+    -----
     A centre that loses all its rows moves to the row farthest from its own (times weight). ValueError where shapes do
     not fit together, no row has weight, centres or squared distances are not finite. Hamerly, "Making k-means even
     faster", SDM 2010, for the idea of the bounds.

@@ -103,6 +103,8 @@ def seed(
     responsibilities : (N, K), rows summing to 1
     restart : how many starts came before; "auto" takes another method then
 
+    Notes
+    -----
     Takes one number from `random_state`, whatever the method. Raises CollapsedComponentError where a start has no
     valid covariance; OutOfRangeError where no short fit has a finite bound.
     """

@@ -271,6 +271,8 @@ def smooth_thin(density, origin, mass, deviation, scatter, points, weight, label
     labels : (N,) int64
         The components they belong to. Size 0: that of the nearest mean.
 
+    Notes
+    -----
     A component has few rows where those that differ are fewer than twice those that a covariance needs: copies and
     weights of rows make no difference. It is smoothed if its covariance is in some direction below a thousandth of its
     :func:`local_variances`: as it is on few rows, or where features are as good as dependent within it. It then gets

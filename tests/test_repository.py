@@ -255,3 +255,15 @@ def test_doc_examples():
     for module in (bayesian, gaussian):
         assert doctest.testmod(module).failed == 0
         assert doctest.testmod(module).attempted > 0
+
+
+def test_the_recipe_for_conda_asks_for_what_the_package_does():
+    recipe = (PACKAGE.parent / ".ci" / "conda" / "recipe.yaml").read_text()
+    project = (PACKAGE.parent / "pyproject.toml").read_text()
+    needed = re.findall(r'"(.*?)"', re.search(r"^dependencies = \[(.*)\]$", project, re.M)[1])
+    python = re.search(r'^requires-python = "(.*)"$', project, re.M)[1]
+    run = re.search(r"^  run:\n((?:    - .*\n)+)", recipe, re.M)[1]
+    asked = [line.removeprefix("    - ").replace(" ", "") for line in run.splitlines()]
+    assert asked == [f"python{python}", *needed]
+    (version,) = re.findall(r'^  version: "(.*)"$', recipe, re.M)
+    assert re.sub(r"\.dev\d+$", "", fastgmm.__version__) == version

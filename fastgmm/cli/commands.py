@@ -243,7 +243,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _stage(arguments: argparse.Namespace, what: str) -> contextlib.AbstractContextManager[Any]:
-    """Return what names on a terminal what takes long; nothing where the user asked for quiet."""
+    """Return a word on a terminal for what takes long; nothing where the user asked for quiet."""
     return contextlib.nullcontext() if getattr(arguments, "quiet", False) else report.Stage(what)
 
 

@@ -180,10 +180,12 @@ def expectation_maximisation(case, X, start_means, kept):
         covariances = dense(family, shaped(family, covariances), K, n_features)
         if not are_resolved(before, means, covariances):
             raise CollapseError(bool((np.trace(covariances, axis1=1, axis2=2) == 0.0).any()))
-        # Where rows have few digits for their distances, what is singular is a matter of rounding.
-        blurred = np.any(
-            [EPS * np.abs(m) > 1e-9 * np.sqrt(np.diag(c)) for m, c in zip(means, covariances, strict=True)]
-        )
+        # Where rows have few digits for their distances, what is singular is a matter of rounding. So it is where a
+        # mean came from far: a pivot of 0 is left as EPS times the square of the way, which moments about the mean
+        # before have in them, and passes for one where that is more than 64 EPS of the variance.
+        deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+        far = np.abs(means - before) > 3 * deviations
+        blurred = np.any(far | (EPS * np.abs(means) > 1e-9 * deviations))
         # A tied scatter is what remains of the total, and may have lost digits in that.
         lowers = [factor(each, surely=not blurred and family != "tied") for each in covariances]
     return Outcome(weights, means, shaped(family, covariances), bounds[1:], evidence)

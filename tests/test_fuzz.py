@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -191,6 +192,125 @@ def expectation_maximisation(case, X, start_means, kept):
     return Outcome(weights, means, shaped(family, covariances), bounds[1:], evidence)
 
 
+class Law(NamedTuple):
+    """The law of weights, means and precisions; `freedom` (K,) and `covariances` (K, D, D) repeat what is shared.
+
+    `concentration` is (1, K), or (2, K) of sticks.
+    """
+
+    concentration: np.ndarray
+    mean_precision: np.ndarray
+    means: np.ndarray
+    freedom: np.ndarray
+    covariances: np.ndarray
+
+
+class Prior(NamedTuple):
+    """The prior of every component, its `scale` as a matrix."""
+
+    concentration: Real
+    mean_precision: Real
+    mean: np.ndarray
+    freedom: Real
+    scale: np.ndarray
+    sticks: bool
+
+
+def prior_of(case, X, weight, kept):
+    """Return the prior: what is not given comes from the rows; CollapseError."""
+    given, total = case["prior"], weight.sum()
+    middle = (weight[:, None] * X).sum(axis=0) / total
+    middle += (weight[:, None] * (X - middle)).sum(axis=0) / total
+    mean = kept(middle if given["mean_prior"] is None else given["mean_prior"].astype(Real))
+    scale = given["covariance_prior"]
+    if scale is None:
+        gap = X - middle
+        scale = block(case["family"], (weight[:, None] * gap).T @ gap / max(total - 1, total / 2))
+    scale = matrix_of(scale, X.shape[1])
+    factor(scale, surely=False)
+    a0, b0, nu0 = (Real(given[name]) for name in ("concentration", "mean_precision", "degrees_of_freedom"))
+    return Prior(a0, b0, mean, nu0, scale, given["sticks"])
+
+
+def given_law(case, start_means):
+    """Return the law that the case starts from."""
+    K, D = start_means.shape
+    concentration, mean_precision, freedom = (np.array(each, Real) for each in case["counts"])
+    covariances = dense(case["family"], case["covariances"], K, D)
+    return Law(concentration, mean_precision, start_means, np.broadcast_to(freedom, K), covariances)
+
+
+def nearest(X, means):
+    """Return responsibilities of 1 for the mean that is nearest to a row."""
+    squares = ((X[:, None, :] - means) ** 2).sum(axis=2)
+    return (squares.argmin(axis=1)[:, None] == np.arange(len(means))).astype(Real)
+
+
+def conditioned(case, prior, X, weight, responsibility, before, kept):
+    """Return the law given responsibilities; CollapseError."""
+    family, D, K = case["family"], X.shape[1], len(before)
+    mass, centres, scatters = moments(X, weight, responsibility, before)
+    mean_precision = prior.mean_precision + mass
+    means = kept((prior.mean_precision * prior.mean + mass[:, None] * centres) / mean_precision[:, None])
+    for k in range(K):
+        gap = centres[k] - prior.mean
+        share = prior.mean_precision / mean_precision[k]
+        scatters[k] += mass[k] * (case["reg_covar"] * np.eye(D, dtype=Real) + share * np.outer(gap, gap))
+    rows = mass
+    if family in SHARED:
+        rows, scatters = np.full(K, mass.sum()), np.array([scatters.sum(axis=0)] * K)
+    if family in SPHERICAL:
+        # All D numbers of a row tell of the one variance.
+        freedom = prior.freedom + D * rows
+        each = (prior.scale[0, 0] + np.trace(scatters, axis1=1, axis2=2)) / freedom
+    else:
+        freedom = prior.freedom + rows
+        each = [block(family, (prior.scale + scatters[k]) / freedom[k]) for k in range(K)]
+    covariances = np.array([matrix_of(one, D) for one in each])
+    if not are_resolved(before, means, covariances):
+        raise CollapseError(False)
+    concentration = (prior.concentration + mass)[None]
+    if prior.sticks:
+        after = np.concatenate([np.cumsum(mass[::-1])[::-1][1:], [0.0]])
+        concentration = np.array([1 + mass, prior.concentration + after])
+    return Law(concentration, mean_precision, means, freedom, covariances)
+
+
+def expected_log_weights(concentration):
+    """Return the expectations of the logarithms of the weights."""
+    if len(concentration) == 1:
+        return digamma_of(concentration[0]) - digamma_of(concentration[0].sum())
+    whole = digamma_of(concentration[0] + concentration[1])
+    log_left = digamma_of(concentration[1]) - whole
+    return digamma_of(concentration[0]) - whole + np.concatenate([[0.0], np.cumsum(log_left)[:-1]])
+
+
+def expected_weights(concentration):
+    """Return the expectations of the weights, divided by their sum."""
+    weights = concentration[0]
+    if len(concentration) == 2:
+        left = np.cumprod(concentration[1] / concentration.sum(axis=0))
+        weights = weights / concentration.sum(axis=0) * np.concatenate([[1.0], left[:-1]])
+    return weights / weights.sum()
+
+
+def law_divergence(family, law, lowers, prior, log_weights):
+    """Return the divergence of a law from its prior."""
+    K, D = law.means.shape
+    b0 = prior.mean_precision
+    total = weight_divergence(law.concentration, prior.concentration, prior.sticks, log_weights, K)
+    # What components share has one law.
+    for k in range(1 if family in SHARED else K):
+        total += wishart_divergence(
+            family, law.freedom[k], law.covariances[k], lowers[k], prior.freedom, prior.scale, D
+        )
+    for k in range(K):
+        gap = solve(lowers[k], law.means[k] - prior.mean)
+        ratio = b0 / law.mean_precision[k]
+        total += 0.5 * (b0 * gap @ gap + D * (ratio - 1 - np.log(ratio)))
+    return total
+
+
 def variational_bayes(case, X, start_means, kept):
     """Return the outcome of variational Bayes, with means as they are `kept`; CollapseError.
 
@@ -198,81 +318,26 @@ def variational_bayes(case, X, start_means, kept):
     """
     family, D = case["family"], X.shape[1]
     weight = case["weight"].astype(Real)
-    K = len(start_means)
-    prior = case["prior"]
-    total = weight.sum()
-    middle = (weight[:, None] * X).sum(axis=0) / total
-    middle += (weight[:, None] * (X - middle)).sum(axis=0) / total
-    scale0 = prior["covariance_prior"]
-    if scale0 is None:
-        gap = X - middle
-        scale0 = block(family, (weight[:, None] * gap).T @ gap / max(total - 1, total / 2))
-    scale0 = matrix_of(scale0, D)
-    factor(scale0, surely=False)
-    m0 = kept(middle if prior["mean_prior"] is None else prior["mean_prior"].astype(Real))
-    a0, b0, nu0 = (Real(prior[name]) for name in ("concentration", "mean_precision", "degrees_of_freedom"))
-    sticks = prior["sticks"]
-    concentration, kappa, nu = (np.array(each, Real) for each in case["counts"])
-    means = start_means.copy()
-    nu = np.array([nu[0]] * K) if family in SHARED else nu
-    covariances = dense(family, case["covariances"], K, D)
+    prior = prior_of(case, X, weight, kept)
+    if case["counts"] is None:
+        law = conditioned(case, prior, X, weight, nearest(X, start_means), start_means, kept)
+        law = law._replace(means=start_means)
+    else:
+        law = given_law(case, start_means)
     dimension = D if family in MATRICES else 1
     bounds = []
     for _ in range(case["n_iter"] + 1):
-        lowers = [factor(each, surely=False) for each in covariances]
-        if sticks:
-            whole = digamma_of(concentration[0] + concentration[1])
-            log_left = digamma_of(concentration[1]) - whole
-            log_weights = digamma_of(concentration[0]) - whole
-            log_weights += np.concatenate([[0.0], np.cumsum(log_left)[:-1]])
-        else:
-            log_weights = digamma_of(concentration[0]) - digamma_of(concentration[0].sum())
-        logs, _ = log_normals(X, means, lowers)
-        narrower = np.array([wishart_log(nu[k], dimension) * D / dimension for k in range(K)])
-        responsibility, evidence = normalised(logs + log_weights + 0.5 * narrower - 0.5 * D / kappa)
-        divergence = weight_divergence(concentration, a0, sticks, log_weights, K)
-        # Where components share a covariance, it has one law.
-        for k in range(1 if family in SHARED else K):
-            divergence += wishart_divergence(family, nu[k], covariances[k], lowers[k], nu0, scale0, D)
-        for k in range(K):
-            gap = solve(lowers[k], means[k] - m0)
-            divergence += 0.5 * (b0 * gap @ gap + D * (b0 / kappa[k] - 1 - np.log(b0 / kappa[k])))
-        bounds.append((weight * evidence).sum() - divergence)
+        lowers = [factor(each, surely=False) for each in law.covariances]
+        log_weights = expected_log_weights(law.concentration)
+        logs, _ = log_normals(X, law.means, lowers)
+        narrower = np.array([wishart_log(nu, dimension) * D / dimension for nu in law.freedom])
+        responsibility, evidence = normalised(logs + log_weights + 0.5 * narrower - 0.5 * D / law.mean_precision)
+        bounds.append((weight * evidence).sum() - law_divergence(family, law, lowers, prior, log_weights))
         if len(bounds) > case["n_iter"]:
             break
-        before = means
-        mass, centres, scatters = moments(X, weight, responsibility, before)
-        kappa = b0 + mass
-        means = kept((b0 * m0 + mass[:, None] * centres) / kappa[:, None])
-        regular = case["reg_covar"] * np.eye(D, dtype=Real)
-        for k in range(K):
-            gap = centres[k] - m0
-            scatters[k] += mass[k] * regular + b0 * mass[k] / kappa[k] * np.outer(gap, gap)
-        behind = mass
-        if family in SHARED:
-            scatters[:] = scatters.sum(axis=0)
-            behind = np.full(K, mass.sum())
-        if family in SPHERICAL:
-            # D numbers of each row tell of the one variance.
-            nu = nu0 + D * behind
-            each = [(scale0[0, 0] + np.trace(scatters[k])) / nu[k] for k in range(K)]
-        else:
-            nu = nu0 + behind
-            each = [block(family, (scale0 + scatters[k]) / nu[k]) for k in range(K)]
-        covariances = np.array([matrix_of(one, D) for one in each])
-        if not are_resolved(before, means, covariances):
-            raise CollapseError(False)
-        if sticks:
-            after = np.concatenate([np.cumsum(mass[::-1])[::-1][1:], [0.0]])
-            concentration = np.array([1 + mass, a0 + after])
-        else:
-            concentration = (a0 + mass)[None]
-    if sticks:
-        v = concentration[0] / concentration.sum(axis=0)
-        weights = v * np.concatenate([[1.0], np.cumprod(concentration[1] / concentration.sum(axis=0))[:-1]])
-    else:
-        weights = concentration[0]
-    return Outcome(weights / weights.sum(), means, shaped(family, covariances), bounds[1:], evidence)
+        law = conditioned(case, prior, X, weight, responsibility, law.means, kept)
+    weights = expected_weights(law.concentration)
+    return Outcome(weights, law.means, shaped(family, law.covariances), bounds[1:], evidence)
 
 
 def digamma_of(x):
@@ -407,10 +472,13 @@ def random_case(rng):
         "covariance_prior": None if rng.random() < 0.5 else np.asarray(wide, np.float64) * 10.0 ** rng.uniform(-4, 2),
         "sticks": sticks,
     }
+    case |= {"prior": prior, "counts": None, "covariances": None}
+    if rng.random() < 0.5:
+        # From means alone: no law is given.
+        return case
     counts = rng.uniform(0.5, 20, (2 if sticks else 1, n_components)), rng.uniform(0.5, 20, n_components)
     freedom = dimension - 1 + rng.uniform(0.5, 20, 1 if family in SHARED else n_components)
     return case | {
-        "prior": prior,
         "counts": (*counts, freedom),
         "covariances": np.asarray(shaped(family, covariances), np.float64),
     }
@@ -429,7 +497,15 @@ def estimator_of(case):
     }
     if not case["bayesian"]:
         return GaussianMixture(weights_init=case["weights"], precisions_init=case["precisions"], **common)
-    prior, (concentration, mean_precision, freedom) = case["prior"], case["counts"]
+    prior, law = case["prior"], {}
+    if case["counts"] is not None:
+        concentration, mean_precision, freedom = case["counts"]
+        law = {
+            "weight_concentration_init": concentration if prior["sticks"] else concentration[0],
+            "mean_precision_init": mean_precision,
+            "degrees_of_freedom_init": freedom,
+            "covariances_init": case["covariances"],
+        }
     return BayesianGaussianMixture(
         weight_concentration_prior_type="dirichlet_process" if prior["sticks"] else "dirichlet_distribution",
         weight_concentration_prior=prior["concentration"],
@@ -437,11 +513,8 @@ def estimator_of(case):
         degrees_of_freedom_prior=prior["degrees_of_freedom"],
         mean_prior=prior["mean_prior"],
         covariance_prior=prior["covariance_prior"],
-        weight_concentration_init=concentration if prior["sticks"] else concentration[0],
-        mean_precision_init=mean_precision,
-        degrees_of_freedom_init=freedom,
-        covariances_init=case["covariances"],
         sort_sticks=False,
+        **law,
         **common,
     )
 

@@ -180,7 +180,7 @@ def expectation_maximisation(case, X, start_means, kept):
             covariances[:] = (weights[:, None, None] * covariances).sum(axis=0)
         covariances = dense(family, shaped(family, covariances), K, n_features)
         if not are_resolved(before, means, covariances):
-            raise CollapseError(bool((np.trace(covariances, axis1=1, axis2=2) == 0.0).any()))
+            raise CollapseError(bool((np.diagonal(covariances, axis1=1, axis2=2) == 0.0).any()))
         # Where rows have few digits for their distances, what is singular is a matter of rounding. So it is where a
         # mean came from far: a pivot of 0 is left as EPS times the square of the way, which moments about the mean
         # before have in them, and passes for one where that is more than 64 EPS of the variance.
@@ -560,8 +560,10 @@ def check(case, rng):
             model.fit(case["X"], sample_weight=case["sample_weight"])
         except ValueError as error:
             refused = error
+    many = many_of(case)
     if len(case["X"]) < 2 or n_rows < n_components or n_rows == 0:
         assert refused is not None, "too few rows were taken"
+        assert many is None or many.status[0] == Status.TOO_FEW_ROWS, "fit_many took too few rows"
         return "too few rows"
     kind = "VB" if case["bayesian"] else "EM"
     try:
@@ -570,6 +572,7 @@ def check(case, rng):
     except CollapseError as collapse:
         if collapse.surely:
             assert refused is not None, "a singular covariance was taken for one"
+            assert many is None or many.status[0] > Status.NOT_CONVERGED, "fit_many took a singular covariance for one"
             return f"{kind} collapsed"
         return f"{kind} near the edge" + (", refused" if refused else "")
     if refused is not None:
@@ -585,9 +588,7 @@ def check(case, rng):
         slack = rounding(case, whole) + 100 * max(each["bounds"] for each in sizes)
         rises = np.diff(np.asarray(model.lower_bounds_))
         assert np.all(rises >= -slack * (1 + np.abs(model.lower_bounds_[-1]))), "the bound falls"
-    # fit_many takes no law to start from.
-    if not case["bayesian"] or case["counts"] is None:
-        many = many_of(case)
+    if many is not None:
         assert many.status[0] <= Status.NOT_CONVERGED, f"fit_many: {Status(many.status[0]).name}"
         agree(case, outcome_of(case, many[0], many.lower_bound_), whole, tolerances, "of fit_many, ")
         gap = abs(many.lower_bound_[0] - model.lower_bound_)
@@ -636,7 +637,9 @@ def least_eigenvalue(case, outcome):
 
 
 def many_of(case):
-    """Return what ``fit_many`` makes of the rows as the only problem."""
+    """Return what ``fit_many`` makes of the rows as the only problem; None of a law, which it takes no start from."""
+    if case["bayesian"] and case["counts"] is not None:
+        return None
     weight = None if case["sample_weight"] is None else [case["sample_weight"]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -605,6 +605,17 @@ def test_a_constant_column_is_told_however_far_the_start(family, two_groups, n_i
                 model.fit(X)
 
 
+def test_a_constant_column_is_told_where_components_share_a_variance(rng):
+    """One update of components that come from different places leaves each a variance of rounding."""
+    for family, columns in (("tied-diag", [0.0, 1.0]), ("tied-spherical", [0.0, 0.0])):
+        for _ in range(40):
+            X = rng.normal(size=(6, 2)) * columns
+            start = {"means_init": rng.normal(size=(2, 2)), "weights_init": [0.3, 0.7]}
+            start["precisions_init"] = np.ones(2 if family == "tied-diag" else 1)
+            with pytest.raises(CollapsedComponentError):
+                GaussianMixture(2, covariance_type=family, reg_covar=0.0, max_iter=1, tol=0, **start).fit(X)
+
+
 def test_covariance_type_set_after_the_fit_changes_no_prediction(rng):
     X = rng.normal(size=(200, 3)) + rng.integers(0, 3, 200)[:, None] * 4
     for fitted in FAMILIES:

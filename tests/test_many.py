@@ -443,3 +443,13 @@ def test_the_page_runs():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         exec(compile("\n".join(blocks), str(page), "exec"), {})
+
+
+def test_the_mean_of_a_problem_does_not_depend_on_its_first_row(rng):
+    """It is the prior's by default: of a first row that is far out and hardly counts it must not take the rounding."""
+    X, weight = rng.normal(size=(50, 1)), np.ones(50)
+    X[0], weight[0] = 1e9, 1e-12
+    model = BayesianGaussianMixture(1, covariance_prior=[[1.0]])
+    for rows, w in ((X, weight), (X[::-1], weight[::-1])):
+        found = fit_many(model, [rows], sample_weight=[w]).mean_prior_
+        np.testing.assert_allclose(found, np.average(X, axis=0, weights=weight)[None], rtol=0, atol=1e-15)

@@ -160,7 +160,14 @@ def _survey_rows(rows, p, least, points, weight, survey):
         middle[d] = points[0, d] + s / total
         for i in range(n):
             points[i, d] -= middle[d]
+        # Where that row is far out, this mean has its rounding: once more, about the mean.
+        s = 0.0
         for i in range(n):
+            s += weight[i] * points[i, d]
+        s /= total
+        middle[d] += s
+        for i in range(n):
+            points[i, d] -= s
             spread = max(spread, abs(points[i, d]))
     survey.weight[p] = total / unit
     survey.spread[p] = spread if spread > 0.0 else 1.0

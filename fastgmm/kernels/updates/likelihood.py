@@ -101,6 +101,11 @@ def maximise_constrained(
             for d in range(n_features):
                 if contract.variance(density, covariance, k, d) <= _least_sum(density, k, d, pool, scatter):
                     return COLLAPSED, k
+    elif reg_covar == 0.0:
+        # A component may have its variance from the others, unless none has any.
+        for d in range(n_features):
+            if not _is_resolved(density, d, covariance, pool, scatter):
+                return COLLAPSED, 0
     divide_by_pool(density, mass, covariance)
     contract.regularise(density, covariance, reg_covar)
     if constraint != UNCONSTRAINED:
@@ -114,6 +119,15 @@ def maximise_constrained(
                     if contract.variance(density, covariance, k, d) <= max(resolution * resolution, _SMALLEST):
                         return COLLAPSED, k
     return set_density(density, weights, covariance)
+
+
+@kernel
+def _is_resolved(density, d, covariance, pool, scatter):
+    """Return whether some component has a sum of squares of feature d in `covariance` that is more than rounding."""
+    for k in range(density.mean.shape[0]):
+        if contract.variance(density, covariance, k, d) > _least_sum(density, k, d, pool, scatter):
+            return True
+    return False
 
 
 @kernel

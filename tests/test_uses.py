@@ -10,6 +10,7 @@ import pickle
 import re
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import reference
 from conftest import dense, skip_always
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, datasets, fit_many
+from fastgmm.estimators.showing import parameter_columns
 from fastgmm.exceptions import ConvergenceWarning
 from fastgmm.families import FAMILIES, Diag, Full
 from fastgmm.io import ModelFileError, load_model, save_model
@@ -252,6 +254,18 @@ def test_warm_starts_go_on(made):
     assert model.set_params(max_iter=500).fit(ROWS).lower_bound_ >= before - 1e-12 * abs(before)
 
 
+def test_parts_and_the_rest(made, family):
+    """The chain rule, and the marginal's dense twin."""
+    model = made().fit(ROWS)
+    part = model.marginal([1])
+    joint = reference.log_joint(ROWS[:, [1]], model.weights_, model.means_[:, [1]], dense(model, family)[:, 1:, 1:])
+    np.testing.assert_allclose(part.score_samples(ROWS[:, [1]]), reference.log_sum_exp(joint), rtol=1e-9)
+    parts = part.score_samples(ROWS[:, [1]]) + model.condition(1, ROWS[:, [1]]).log_density(ROWS[:, [0]])
+    np.testing.assert_allclose(parts, _scored(model, ROWS), rtol=1e-9)
+    share = (_scored(model, ROWS) >= model.density_threshold(0.9)).mean()
+    assert share == pytest.approx(0.9, abs=0.06)
+
+
 def test_samples(made, family):
     model = made().fit(ROWS)
     X, labels = model.sample(6000, random_state=0)
@@ -260,14 +274,15 @@ def test_samples(made, family):
         np.testing.assert_allclose(np.cov(mine.T), expected, atol=0.15 * np.abs(expected).max())
 
 
-def test_posteriors_densities_and_reports(made, family, capsys):
-    from fastgmm.cli import report
-
+def test_posteriors_densities_and_reports(made, family):
     model = made().fit(ROWS)
     np.testing.assert_allclose(model.predict_proba(ROWS).sum(axis=1), 1.0, rtol=1e-12)
     assert model.log_densities(ROWS).shape == (len(ROWS), 3)
-    variances = report._variances(model)
-    np.testing.assert_allclose(variances, np.diagonal(dense(model, family), axis1=1, axis2=2))
+    deviations = np.sqrt(np.diagonal(dense(model, family), axis1=1, axis2=2))
+    for name, *cells in parameter_columns(model, np.arange(3), ["a", "b"]):
+        d = "ab".index(name)
+        shown = zip(model.means_[:, d], deviations[:, d], strict=True)
+        assert cells == [f"{mean:.5g} ({deviation:.4g})" for mean, deviation in shown]
 
 
 def test_pictures(made):
@@ -337,6 +352,27 @@ def test_what_a_structure_does_not_declare_is_refused():
     for use in (model.score_samples, model.predict):
         with pytest.raises(ValueError, match="'scored' does not: use 'expected-log' or 'plug-in'"):
             use(ROWS, predictive="student-t")
+
+
+class _OwnDensity(NamedTuple):
+    log_scale: np.ndarray
+    mean: np.ndarray
+    whitener: np.ndarray
+
+
+class _Own(Diag):
+    """A structure with a class of densities of its own, of whose covariances nothing is known."""
+
+    name = "own"
+    density_type = _OwnDensity
+
+
+def test_parts_of_a_structure_of_ones_own_are_refused():
+    model = GaussianMixture(2, covariance_type=_Own())
+    model.weights_, model.means_, model.covariances_ = [0.5, 0.5], np.zeros((2, 2)), np.ones((2, 2))
+    for ask in (lambda: model.marginal(0), lambda: model.condition(0, [1.0]), lambda: model.density_threshold(0.9)):
+        with pytest.raises(ValueError, match="take families of the package's structures, not 'own'"):
+            ask()
 
 
 def test_a_class_of_ones_own_skips_nothing():

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
+from fastgmm.estimators.distribution import Distribution
 from fastgmm.estimators.progress import Callback, Printer, Report
-from fastgmm.estimators.scoring import Scoring
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting import acceleration
@@ -46,7 +46,7 @@ _NOT_CONVERGED = (
 )
 
 
-class Fitting(Scoring, ABC):
+class Fitting(Distribution, ABC):
     """The part of the estimators that makes a fit of rows and parameters that have been checked."""
 
     n_components: int

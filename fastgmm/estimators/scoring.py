@@ -132,6 +132,15 @@ class Scoring(PrivateMethods, Interface, ABC):
             raise CollapsedComponentError(failed)
         return density.whitener
 
+    def _covariances(self) -> tuple[Family, Array]:
+        """Return the family, and `covariances_`, however they were set, in the shape of its structure."""
+        self._require_fitted()
+        family = self._family()
+        if hasattr(self, "covariances_"):
+            self._require_shape("covariances_", family)
+            return family, family.of_attribute(np.asarray(self.covariances_, np.float64), len(self.means_))
+        return family, family.covariances_of_whitener(self._whitener(family))
+
     def _require_fitted(self) -> None:
         if not hasattr(self, "means_"):
             raise validation.not_fitted(type(self).__name__)
@@ -240,13 +249,7 @@ class Scoring(PrivateMethods, Interface, ABC):
         `random_state` defaults to the estimator's own. The covariances are those of `covariances_`, also where that
         was set by hand.
         """
-        self._require_fitted()
-        family = self._family()
-        if hasattr(self, "covariances_"):
-            self._require_shape("covariances_", family)
-            covariances = family.of_attribute(np.asarray(self.covariances_, np.float64), len(self.means_))
-        else:
-            covariances = family.covariances_of_whitener(self._whitener(family))
+        family, covariances = self._covariances()
         return self._draw(n_samples, random_state, lambda k, noise, generator: family.spread(covariances, k, noise))
 
     def _draw(

@@ -3,7 +3,7 @@
 from fastgmm.families.base import Family, Maximum
 from fastgmm.families.diag import Diag
 from fastgmm.families.full import Full
-from fastgmm.families.registry import FAMILIES, NAMED, STRUCTURES
+from fastgmm.families.registry import FAMILIES, NAMED, STRUCTURES, structure_of
 from fastgmm.families.spherical import Spherical
 from fastgmm.families.structures import MatrixFamily, OneForAll, VarianceFamily
 from fastgmm.families.tied import Tied
@@ -25,4 +25,5 @@ __all__ = [
     "TiedDiag",
     "TiedSpherical",
     "VarianceFamily",
+    "structure_of",
 ]

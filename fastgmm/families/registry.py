@@ -17,3 +17,8 @@ FAMILIES: dict[str, Family] = STRUCTURES | {family.name: family for family in (T
 NAMED: dict[str, Family] = FAMILIES | {
     alias: family for family in FAMILIES.values() for alias in vars(type(family)).get("aliases", ())
 }
+
+
+def structure_of(family: Family) -> Family | None:
+    """Return the family without a constraint of the same structure; None where that is not one of the package's."""
+    return next((each for each in STRUCTURES.values() if each.density_type is family.density_type), None)

@@ -16,9 +16,9 @@ from fastgmm.rows import row_type
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
 from fastgmm.statistics import Array
 from fastgmm.support.extras import require
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import listing, shown
 from fastgmm.tables.arrays import map_numpy, require_numbers, row_labels
-from fastgmm.tables.request import KINDS, Request, Selection, TableError, kind_of, listing
+from fastgmm.tables.request import KINDS, Request, Selection, TableError, kind_of
 from fastgmm.tables.text import TextBlock, TextFormat, open_text
 
 # Rows that are decoded at a time, and bytes that a column of a Parquet file is read by.

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.support.extras import require
-from fastgmm.tables.request import Request, Selection, Table, TableError, listing, without_missing
+from fastgmm.support.showing import listing
+from fastgmm.tables.request import Request, Selection, Table, TableError, without_missing
 
 __all__ = ["map_numpy", "read_numpy", "read_parquet", "require_numbers", "row_labels"]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Selection", "Table", "TableError", "column_labels", "kind_of", "listing", "without_missing"]
+from fastgmm.support.showing import listing
+
+__all__ = ["KINDS", "Selection", "Table", "TableError", "column_labels", "kind_of", "without_missing"]
 
 BLOCK_ROWS = 8192
 
@@ -196,9 +198,3 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
 def column_labels(header: Sequence[str] | None, n_columns: int) -> list[str]:
     """Return the names of the columns, which without a header are their numbers from "1"."""
     return list(header) if header is not None else [str(number) for number in range(1, n_columns + 1)]
-
-
-def listing(names: Sequence[Any]) -> str:
-    """Join names by commas, cutting a long list short."""
-    shown = ", ".join(map(str, names[:12]))
-    return shown if len(names) <= 12 else f"{shown} and {len(names) - 12} more"

@@ -22,6 +22,7 @@ from fastgmm.validation.parameters import (
     check_n_samples,
     check_parameters,
     check_prior_counts,
+    check_probability,
     check_random_state,
     check_row_counts,
     check_total_samples,
@@ -30,6 +31,7 @@ from fastgmm.validation.parameters import (
 )
 from fastgmm.validation.rows import (
     as_array,
+    check_columns,
     check_feature_names,
     check_n_features,
     check_n_rows,
@@ -50,6 +52,7 @@ __all__ = [
     "check_capabilities",
     "check_checkpoint",
     "check_choice",
+    "check_columns",
     "check_counts",
     "check_covariance_prior",
     "check_covariances",
@@ -64,6 +67,7 @@ __all__ = [
     "check_n_samples",
     "check_parameters",
     "check_prior_counts",
+    "check_probability",
     "check_random_state",
     "check_row_counts",
     "check_rows",

@@ -141,6 +141,14 @@ def check_n_samples(value: Any) -> int:
     return int(value)
 
 
+def check_probability(value: Any, name: str) -> NDArray[np.float64]:
+    """Return a probability, or an array of some, as float64; ValueError unless all are in (0, 1)."""
+    array = np.asarray(value, np.float64)
+    if not np.all((array > 0.0) & (array < 1.0)):
+        raise ValueError(f"{name} must be in the range (0, 1), got {shown(value)}.")
+    return array
+
+
 def check_total_samples(value: Any) -> None:
     """ValueError unless the number of rows that batches are a sample of is None, or positive."""
     if value is not None and not (is_real(value) and 0.0 < value <= MOST_ROWS):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm.statistics import Array
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import listing, shown
 
 # Checked at a time: what is fine and what is not fits in cache.
 _FINITE_BLOCK = 2**18
@@ -205,6 +205,23 @@ def feature_names(X: Any) -> NDArray | None:
 def feature_labels(names: Sequence[str] | NDArray | None, n_features: int) -> list[str]:
     """Return the names of the features as text, which are x1, x2, ... where they have none."""
     return [f"x{number}" for number in range(1, n_features + 1)] if names is None else [str(name) for name in names]
+
+
+def check_columns(columns: Any, names: NDArray | None, n_features: int) -> NDArray[np.intp]:
+    """Return the numbers of columns that are given by number, from 0, or by name; ValueError where one is not there."""
+    labels = None if names is None else [str(name) for name in names]
+    places = []
+    for column in columns if isinstance(columns, list | tuple | np.ndarray) else [columns]:
+        if isinstance(column, str) and labels is not None and column in labels:
+            places.append(labels.index(column))
+        elif isinstance(column, int | np.integer) and not isinstance(column, bool) and 0 <= column < n_features:
+            places.append(int(column))
+        else:
+            named = "" if labels is None else f", or names among {listing(labels)}"
+            raise ValueError(f"columns must be numbers from 0 to {n_features - 1}{named}, got {column!r}.")
+    if not places or len(set(places)) < len(places):
+        raise ValueError(f"columns must name at least one column, and none twice, got {shown(columns)}.")
+    return np.array(places, np.intp)
 
 
 def check_feature_names(fitted: NDArray | None, given: NDArray | None, estimator: str) -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import signal
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -557,3 +558,16 @@ def test_the_section_about_dask_runs():
     np.testing.assert_array_equal(names["frame"]["label"].compute(), names["labels"].compute())
     np.testing.assert_array_equal(names["model"].predict(names["X"]), names["labels"].compute())
     assert "Client(" in on_a_cluster
+
+
+def test_a_graph_that_is_made_when_it_is_asked_for_is_not_lost(monkeypatch):
+    """That of a delayed batch is another object each time: by its address alone, one could pass for the next."""
+    asked = Counter()
+    parts = [dask.delayed(part) for part in (X[:200], X[200:])]
+    kind = type(parts[0])
+    made = kind.dask.fget
+    rows = DaskRows(parts)
+    vars(rows).pop("_graph", None)
+    monkeypatch.setattr(kind, "dask", property(lambda self: asked.update([self.key]) or made(self)))
+    assert {part.key for part in parts} <= rows._graph.keys()
+    assert asked == {part.key: 1 for part in parts}

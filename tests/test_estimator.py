@@ -57,6 +57,21 @@ def test_a_text_column_is_named():
         GaussianMixture().fit(frame)
 
 
+def test_columns_in_another_order_are_told_how_to_be_put_right(two_groups):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(two_groups, columns=["a", "b"])
+    model = GaussianMixture(2, random_state=0).fit(frame)
+    for other in (frame[["b", "a"]], frame.assign(c=1.0)):
+        with pytest.raises(ValueError, match=re.escape("X[model.feature_names_in_] has the columns that are wanted")):
+            model.predict(other)
+        np.testing.assert_array_equal(model.predict(other[model.feature_names_in_]), model.predict(frame))
+    with pytest.raises(ValueError, match=r"now missing:\n- b\n$"):
+        model.predict(frame[["a"]])
+    frame["when"] = pandas.Timestamp("2020-01-01")
+    with pytest.raises(TypeError, match=r"'when'\). Leave that column out, or turn it into numbers"):
+        GaussianMixture(2).fit(frame)
+
+
 def test_sparse_rows():
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(TypeError, match="Sparse data was passed for X"):

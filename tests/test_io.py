@@ -485,6 +485,14 @@ def test_a_model_of_single_precision_keeps_every_bit(tmp_path, family, suffix):
     np.testing.assert_array_equal(loaded.score_samples(data), model.score_samples(data))
 
 
+def test_names_that_are_too_few_do_not_lose_the_model(tmp_path):
+    model = GaussianMixture(2, random_state=0).fit(load_faithful().data)
+    save_model(model, tmp_path / "m.json")
+    with pytest.raises(ModelFileError, match=r"feature_names must be 2 names, one for each feature, got 1$"):
+        save_model(model, tmp_path / "m.json", feature_names=["a"])
+    np.testing.assert_array_equal(load_model(tmp_path / "m.json").means_, model.means_)
+
+
 def test_a_factor_of_another_shape_is_refused(tmp_path):
     save_model(GaussianMixture(2).fit(load_faithful().data.astype(np.float32)), tmp_path / "m.json")
     document = json.loads((tmp_path / "m.json").read_text())

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import reference
 from conftest import draw, random_mixture, read_json, slow
 from numba import njit
+from numba.core.errors import TypingError
 
 from fastgmm import kernels
 from fastgmm.families import FAMILIES, STRUCTURES
@@ -250,3 +252,15 @@ def test_normalise(rng):
     assert normalise(row) == -np.inf
     np.testing.assert_array_equal(row, 0)
     assert np.isnan(normalise(np.array([0.0, np.nan, 0.0])))
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="compiled code loads vectors of one type")
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool", "complex128"])
+@pytest.mark.parametrize("function", ["evidence_rows", "label_rows", "responsibility_rows", "log_joint_rows"])
+def test_rows_that_are_no_floats_are_refused(dtype, function):
+    """Their bits would be taken for those of floats."""
+    density, _ = kernels.diag_density(np.array([0.5, 0.5]), np.array([[0.0, 0.0], [3.0, 3.0]]), np.ones((2, 2)))
+    X = np.arange(8).reshape(4, 2).astype(dtype)
+    out = {"evidence_rows": np.empty(4), "label_rows": np.empty(4, np.int64)}.get(function, np.empty((4, 2)))
+    with pytest.raises(TypingError, match=f"X must be an array of float32 or float64, it is one of {dtype}"):
+        getattr(kernels, function)(density, X, 0, 4, out)

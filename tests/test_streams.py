@@ -643,8 +643,12 @@ def test_a_fit_of_a_file_is_that_of_its_columns(table, tmp_path, small_blocks):
     np.testing.assert_array_equal(streamed.predict_proba(path), whole.predict_proba(X))
     assert streamed.bic(str(path)) == whole.bic(X)
     other = _written(table.select(["w", "width"]), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match="feature names should match"):
+    with pytest.raises(ValueError, match=r"no column 'the.length', which the model was fitted on: it has w, width$"):
         streamed.predict(other)
+    # Of other columns, and in another order, those of the model are taken.
+    wider = _written(table.select(["kind", *reversed(NAMES), "w"]), tmp_path / "wider.parquet")
+    np.testing.assert_array_equal(streamed.predict_proba(wider), whole.predict_proba(X))
+    assert streamed.score(wider, sample_weight="w") == whole.score(X, sample_weight=np.asarray(table["w"]))
     weighted = GaussianMixture(2, **fit).fit(open_rows(other, sample_weight="w"))
     _assert_same_fit(weighted, GaussianMixture(2, **fit).fit(X[:, :1], None, WEIGHT))
     _assert_same_fit(GaussianMixture(2, **fit).fit(path, sample_weight=WEIGHT), whole.fit(X, None, WEIGHT))

@@ -108,6 +108,7 @@ def _explain(error: Exception) -> str:
 
     hints = {
         "columns": "choose the columns with --columns",
+        "features": "choose the columns with --columns",
         "comment": "skip lines that begin with '#' by --comment '#'",
         "drop_missing": "leave out such rows with --drop-missing",
         "array": "choose one with --array",

@@ -6,7 +6,7 @@ import copy
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,10 +79,10 @@ class Scoring(PrivateMethods, Interface, ABC):
     def _density(self) -> Density:
         """Return the density that rows are scored with."""
 
-    def _open(self, X: Any, sample_weight: Any = None, minimum: int = 1) -> Rows:
-        """Return checked rows with their weights and the names of their columns."""
+    def _open(self, X: Any, sample_weight: Any = None, minimum: int = 1, expected: Sequence[str] | None = None) -> Rows:
+        """Return checked rows with their weights and the names of their columns; `expected` as of ``open_rows``."""
         register(type(self))
-        rows = open_rows(X, sample_weight)
+        rows = open_rows(X, sample_weight, expected=expected)
         if rows is not None:
             if minimum > 1:
                 validation.check_n_rows((rows.n_rows, rows.n_features), minimum, type(self).__name__)
@@ -156,7 +156,8 @@ class Scoring(PrivateMethods, Interface, ABC):
                 # A column that is named as the weights is no feature.
                 features = given[given != sample_weight] if isinstance(sample_weight, str) else given
                 validation.require_same_names(names, features)
-        rows = self._open(X, sample_weight).expecting(names, n_features)
+        expected = None if names is None else names.tolist()
+        rows = self._open(X, sample_weight, expected=expected).expecting(names, n_features)
         validation.check_feature_names(names, rows.names, type(self).__name__)
         validation.check_n_features(rows.n_features, n_features, type(self).__name__)
         return rows

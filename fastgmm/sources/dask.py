@@ -86,8 +86,10 @@ class DaskRows(Rows):
         for each in (*self._data, *self._weight):
             (delayed if isinstance(each, Delayed) else others).append(each)
         # Of delayed batches there may be thousands; of them Dask only leaves out what is not needed, in each pass.
-        graphs = {id(each.dask): each.dask for each in (*dask.optimize(*others), *delayed)}
-        return {key: node for graph in graphs.values() for key, node in ensure_dict(graph).items()}
+        graphs = [each.dask for each in (*dask.optimize(*others), *delayed)]
+        # Often they are one. All are held meanwhile: an address would serve the next one once a graph is gone.
+        different = {id(graph): graph for graph in graphs}.values()
+        return {key: node for graph in different for key, node in ensure_dict(graph).items()}
 
     @functools.cached_property
     def _census(self) -> Census:

@@ -29,7 +29,11 @@ _IN_FOLDERS = "Parquet", "Arrow"
 
 
 def open_rows(
-    data: Any, sample_weight: Any = None, columns: Sequence[str] | None = None, comment: str | None = None
+    data: Any,
+    sample_weight: Any = None,
+    columns: Sequence[str] | None = None,
+    comment: str | None = None,
+    expected: Sequence[str] | None = None,
 ) -> StreamedRows:
     """Return the rows of a file, a folder or an object of pyarrow; arguments as of ``fastgmm.sources.open_rows``."""
     column = weights = None
@@ -42,7 +46,7 @@ def open_rows(
         raise TypeError(f"columns must be a list of names, got the text {shown(columns)}.")
     if comment is not None and not (_is_path(data) and kind_of(data) == "CSV"):
         raise ValueError(f"comment says which lines of a CSV file are skipped, X is {_described(data)}.")
-    return StreamedRows(_table(data, Request(columns, column, None), weights, TextFormat(comment=comment)))
+    return StreamedRows(_table(data, Request(columns, column, expected), weights, TextFormat(comment=comment)))
 
 
 def open_path(path: str | os.PathLike[str], request: Request) -> StreamedRows:

@@ -22,7 +22,11 @@ _FILES = "fastgmm.sources.files"
 
 
 def open_rows(
-    data: Any, sample_weight: Any = None, columns: Sequence[str] | None = None, comment: str | None = None
+    data: Any,
+    sample_weight: Any = None,
+    columns: Sequence[str] | None = None,
+    comment: str | None = None,
+    expected: Sequence[str] | None = None,
 ) -> Rows | None:
     """Return the rows of data that are not an array, with their weights; None for everything else.
 
@@ -45,6 +49,8 @@ def open_rows(
         their number, from "1". For files and objects of pyarrow only.
     comment : str, optional
         Lines of a CSV file that begin with it are skipped, such as '#'; by default none are.
+    expected : sequence of str, optional
+        Names that a model was fitted to. Of files and objects of pyarrow these columns are taken where they have names.
 
     Notes
     -----
@@ -60,8 +66,8 @@ def open_rows(
         module = _MODULES.get(_package(data[0] if _is_delayed(data) else data))
     if columns is not None and module != _FILES:
         raise ValueError(f"columns can be chosen of files and objects of pyarrow, X is a {type(data).__name__}.")
-    if columns is not None or comment is not None:
-        chosen: Rows = importlib.import_module(_FILES).open_rows(data, sample_weight, columns, comment)
+    if columns is not None or comment is not None or (expected is not None and module == _FILES):
+        chosen: Rows = importlib.import_module(_FILES).open_rows(data, sample_weight, columns, comment, expected)
         return chosen
     if isinstance(data, Rows):
         if sample_weight is not None:

@@ -40,11 +40,13 @@ _REMEDIES = {
 class TableError(ValueError):
     """A table cannot be read; `remedy` names the argument of `read_table` that may help, where one does.
 
+    It is "features" where the model's columns are not there, which only an option of the command line helps against.
+
     `args` holds what is wrong, alone; as text it says what may help in Python, too.
     """
 
     def __init__(
-        self, message: str, remedy: Literal["columns", "drop_missing", "array", "comment"] | None = None
+        self, message: str, remedy: Literal["columns", "features", "drop_missing", "array", "comment"] | None = None
     ) -> None:
         super().__init__(message)
         self.remedy = remedy
@@ -131,7 +133,7 @@ class Request(NamedTuple):
             matches = [index for index, label in enumerate(labels) if label == name]
             if not matches:
                 known = f"it has {listing(labels)}" if header else f"it has no header, only columns 1 to {n_columns}"
-                raise TableError(f"{source} has no column {name!r}{why}: {known}", "columns" if why else None)
+                raise TableError(f"{source} has no column {name!r}{why}: {known}", "features" if why else None)
             if len(matches) > 1:
                 raise TableError(f"{source} has {len(matches)} columns named {name!r}")
             return matches[0]

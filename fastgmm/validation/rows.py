@@ -38,6 +38,7 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind in "OUS":
+        remedy = ". Leave that column out, or turn it into numbers." if array.ndim == 2 else ""
         try:
             return array.astype(np.float64)
         except OverflowError as error:
@@ -46,9 +47,10 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
             missing = _is_missing(array).astype(bool)
             if missing.any():
                 return as_array(np.where(missing, np.nan, array), name)
-            raise TypeError(f"{name}: argument must be a string or a number ({error}){_first_text(array)}") from error
+            raise TypeError(
+                f"{name}: argument must be a string or a number ({error}){_first_text(array, value)}{remedy}"
+            ) from error
         except ValueError as error:
-            remedy = ". Leave that column out, or turn it into numbers." if array.ndim == 2 else ""
             raise ValueError(f"{name} must hold numbers: {error}{_first_text(array, value)}{remedy}") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -76,14 +78,18 @@ def _first_text(array: NDArray, table: Any = None) -> str:
 
     With the name of its column, where the array is of a `table` that has some.
     """
-    names = feature_names(table)
     for place, value in np.ndenumerate(array):
         try:
             float(value)
         except (OverflowError, TypeError, ValueError):
-            named = f", {str(names[place[1]])!r}" if names is not None and len(place) == 2 else ""
-            return f" ({place_of(place)}{named})" if place else ""
+            return f" ({place_of(place)}{_named(place, table)})" if place else ""
     return ""
+
+
+def _named(place: Sequence[int], table: Any) -> str:
+    """Return the name of the column of a place, in words after it; nothing where a `table` has no names."""
+    names = feature_names(table) if len(place) == 2 else None
+    return "" if names is None else f", {str(names[place[1]])!r}"
 
 
 def place_of(place: Sequence[int], offset: int = 0) -> str:
@@ -91,8 +97,11 @@ def place_of(place: Sequence[int], offset: int = 0) -> str:
     return f"row {offset + place[0]}" + (f", column {place[1]}" if len(place) == 2 else "")
 
 
-def require_finite(array: NDArray, name: str, offset: int = 0) -> None:
-    """Raise ValueError, with the first place, where a value is NaN or infinite; rows count from `offset`."""
+def require_finite(array: NDArray, name: str, offset: int = 0, table: Any = None) -> None:
+    """Raise ValueError, with the first place, where a value is NaN or infinite; rows count from `offset`.
+
+    And the name of its column, where the array is of a `table` that has some.
+    """
     if array.dtype.kind != "f" or array.size == 0:
         return
     array = np.atleast_1d(array)
@@ -102,9 +111,10 @@ def require_finite(array: NDArray, name: str, offset: int = 0) -> None:
         if not np.isfinite(block).all():
             place = np.argwhere(~np.isfinite(block))[0]
             kind = "NaN" if np.isnan(block[tuple(place)]) else "infinity"
+            where = f"{place_of(place, offset + start)}{_named(place, table)}"
             raise ValueError(
-                f"Input {name} contains {kind} ({place_of(place, offset + start)}). Mixtures need complete rows of "
-                "finite numbers: drop or impute the others."
+                f"Input {name} contains {kind} ({where}). Mixtures need complete rows of finite numbers: drop or "
+                "impute the others."
             )
 
 
@@ -126,7 +136,7 @@ def check_rows(X: ArrayLike, estimator: str, *, minimum: int = 1) -> NDArray:
         raise ValueError(
             f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required by {estimator}."
         )
-    require_finite(array, "X")
+    require_finite(array, "X", table=X)
     return array
 
 
@@ -253,6 +263,8 @@ def require_same_names(fitted: NDArray, given: NDArray) -> None:
                 message += "- ...\n" if len(names) > 5 else ""
         if not unseen and not missing:
             message += "Feature names must be in the same order as they were in fit.\n"
+        if not missing:
+            message += "X[model.feature_names_in_] has the columns that are wanted, in that order.\n"
         raise ValueError(message)
 
 

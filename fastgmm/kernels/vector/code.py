@@ -23,6 +23,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from fastgmm.kernels.compiling import HAS_32_REGISTERS, LANES, fused_multiply_add, vector_code
@@ -353,17 +354,30 @@ def _operand(context, builder, kind, value):
     return value
 
 
+def _require_floats(name: str, kind: Any) -> None:
+    """TypingError unless an array of the user is of a type that vectors are loaded in: others have other bits."""
+    if isinstance(kind, types.Array) and kind.dtype not in (types.float32, types.float64):
+        raise TypingError(
+            f"{name} must be an array of float32 or float64, it is one of {kind.dtype}: give {name}.astype(np.float64)"
+        )
+
+
 def vector_function(stub: Callable[..., Any], like: str, returns: Any = types.none) -> Callable[..., None]:
     """Decorate ``generate(code, *operands)``, which writes what compiled code runs in place of `stub`.
 
     Operands stand for the arguments of `stub`, which is called by position; the work is done in the type of numbers of
     the argument `like`. What `generate` returns is a value of the type `returns`, or None.
     """
-    position = list(inspect.signature(stub).parameters).index(like)
+    names = list(inspect.signature(stub).parameters)
+    position = names.index(like)
 
     def keep(generate: Callable[..., Any]) -> None:
         @intrinsic
         def run(typing_context, arguments):
+            for name, kind in zip(names, arguments.types, strict=True):
+                if name in ("X", "weight"):
+                    _require_floats(name, kind)
+
             def emit(context, builder, signature, values):
                 kinds = signature.args[0].types
                 values = cgutils.unpack_tuple(builder, values[0])

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm.methods import describe, method_of
+from fastgmm.rows import Rows
 from fastgmm.support.extras import require
+from fastgmm.support.showing import shown
 from fastgmm.validation import feature_labels
 
 __all__ = ["check_image_path", "plot_mixture"]
@@ -52,6 +54,11 @@ def plot_mixture(
     ValueError if `X` does not fit the model.
     """
     matplotlib = _matplotlib()
+    if isinstance(X, str | os.PathLike | Rows):
+        raise TypeError(
+            f"X must be an array or a data frame, to draw its rows, got {shown(X)}: fastgmm.io.read_table(path).values "
+            "are those of a file."
+        )
     data = np.asarray(X, dtype=np.float64)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     # The model sees X itself, whose columns may have names to check.

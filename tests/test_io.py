@@ -41,10 +41,13 @@ def write(tmp_path):
 @pytest.mark.parametrize(
     ("content", "help_"),
     [
-        ("kind,a\nx,1\ny,2\n", r"is not a number \(choose the columns with fastgmm.sources.open_rows\(..., columns="),
-        (",a\n0,1\n1,2\n", r"number the rows\? \(choose the columns with fastgmm.sources.open_rows\(..., columns="),
-        ("a\n1\n#2\n", r"is not a number \(skip lines that begin with '#' with .*open_rows\(..., comment='#'\)\)$"),
-        ("a\n1\nNA\n", r"missing value \(leave such rows out of the table first\)$"),
+        ("kind,a\nx,1\ny,2\n", r"is not a number \(choose the columns by columns=\[...\] of fastgmm.sources.open_rows"),
+        (",a\n0,1\n1,2\n", r"number the rows\? \(choose the columns by columns=\[...\] of fastgmm.sources.open_rows"),
+        (
+            "a\n1\n#2\n",
+            r"is not a number \(skip lines that begin with '#' by comment='#' of .*open_rows or .*read_table\)$",
+        ),
+        ("a\n1\nNA\n", r"missing value \(leave such rows out by drop_missing=True of fastgmm.io.read_table\)$"),
     ],
 )
 def test_what_may_help_is_said_in_python(write, content, help_):

@@ -362,3 +362,11 @@ def test_old_faithful_example(tmp_path):
     np.testing.assert_allclose(found[:, 1], model.weights_[effective], rtol=1e-3)
     np.testing.assert_allclose(found[:, 2:], model.means_[effective], rtol=1e-3)
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_rows_that_cannot_be_drawn_are_refused(tmp_path):
+    model = GaussianMixture(2, random_state=0).fit(load_faithful().data)
+    with pytest.raises(
+        TypeError, match=r"X must be an array or a data frame, .* got 'big\.parquet': fastgmm\.io\.read_table"
+    ):
+        plot_mixture(model, "big.parquet")

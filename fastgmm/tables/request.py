@@ -31,9 +31,9 @@ KINDS = {
 
 # What may help who reads a table from Python; on the command line an option does.
 _REMEDIES = {
-    "columns": "choose the columns with fastgmm.sources.open_rows(..., columns=[...])",
-    "comment": "skip lines that begin with '#' with fastgmm.sources.open_rows(..., comment='#')",
-    "drop_missing": "leave such rows out of the table first",
+    "columns": "choose the columns by columns=[...] of fastgmm.sources.open_rows or fastgmm.io.read_table",
+    "comment": "skip lines that begin with '#' by comment='#' of fastgmm.sources.open_rows or fastgmm.io.read_table",
+    "drop_missing": "leave such rows out by drop_missing=True of fastgmm.io.read_table",
 }
 
 

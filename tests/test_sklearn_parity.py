@@ -68,7 +68,13 @@ def test_constructor_is_theirs_and_a_few_more():
     # Which is k-means, too, for a single start.
     assert (ours.pop("init_params"), theirs.pop("init_params")) == ("auto", "kmeans")
     own = {"n_threads": None, "race": False, "stopping": "absolute", "accelerate": None, "truncate": None}
-    own |= {"checkpoint": None, "checkpoint_interval": 60.0, "learning_decay": 0.6, "learning_offset": 0.0}
+    own |= {
+        "checkpoint": None,
+        "checkpoint_interval": 60.0,
+        "learning_decay": 0.6,
+        "learning_offset": 0.0,
+        "frozen": None,
+    }
     assert ours == theirs | own
 
 

@@ -179,6 +179,22 @@ def test_a_given_start(made, family):
 
 
 @pytest.mark.parametrize("accelerate", ["squarem", "anderson"])
+def test_known_parts(made, family):
+    model = made()
+    start = made().fit(ROWS)
+    if isinstance(model, BayesianGaussianMixture):
+        assert "frozen" not in model.get_params()
+        return
+    model.set_params(frozen={"means": [1]}, means_init=start.means_ + 0.1)
+    if family.constraint is not None and not family.is_tied:
+        with pytest.raises(ValueError, match=f"frozen must be None with covariance_type '{family.name}'"):
+            model.fit(ROWS)
+        return
+    model.fit(ROWS)
+    np.testing.assert_array_equal(model.means_[1], start.means_[1] + 0.1)
+    _agrees(model, family)
+
+
 def test_acceleration(made, family, accelerate):
     plain, fast = made(tol=1e-9).fit(ROWS), made(tol=1e-9, accelerate=accelerate).fit(ROWS)
     assert fast.lower_bound_ == pytest.approx(plain.lower_bound_, rel=1e-6)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,19 @@ from fastgmm.families.base import remembered
 from fastgmm.fitting.loop import FitResult
 from fastgmm.kernels import Density
 from fastgmm.rows import Rows
-from fastgmm.rules import GaussianParameters, MaximumLikelihood, parameters_of_whitener
+from fastgmm.rules import (
+    Frozen,
+    FrozenLikelihood,
+    GaussianParameters,
+    MaximumLikelihood,
+    parameters_of_whitener,
+)
 from fastgmm.sources import Source
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
+
+# Which parameters hold the parts that may be frozen, in the order of a `Frozen`.
+_FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "precisions_init"}
 
 
 @with_defaults
@@ -66,6 +77,11 @@ class GaussianMixture(Mixture):
     weights_init, means_init, precisions_init : arrays, optional
         Starting parameters; what is missing is estimated from the start that `init_params` gives (with `means_init`,
         from the rows nearest to each mean; without, its components are put in the order that fits what is given).
+    frozen : dict, optional
+        Parts that are known and stay at their ``..._init``: under 'weights', 'means' and 'covariances' the numbers of
+        components, or 'all', as in ``frozen={"means": [0, 1], "covariances": [0, 1]}``, a background that is known
+        but for how much of it there is. The others are fitted around them. Components that share a covariance have it
+        frozen all or none.
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
@@ -144,6 +160,7 @@ class GaussianMixture(Mixture):
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
+        frozen: Mapping[str, Any] | None = None,
         random_state: Any = None,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -168,6 +185,7 @@ class GaussianMixture(Mixture):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.frozen = frozen
         self.random_state = random_state
         self.warm_start = warm_start
         self.checkpoint = checkpoint
@@ -205,15 +223,41 @@ class GaussianMixture(Mixture):
         # The fit does not depend on the scale of weights, but a component's share of tiny ones may underflow.
         return rows.unit_exponent
 
+    def _validate_parameters(self) -> None:
+        super()._validate_parameters()
+        family = validation.check_family(self.covariance_type)
+        validation.check_frozen(self.frozen, family, int(self.n_components), float(self.reg_covar))
+        for part, init in _FROZEN_BY.items():
+            if self.frozen is not None and part in self.frozen and getattr(self, init) is None:
+                raise ValueError(f"frozen names {part}, which stay at {init}: give it, got None.")
+
     def _rule(self, source: Source) -> MaximumLikelihood:
-        return MaximumLikelihood(source.family, float(self.reg_covar))
+        return self._rule_of(source.family, source.n_features)
 
     def _fitted_rule(self, source: Source | None = None) -> MaximumLikelihood:
-        return MaximumLikelihood(self._family(), float(self.reg_covar))
+        return self._rule_of(self._family(), np.shape(self.means_)[1])
 
-    def _starter(self, rule: MaximumLikelihood, rows: Rows) -> Starter:
-        """Return a function that makes a start, having checked every explicit part of it."""
-        family, n_components, n_features = rule.family, self.n_components, rows.n_features
+    def _rule_of(self, family: Family, n_features: int) -> MaximumLikelihood:
+        reg_covar = float(self.reg_covar)
+        masks = validation.check_frozen(self.frozen, family, int(self.n_components), reg_covar)
+        if not any(mask.any() for mask in masks.values()):
+            return MaximumLikelihood(family, reg_covar)
+        weights, means, whitener = self._given(family, n_features)
+        frozen = Frozen(
+            has_weight=masks["weights"],
+            has_mean=masks["means"],
+            has_covariance=masks["covariances"],
+            weights=weights if masks["weights"].any() else None,
+            means=means if masks["means"].any() else None,
+            covariances=None,
+        )
+        if masks["covariances"].any() and whitener is not None:
+            frozen = replace(frozen, covariances=family.covariances_of_whitener(whitener))
+        return FrozenLikelihood(family, reg_covar, frozen)
+
+    def _given(self, family: Family, n_features: int) -> tuple[Array | None, Array | None, Array | None]:
+        """Return the explicit parts of a start, checked: weights, means and whitener, None for what is not given."""
+        n_components = int(self.n_components)
         weights = means = whitener = None
         if self.weights_init is not None:
             weights = validation.check_weights(self.weights_init, n_components)
@@ -224,6 +268,12 @@ class GaussianMixture(Mixture):
                 self.precisions_init, family, n_components, n_features, "precision"
             )
             whitener = family.whitener_of_precisions(precisions)
+        return weights, means, whitener
+
+    def _starter(self, rule: MaximumLikelihood, rows: Rows) -> Starter:
+        """Return a function that makes a start, having checked every explicit part of it."""
+        family = rule.family
+        weights, means, whitener = self._given(family, rows.n_features)
 
         def begin(rule: MaximumLikelihood, source: Source, random_state: Any, restart: int) -> GaussianParameters:
             if weights is not None and means is not None and whitener is not None:
@@ -294,7 +344,10 @@ class GaussianMixture(Mixture):
     def _n_parameters(self) -> int:
         n_components, n_features = np.shape(self.means_)
         family = self._family()
-        return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
+        all_of_them = family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
+        rule = self._rule_of(family, n_features)
+        known = rule.frozen.n_parameters(family, n_components, n_features) if isinstance(rule, FrozenLikelihood) else 0
+        return all_of_them - known
 
 
 @remembered

@@ -401,6 +401,8 @@ def _fingerprint(value: Any) -> Any:
         return value
     if isinstance(value, numbers.Real):
         return float(value)
+    if isinstance(value, Mapping):
+        return {str(name): _fingerprint(each) for name, each in value.items()}
     if isinstance(value, np.random.RandomState | np.random.Generator) or value is np.random:
         return "a generator"
     return _digest(np.asarray(value, np.float64))

@@ -1,5 +1,6 @@
 """Update rules: what turns sufficient statistics into the next state."""
 
+from fastgmm.rules.frozen import Frozen, FrozenLikelihood
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood, parameters_of_whitener
 from fastgmm.rules.variational import (
     VariationalBayes,
@@ -15,6 +16,8 @@ from fastgmm.rules.variational import (
 )
 
 __all__ = [
+    "Frozen",
+    "FrozenLikelihood",
     "GaussianParameters",
     "MaximumLikelihood",
     "VariationalBayes",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastgmm.families import FAMILIES, NAMED, Family
 from fastgmm.statistics import Array
@@ -42,6 +43,36 @@ def check_capabilities(family: Family, truncate: Any, has_prior: bool) -> None:
             f"covariance_type {family.name!r} has no conjugate prior, which variational Bayes needs: use "
             f"GaussianMixture, or one of {names}."
         )
+
+
+def check_frozen(frozen: Any, family: Family, n_components: int, reg_covar: float) -> dict[str, NDArray[np.bool_]]:
+    """Return which weights, means and covariances are frozen, (K,) each; ValueError where that cannot be."""
+    masks = {part: np.zeros(n_components, bool) for part in ("weights", "means", "covariances")}
+    if frozen is None:
+        return masks
+    if not isinstance(frozen, Mapping) or not set(frozen) <= set(masks):
+        raise ValueError(f"frozen must be None or a dict of 'weights', 'means' and 'covariances', got {shown(frozen)}.")
+    for part, components in frozen.items():
+        numbers = range(n_components) if isinstance(components, str) and components == "all" else components
+        if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+            raise ValueError(f"frozen[{part!r}] must be 'all' or a list of components, got {shown(components)}.")
+        for k in numbers:
+            if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 0 <= k < n_components:
+                raise ValueError(f"frozen[{part!r}] must name components from 0 to {n_components - 1}, got {shown(k)}.")
+            masks[part][k] = True
+    if family.constraint is not None and not family.is_tied:
+        raise ValueError(
+            f"frozen must be None with covariance_type {family.name!r}, got {shown(frozen)}: its constraint on "
+            "covariances is not known to hold around known parts."
+        )
+    if family.is_tied and 0 < masks["covariances"].sum() < n_components:
+        raise ValueError(
+            f"frozen['covariances'] must be 'all' with covariance_type {family.name!r}, whose components share one, "
+            f"got {shown(frozen['covariances'])}."
+        )
+    if masks["covariances"].any() and reg_covar == 0.0:
+        raise ValueError("reg_covar must be greater than 0 where covariances are frozen, got 0.")
+    return masks
 
 
 def _shaped(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:

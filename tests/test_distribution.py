@@ -91,7 +91,7 @@ def test_names_and_order_of_columns():
     part = model.marginal(["petal_width", 0])
     assert part.feature_names_in_.tolist() == ["petal_width", "sepal_length"]
     np.testing.assert_array_equal(part.means_, model.means_[:, [3, 0]])
-    np.testing.assert_array_equal(part.covariances_, model.covariances_[:, [3, 0]][:, :, [3, 0]])
+    np.testing.assert_allclose(part.covariances_, model.covariances_[:, [3, 0]][:, :, [3, 0]], rtol=1e-12)
     assert model.condition("petal_width", [1.0]).names.tolist() == names[:3]
     frame = pandas.DataFrame({"petal_length": [1.5], "sepal_width": [3.0]})
     found = model.condition(["petal_length", "sepal_width"], frame)
@@ -130,9 +130,109 @@ def test_quantiles_of_one_column(waits, scale):
     assert (model.cdf(-np.inf), model.cdf(np.inf)) == (0.0, pytest.approx(1.0))
 
 
-def test_a_component_without_weight_has_no_say_in_quantiles():
-    model = GaussianMixture.from_parameters([1.0, 0.0], [[0.0], [1e9]], [[[1.0]], [[1.0]]])
-    assert model.quantile(0.975) == pytest.approx(stats.norm.ppf(0.975), rel=1e-12)
+@pytest.mark.parametrize("far", [0.0, 1e9, 1e20, 1e26, 1e300])
+def test_quantiles_keep_their_digits_however_far_another_component_is(far):
+    for weights, q in (([1.0, 0.0], 0.975), ([0.5, 0.5], 0.2)):
+        model = GaussianMixture.from_parameters(weights, [[0.0], [far]], [[[1.0]], [[1.0]]])
+        expected = stats.norm.ppf(q / weights[0] if far > 1e6 else q)
+        assert model.quantile(q) == pytest.approx(expected, rel=1e-12)
+        assert model.cdf(model.quantile(q)) == pytest.approx(q, rel=1e-14)
+    ends = GaussianMixture.from_parameters([0.5, 0.5], [[-1e308], [1e308]], [[[1.0]], [[1.0]]])
+    np.testing.assert_allclose(ends.quantile([0.2, 0.8]), [-1e308, 1e308])
+
+
+def test_quantiles_of_components_of_very_different_width():
+    model = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [1.0]], [[[1e-40]], [[1.0]]])
+    q = np.array([0.2, 0.3])
+    np.testing.assert_allclose(model.cdf(model.quantile(q)), q, rtol=1e-12)
+
+
+def test_the_parts_of_a_float32_model_have_the_digits_that_its_scores_have():
+    """Its covariances are rounded to float32, in which these columns are the same."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2000, 1))
+    for scale, noise in ((10.0, 3e-5), (1000.0, 3e-5), (1.0, 1e-3)):
+        X = np.hstack([z, z + noise * rng.normal(size=(2000, 1)), rng.normal(size=(2000, 1))]) * [scale, scale, 1.0]
+        X = X.astype(np.float32)
+        model, rows = GaussianMixture(2, random_state=0).fit(X), X[:20].astype(float)
+        parts = model.marginal([1]).score_samples(rows[:, [1]])
+        parts += model.condition(1, rows[:, 1]).log_density(rows[:, [0, 2]])
+        scores = model.score_samples(rows)
+        np.testing.assert_allclose(parts, scores, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(model.marginal(range(3)).score_samples(rows), scores, rtol=1e-9)
+        if scale == 1000.0:  # elsewhere reg_covar makes the mixture wider than the rows
+            share = (model.score_samples(X) >= model.density_threshold(0.9)).mean()
+            assert share == pytest.approx(0.9, abs=0.02)
+
+
+def test_columns_that_are_almost_the_same():
+    """The factor of a conditional is not made of its covariance, which would square the condition."""
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(500, 1))
+    X = np.hstack([z, z + 3e-7 * rng.normal(size=(500, 1)), rng.normal(size=(500, 1))])
+    model = GaussianMixture(1, reg_covar=0.0).fit(X)
+    parts = model.marginal(2).score_samples(X[:, [2]]) + model.condition(2, X[:, 2]).log_density(X[:, :2])
+    np.testing.assert_allclose(parts, model.score_samples(X), atol=1e-7)
+
+
+def test_scores_and_parts_have_one_source(iris):
+    """Where covariances alone were set by hand, rows are still scored with the factors of precisions."""
+    model = GaussianMixture(3, random_state=0).fit(IRIS)
+    model.covariances_ = model.covariances_ * 100.0
+    parts = model.marginal([0, 2]).score_samples(IRIS[:, [0, 2]])
+    parts += model.condition([0, 2], IRIS[:, [0, 2]]).log_density(IRIS[:, [1, 3]])
+    np.testing.assert_allclose(parts, model.score_samples(IRIS), rtol=1e-10)
+
+
+def test_shapes_of_questions_about_one_column(iris):
+    found = iris.marginal([2, 3]).condition(0, [1.5, 5.0, 6.5])
+    values = np.array([0.2, 1.5, 2.0])
+    assert found.cdf(values).shape == found.cdf(values[:, None]).shape == (3,)
+    np.testing.assert_array_equal(found.cdf(values), found.cdf(values[:, None]))
+    table = found.quantile([0.05, 0.5])
+    np.testing.assert_array_equal(table, np.stack([found.quantile(0.05), found.quantile(0.5)], axis=1))
+    for bad in ([1.0], np.ones((3, 3))):
+        with pytest.raises(ValueError, match=r"values must have the shape \(3,\), a number for each row"):
+            found.cdf(bad)
+
+
+def test_values_far_out_have_no_density(iris):
+    assert iris.condition(0, [5.0]).log_density([[1e160, 0.0, 0.0]]).tolist() == [-np.inf]
+    with pytest.raises(ValueError, match="Input values contains NaN"):
+        iris.condition(0, [5.0]).log_density([[np.nan, 0.0, 0.0]])
+
+
+def test_columns_may_be_given_in_any_sequence(iris):
+    pandas = pytest.importorskip("pandas")
+    for columns in ((0, 2), range(0, 4, 2), np.array([0, 2]), pandas.Index([0, 2]), iter([0, 2])):
+        np.testing.assert_array_equal(iris.marginal(columns).means_, iris.means_[:, [0, 2]])
+    np.testing.assert_array_equal(iris.marginal(np.array(2)).means_, iris.means_[:, [2]])
+
+
+def test_rows_of_frames_are_known_by_their_labels():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(IRIS[:, :3], columns=["a", "b", "c"])
+    model = GaussianMixture(2, random_state=0).fit(frame)
+    np.testing.assert_array_equal(model.condition("a", frame["a"]).mean(), model.condition(0, IRIS[:, [0]]).mean())
+    found = model.condition("a", frame["a"][:4])
+    np.testing.assert_array_equal(found.log_density(frame[["b", "c"]][:4]), found.log_density(IRIS[:4, 1:3]))
+    with pytest.raises(ValueError, match="feature names should match"):
+        found.log_density(frame[["c", "b"]][:4])
+    model.condition(["a", "b"], frame[["a", "b"]].iloc[0])
+    with pytest.raises(ValueError, match=r"values must have the columns of `columns`, in that order\.\n$"):
+        model.condition(["a", "b"], frame[["b", "a"]].iloc[0])
+    model.feature_names_in_ = ["a", "a", "c"]
+    assert model.predict(frame.set_axis(["a", "a", "c"], axis=1)).shape == (150,)
+    with pytest.raises(ValueError, match="columns must be told apart by their names: 'a' is the name of several"):
+        model.marginal("a")
+
+
+def test_attributes_that_make_no_mixture():
+    model = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [1.0]], [[[1.0]], [[1.0]]])
+    model.weights_ = [0.0, 0.0]
+    for ask in (lambda: model.cdf(0.0), lambda: model.marginal(0), lambda: model.density_threshold(0.5)):
+        with pytest.raises(ValueError, match="weights_ should be finite and not all 0"):
+            ask()
 
 
 @pytest.mark.parametrize("mass", [0.5, 0.9, 0.99])

@@ -65,6 +65,10 @@ def test_columns_in_another_order_are_told_how_to_be_put_right(two_groups):
         with pytest.raises(ValueError, match=re.escape("X[model.feature_names_in_] has the columns that are wanted")):
             model.predict(other)
         np.testing.assert_array_equal(model.predict(other[model.feature_names_in_]), model.predict(frame))
+    model.feature_names_in_ = ["a", "b"]
+    np.testing.assert_array_equal(model.predict(frame), GaussianMixture(2, random_state=0).fit_predict(frame))
+    with pytest.raises(ValueError, match=r"could not convert string to float: .*'x'\)? \(row 0, column 0\)$"):
+        GaussianMixture(2, means_init=[["x", 1], [2, 3]]).fit(two_groups)
     with pytest.raises(ValueError, match=r"now missing:\n- b\n$"):
         model.predict(frame[["a"]])
     frame["when"] = pandas.Timestamp("2020-01-01")

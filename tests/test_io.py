@@ -493,6 +493,8 @@ def test_names_that_are_too_few_do_not_lose_the_model(tmp_path):
     save_model(model, tmp_path / "m.json")
     with pytest.raises(ModelFileError, match=r"feature_names must be 2 names, one for each feature, got 1$"):
         save_model(model, tmp_path / "m.json", feature_names=["a"])
+    with pytest.raises(ModelFileError, match=r"feature_names must be 2 names, .* got the text 'ab'$"):
+        save_model(model, tmp_path / "m.json", feature_names="ab")
     np.testing.assert_array_equal(load_model(tmp_path / "m.json").means_, model.means_)
 
 

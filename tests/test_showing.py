@@ -62,6 +62,15 @@ def test_models_that_were_not_fitted():
     assert (end, row) == ("Parameters were given.", ["0", "1.0000", "1 (2)"])
 
 
+def test_other_ends():
+    model = GaussianMixture(2, random_state=0)
+    for batch in np.array_split(FAITHFUL, 3):
+        model.partial_fit(batch)
+    assert read(model)[0][0].startswith(f"Learned from batches in {model.n_iter_} updates, with a lower bound of -")
+    pruned = BayesianGaussianMixture(5, random_state=0, max_iter=500).fit(FAITHFUL).prune()
+    assert read(pruned)[0][0] == f"Converged after {pruned.n_iter_} iterations."
+
+
 def test_rows_say_what_they_are(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("a,b,w\n1,2,1\n3,4,2\n")

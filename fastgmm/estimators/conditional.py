@@ -15,8 +15,8 @@ from scipy.special import ndtr, ndtri
 from fastgmm import validation
 from fastgmm.statistics import Array
 
-# Halvings of an interval in units of its component's deviation: all digits of float64.
-_HALVINGS = 80
+_LARGEST = np.finfo(np.float64).max
+_SIGN = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +29,26 @@ class Conditional:
         The probability of each component, given the row's known columns.
     means : (N, K, R)
         Their means, of the R columns that are not known.
-    covariances : (K, R, R)
-        Their covariances, which do not depend on the row.
+    whiteners : (K, R, R)
+        Lower triangular factors A of their precisions A^T A, which do not depend on the row.
     names : array of str, or None
         The names of the R columns.
     """
 
     weights: Array
     means: Array
-    covariances: Array
+    whiteners: Array
     names: NDArray | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.weights)
+
+    @property
+    def covariances(self) -> Array:
+        """The components' covariances, (K, R, R), which do not depend on the row."""
+        factors = np.linalg.inv(self.whiteners)
+        return np.asarray(factors @ np.swapaxes(factors, 1, 2), np.float64)
 
     def mean(self) -> Array:
         """Return the conditional mean of each row, (N, R): the regression of these columns on the known ones."""
@@ -56,23 +62,40 @@ class Conditional:
 
     def log_density(self, values: ArrayLike) -> Array:
         """Return the log-density (nat) of a value of the columns for each row, `values` (N, R), as (N,)."""
-        gap = self._checked(values)[:, None] - self.means
-        lower = np.linalg.cholesky(self.covariances)
-        whitened = np.stack([np.linalg.solve(each, gap[:, k].T).T for k, each in enumerate(lower)], axis=1)
-        log_scale = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        with np.errstate(divide="ignore"):
-            joint = np.log(self.weights) - log_scale - 0.5 * (whitened**2).sum(axis=2)
+        if self.names is not None and (given := validation.feature_names(values)) is not None:
+            validation.require_same_names(self.names, given)
+        array, shape = self._array(values), (len(self), self.means.shape[2])
+        if array.shape != shape:
+            raise ValueError(f"values must have the shape {shape}, a row for each row, got {array.shape}.")
+        log_scale = np.log(np.abs(np.diagonal(self.whiteners, axis1=1, axis2=2))).sum(axis=1)
+        with np.errstate(divide="ignore", over="ignore"):
+            whitened = np.einsum("krs,nks->nkr", self.whiteners, array[:, None] - self.means)
+            joint = np.log(self.weights) + log_scale - 0.5 * (whitened**2).sum(axis=2)
         peak = joint.max(axis=1)
-        total = np.log(np.exp(joint - peak[:, None]).sum(axis=1))
-        return peak + total - 0.5 * gap.shape[2] * math.log(2.0 * math.pi)
+        # A value so far out that all squares overflow has no density.
+        reached = np.where(np.isfinite(peak), peak, 0.0)
+        with np.errstate(divide="ignore"):
+            total = np.log(np.exp(joint - reached[:, None]).sum(axis=1))
+        return reached + total - 0.5 * shape[1] * math.log(2.0 * math.pi)
 
     def cdf(self, values: ArrayLike) -> Array:
         """Return the probability of at most `values` (N,) for each row, (N,), where one column is not known; R = 1."""
-        return cdf(np.asarray(values, np.float64), *self._one_column("cdf"))
+        laws, array = self._one_column("cdf"), self._array(values)
+        if array.shape not in ((len(self),), (len(self), 1)):
+            raise ValueError(f"values must have the shape ({len(self)},), a number for each row, got {array.shape}.")
+        return cdf(array.reshape(len(self)), *laws)
 
-    def quantile(self, q: float) -> Array:
-        """Return the value that the column stays below with probability `q`, for each row, (N,); R = 1."""
-        return quantile(validation.check_probability(q, "q"), *self._one_column("quantile"))
+    def quantile(self, q: ArrayLike) -> Array:
+        """Return the value that the column stays below with probability `q`, where one column is not known; R = 1.
+
+        For each row: (N,) for a number, (N, Q) for an array (Q,) of them.
+        """
+        weights, means, deviations = self._one_column("quantile")
+        array = validation.check_probability(q, "q")
+        if array.ndim > 1:
+            raise ValueError(f"q must be a number or one axis of them, got the shape {array.shape}.")
+        found = quantile(np.atleast_1d(array)[None], weights[:, None], means[:, None], deviations)
+        return found if array.ndim else found[:, 0]
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
         """Return `n_samples` draws for each row, (N, n_samples, R)."""
@@ -81,16 +104,18 @@ class Conditional:
         (n_rows, n_components), n_columns = self.weights.shape, self.means.shape[2]
         edges = np.cumsum(self.weights, axis=1)
         drawn = random_state.uniform(size=(n_rows, n_samples)) * edges[:, -1:]
-        labels = np.minimum((drawn[:, :, None] >= edges[:, None]).sum(axis=2), n_components - 1)
-        noise = random_state.standard_normal((n_rows, n_samples, n_columns))
-        lower = np.linalg.cholesky(self.covariances)
-        return self.means[np.arange(n_rows)[:, None], labels] + np.einsum("nsrq,nsq->nsr", lower[labels], noise)
+        draws = random_state.standard_normal((n_rows, n_samples, n_columns))
+        labels = np.zeros((n_rows, n_samples), np.int64)
+        for k in range(n_components - 1):
+            labels += drawn >= edges[:, k, None]
+        for k, factor in enumerate(np.linalg.inv(self.whiteners)):
+            row, place = np.nonzero(labels == k)
+            draws[row, place] = self.means[row, k] + draws[row, place] @ factor.T
+        return draws
 
-    def _checked(self, values: ArrayLike) -> Array:
+    def _array(self, values: ArrayLike) -> Array:
         array = np.asarray(validation.as_array(values, "values"), np.float64)
-        shape = len(self), self.means.shape[2]
-        if array.shape != shape:
-            raise ValueError(f"values must have the shape {shape}, a row for each row, got {array.shape}.")
+        validation.require_finite(array, "values")
         return array
 
     def _one_column(self, what: str) -> tuple[Array, Array, Array]:
@@ -99,22 +124,40 @@ class Conditional:
                 f"{what} is of one column, and {self.means.shape[2]} are not known: take the marginal mixture of one "
                 "of them and of the known ones first (marginal)."
             )
-        return self.weights, self.means[:, :, 0], np.sqrt(self.covariances[:, 0, 0])
+        return self.weights, self.means[:, :, 0], 1.0 / np.abs(self.whiteners[:, 0, 0])
 
 
 def cdf(x: Array, weights: Array, means: Array, deviations: Array) -> Array:
     """Return the distribution function at x (...) of mixtures in one dimension; weights and means (..., K)."""
-    return np.minimum((weights * ndtr((x[..., None] - means) / deviations)).sum(axis=-1), 1.0)
+    with np.errstate(over="ignore"):
+        return np.minimum((weights * ndtr((x[..., None] - means) / deviations)).sum(axis=-1), 1.0)
 
 
 def quantile(q: Array, weights: Array, means: Array, deviations: Array) -> Array:
-    """Return where the distribution function is `q` (...), by halving the interval between components' quantiles."""
+    """Return the least number whose distribution function is `q` (...) at least, to the last bit.
+
+    It lies between the components' own quantiles; the interval is halved in the order of float64 numbers, of which
+    there are less than 2**64, for components may be of any width and any distance.
+    """
     held = weights > 0.0
-    each = means + deviations * ndtri(np.asarray(q)[..., None])
-    low = np.where(held, each, np.inf).min(axis=-1)
-    high = np.where(held, each, -np.inf).max(axis=-1)
-    for _ in range(_HALVINGS):
-        middle = low + 0.5 * (high - low)
-        below = cdf(middle, weights, means, deviations) < q
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return low + 0.5 * (high - low)
+    with np.errstate(over="ignore"):
+        each = np.clip(means + deviations * ndtri(np.asarray(q)[..., None]), -_LARGEST, _LARGEST)
+    low = _order(np.where(held, each, _LARGEST).min(axis=-1))
+    high = _order(np.where(held, each, -_LARGEST).max(axis=-1))
+    for _ in range(64):
+        middle = low + (high - low) // np.uint64(2)
+        below = cdf(_number(middle), weights, means, deviations) < q
+        low, high = np.where(below & (middle < high), middle + np.uint64(1), low), np.where(below, high, middle)
+    return _number(high)
+
+
+def _order(x: Array) -> NDArray[np.uint64]:
+    """Return the places of float64 numbers in the order of all of them."""
+    bits = np.ascontiguousarray(x, np.float64).view(np.uint64).reshape(np.shape(x))
+    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
+
+
+def _number(order: NDArray[np.uint64]) -> Array:
+    """Return the float64 numbers at places of their order."""
+    bits = np.where(order & _SIGN, order & ~_SIGN, ~order)
+    return np.ascontiguousarray(bits).view(np.float64).reshape(np.shape(order))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.conditional import Conditional, cdf, quantile
 from fastgmm.estimators.scoring import Scoring
-from fastgmm.families import FAMILIES, structure_of
+from fastgmm.families import FAMILIES, Family, structure_of
+from fastgmm.rules import parameters_of_whitener
 from fastgmm.statistics import Array
 
 if TYPE_CHECKING:
@@ -23,17 +24,17 @@ _DRAWS = 100_000
 
 
 class Distribution(Scoring, ABC):
-    """The part of the estimators that answers questions about the mixture of the fitted attributes.
+    """The part of the estimators that answers questions about the mixture that rows are scored with.
 
-    That of variational Bayes is the plug-in mixture: ``weights_``, ``means_`` and ``covariances_``.
+    That of variational Bayes is the plug-in mixture, of ``score_samples(X, predictive="plug-in")``.
     """
 
-    def marginal(self, columns: int | str | Sequence[int | str]) -> GaussianMixture:
+    def marginal(self, columns: int | str | Iterable[int | str]) -> GaussianMixture:
         """Return the mixture of some columns alone, as a fitted `GaussianMixture`.
 
         Parameters
         ----------
-        columns : int, str, or a list of them
+        columns : int, str, or several of them
             Numbers from 0, or the names that the model was fitted to, in the order that the result has them in.
 
         Notes
@@ -41,52 +42,49 @@ class Distribution(Scoring, ABC):
         The others are integrated out, exactly. ValueError for a column that is not there, or is named twice.
         """
         places = self._places(columns)
-        model = self._part(places)
-        names = getattr(self, "feature_names_in_", None)
-        if names is not None:
-            model.feature_names_in_ = names[places]
-        return model
+        names = self._names()
+        return self._part(places, None if names is None else names[places])
 
-    def condition(self, columns: int | str | Sequence[int | str], values: ArrayLike) -> Conditional:
+    def condition(self, columns: int | str | Iterable[int | str], values: ArrayLike) -> Conditional:
         """Return the distribution of the other columns, where some are known.
 
         Parameters
         ----------
-        columns : int, str, or a list of them
+        columns : int, str, or several of them
             The known columns: numbers from 0, or names that the model was fitted to.
-        values : (N, n_columns) array-like, or (n_columns,) for one row
+        values : (N, n_columns) array-like; (n_columns,) for one row, or (N,) where one column is known
             What they are, in the order of `columns`.
 
         Returns
         -------
         fastgmm.estimators.conditional.Conditional
             With `mean()`, which is the regression of the other columns on these, `covariance()`, `quantile(q)`,
-            `sample(n)`, `log_density(values)`; the other columns are in the order of the model.
+            `sample(n)`, `log_density(values)`; the other columns are in the order of the model. It holds N means of
+            each component.
         """
         known = self._places(columns)
-        rest = np.setdiff1d(np.arange(np.shape(self.means_)[1]), known)
+        n_features = np.shape(self.means_)[1]
+        rest = np.setdiff1d(np.arange(n_features), known)
         if len(rest) == 0:
             raise ValueError("columns must leave out at least one column, whose distribution is asked for.")
-        names, given = getattr(self, "feature_names_in_", None), validation.feature_names(values)
-        if names is not None and given is not None:
-            validation.require_same_names(names[known], given)
-        array = np.asarray(validation.as_array(values, "values"), np.float64)
-        array = array[None] if array.ndim == 1 else array
-        if array.ndim != 2 or array.shape[1] != len(known):
-            raise ValueError(
-                f"values must have the shape (n_rows, {len(known)}), a column for each of columns, got {array.shape}."
-            )
-        validation.require_finite(array, "values")
-        slope, covariances = self._regression(known, rest)
+        names = self._names()
+        array = _known_values(values, len(known), None if names is None else names[known])
+        family = self._family()
         means = np.asarray(self.means_, np.float64)
         gap = array[:, None] - means[:, known]
         weights = np.asarray(self._part(known).predict_proba(array), np.float64)
-        return Conditional(
-            weights,
-            means[:, rest] + np.einsum("nkg,krg->nkr", gap, slope),
-            covariances,
-            None if names is None else names[rest],
-        )
+        whitener = self._whitener(family)
+        if family.has_matrices:
+            factor = _reordered(whitener.reshape(-1, n_features, n_features), np.concatenate([known, rest]))
+            own, cross = factor[:, len(known) :, len(known) :], factor[:, len(known) :, : len(known)]
+            slope = np.broadcast_to(np.linalg.solve(own, cross), (len(means), len(rest), len(known)))
+            expected = means[:, rest] - np.einsum("nkg,krg->nkr", gap, slope)
+        else:
+            scale = 1.0 / np.sqrt(family.variances(family.covariances_of_whitener(whitener), *means.shape))[:, rest]
+            own = scale[:, :, None] * np.eye(len(rest))
+            expected = np.broadcast_to(means[:, rest], (len(array), len(means), len(rest)))
+        whiteners = np.ascontiguousarray(np.broadcast_to(own, (len(means), *own.shape[1:])))
+        return Conditional(weights, expected, whiteners, None if names is None else names[rest])
 
     def cdf(self, x: ArrayLike) -> Array:
         """Return the probability of at most x, for a mixture of one column; in the shape of x."""
@@ -99,9 +97,10 @@ class Distribution(Scoring, ABC):
     def density_threshold(self, mass: float, n_samples: int = _DRAWS, random_state: Any = 0) -> float:
         """Return the log-density (nat) above which the mixture has so much of its probability.
 
-        Rows whose `score_samples` is below it lie outside the smallest region that holds `mass`, in (0, 1): with 0.99
-        one new row of the mixture in a hundred. The quantile of the log-densities of a sample (Hyndman 1996), so that
-        the mass is right to about sqrt(mass (1 - mass) / n_samples): 0.0003 for 0.99 and the default.
+        Rows whose log-density, ``score_samples(X)`` or of a variational fit ``score_samples(X, predictive="plug-in")``,
+        is below it lie outside the smallest region that holds `mass`, in (0, 1): with 0.99 one new row of the mixture
+        in a hundred. The quantile of the log-densities of a sample (Hyndman 1996), so that the mass is right to about
+        sqrt(mass (1 - mass) / n_samples): 0.0003 for 0.99 and the default.
         """
         q = float(validation.check_probability(mass, "mass"))
         self._require_fitted()
@@ -109,53 +108,88 @@ class Distribution(Scoring, ABC):
         X, _ = model.sample(n_samples, random_state=validation.check_random_state(random_state))
         return float(np.quantile(model.score_samples(X), 1.0 - q))
 
-    def _places(self, columns: int | str | Sequence[int | str]) -> NDArray[np.intp]:
+    def _places(self, columns: int | str | Iterable[int | str]) -> NDArray[np.intp]:
         """Return the numbers of columns."""
         self._require_fitted()
-        names = getattr(self, "feature_names_in_", None)
-        return validation.check_columns(columns, names, np.shape(self.means_)[1])
+        return validation.check_columns(columns, self._names(), np.shape(self.means_)[1])
 
-    def _part(self, places: NDArray[np.intp]) -> GaussianMixture:
-        """Return the mixture of some columns, without names."""
+    def _part(self, places: NDArray[np.intp], names: NDArray | None = None) -> GaussianMixture:
+        """Return the mixture of some columns, whose covariances are those that rows are scored with."""
         from fastgmm.estimators.gaussian import GaussianMixture
 
-        family, covariances = self._covariances()
+        family = self._family()
         structure = structure_of(family)
         if structure is None:
             raise ValueError(f"marginal and condition take families of the package's structures, not {family.name!r}.")
         # Of a constraint on whole covariances nothing need be left in a part of them.
         kept = family if family.constraint is None or family.is_tied else structure
-        weights, means = self._weights(), np.asarray(self.means_, np.float64)[:, places]
-        part = kept.attribute(family.marginal(covariances, places))
+        means = np.asarray(self.means_, np.float64)
+        whitener = _marginal_whitener(family, self._whitener(family), places)
         known: Any = kept.name if FAMILIES.get(kept.name) == kept else kept
-        return GaussianMixture.from_parameters(
-            weights / weights.sum(), means, part, known, random_state=self.random_state, n_threads=self.n_threads
+        part = GaussianMixture(
+            len(means), covariance_type=known, random_state=self.random_state, n_threads=self.n_threads
         )
-
-    def _regression(self, known: NDArray[np.intp], rest: NDArray[np.intp]) -> tuple[Array, Array]:
-        """Return slopes (K, R, G) on the known columns, and the covariances (K, R, R) of what they leave open."""
-        family, covariances = self._covariances()
-        shape = np.shape(self.means_)
-        if not family.has_matrices:
-            variances = family.variances(covariances, *shape)[:, rest]
-            return np.zeros((shape[0], len(rest), len(known))), variances[:, :, None] * np.eye(len(rest))
-        whitener = family.matrices(self._whitener(family), *shape)
-        # With the rest as the last columns, its rows of a lower triangular factor are its law given the others.
-        order = np.concatenate([known, rest])
-        reversed_factors = (np.asarray(np.linalg.qr(each[:, order[::-1]], mode="r")) for each in whitener)
-        factor = np.stack([each[::-1, ::-1] for each in reversed_factors])
-        own, cross = factor[:, len(known) :, len(known) :], factor[:, len(known) :, : len(known)]
-        inverse = np.linalg.inv(own)
-        return -inverse @ cross, inverse @ np.swapaxes(inverse, 1, 2)
+        state = parameters_of_whitener(kept, self._shares(), means[:, places], whitener)
+        return part._of_state(kept, state, names)
 
     def _one_column(self, what: str) -> tuple[Array, Array, Array]:
         self._require_fitted()
-        n_components, n_features = np.shape(self.means_)
+        n_features = np.shape(self.means_)[1]
         if n_features != 1:
             raise ValueError(
                 f"{what} is of a mixture of one column, and this one has {n_features}: take marginal(column) first."
             )
-        family, covariances = self._covariances()
-        variances = family.variances(covariances, n_components, 1)
+        family, weights = self._family(), self._shares()
+        variances = family.variances(family.covariances_of_whitener(self._whitener(family)), len(weights), 1)
+        return weights, np.asarray(self.means_, np.float64)[:, 0], np.sqrt(variances[:, 0])
+
+    def _shares(self) -> Array:
+        """Return the weights, which may have been set by hand, with a sum of 1."""
         weights = self._weights()
-        return weights / weights.sum(), np.asarray(self.means_, np.float64)[:, 0], np.sqrt(variances[:, 0])
+        if not 0.0 < weights.sum() < np.inf:
+            raise ValueError(f"weights_ should be finite and not all 0, but is {weights}")
+        return weights / weights.sum()
+
+
+def _known_values(values: Any, n_columns: int, names: NDArray | None) -> Array:
+    """Return what is known of each row, (N, n_columns); of a frame or a row of one, names are compared with `names`."""
+    array = np.asarray(validation.as_array(values, "values"), np.float64)
+    given = validation.feature_names(values)
+    index = getattr(values, "index", None)
+    if array.ndim == 1 and n_columns > 1 and index is not None and not callable(index):
+        given = np.array([str(label) for label in index], dtype=object)
+    if names is not None and given is not None:
+        validation.require_same_names(names, given, "values must have the columns of `columns`, in that order.\n")
+    if array.ndim == 1:
+        array = array.reshape(-1, 1) if n_columns == 1 else array[None]
+    if array.ndim != 2 or array.shape[1] != n_columns:
+        raise ValueError(
+            f"values must have the shape (n_rows, {n_columns}), a column for each of columns, got {array.shape}."
+        )
+    validation.require_finite(array, "values")
+    return array
+
+
+def _reordered(whitener: Array, order: NDArray[np.intp]) -> Array:
+    """Return lower triangular factors (P, D, D) of precisions, like the given ones, of columns in another order.
+
+    Of columns in this order, the first rows of a factor are the whitener of the first columns alone, and the others the
+    law of the rest given these.
+    """
+    triangles = (np.asarray(np.linalg.qr(each[:, order[::-1]], mode="r")) for each in whitener)
+    factors = np.stack([each[::-1, ::-1] for each in triangles])
+    sign = np.where(np.diagonal(factors, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
+    return factors * sign[:, :, None]
+
+
+def _marginal_whitener(family: Family, whitener: Array, places: NDArray[np.intp]) -> Array:
+    """Return the whitener of some columns alone."""
+    if not family.has_matrices:
+        return family.marginal(whitener, places)
+    n_features = whitener.shape[-1]
+    if np.array_equal(places, np.arange(n_features)):
+        return whitener
+    rest = np.setdiff1d(np.arange(n_features), places)
+    factor = _reordered(whitener.reshape(-1, n_features, n_features), np.concatenate([places, rest]))
+    part = np.ascontiguousarray(factor[:, : len(places), : len(places)])
+    return part.reshape(*whitener.shape[:-2], len(places), len(places))

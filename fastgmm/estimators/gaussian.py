@@ -214,10 +214,13 @@ class GaussianMixture(Mixture):
         checked_weights = validation.check_weights(weights, len(density.mean))
         model = cls(len(checked_weights), covariance_type=covariance_type, **params)
         density = family.density_of_whitener(checked_weights, density.mean, density.whitener)
-        state = GaussianParameters(checked_weights, checked, density)
-        rule = MaximumLikelihood(family, 0.0)
-        model._keep(rule, FitResult(state, math.nan, [], (), 0, False, 0), np.float64, None, [])
-        return model
+        return model._of_state(family, GaussianParameters(checked_weights, checked, density))
+
+    def _of_state(self, family: Family, state: GaussianParameters, names: NDArray | None = None) -> Self:
+        """Take parameters that are given, and return the estimator."""
+        given = FitResult(state, math.nan, [], (), 0, False, 0)
+        self._keep(MaximumLikelihood(family, 0.0), given, np.float64, names, [])
+        return self
 
     def _weight_exponent(self, rows: Rows) -> int:
         # The fit does not depend on the scale of weights, but a component's share of tiny ones may underflow.

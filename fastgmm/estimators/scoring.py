@@ -141,13 +141,18 @@ class Scoring(PrivateMethods, Interface, ABC):
             return family, family.of_attribute(np.asarray(self.covariances_, np.float64), len(self.means_))
         return family, family.covariances_of_whitener(self._whitener(family))
 
+    def _names(self) -> NDArray | None:
+        """Return the names of the columns, which may have been set by hand; None where there are none."""
+        names = getattr(self, "feature_names_in_", None)
+        return None if names is None else np.asarray(names, dtype=object)
+
     def _require_fitted(self) -> None:
         if not hasattr(self, "means_"):
             raise validation.not_fitted(type(self).__name__)
 
     def _rows(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         self._require_fitted()
-        names = getattr(self, "feature_names_in_", None)
+        names = self._names()
         n_features = np.shape(self.means_)[1]
         # Before the values: a frame of other columns is told so, whatever is in them.
         if names is not None:
@@ -155,7 +160,9 @@ class Scoring(PrivateMethods, Interface, ABC):
             if given is not None:
                 # A column that is named as the weights is no feature.
                 features = given[given != sample_weight] if isinstance(sample_weight, str) else given
-                validation.require_same_names(names, features)
+                validation.require_same_names(
+                    names, features, "X[model.feature_names_in_] has the columns that are wanted, in that order.\n"
+                )
         expected = None if names is None else names.tolist()
         rows = self._open(X, sample_weight, expected=expected).expecting(names, n_features)
         validation.check_feature_names(names, rows.names, type(self).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,11 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 def _end(model: Any) -> str:
     """Return how the fit of a mixture ended, in words."""
     reason = getattr(model, "stop_reason_", "given")
-    if reason == "given":
-        return "Parameters were given."
-    ended = "Converged" if reason == "converged" else "Stopped by max_iter, not converged,"
-    return f"{ended} after {model.n_iter_} iterations, with a lower bound of {model.lower_bound_:.6g}."
+    ended = {
+        "converged": "Converged after {} iterations",
+        "max_iter": "Stopped by max_iter, not converged, after {} iterations",
+        "partial_fit": "Learned from batches in {} updates",
+    }.get(reason, "Parameters were given")
+    bound = getattr(model, "lower_bound_", math.nan)
+    known = "" if math.isnan(bound) else f", with a lower bound of {bound:.6g}"
+    return f"{ended.format(getattr(model, 'n_iter_', 0))}{known}."

@@ -142,6 +142,9 @@ def save_model(
             raise ModelFileError(f"cannot store {name}_ in a model file: it is not an array of numbers")
     names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
     n_features = np.shape(arrays["means"])[1]
+    if isinstance(names, str):
+        raise ModelFileError(f"feature_names must be {n_features} names, one for each feature, got the text {names!r}")
+    names = None if names is None else list(names)
     if names is not None and len(names) != n_features:
         raise ModelFileError(f"feature_names must be {n_features} names, one for each feature, got {len(names)}")
     left_out = PARAMETERS_NOT_STORED | stored.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind in "OUS":
-        remedy = ". Leave that column out, or turn it into numbers." if array.ndim == 2 else ""
+        remedy = ". Leave that column out, or turn it into numbers." if name == "X" and array.ndim == 2 else ""
         try:
             return array.astype(np.float64)
         except OverflowError as error:
@@ -221,7 +221,10 @@ def check_columns(columns: Any, names: NDArray | None, n_features: int) -> NDArr
     """Return the numbers of columns that are given by number, from 0, or by name; ValueError where one is not there."""
     labels = None if names is None else [str(name) for name in names]
     places = []
-    for column in columns if isinstance(columns, list | tuple | np.ndarray) else [columns]:
+    several = isinstance(columns, Iterable) and not isinstance(columns, str) and getattr(columns, "ndim", 1) > 0
+    for column in columns if several else [columns.item() if isinstance(columns, np.ndarray) else columns]:
+        if isinstance(column, str) and labels is not None and labels.count(column) > 1:
+            raise ValueError(f"columns must be told apart by their names: {column!r} is the name of several.")
         if isinstance(column, str) and labels is not None and column in labels:
             places.append(labels.index(column))
         elif isinstance(column, int | np.integer) and not isinstance(column, bool) and 0 <= column < n_features:
@@ -248,8 +251,11 @@ def check_feature_names(fitted: NDArray | None, given: NDArray | None, estimator
         require_same_names(fitted, given)
 
 
-def require_same_names(fitted: NDArray, given: NDArray) -> None:
-    """ValueError where the columns of X do not have the names that the model was fitted to, in that order."""
+def require_same_names(fitted: NDArray, given: NDArray, remedy: str = "") -> None:
+    """ValueError where the columns of X do not have the names that the model was fitted to, in that order.
+
+    Where they only have others, too, or another order, the message ends in the `remedy`.
+    """
     if len(fitted) != len(given) or not np.all(fitted == given):
         message = "The feature names should match those that were passed during fit.\n"
         unseen = sorted(set(given) - set(fitted))
@@ -263,9 +269,7 @@ def require_same_names(fitted: NDArray, given: NDArray) -> None:
                 message += "- ...\n" if len(names) > 5 else ""
         if not unseen and not missing:
             message += "Feature names must be in the same order as they were in fit.\n"
-        if not missing:
-            message += "X[model.feature_names_in_] has the columns that are wanted, in that order.\n"
-        raise ValueError(message)
+        raise ValueError(message if missing else message + remedy)
 
 
 def check_n_features(n_features: int, expected: int, estimator: str) -> None:

@@ -159,7 +159,8 @@ def test_the_parts_of_a_float32_model_have_the_digits_that_its_scores_have():
         parts += model.condition(1, rows[:, 1]).log_density(rows[:, [0, 2]])
         scores = model.score_samples(rows)
         np.testing.assert_allclose(parts, scores, rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(model.marginal(range(3)).score_samples(rows), scores, rtol=1e-9)
+        # Weights in float32 have a sum that is not 1.
+        np.testing.assert_allclose(model.marginal(range(3)).score_samples(rows), scores, atol=2e-7)
         if scale == 1000.0:  # elsewhere reg_covar makes the mixture wider than the rows
             share = (model.score_samples(X) >= model.density_threshold(0.9)).mean()
             assert share == pytest.approx(0.9, abs=0.02)

@@ -114,7 +114,7 @@ class TextReader:
         width = len(first[0][1])
         self._marked = form.comment is None and first[0][1][0].startswith("#")
         names = None
-        if form.header == "yes" or (form.header == "auto" and _is_header(first)):
+        if form.header == "yes" or (form.header == "auto" and _is_header(first, request.expected)):
             names = [cell.strip() for cell in first.pop(0)[1]]
         self._records = chain(first, self._records)
         self.selection: Selection = request.resolve(names, width, name)
@@ -274,8 +274,10 @@ def _explained(error: csv.Error) -> str:
     return "a quote is not closed" if "unexpected end" in str(error) else str(error)
 
 
-def _is_header(first: list[tuple[int, list[str]]]) -> bool:
-    """Tell whether the first record holds names: nothing but text, or text above a number."""
+def _is_header(first: list[tuple[int, list[str]]], expected: Sequence[str] | None) -> bool:
+    """Tell whether the first record holds names: nothing but text, text above a number, or all that are expected."""
+    if expected and {str(name) for name in expected} <= {cell.strip() for cell in first[0][1]}:
+        return True
     kinds = [[_kind(cell) for cell in cells] for _, cells in first]
     texts = [cell.strip() for cell, kind in zip(first[0][1], kinds[0], strict=True) if kind == "text"]
     # What would be a number but for its form is data that are to be refused, not a name.

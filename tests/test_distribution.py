@@ -193,7 +193,7 @@ def test_shapes_of_questions_about_one_column(iris):
     table = found.quantile([0.05, 0.5])
     np.testing.assert_array_equal(table, np.stack([found.quantile(0.05), found.quantile(0.5)], axis=1))
     for bad in ([1.0], np.ones((3, 3))):
-        with pytest.raises(ValueError, match=r"values must have the shape \(3,\), a number for each row"):
+        with pytest.raises(ValueError, match=r"values must have the shape \(3, 1\), a row for each row"):
             found.cdf(bad)
 
 

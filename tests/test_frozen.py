@@ -1,6 +1,7 @@
 """Parts that are known stay as they are, and the others are where the likelihood is highest around them."""
 
 import math
+import pickle
 import re
 
 import numpy as np
@@ -11,6 +12,8 @@ from conftest import dense
 from fastgmm import GaussianMixture, fit_many
 from fastgmm.datasets import load_faithful
 from fastgmm.exceptions import ConvergenceWarning
+from fastgmm.families import FAMILIES
+from fastgmm.io import load_model, save_model
 
 REG = 1e-4
 
@@ -201,6 +204,92 @@ def test_files_batches_and_checkpoints(family, tmp_path):
     np.testing.assert_array_equal(learned.weights_[[0, 2]], start["weights_init"][[0, 2]])
 
 
+def test_a_warm_start_goes_on_around_other_known_parts():
+    """Its bounds are of another problem, and say nothing of whether this one has converged."""
+    model = GaussianMixture(3, random_state=0, tol=1e-9, max_iter=2000).fit(ROWS)
+    means = model.means_.copy()
+    means[0] += 3.0
+    parts = {"frozen": {"means": [0]}, "means_init": means}
+    model.set_params(warm_start=True, **parts).fit(ROWS)
+    anew = GaussianMixture(3, random_state=0, tol=1e-9, max_iter=2000, **parts).fit(ROWS)
+    assert model.n_iter_ > 3
+    np.testing.assert_array_equal(model.means_[0], means[0])
+    assert model.lower_bound_ == pytest.approx(anew.lower_bound_, abs=1e-4)
+    with pytest.warns(ConvergenceWarning):
+        model.set_params(frozen={"means": [1]}, means_init=means + 1.0, max_iter=1, tol=0.0).fit(ROWS)
+    np.testing.assert_array_equal(model.means_[1], means[1] + 1.0)
+
+
+@pytest.mark.parametrize("n_features", [3, 5, 10])
+def test_a_known_background_may_hold_fewer_rows_than_a_covariance_needs(n_features):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = np.vstack([rng.normal(size=(500, n_features)), 1e5 * rng.normal(size=(2, n_features))])
+        start = {"means_init": np.zeros((2, n_features)), "weights_init": [0.1, 0.9]}
+        start["precisions_init"] = np.stack([1e-10 * np.eye(n_features), np.eye(n_features)])
+        model = GaussianMixture(2, frozen={"means": [0], "covariances": [0]}, **start).fit(X)
+        assert model.weights_[0] == pytest.approx(2 / 502, rel=1e-3)
+        np.testing.assert_array_equal(np.flatnonzero(model.predict(X) == 0), [500, 501])
+        assert model.spurious_ == []
+
+
+def test_a_narrow_known_component_is_not_spurious():
+    """A line whose width is known: its likelihood has a limit, whatever rows it holds."""
+    rng = np.random.default_rng(2)
+    X = np.vstack([rng.normal(size=(300, 2)), np.full((40, 2), 3.0)])
+    start = {"means_init": [[3.0, 3.0], [0.0, 0.0]], "weights_init": [0.1, 0.9]}
+    start["precisions_init"] = [1e6 * np.eye(2), np.eye(2)]
+    model = GaussianMixture(2, frozen={"means": [0], "covariances": [0]}, **start).fit(X)
+    assert model.spurious_ == []
+
+
+def test_criteria_are_those_of_the_fit(tmp_path):
+    start = start_of(FAMILIES["full"])
+    model = GaussianMixture(3, frozen={"means": [0], "covariances": [0]}, **start).fit(ROWS)
+    bic = model.bic(ROWS)
+    free = GaussianMixture.from_parameters(model.weights_, model.means_, model.covariances_)
+    assert free.bic(ROWS) - bic == pytest.approx(5 * math.log(len(ROWS)), rel=1e-9)
+    for change in ({"frozen": None}, {"n_components": 2}, {"reg_covar": 0.0}):
+        assert pickle.loads(pickle.dumps(model)).set_params(**change).bic(ROWS) == bic
+    for name in ("m.json", "m.npz"):
+        save_model(model, tmp_path / name)
+        assert load_model(tmp_path / name).bic(ROWS) == pytest.approx(bic, rel=1e-12)
+    model.set_params(frozen=None).fit(ROWS)
+    assert model._n_parameters() == free._n_parameters()
+
+
+@pytest.mark.parametrize(
+    ("parts", "n_known"), [({"weights": [0]}, 1), ({"weights": "all"}, 2), ({"covariances": [1]}, 3)]
+)
+def test_known_weights_and_covariances_are_counted(parts, n_known):
+    model = GaussianMixture(3, frozen=parts, **start_of(FAMILIES["full"])).fit(ROWS)
+    assert model._n_parameters() == 17 - n_known
+
+
+def test_weights_starts_and_truncation():
+    start, frozen = start_of(FAMILIES["full"]), {"means": [0]}
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, len(ROWS))
+    fits = [
+        GaussianMixture(3, frozen=frozen, tol=1e-10, max_iter=500, **start).fit(ROWS, sample_weight=scale * weight)
+        for scale in (1.0, 1e150, 1e-150)
+    ]
+    for fit in fits[1:]:
+        np.testing.assert_allclose(fit.means_, fits[0].means_, rtol=1e-9)
+    for params in ({"n_init": 3}, {"n_init": 3, "race": True}, {"truncate": 2}):
+        some = {"means_init": start["means_init"]}
+        model = GaussianMixture(3, frozen=frozen, random_state=0, tol=1e-6, max_iter=500, **some, **params).fit(ROWS)
+        np.testing.assert_array_equal(model.means_[0], start["means_init"][0])
+
+
+def test_checkpoints_know_equal_parts(tmp_path):
+    start = start_of(FAMILIES["full"])
+    model = GaussianMixture(3, checkpoint=tmp_path / "c", **start)
+    for means in ({0, 1}, [1, 0], (0, 1), np.array([0, 1]), {0: "a", 1: "b"}.keys()):
+        model.set_params(frozen={"means": means}).fit(ROWS)
+    with pytest.raises(ValueError, match="frozen"):
+        model.set_params(frozen={"means": [0]}).fit(ROWS)
+
+
 START = {"weights_init": [0.5, 0.5], "means_init": np.zeros((2, 2)), "precisions_init": [np.eye(2)] * 2}
 
 
@@ -217,6 +306,11 @@ START = {"weights_init": [0.5, 0.5], "means_init": np.zeros((2, 2)), "precisions
         ({"frozen": {"means": "some"}}, "frozen['means'] must be 'all' or a list of components, got 'some'."),
         ({"frozen": {"means": 0}}, "frozen['means'] must be 'all' or a list of components, got 0."),
         (
+            {"frozen": {"means": (k for k in [0])}},
+            "frozen['means'] must be 'all' or a list of components, got <generator",
+        ),
+        ({"frozen": {"means": np.array(0)}}, "frozen['means'] must be 'all' or a list of components, got array(0)."),
+        (
             {"frozen": {"means": [0]}, "means_init": None},
             "frozen names means, which stay at means_init: give it, got None.",
         ),
@@ -226,7 +320,7 @@ START = {"weights_init": [0.5, 0.5], "means_init": np.zeros((2, 2)), "precisions
         ),
         (
             {"frozen": {"covariances": [0]}, "reg_covar": 0},
-            "reg_covar must be greater than 0 where covariances are frozen, got 0.",
+            "reg_covar must be greater than 0 where parts are frozen, got 0",
         ),
     ],
 )

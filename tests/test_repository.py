@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -267,3 +268,11 @@ def test_the_recipe_for_conda_asks_for_what_the_package_does():
     assert asked == [f"python{python}", *needed]
     (version,) = re.findall(r'^  version: "(.*)"$', recipe, re.M)
     assert re.sub(r"\.dev\d+$", "", fastgmm.__version__) == version
+
+
+def test_nothing_that_is_tracked_is_a_link():
+    """It would lead out of a clone, or nowhere."""
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=PACKAGE.parent, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("needs a checkout")
+    assert [line for line in listed.stdout.splitlines() if line.startswith("120000")] == []

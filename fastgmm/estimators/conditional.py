@@ -62,11 +62,7 @@ class Conditional:
 
     def log_density(self, values: ArrayLike) -> Array:
         """Return the log-density (nat) of a value of the columns for each row, `values` (N, R), as (N,)."""
-        if self.names is not None and (given := validation.feature_names(values)) is not None:
-            validation.require_same_names(self.names, given)
         array, shape = self._array(values), (len(self), self.means.shape[2])
-        if array.shape != shape:
-            raise ValueError(f"values must have the shape {shape}, a row for each row, got {array.shape}.")
         log_scale = np.log(np.abs(np.diagonal(self.whiteners, axis1=1, axis2=2))).sum(axis=1)
         with np.errstate(divide="ignore", over="ignore"):
             whitened = np.einsum("krs,nks->nkr", self.whiteners, array[:, None] - self.means)
@@ -80,10 +76,8 @@ class Conditional:
 
     def cdf(self, values: ArrayLike) -> Array:
         """Return the probability of at most `values` (N,) for each row, (N,), where one column is not known; R = 1."""
-        laws, array = self._one_column("cdf"), self._array(values)
-        if array.shape not in ((len(self),), (len(self), 1)):
-            raise ValueError(f"values must have the shape ({len(self)},), a number for each row, got {array.shape}.")
-        return cdf(array.reshape(len(self)), *laws)
+        laws = self._one_column("cdf")
+        return cdf(self._array(values)[:, 0], *laws)
 
     def quantile(self, q: ArrayLike) -> Array:
         """Return the value that the column stays below with probability `q`, where one column is not known; R = 1.
@@ -114,7 +108,14 @@ class Conditional:
         return draws
 
     def _array(self, values: ArrayLike) -> Array:
-        array = np.asarray(validation.as_array(values, "values"), np.float64)
+        """Return checked values of the columns, (N, R); of one column also from (N,)."""
+        if self.names is not None and (given := validation.feature_names(values)) is not None:
+            validation.require_same_names(self.names, given)
+        array, shape = np.asarray(validation.as_array(values, "values"), np.float64), (len(self), self.means.shape[2])
+        if shape[1] == 1 and array.shape == shape[:1]:
+            array = array[:, None]
+        if array.shape != shape:
+            raise ValueError(f"values must have the shape {shape}, a row for each row, got {array.shape}.")
         validation.require_finite(array, "values")
         return array
 
@@ -148,7 +149,8 @@ def quantile(q: Array, weights: Array, means: Array, deviations: Array) -> Array
         middle = low + (high - low) // np.uint64(2)
         below = cdf(_number(middle), weights, means, deviations) < q
         low, high = np.where(below & (middle < high), middle + np.uint64(1), low), np.where(below, high, middle)
-    return _number(high)
+    found: Array = _number(high)[()]
+    return found
 
 
 def _order(x: Array) -> NDArray[np.uint64]:

@@ -152,15 +152,16 @@ class Distribution(Scoring, ABC):
 
 
 def _known_values(values: Any, n_columns: int, names: NDArray | None) -> Array:
-    """Return what is known of each row, (N, n_columns); of a frame or a row of one, names are compared with `names`."""
+    """Return the known values of each row, (N, n_columns); those of a frame, or of a row of one, should have `names`."""
     array = np.asarray(validation.as_array(values, "values"), np.float64)
     given = validation.feature_names(values)
     index = getattr(values, "index", None)
     if array.ndim == 1 and n_columns > 1 and index is not None and not callable(index):
-        given = np.array([str(label) for label in index], dtype=object)
+        labels = list(index)
+        given = np.array(labels, dtype=object) if all(isinstance(label, str) for label in labels) else None
     if names is not None and given is not None:
         validation.require_same_names(names, given, "values must have the columns of `columns`, in that order.\n")
-    if array.ndim == 1:
+    if array.ndim < 2:
         array = array.reshape(-1, 1) if n_columns == 1 else array[None]
     if array.ndim != 2 or array.shape[1] != n_columns:
         raise ValueError(

@@ -207,7 +207,7 @@ class Fitting(Distribution, ABC):
 
     def _spikes(self, rule: Any, source: Source, state: Any) -> list[Spike]:
         """Return the components that have no spread but what the rule adds, and sit on one value."""
-        return find_spikes(
+        spikes = find_spikes(
             source.family,
             rule.density(state),
             state.weights,
@@ -216,6 +216,8 @@ class Fitting(Distribution, ABC):
             float(self.reg_covar),
             self._has_prior,
         )
+        frozen = getattr(rule, "frozen", None)
+        return [spike for spike in spikes if frozen is None or not frozen.has_covariance[spike.component]]
 
     def _spurious(self, rule: Any, source: Source, state: Any, spikes: list[Spike]) -> list[SpuriousComponent]:
         """Return the spurious components of a state, and why they are; a spike far from all others is none."""
@@ -290,7 +292,8 @@ class Fitting(Distribution, ABC):
                 max_iter=self.max_iter,
                 stopping=self.stopping,
                 accelerator=acceleration.accelerator(self.accelerate, rule),
-                watched=self._watched_bounds if self._goes_on() else (),
+                # Known parts may not be those of the fit before, whose bounds then say nothing of this one.
+                watched=self._watched_bounds if self._goes_on() and getattr(self, "frozen", None) is None else (),
                 callback=report.iteration,
                 keep=keep,
             )

@@ -80,8 +80,8 @@ class GaussianMixture(Mixture):
     frozen : dict, optional
         Parts that are known and stay at their ``..._init``: under 'weights', 'means' and 'covariances' the numbers of
         components, or 'all', as in ``frozen={"means": [0, 1], "covariances": [0, 1]}``, a background that is known
-        but for how much of it there is. The others are fitted around them. Components that share a covariance have it
-        frozen all or none.
+        but for how much of it there is. The others are fitted around them, to the digits of float32 where that is the
+        type of X. Components that share a covariance have it frozen all or none.
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
@@ -229,9 +229,9 @@ class GaussianMixture(Mixture):
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
         family = validation.check_family(self.covariance_type)
-        validation.check_frozen(self.frozen, family, int(self.n_components), float(self.reg_covar))
+        masks = validation.check_frozen(self.frozen, family, int(self.n_components), float(self.reg_covar))
         for part, init in _FROZEN_BY.items():
-            if self.frozen is not None and part in self.frozen and getattr(self, init) is None:
+            if masks[part].any() and getattr(self, init) is None:
                 raise ValueError(f"frozen names {part}, which stay at {init}: give it, got None.")
 
     def _rule(self, source: Source) -> MaximumLikelihood:
@@ -296,9 +296,12 @@ class GaussianMixture(Mixture):
         return begin
 
     def _state(self, rule: MaximumLikelihood) -> GaussianParameters:
-        return parameters_of_whitener(
+        state = parameters_of_whitener(
             rule.family, self._weights(), np.asarray(self.means_), self._whitener(rule.family)
         )
+        if isinstance(rule, FrozenLikelihood):
+            return rule.with_known(state.weights, np.asarray(state.means, np.float64), state.covariances)
+        return state
 
     def _attributes(
         self, rule: MaximumLikelihood, state: GaussianParameters
@@ -308,7 +311,14 @@ class GaussianMixture(Mixture):
             "means_": state.means,
             "covariances_": rule.family.attribute(state.covariances),
             "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
-        }, {}
+        }, {"_n_known_parameters": self._n_known(rule, state)}
+
+    @staticmethod
+    def _n_known(rule: MaximumLikelihood, state: GaussianParameters) -> int:
+        """Return how many parameters of a fit were known before."""
+        if not isinstance(rule, FrozenLikelihood):
+            return 0
+        return rule.frozen.n_parameters(rule.family, *np.shape(state.means))
 
     def _density(self) -> Density:
         family = self._family()
@@ -347,10 +357,8 @@ class GaussianMixture(Mixture):
     def _n_parameters(self) -> int:
         n_components, n_features = np.shape(self.means_)
         family = self._family()
-        all_of_them = family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
-        rule = self._rule_of(family, n_features)
-        known = rule.frozen.n_parameters(family, n_components, n_features) if isinstance(rule, FrozenLikelihood) else 0
-        return all_of_them - known
+        known = int(getattr(self, "_n_known_parameters", 0))
+        return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1 - known
 
 
 @remembered

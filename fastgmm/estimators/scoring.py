@@ -28,7 +28,7 @@ from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
 # Fitted attributes that are not for users.
-_FITTED_IN_PRIVATE = {"_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks"}
+_FITTED_IN_PRIVATE = {"_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks", "_n_known_parameters"}
 
 
 class Scoring(PrivateMethods, Interface, ABC):
@@ -144,6 +144,10 @@ class Scoring(PrivateMethods, Interface, ABC):
     def _names(self) -> NDArray | None:
         """Return the names of the columns, which may have been set by hand; None where there are none."""
         names = getattr(self, "feature_names_in_", None)
+        if names is not None and len(names) != np.shape(self.means_)[1]:
+            raise ValueError(
+                f"feature_names_in_ should be {np.shape(self.means_)[1]} names, one for each feature, but is {names}"
+            )
         return None if names is None else np.asarray(names, dtype=object)
 
     def _require_fitted(self) -> None:

@@ -402,7 +402,9 @@ def _fingerprint(value: Any) -> Any:
     if isinstance(value, numbers.Real):
         return float(value)
     if isinstance(value, Mapping):
-        return {str(name): _fingerprint(each) for name, each in value.items()}
+        return {
+            str(name): each if isinstance(each, str) else sorted(map(int, each)) for name, each in sorted(value.items())
+        }
     if isinstance(value, np.random.RandomState | np.random.Generator) or value is np.random:
         return "a generator"
     return _digest(np.asarray(value, np.float64))

@@ -170,6 +170,7 @@ def save_model(
             "lower_bound": _finite_or_none(model.lower_bound_),
             "n_samples": None if n_samples is None else int(n_samples),
             "log_likelihood": _finite_or_none(log_likelihood),
+            "n_known_parameters": int(getattr(model, "_n_known_parameters", 0)),
             "spurious": [{"component": int(each.component), "reason": each.reason} for each in model.spurious_],
             # What JSON cannot hold, such as a random generator, is left at its default.
             "params": {name: value for name, value in params.items() if isinstance(value, PLAIN)},
@@ -231,6 +232,7 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     for name in ("converged", "stop_reason", "n_iter", "n_passes", "lower_bound"):
         if document.fit[name] is not None:
             setattr(model, f"{name}_", document.fit[name])
+    model._n_known_parameters = document.fit["n_known_parameters"]
     model.spurious_ = [SpuriousComponent(*each) for each in document.fit["spurious"]]
     if document.feature_names is not None:
         model.feature_names_in_ = np.array(document.feature_names, dtype=object)
@@ -310,6 +312,7 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
             "lower_bound": _field(fit, "lower_bound", float, None),
             "n_samples": _field(fit, "n_samples", int, None),
             "log_likelihood": _field(fit, "log_likelihood", float, None),
+            "n_known_parameters": max(_field(fit, "n_known_parameters", int, None) or 0, 0),
             "spurious": _spurious(fit, len(arrays["means"])),
             "params": _field(fit, "params", dict),
         },

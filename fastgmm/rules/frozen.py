@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
+from fastgmm.kernels.structures import contract
+from fastgmm.kernels.updates import moments
 from fastgmm.rules.chart import Chart
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood
 from fastgmm.statistics import Array, SufficientStatistics
@@ -64,32 +65,50 @@ class FrozenLikelihood(MaximumLikelihood):
     def update(
         self, statistics: SufficientStatistics, density: Density | None = None, final: bool = False
     ) -> GaussianParameters:
-        """Return the parameters that maximise the likelihood of the statistics, the known ones as they are."""
-        found, frozen = super().update(statistics, density, final), self.frozen
-        means, covariances = found.means, found.covariances
-        if frozen.means is not None:
-            means = np.where(frozen.has_mean[:, None], frozen.means, means)
-            covariances = covariances + self._between(found.means - means, found.weights)
-        return self._with_known(found.weights, means, covariances, found.trusted)
+        """Return the parameters that maximise the likelihood of the statistics, the known ones as they are.
+
+        Covariances are about the final means, and those that are known are never estimated.
+        """
+        family, mass, means = self.family, statistics.mass, self._means(statistics.mean)
+        blank = family.blank(*means.shape)
+        blank.mean[...] = means
+        covariances = family.recentre(statistics, means).scatter
+        trusted = final or self._lost_digits(blank, statistics, covariances) < 0
+        moments.divide_by_pool(blank, mass, covariances)
+        contract.regularise(blank, covariances, self.reg_covar)
+        covariances = family.constrained(mass, family.mirror(covariances), blank.whitener)
+        return self.with_known(mass / mass.sum(), means, covariances, trusted)
+
+    def _lost_digits(self, blank: Density, statistics: SufficientStatistics, covariances: Array) -> int:
+        """Return the first component whose moments lost their digits on the way to a mean that is free, or -1."""
+        pool = contract.pool(blank, statistics.mass)
+        if self.family.is_tied:
+            is_free = self.frozen.covariances is None and not self.frozen.has_mean.all()
+            return moments.component_of_lost_digits(blank, pool, statistics.scatter, covariances) if is_free else -1
+        for k in np.flatnonzero(~self.frozen.has_mean & ~self.frozen.has_covariance):
+            one = [int(k)]
+            part = type(blank)(*(np.ascontiguousarray(array[one]) for array in blank))
+            scatters = (np.ascontiguousarray(array[one]) for array in (statistics.scatter, covariances))
+            if moments.component_of_lost_digits(part, pool[one], *scatters) >= 0:
+                return int(k)
+        return -1
+
+    def _means(self, means: Array) -> Array:
+        """Return means of which the known ones are as known."""
+        return means if self.frozen.means is None else np.where(self.frozen.has_mean[:, None], self.frozen.means, means)
+
+    def _is_group(self, k: int, state: GaussianParameters, fewest_rows: int, n_samples: float) -> bool:
+        """Return whether a narrow component on few rows is no coincidence: also where its covariance is known."""
+        return bool(self.frozen.has_covariance[k]) or super()._is_group(k, state, fewest_rows, n_samples)
 
     def state_at(self, chart: Chart, coordinates: Array) -> GaussianParameters:
         """Return the state at the coordinates, the known parts as they are."""
         found = super().state_at(chart, coordinates)
-        means = found.means
-        if self.frozen.means is not None:
-            means = np.where(self.frozen.has_mean[:, None], self.frozen.means, means)
-        return self._with_known(found.weights, means, found.covariances, found.trusted)
+        return self.with_known(found.weights, found.means, found.covariances)
 
-    def _between(self, gap: Array, weights: Array) -> Array:
-        """Return the part of covariances that comes from means `gap` (K, D) away from those of the rows."""
-        outer: Any = self.family.projected(gap[:, :, None] * gap[:, None, :])
-        if not self.family.is_tied:
-            return np.asarray(outer)
-        pooled = np.tensordot(weights, outer, axes=1)
-        return np.broadcast_to(pooled, self.family.shape(*gap.shape))
-
-    def _with_known(self, weights: Array, means: Array, covariances: Array, trusted: bool) -> GaussianParameters:
-        frozen = self.frozen
+    def with_known(self, weights: Array, means: Array, covariances: Array, trusted: bool = True) -> GaussianParameters:
+        """Return the state of these parameters, the known ones as they are."""
+        frozen, means = self.frozen, self._means(means)
         weights, covariances = frozen.mixed(weights), np.array(covariances, np.float64)
         if frozen.covariances is not None:
             if self.family.is_tied:

@@ -12,6 +12,7 @@ import gzip
 import io
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -21,7 +22,7 @@ from typing import Literal, NamedTuple, TextIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import listing, shown
 from fastgmm.tables.request import BLOCK_ROWS, Request, Selection, Table, TableError, column_labels
 
 __all__ = ["TextBlock", "TextFormat", "TextReader", "can_begin_a_line", "open_text", "read_text"]
@@ -114,7 +115,7 @@ class TextReader:
         width = len(first[0][1])
         self._marked = form.comment is None and first[0][1][0].startswith("#")
         names = None
-        if form.header == "yes" or (form.header == "auto" and _is_header(first, request.expected)):
+        if form.header == "yes" or (form.header == "auto" and _is_header(first, request.expected, name)):
             names = [cell.strip() for cell in first.pop(0)[1]]
         self._records = chain(first, self._records)
         self.selection: Selection = request.resolve(names, width, name)
@@ -274,9 +275,17 @@ def _explained(error: csv.Error) -> str:
     return "a quote is not closed" if "unexpected end" in str(error) else str(error)
 
 
-def _is_header(first: list[tuple[int, list[str]]], expected: Sequence[str] | None) -> bool:
-    """Tell whether the first record holds names: nothing but text, text above a number, or all that are expected."""
-    if expected and {str(name) for name in expected} <= {cell.strip() for cell in first[0][1]}:
+def _is_header(first: list[tuple[int, list[str]]], expected: Sequence[str] | None, source: str) -> bool:
+    """Tell whether the first record holds names: nothing but text, text above a number, or those that are expected."""
+    cells = [cell.strip() for cell in first[0][1]]
+    if expected and sorted(map(str, expected)) == sorted(cells):
+        if all(_kind(cell) == "number" for cell in cells):
+            warnings.warn(
+                f"The first line of {source} is taken for the names of its columns, as the model has them: "
+                f"{listing(cells)}.",
+                UserWarning,
+                stacklevel=2,
+            )
         return True
     kinds = [[_kind(cell) for cell in cells] for _, cells in first]
     texts = [cell.strip() for cell, kind in zip(first[0][1], kinds[0], strict=True) if kind == "text"]

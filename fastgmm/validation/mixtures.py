@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def check_frozen(frozen: Any, family: Family, n_components: int, reg_covar: floa
         raise ValueError(f"frozen must be None or a dict of 'weights', 'means' and 'covariances', got {shown(frozen)}.")
     for part, components in frozen.items():
         numbers = range(n_components) if isinstance(components, str) and components == "all" else components
-        if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+        if isinstance(numbers, str) or not isinstance(numbers, Collection) or getattr(numbers, "ndim", 1) != 1:
             raise ValueError(f"frozen[{part!r}] must be 'all' or a list of components, got {shown(components)}.")
         for k in numbers:
             if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 0 <= k < n_components:
@@ -70,8 +70,11 @@ def check_frozen(frozen: Any, family: Family, n_components: int, reg_covar: floa
             f"frozen['covariances'] must be 'all' with covariance_type {family.name!r}, whose components share one, "
             f"got {shown(frozen['covariances'])}."
         )
-    if masks["covariances"].any() and reg_covar == 0.0:
-        raise ValueError("reg_covar must be greater than 0 where covariances are frozen, got 0.")
+    if any(mask.any() for mask in masks.values()) and reg_covar == 0.0:
+        raise ValueError(
+            "reg_covar must be greater than 0 where parts are frozen, got 0: nothing else keeps free components from "
+            "collapsing."
+        )
     return masks
 
 

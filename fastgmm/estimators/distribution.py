@@ -152,7 +152,7 @@ class Distribution(Scoring, ABC):
 
 
 def _known_values(values: Any, n_columns: int, names: NDArray | None) -> Array:
-    """Return the known values of each row, (N, n_columns); those of a frame, or of a row of one, should have `names`."""
+    """Return the known values of each row, (N, n_columns); those of a frame or of a row of one should have `names`."""
     array = np.asarray(validation.as_array(values, "values"), np.float64)
     given = validation.feature_names(values)
     index = getattr(values, "index", None)

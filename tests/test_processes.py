@@ -580,3 +580,11 @@ def test_memory_does_not_grow_with_the_rows():
     extra, with_table = map(float, _run(code))
     assert extra < 30
     assert with_table > 70  # the measurement would have seen it
+
+
+def test_estimators_do_without_the_slow_parts_of_scipy():
+    """Which take longer to import than everything else that a first fit needs."""
+    slow = "scipy.special", "scipy.optimize"
+    code = f"import sys, fastgmm.estimators; print([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
 
 from fastgmm import validation
 from fastgmm.statistics import Array
@@ -130,6 +129,9 @@ class Conditional:
 
 def cdf(x: Array, weights: Array, means: Array, deviations: Array) -> Array:
     """Return the distribution function at x (...) of mixtures in one dimension; weights and means (..., K)."""
+    # Not with the package: SciPy takes longer to import than all the rest.
+    from scipy.special import ndtr
+
     with np.errstate(over="ignore"):
         return np.minimum((weights * ndtr((x[..., None] - means) / deviations)).sum(axis=-1), 1.0)
 
@@ -140,6 +142,8 @@ def quantile(q: Array, weights: Array, means: Array, deviations: Array) -> Array
     It lies between the components' own quantiles; the interval is halved in the order of float64 numbers, of which
     there are less than 2**64, for components may be of any width and any distance.
     """
+    from scipy.special import ndtri
+
     held = weights > 0.0
     with np.errstate(over="ignore"):
         each = np.clip(means + deviations * ndtri(np.asarray(q)[..., None]), -_LARGEST, _LARGEST)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.conditional import Conditional, cdf, quantile
 from fastgmm.estimators.scoring import Scoring
-from fastgmm.families import FAMILIES, Family, structure_of
+from fastgmm.families import FAMILIES, Family, reordered_factors, structure_of
 from fastgmm.rules import parameters_of_whitener
 from fastgmm.statistics import Array
 
@@ -43,7 +43,8 @@ class Distribution(Scoring, ABC):
         """
         places = self._places(columns)
         names = self._names()
-        return self._part(places, None if names is None else names[places])
+        family, whitener = self._divisible()
+        return self._part(places, family.marginal(whitener, places), None if names is None else names[places])
 
     def condition(self, columns: int | str | Iterable[int | str], values: ArrayLike) -> Conditional:
         """Return the distribution of the other columns, where some are known.
@@ -69,20 +70,21 @@ class Distribution(Scoring, ABC):
             raise ValueError("columns must leave out at least one column, whose distribution is asked for.")
         names = self._names()
         array = _known_values(values, len(known), None if names is None else names[known])
-        family = self._family()
+        family, whitener = self._divisible()
         means = np.asarray(self.means_, np.float64)
         gap = array[:, None] - means[:, known]
-        weights = np.asarray(self._part(known).predict_proba(array), np.float64)
-        whitener = self._whitener(family)
         if family.has_matrices:
-            factor = _reordered(whitener.reshape(-1, n_features, n_features), np.concatenate([known, rest]))
-            own, cross = factor[:, len(known) :, len(known) :], factor[:, len(known) :, : len(known)]
-            slope = np.broadcast_to(np.linalg.solve(own, cross), (len(means), len(rest), len(known)))
+            factor, m = reordered_factors(whitener, np.concatenate([known, rest])), len(known)
+            first = np.ascontiguousarray(factor[:, :m, :m]).reshape(*whitener.shape[:-2], m, m)
+            own = factor[:, m:, m:]
+            slope = np.broadcast_to(np.linalg.solve(own, factor[:, m:, :m]), (len(means), len(rest), m))
             expected = means[:, rest] - np.einsum("nkg,krg->nkr", gap, slope)
         else:
+            first = family.marginal(whitener, known)
             scale = 1.0 / np.sqrt(family.variances(family.covariances_of_whitener(whitener), *means.shape))[:, rest]
             own = scale[:, :, None] * np.eye(len(rest))
             expected = np.broadcast_to(means[:, rest], (len(array), len(means), len(rest)))
+        weights = np.asarray(self._part(known, first).predict_proba(array), np.float64)
         whiteners = np.ascontiguousarray(np.broadcast_to(own, (len(means), *own.shape[1:])))
         return Conditional(weights, expected, whiteners, None if names is None else names[rest])
 
@@ -104,7 +106,8 @@ class Distribution(Scoring, ABC):
         """
         q = float(validation.check_probability(mass, "mass"))
         self._require_fitted()
-        model = self._part(np.arange(np.shape(self.means_)[1]))
+        _, whitener = self._divisible()
+        model = self._part(np.arange(np.shape(self.means_)[1]), whitener)
         X, _ = model.sample(n_samples, random_state=validation.check_random_state(random_state))
         return float(np.quantile(model.score_samples(X), 1.0 - q))
 
@@ -113,18 +116,22 @@ class Distribution(Scoring, ABC):
         self._require_fitted()
         return validation.check_columns(columns, self._names(), np.shape(self.means_)[1])
 
-    def _part(self, places: NDArray[np.intp], names: NDArray | None = None) -> GaussianMixture:
-        """Return the mixture of some columns, whose covariances are those that rows are scored with."""
+    def _divisible(self) -> tuple[Family, Array]:
+        """Return the family, and the whitener that rows are scored with; ValueError where a part of it is not known."""
+        family = self._family()
+        if structure_of(family) is None:
+            raise ValueError(f"marginal and condition take families of the package's structures, not {family.name!r}.")
+        return family, self._whitener(family)
+
+    def _part(self, places: NDArray[np.intp], whitener: Array, names: NDArray | None = None) -> GaussianMixture:
+        """Return the mixture of some columns, of which `whitener` is; they are scored as whole rows are."""
         from fastgmm.estimators.gaussian import GaussianMixture
 
         family = self._family()
-        structure = structure_of(family)
-        if structure is None:
-            raise ValueError(f"marginal and condition take families of the package's structures, not {family.name!r}.")
         # Of a constraint on whole covariances nothing need be left in a part of them.
-        kept = family if family.constraint is None or family.is_tied else structure
+        kept = family if family.constraint is None or family.is_tied else structure_of(family)
+        assert kept is not None
         means = np.asarray(self.means_, np.float64)
-        whitener = _marginal_whitener(family, self._whitener(family), places)
         known: Any = kept.name if FAMILIES.get(kept.name) == kept else kept
         part = GaussianMixture(
             len(means), covariance_type=known, random_state=self.random_state, n_threads=self.n_threads
@@ -169,28 +176,3 @@ def _known_values(values: Any, n_columns: int, names: NDArray | None) -> Array:
         )
     validation.require_finite(array, "values")
     return array
-
-
-def _reordered(whitener: Array, order: NDArray[np.intp]) -> Array:
-    """Return lower triangular factors (P, D, D) of precisions, like the given ones, of columns in another order.
-
-    Of columns in this order, the first rows of a factor are the whitener of the first columns alone, and the others the
-    law of the rest given these.
-    """
-    triangles = (np.asarray(np.linalg.qr(each[:, order[::-1]], mode="r")) for each in whitener)
-    factors = np.stack([each[::-1, ::-1] for each in triangles])
-    sign = np.where(np.diagonal(factors, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
-    return factors * sign[:, :, None]
-
-
-def _marginal_whitener(family: Family, whitener: Array, places: NDArray[np.intp]) -> Array:
-    """Return the whitener of some columns alone."""
-    if not family.has_matrices:
-        return family.marginal(whitener, places)
-    n_features = whitener.shape[-1]
-    if np.array_equal(places, np.arange(n_features)):
-        return whitener
-    rest = np.setdiff1d(np.arange(n_features), places)
-    factor = _reordered(whitener.reshape(-1, n_features, n_features), np.concatenate([places, rest]))
-    part = np.ascontiguousarray(factor[:, : len(places), : len(places)])
-    return part.reshape(*whitener.shape[:-2], len(places), len(places))

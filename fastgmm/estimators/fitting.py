@@ -205,9 +205,13 @@ class Fitting(Distribution, ABC):
         accelerator = acceleration.accelerator(self.accelerate, rule)
         checkpoint.match(told, int(self.max_iter), not self.race, like, accelerator)
 
+    def _progress_before(self) -> tuple[float, ...]:
+        """Return the progress of the fit that this one goes on from, empty where it begins anew."""
+        return self._watched_bounds if self._goes_on() else ()
+
     def _spikes(self, rule: Any, source: Source, state: Any) -> list[Spike]:
         """Return the components that have no spread but what the rule adds, and sit on one value."""
-        spikes = find_spikes(
+        return find_spikes(
             source.family,
             rule.density(state),
             state.weights,
@@ -216,8 +220,6 @@ class Fitting(Distribution, ABC):
             float(self.reg_covar),
             self._has_prior,
         )
-        frozen = getattr(rule, "frozen", None)
-        return [spike for spike in spikes if frozen is None or not frozen.has_covariance[spike.component]]
 
     def _spurious(self, rule: Any, source: Source, state: Any, spikes: list[Spike]) -> list[SpuriousComponent]:
         """Return the spurious components of a state, and why they are; a spike far from all others is none."""
@@ -292,8 +294,7 @@ class Fitting(Distribution, ABC):
                 max_iter=self.max_iter,
                 stopping=self.stopping,
                 accelerator=acceleration.accelerator(self.accelerate, rule),
-                # Known parts may not be those of the fit before, whose bounds then say nothing of this one.
-                watched=self._watched_bounds if self._goes_on() and getattr(self, "frozen", None) is None else (),
+                watched=self._progress_before(),
                 callback=report.iteration,
                 keep=keep,
             )

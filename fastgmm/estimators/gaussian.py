@@ -30,6 +30,7 @@ from fastgmm.rules import (
     parameters_of_whitener,
 )
 from fastgmm.sources import Source
+from fastgmm.spurious import Spike
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
@@ -257,6 +258,16 @@ class GaussianMixture(Mixture):
         if masks["covariances"].any() and whitener is not None:
             frozen = replace(frozen, covariances=family.covariances_of_whitener(whitener))
         return FrozenLikelihood(family, reg_covar, frozen)
+
+    def _progress_before(self) -> tuple[float, ...]:
+        # Known parts may not be those of the fit before, whose bounds then say nothing of this one.
+        return super()._progress_before() if self.frozen is None else ()
+
+    def _spikes(self, rule: MaximumLikelihood, source: Source, state: GaussianParameters) -> list[Spike]:
+        spikes = super()._spikes(rule, source, state)
+        if isinstance(rule, FrozenLikelihood):
+            return [spike for spike in spikes if not rule.frozen.has_covariance[spike.component]]
+        return spikes
 
     def _given(self, family: Family, n_features: int) -> tuple[Array | None, Array | None, Array | None]:
         """Return the explicit parts of a start, checked: weights, means and whitener, None for what is not given."""

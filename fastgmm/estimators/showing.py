@@ -19,8 +19,8 @@ _SHOWN_FEATURES = 12
 
 def parameter_columns(model: Any, components: NDArray[np.intp], names: Sequence[str]) -> list[list[str]]:
     """Return columns of text for the first features: the name of `names`, and in each component "mean (deviation)"."""
-    family, shape = model._family(), np.shape(model.means_)
-    variances = family.variances(family.of_attribute(np.asarray(model.covariances_), shape[0]), *shape)
+    family, covariances = model._covariances()
+    variances = family.variances(covariances, *np.shape(model.means_))
     means, deviations = np.asarray(model.means_)[components].T, np.sqrt(variances)[components].T
     return [
         [name, *(f"{mean:.5g} ({deviation:.4g})" for mean, deviation in zip(column, spreads, strict=True))]

@@ -5,7 +5,7 @@ from fastgmm.families.diag import Diag
 from fastgmm.families.full import Full
 from fastgmm.families.registry import FAMILIES, NAMED, STRUCTURES, structure_of
 from fastgmm.families.spherical import Spherical
-from fastgmm.families.structures import MatrixFamily, OneForAll, VarianceFamily
+from fastgmm.families.structures import MatrixFamily, OneForAll, VarianceFamily, reordered_factors
 from fastgmm.families.tied import Tied
 from fastgmm.families.tied_diag import TiedDiag
 from fastgmm.families.tied_spherical import TiedSpherical
@@ -25,5 +25,6 @@ __all__ = [
     "TiedDiag",
     "TiedSpherical",
     "VarianceFamily",
+    "reordered_factors",
     "structure_of",
 ]

@@ -205,11 +205,9 @@ class Family(ABC):
         """Return the part of a scatter, covariance or whitener of the given components, in that order."""
         return np.ascontiguousarray(array[components])
 
-    def marginal(self, covariances: Array, features: NDArray[np.intp]) -> Array:
-        """Return the covariances of some features alone, in that order; of one of the package's structures."""
-        if self.has_matrices:
-            return np.ascontiguousarray(covariances[..., features[:, None], features])
-        return np.ascontiguousarray(covariances[..., features]) if self.block_shape(1) else covariances.copy()
+    def marginal(self, whitener: Array, features: NDArray[np.intp]) -> Array:
+        """Return the whitener of some features alone, in that order; of one of the package's structures."""
+        return np.ascontiguousarray(whitener[..., features]) if self.block_shape(1) else whitener.copy()
 
     def reordered(self, statistics: SufficientStatistics, components: NDArray[np.int64]) -> SufficientStatistics:
         """Return the statistics with the components in the given order."""

@@ -34,6 +34,19 @@ def _no_factor(name: str, k: int) -> str:
     )
 
 
+def reordered_factors(whitener: Array, order: NDArray[np.intp]) -> Array:
+    """Return lower triangular factors (P, D, D) of precisions, like the given ones, of features in another order.
+
+    The first rows of a factor are the whitener of the first features alone, and the others the law of the rest given
+    these.
+    """
+    blocks = whitener.reshape(-1, *whitener.shape[-2:])
+    triangles = (np.asarray(np.linalg.qr(block[:, order[::-1]], mode="r")) for block in blocks)
+    factors = np.stack([triangle[::-1, ::-1] for triangle in triangles])
+    sign = np.where(np.diagonal(factors, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
+    return factors * sign[:, :, None]
+
+
 class MatrixFamily(Family):
     """The base of families with covariance matrices; works on (..., D, D) arrays."""
 
@@ -117,6 +130,15 @@ class MatrixFamily(Family):
         inverse = 1.0 / np.sqrt(np.where(positive[:, None], variances, 1.0))
         least = np.linalg.eigvalsh(inverse[:, :, None] * blocks * inverse[:, None, :])[:, 0]
         return np.where(positive, least, 0.0)
+
+    def marginal(self, whitener: Array, features: NDArray[np.intp]) -> Array:
+        """Return the first block of the factor with these features first."""
+        n_features, n_kept = whitener.shape[-1], len(features)
+        if np.array_equal(features, np.arange(n_features)):
+            return whitener
+        rest = np.setdiff1d(np.arange(n_features), features)
+        part = reordered_factors(whitener, np.concatenate([features, rest]))[:, :n_kept, :n_kept]
+        return np.ascontiguousarray(part).reshape(*whitener.shape[:-2], n_kept, n_kept)
 
     def isotropic_whitener(self, n_components: int, n_features: int, scale: float) -> Array:
         """Return scale times the identity."""

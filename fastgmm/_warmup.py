@@ -21,7 +21,7 @@ from fastgmm.exceptions import SpuriousComponentWarning
 from fastgmm.families import NAMED
 from fastgmm.kernels.compiling import SOURCE_HASH, Build, cache_folder, is_switched_off, logged_builds
 from fastgmm.methods import METHODS
-from fastgmm.passes.expectation import SINGLE_WORK
+from fastgmm.passes.single import SINGLE_WORK
 from fastgmm.support.showing import shown
 
 __all__ = ["Step", "Warmup", "warmup"]
@@ -188,6 +188,9 @@ def _use(covariance_type: str, dtype: str, method: str) -> None:
         model.partial_fit(X, batch="again")
     # Passes that skip, which few rows only do where they must.
     estimator(n_components=2, truncate=1, **params).fit(X)
+    if dtype == "float64":
+        # Small fits of rows of any type are computed in float64.
+        fastgmm.fit_many(estimator(n_components=2, **params), [X, X])
     if dtype == "float32":
         # Problems of that size are computed in float32 arithmetic.
         n_each = SINGLE_WORK // (len(X) * X.shape[1] * 2)

@@ -25,7 +25,7 @@ from fastgmm.fitting import checkpoint
 from fastgmm.fitting.checkpoint import Checkpoint, CheckpointError
 from fastgmm.fitting.loop import fit_steps
 from fastgmm.io import load_model, save_model
-from fastgmm.passes import expectation
+from fastgmm.passes import single
 from fastgmm.sources import BatchRows, open_rows
 
 ESTIMATORS = pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
@@ -198,16 +198,16 @@ def test_weights(rows, resumes):
 
 def test_float32_arithmetic_goes_on_as_it_was(monkeypatch, resumes):
     """Small rows are computed in float32 as large ones are, until the bound moves by less than its noise."""
-    monkeypatch.setattr(expectation, "SINGLE_WORK", 1)
+    monkeypatch.setattr(single, "SINGLE_WORK", 1)
     modes = []
-    single = expectation.Expectation._in_single
+    judged = single.Single.judged
 
-    def noting(self, density):
-        statistics = single(self, density)
+    def noting(self, *arguments):
+        statistics = judged(self, *arguments)
         modes.append(statistics is not None)
         return statistics
 
-    monkeypatch.setattr(expectation.Expectation, "_in_single", noting)
+    monkeypatch.setattr(single.Single, "judged", noting)
     X = made(dtype=np.float32)
     resumes(lambda: GaussianMixture(3, tol=1e-9, max_iter=300, random_state=0), X, stride=4)
     assert set(modes) == {False, True}
@@ -667,7 +667,7 @@ def missing(document, arrays):
     return document, arrays[:2]
 
 
-def single(document, arrays):
+def narrowed(document, arrays):
     """Arrays of another type."""
     return document, [array.astype(np.float32) for array in arrays]
 
@@ -711,7 +711,7 @@ WRONG_TYPES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [larger, unknown, pickled, missing, single, stateless, *WRONG_TYPES])
+@pytest.mark.parametrize("change", [larger, unknown, pickled, missing, narrowed, stateless, *WRONG_TYPES])
 def test_files_that_were_made_up_are_refused(half, rows, path, change):
     content = path.read_bytes()
     assert rewritten(content, lambda document, arrays: None)[:100] != b""

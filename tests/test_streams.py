@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels, rows
 from fastgmm.io import TableError, read_table
-from fastgmm.passes import expectation, layout
+from fastgmm.passes import layout, single
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, open_rows
 from fastgmm.starts import seeding
@@ -121,10 +121,10 @@ def test_fits_are_those_of_the_array(small_blocks, family, method, weight):
     assert set(expected) <= set(vars(again))
 
 
-@pytest.mark.parametrize("single", [False, True], ids=["float64 arithmetic", "float32 arithmetic"])
-def test_float32_stays_float32(small_blocks, monkeypatch, single):
-    if single:
-        monkeypatch.setattr(expectation, "SINGLE_WORK", 1)
+@pytest.mark.parametrize("is_single", [False, True], ids=["float64 arithmetic", "float32 arithmetic"])
+def test_float32_stays_float32(small_blocks, monkeypatch, is_single):
+    if is_single:
+        monkeypatch.setattr(single, "SINGLE_WORK", 1)
     narrow = X.astype(np.float32)
     fit = GaussianMixture(2, random_state=0, max_iter=3)
     whole = GaussianMixture(2, random_state=0, max_iter=3).fit(narrow)

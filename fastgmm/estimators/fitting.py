@@ -154,7 +154,7 @@ class Fitting(Distribution, ABC):
         n_init = 1 if warm else self.n_init
         start = self._warm_state(rule, rows.n_features) if warm else None
         if checkpoint is not None:
-            self._match(checkpoint, rule, rows, start)
+            self._match(checkpoint, rule, source, start)
             random_state = checkpoint.drawing(random_state)
         begins: dict[int, Callable[[Any, Source], Any]] = {}
         if warm:
@@ -194,16 +194,16 @@ class Fitting(Distribution, ABC):
             warnings.warn(_NOT_CONVERGED, exceptions.ConvergenceWarning, stacklevel=level)
         return rule, best, exponent, [each.summary() for each in contenders.values()]
 
-    def _match(self, checkpoint: Checkpoint, rule: Any, rows: Rows, start: Any) -> None:
+    def _match(self, checkpoint: Checkpoint, rule: Any, source: Source, start: Any) -> None:
         """Open a checkpoint for this fit, from a warm `start` or None; CheckpointError where it is of another one."""
         params = {name: value for name, value in self._mixture_params().items() if name not in _NOT_IN_CHECKPOINTS}
         warm = None if start is None else (start, np.array(self._watched_bounds))
-        told = identity(type(self).__name__, params, rule.family, rows, warm)
-        blank = rule.blank_state(self.n_components, rows.n_features)
+        told = identity(type(self).__name__, params, rule.family, source.rows, warm)
+        blank = rule.blank_state(self.n_components, source.n_features)
         like = Point(blank, rule.family.zero(blank.means), 0.0)
         # Racing starts that come to max_iter are compared there.
         accelerator = acceleration.accelerator(self.accelerate, rule)
-        checkpoint.match(told, int(self.max_iter), not self.race, like, accelerator)
+        checkpoint.match(told, int(self.max_iter), not self.race, like, source.findings, accelerator)
 
     def _progress_before(self) -> tuple[float, ...]:
         """Return the progress of the fit that this one goes on from, empty where it begins anew."""
@@ -249,8 +249,8 @@ class Fitting(Distribution, ABC):
         kept = next((record.kept for record in records.values() if record.kept is not None), None)
         if checkpoint is not None and kept is not None:
             again = source.again(self.n_threads)
-            again.arithmetic = kept.arithmetic
-            checkpoint.verify(kept, lambda state: again.collect(rule.density(state)))
+            again.findings = kept.findings
+            checkpoint.verify(kept, lambda state: again.collect(rule.density(state)), again.rounding)
         for restart, begin in begins.items():
             record = records.get(restart)
             if record is not None and record.kept is not None:

@@ -40,9 +40,6 @@ _CLASSES = (CollapsedComponentError, OutOfRangeError, Kept, Point, Record, Stand
 # How many rows stand for all in what tells data apart.
 _SAMPLE_ROWS = 4096
 _DIGEST = "sha256:"
-# How far the sum of the rows' log evidence may be from what was kept, relative to its size: in float64 and in float32
-# arithmetic. Other machines round otherwise.
-_TOLERANCE, _TOLERANCE_SINGLE = 1e-8, 1e-6
 _REMEDY = "delete the file to begin anew, or name another one"
 
 
@@ -73,6 +70,7 @@ class Checkpoint:
         self._identity: dict[str, Any] = {}
         self._max_iter = 0
         self._like: Any = None
+        self._findings: Any = None
         self._accelerator: Any = None
         self._classes: dict[str, type] = {}
         self._draws: list[float] = []
@@ -113,13 +111,16 @@ class Checkpoint:
     def _malformed(self) -> CheckpointError:
         return CheckpointError(f"{self._path} is a damaged checkpoint (it does not describe a fit): {_REMEDY}.")
 
-    def match(self, identity: dict[str, Any], max_iter: int, raised: bool, like: Point, accelerator: Any) -> None:
+    def match(
+        self, identity: dict[str, Any], max_iter: int, raised: bool, like: Point, findings: Any, accelerator: Any
+    ) -> None:
         """Raise CheckpointError unless the file, if there is one, is of the same fit.
 
-        `max_iter` may be larger than it was if `raised`. `like` is of the classes and shapes of this fit's points;
-        `accelerator`, which stays as it is, of the class of this fit's, or None.
+        `max_iter` may be larger than it was if `raised`. `like` is of the classes and shapes of this fit's points,
+        `findings` of its source's findings; `accelerator`, which stays as it is, of the class of this fit's, or None.
         """
-        self._identity, self._max_iter, self._like, self._accelerator = identity, max_iter, like, accelerator
+        self._identity, self._max_iter, self._accelerator = identity, max_iter, accelerator
+        self._like, self._findings = like, findings
         self._classes = {each.__name__: each for each in (*_CLASSES, *_classes(like))}
         if not self._document:
             return
@@ -151,7 +152,7 @@ class Checkpoint:
             if len(stages) <= len(self._stages):
                 return {}
             stage = {int(number): self._unpacked(record) for number, record in stages[len(self._stages)].items()}
-            fine = all(_is_record(record, self._like) for record in stage.values())
+            fine = all(_is_record(record, self._like, self._findings) for record in stage.values())
             kept = [record.kept for record in stage.values() if fine and record.kept is not None]
             for memory in (each.standing.memory for each in kept):
                 if memory is not None:
@@ -167,16 +168,19 @@ class Checkpoint:
         """Write these starts, too, from now on: the next stage."""
         self._stages.append(dict(contenders))
 
-    def verify(self, kept: Kept, collect: Callable[[Any], SufficientStatistics]) -> None:
-        """Raise CheckpointError where a pass with the kept state does not find what it found then."""
+    def verify(self, kept: Kept, collect: Callable[[Any], SufficientStatistics], rounding: float) -> None:
+        """Raise CheckpointError where a pass with the kept state does not find what it found then.
+
+        The sum of the rows' log evidence may differ by `rounding`, relative to its size: other machines round
+        otherwise.
+        """
         try:
             statistics = collect(kept.standing.point.state)
         except OutOfRangeError as error:
             raise self._malformed() from error
         then = kept.standing.point.statistics
         size = abs(then.log_evidence) + then.weight
-        tolerance = _TOLERANCE_SINGLE if kept.arithmetic[0] else _TOLERANCE
-        if not abs(statistics.log_evidence - then.log_evidence) <= tolerance * size:
+        if not abs(statistics.log_evidence - then.log_evidence) <= rounding * size:
             raise CheckpointError(
                 f"{self._path} is the checkpoint of a fit to other rows: the sum of their log-densities was "
                 f"{then.log_evidence!r} and is {statistics.log_evidence!r}. To go on with that fit, give the same rows "
@@ -306,7 +310,7 @@ def _classes(value: Any) -> Iterator[type]:
             yield from _classes(each)
 
 
-def _is_record(record: Any, like: Point) -> bool:
+def _is_record(record: Any, like: Point, findings: Any) -> bool:
     """Return whether a record can be gone on from: arrays of other shapes would take kernels out of bounds."""
     if not (isinstance(record, Record) and _is_count(record.goal)):
         return False
@@ -318,10 +322,7 @@ def _is_record(record: Any, like: Point) -> bool:
         and _is_count(kept.n_steps)
         and isinstance(kept.standing, Standing)
         and _is_standing(kept.standing, like)
-        and isinstance(kept.arithmetic, tuple)
-        and len(kept.arithmetic) == 2
-        and isinstance(kept.arithmetic[0], bool | np.bool_)
-        and _is_number(kept.arithmetic[1])
+        and _is_like(kept.findings, findings)
     )
 
 

@@ -54,7 +54,7 @@ class Kept:
 
     n_steps: int
     standing: Standing
-    arithmetic: tuple[bool, float]
+    findings: tuple[bool, float]
 
 
 class Record(NamedTuple):
@@ -151,7 +151,7 @@ class Contender:
     def _keep(self, standing: Standing) -> None:
         # At once, for others read it at any time; `_n_steps` counts this iteration only later.
         n_steps = 0 if self._kept is None else self._kept.n_steps + 1
-        self._kept = Kept(n_steps, standing, self._source.arithmetic)
+        self._kept = Kept(n_steps, standing, self._source.findings)
         if self._reached is not None:
             self._reached()
 
@@ -167,7 +167,7 @@ class Contender:
         self._goal, self._kept, self.error = record
         if self._kept is not None:
             self._n_steps, self._last = self._kept.n_steps, self._kept.standing.step
-            self._source.arithmetic = self._kept.arithmetic
+            self._source.findings = self._kept.findings
 
     def lags(self, leading: float) -> bool:
         """Return whether the gap to the leading bound is too wide to be closed."""

@@ -19,8 +19,8 @@ from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kernels.updates.single import round_density
 from fastgmm.passes.scores import refuse_far_rows
+from fastgmm.passes.single import MOST_CANCELLED, Single
 from fastgmm.passes.skipping import Hints, lost_mass, may_pay
 from fastgmm.passes.sweep import NO_CENTRE, Accumulators, OneComponent, Sweep
 from fastgmm.rows import ArrayRows, Rows, kernel_array
@@ -28,23 +28,8 @@ from fastgmm.statistics import Array, SufficientStatistics
 from fastgmm.support.typing import Self
 
 OVERFLOW = "the second moments of X overflow float64: scale the data"
-#: Fewer rows times components times features are not worth the compilation of float32 arithmetic.
-SINGLE_WORK = 2**22
-# float32 arithmetic is for densities that multiply its rounding errors (6e-8) by no more than this, and for weights
-# that neither lose squares of small numbers nor overflow with large ones.
-_MOST_AMPLIFIED = 300.0
-_SINGLE_WEIGHTS = 1e-10, 1e10
-# Relative noise of a log evidence in float32 arithmetic: a fit that moves by less goes on in float64.
-_SINGLE_NOISE = 2.0**-21
 # The total scatter of the data may be so many times that about the means before its digits are too few.
 _MOST_CANCELLED = 1e6
-_MOST_CANCELLED_SINGLE = 30.0
-
-
-def _moderate(rows: Rows) -> bool:
-    """Return whether weights are fit for float32 arithmetic."""
-    low, high = _SINGLE_WEIGHTS
-    return not rows.is_weighted or (low <= rows.summary.smallest and rows.summary.largest <= high)
 
 
 class Expectation:
@@ -66,10 +51,8 @@ class Expectation:
 
     Notes
     -----
-    Large float32 problems are computed in float32 arithmetic, with sums over rows in float64, as long as that is good
-    to three digits in every row: where the density is too narrow for its place, or a row too far out, or the log
-    evidence moves by less than its rounding, the arithmetic is float64, from then on. Everything else is computed in
-    float64.
+    Large float32 problems are computed in float32 arithmetic as long as that is good enough (:mod:`~.single`),
+    everything else in float64.
 
     Fits that run at the same time need an object each: :meth:`again`.
     """
@@ -93,9 +76,7 @@ class Expectation:
         self._hints = Hints()
         self._total: SufficientStatistics | None = None
         self._accumulators = Accumulators()
-        self._has_moderate_rows = rows.dtype is np.float32 and _moderate(rows)
-        self._may_be_single = self._has_moderate_rows
-        self._last_single = -math.inf
+        self._single = Single(rows)
 
     def again(self, n_threads: int | None) -> Self:
         """Return the E-step over the same rows for another fit: it begins in float32 where such rows do.
@@ -104,8 +85,7 @@ class Expectation:
         """
         other = copy.copy(self)
         other.n_threads = n_threads
-        other._may_be_single = self._has_moderate_rows
-        other._last_single = -math.inf
+        other._single = self._single.again()
         other._hints = Hints()
         return other
 
@@ -118,13 +98,18 @@ class Expectation:
         return self._hints.pairs
 
     @property
-    def arithmetic(self) -> tuple[bool, float]:
-        """The findings of the passes so far: whether the next may be in float32, and the last log evidence so."""
-        return self._may_be_single, self._last_single
+    def findings(self) -> tuple[bool, float]:
+        """The findings of the passes so far on which the next ones depend: a fit that goes on is given them."""
+        return self._single.findings
 
-    @arithmetic.setter
-    def arithmetic(self, arithmetic: tuple[bool, float]) -> None:
-        self._may_be_single, self._last_single = arithmetic
+    @findings.setter
+    def findings(self, findings: tuple[bool, float]) -> None:
+        self._single.findings = findings
+
+    @property
+    def rounding(self) -> float:
+        """How far the log evidence of the next pass may be from that of another machine, relative to its size."""
+        return self._single.rounding
 
     def __call__(
         self,
@@ -145,13 +130,12 @@ class Expectation:
         truncates = self.n_kept is not None and self.n_kept < len(origin)
         skipping = self._options(density, mode, truncates)
         is_exact = bool(skipping) and self._alone and not truncates
-        is_large = self.rows.n_rows * self.rows.n_features >= SINGLE_WORK / len(origin)
-        if own_origin and mode == kernels.SOFT and self._may_be_single and is_large and not truncates:
+        if own_origin and mode == kernels.SOFT and not truncates and self._single.pays(len(origin)):
             statistics = self._in_single(density)
             if statistics is not None:
                 is_lost = is_exact and lost_mass(density, statistics.mass, statistics.weight)
                 return self._looking_at_all()(density) if is_lost else statistics
-            self._may_be_single = False
+            self._single.give_up()
         assignment = {"mode": mode, "labels": labels, "responsibilities": responsibilities, **skipping}
         total = self.total() if self.family.uses_total and mode == kernels.SOFT else None
         statistics = self._sweep(density, origin, with_scatter=total is None, **assignment)
@@ -187,26 +171,16 @@ class Expectation:
 
     def _in_single(self, density: Density) -> SufficientStatistics | None:
         """Return the statistics by float32 arithmetic; None where that is not good enough."""
-        centre = density.mean.mean(axis=0).astype(np.float32)
-        rounded: Any = type(density)(*(np.empty(array.shape, np.float32) for array in density))  # type: ignore[arg-type]
-        highest, amplified = round_density(density, centre, rounded)
-        if not amplified <= _MOST_AMPLIFIED:
+        rounded = self._single.rounded(density)
+        if rounded is None:
             return None
         total = self.total() if self.family.uses_total else None
-        options = self._options(density, kernels.SOFT, False, highest)
-        statistics = self._sweep(rounded, rounded.mean, with_scatter=total is None, centre=centre, **options)
-        if not _is_finite(statistics):
-            return None
-        log_evidence = statistics.log_evidence + highest * statistics.weight
-        # A change of exactly 0 is that of a density that is asked for again.
-        change, self._last_single = abs(log_evidence - self._last_single), log_evidence
-        if 0.0 < change < _SINGLE_NOISE * abs(statistics.log_evidence):
-            return None
-        statistics = dataclasses.replace(statistics, log_evidence=log_evidence)
-        if total is None:
-            completed: SufficientStatistics | None = statistics
-        else:
-            completed = _complete(self.family, statistics, total, _MOST_CANCELLED_SINGLE)
+        options = self._options(density, kernels.SOFT, False, rounded.highest)
+        options |= {"with_scatter": total is None, "centre": rounded.centre}
+        statistics = self._sweep(rounded.density, rounded.density.mean, **options)
+        completed = self._single.judged(statistics, rounded) if _is_finite(statistics) else None
+        if completed is not None and total is not None:
+            completed = _complete(self.family, completed, total, MOST_CANCELLED)
         return None if completed is None else self.family.recentre(completed, density.mean)
 
     def _sweep(

@@ -85,7 +85,10 @@ def _lloyd(points, weight, centres, labels, distance):
                 for d in range(n_features):
                     shift[k, d] /= mass[k]
             else:
-                farthest = np.argmax(distance)
+                farthest = 0
+                for i in range(1, n_rows):
+                    if distance[i] > distance[farthest]:
+                        farthest = i
                 distance[farthest] = -1.0
                 for d in range(n_features):
                     shift[k, d] = points[farthest, d] - centres[k, d]

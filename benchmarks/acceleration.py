@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from fastgmm.families import STRUCTURES
 from fastgmm.fitting.acceleration import METHODS, accelerator
-from fastgmm.fitting.loop import FitResult, fit_loop
+from fastgmm.fitting.loop import fit_loop
+from fastgmm.fitting.plain import FitResult
 from fastgmm.rows import ArrayRows
 from fastgmm.rules import MaximumLikelihood, VariationalBayes, make_prior
 from fastgmm.sources import Source

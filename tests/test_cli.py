@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
-from fastgmm.cli import commands
+from fastgmm.cli import inputs
 from fastgmm.cli.report import Progress, Stage
 from fastgmm.datasets import load_faithful
 from fastgmm.io import load_model, save_model
@@ -185,7 +185,7 @@ def test_warmup_takes_mclusts_names(run, monkeypatch):
 
 def test_help_names_all_shipped_data(run):
     text = " ".join(run("fit", "--help")[1].split())
-    *others, last = (f"'{name}'" for name in commands.SHIPPED)
+    *others, last = (f"'{name}'" for name in inputs.SHIPPED)
     assert f"{', '.join(others)} and {last} name data that come with fastgmm" in text
 
 
@@ -499,7 +499,7 @@ def test_predict_writes_labels_probabilities_and_densities(run, model):
 
 @pytest.mark.parametrize(("limit", "number"), [("ROWS", 100), ("FLOATS", 200)])
 def test_predict_goes_block_by_block(run, model, monkeypatch, limit, number):
-    monkeypatch.setattr(f"fastgmm.cli.commands.PREDICT_BLOCK_{limit}", number)
+    monkeypatch.setattr(f"fastgmm.cli.inputs.PREDICT_BLOCK_{limit}", number)
     expected, predict, lengths = model.predict(FAITHFUL.data), GaussianMixture.predict, []
     monkeypatch.setattr(GaussianMixture, "predict", lambda self, X: (lengths.append(len(X)), predict(self, X))[1])
     _, out, _ = run("predict", "m.json", "faithful")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, fit_many
 from fastgmm.exceptions import ConvergenceWarning
-from fastgmm.fitting.loop import has_converged, remaining
+from fastgmm.fitting.stopping import has_converged, remaining
 
 ESTIMATORS = pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
 

@@ -633,6 +633,8 @@ def _break_fit(name, value):
         (_break("feature_names", [1, 2]), "'feature_names' is not a list of names$"),
         (_break_fit("converged", "yes"), "'converged' is 'yes', which is not of type bool$"),
         (_break_fit("n_iter", True), "'n_iter' is True, which is not of type int$"),
+        (_break_fit("n_iter", -1), "'n_iter' is -1, which is negative$"),
+        (_break_fit("n_known_parameters", -3), "'n_known_parameters' is -3, which is negative$"),
         (_break_fit("params", {"colour": 1}), "m.json does not describe a mixture: .*colour"),
         (_break_fit("spurious", [3]), "damaged model file: 'spurious' is not a list of components$"),
         (

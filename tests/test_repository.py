@@ -151,8 +151,9 @@ def test_only_one_function_iterates():
 
     assert users(r"< ((schedule|options)\.|self\._)?tol\b") == ["kernels/updates/progress.py"]
     assert users(r"(?<!def )\b_?(is_settled|has_converged)\(") == [
-        "fitting/loop.py",
         "fitting/online.py",
+        "fitting/plain.py",
+        "fitting/stopping.py",
         "kernels/many/fit.py",
     ]
 
@@ -223,7 +224,7 @@ def test_choices_for_type_checkers_are_those_that_are_checked():
     from fastgmm.estimators import choices, posterior
     from fastgmm.families import FAMILIES, NAMED
     from fastgmm.fitting import acceleration
-    from fastgmm.fitting.loop import STOPPING
+    from fastgmm.fitting.stopping import STOPPING
     from fastgmm.starts import seeding
     from fastgmm.support import names
 

@@ -8,7 +8,7 @@ import pytest
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, datasets
 from fastgmm.exceptions import CollapsedComponentError
-from fastgmm.fitting.loop import FitResult, Step
+from fastgmm.fitting.plain import FitResult, Step
 from fastgmm.fitting.restarts import PATIENCE, ROUND, Contender, race, winner
 
 

@@ -841,7 +841,7 @@ def test_the_page_about_sources_runs(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_command_line(run, table, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("fastgmm.cli.commands.PREDICT_BLOCK_ROWS", 1000)
+    monkeypatch.setattr("fastgmm.cli.inputs.PREDICT_BLOCK_ROWS", 1000)
     monkeypatch.setattr("fastgmm.cli.commands.PLOT_ROWS", 500)
     wanted = "--columns", ",".join(NAMES), "--weights", "w"
     _written(table, tmp_path / "t.parquet")

@@ -202,7 +202,7 @@ def test_moments_that_lost_their_digits_are_collected_again_in_the_same_order(rn
     density = family.isotropic(np.full((2, 2), 1e7), 1.0)
     statistics = source.collect(density, mode=kernels.LABELLED, labels=labels)
     assert not rule.update(statistics).trusted
-    from fastgmm.fitting.loop import updated
+    from fastgmm.fitting.plain import updated
 
     state = updated(
         rule, lambda origin: source.collect(density, origin, mode=kernels.LABELLED, labels=labels), statistics

@@ -4,78 +4,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import fastgmm
-from fastgmm import datasets
 from fastgmm.cli import report
+from fastgmm.cli.inputs import Data, read, stage
 from fastgmm.cli.outputs import check_table_path, distinct, write_table
 from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
-from fastgmm.io import read_table
 from fastgmm.io.models import ModelDocument, check_model_path, read_document, restore, save_model
 from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
-from fastgmm.rows import ArrayRows, Rows
 from fastgmm.support.files import check_writable, replacing
-from fastgmm.tables.request import Request, Table, kind_of
 from fastgmm.validation import feature_labels
 
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
-SHIPPED = {name.removeprefix("load_"): getattr(datasets, name) for name in datasets.__all__ if name.startswith("load_")}
-PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS = 1 << 18, 1 << 24
 # Of more rows, some drawn at random are looked at for a picture.
 PLOT_ROWS = 1 << 18
-
-
-class _Data(NamedTuple):
-    """The rows of the data, and the names of their columns: apart, for models are matched with them beforehand."""
-
-    rows: Rows
-    names: tuple[str, ...] | None
-    #: What tells the rows apart in results, under its name: where rows were left out, or a column was asked for.
-    marks: list[tuple[str, Any]] = []  # noqa: RUF012 - never written to
-
-    @classmethod
-    def streamed(cls, rows: Rows) -> _Data:
-        names, rows.names = rows.names, None
-        return cls(rows, None if names is None else tuple(names))
-
-    @contextmanager
-    def named(self) -> Iterator[Rows]:
-        """Give the rows their names while the block runs, so that messages about them say which column is meant."""
-        self.rows.names = None if self.names is None else np.array(self.names, dtype=object)
-        try:
-            yield self.rows
-        finally:
-            self.rows.names = None
-
-    @property
-    def total_weight(self) -> float:
-        return self.rows.summary.total_weight
-
-    def blocks(self) -> Iterator[tuple[NDArray, list[tuple[str, Any]]]]:
-        """Yield the rows as arrays, of which each may be overwritten by the next, and what marks them."""
-        n_rows = max(min(PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS // self.rows.n_features), 1)
-        for block in self.rows.blocks(n_rows):
-            yield block.X, [(name, column[block.places]) for name, column in self.marks]
-
-    def labelled(self, predict: Callable[[NDArray], NDArray]) -> Iterator[list[tuple[str, Any]]]:
-        """Yield the labels of the rows as columns of a table, block by block."""
-        label = distinct("label", [name for name, _ in self.marks])
-        return ([*marks, (label, predict(X))] for X, marks in self.blocks())
 
 
 class Fit(NamedTuple):
@@ -93,7 +46,7 @@ class Fit(NamedTuple):
 def fit(arguments: argparse.Namespace) -> None:
     """Fit a mixture for each number of components; report, store and draw the best by the method's criterion."""
     _check_outputs(arguments)
-    table = _read(arguments)
+    table = read(arguments)
     n_samples = table.rows.n_rows
     if max(arguments.components) > n_samples:
         raise ValueError(
@@ -116,7 +69,7 @@ def fit(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         _print_fits(table, fits, best)
     if arguments.labels is not None:
-        with _stage(arguments, "writing labels"):
+        with stage(arguments, "writing labels"):
             write_table(arguments.labels, table.labelled(best.model.predict))
     if arguments.plot is not None:
         _plot(arguments.plot, arguments.seed, table, best)
@@ -126,7 +79,7 @@ def predict(arguments: argparse.Namespace) -> None:
     """Write the label of each row as CSV, with probabilities and log-densities if asked for."""
     check_table_path(arguments.output, [arguments.model, arguments.data])
     document, model = _load(arguments)
-    table = _read(arguments, document)
+    table = read(arguments, document)
     density = method_of(model).density
     shares = [f"p{index}" for index in range(len(model.weights_))] if arguments.proba else []
     marks = [name for name, _ in table.marks]
@@ -149,7 +102,7 @@ def predict(arguments: argparse.Namespace) -> None:
 def score(arguments: argparse.Namespace) -> None:
     """Print the log-likelihood of the data and the criteria of the model's method."""
     document, model = _load(arguments)
-    table = _read(arguments, document)
+    table = read(arguments, document)
     method = method_of(model)
     mean = model.score(table.rows, **method.density)
     report.print_pairs(
@@ -242,100 +195,6 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         check_image_path(arguments.plot)
 
 
-def _stage(arguments: argparse.Namespace, what: str) -> contextlib.AbstractContextManager[Any]:
-    """Return a word on a terminal for what takes long; nothing where the user asked for quiet."""
-    return contextlib.nullcontext() if getattr(arguments, "quiet", False) else report.Stage(what)
-
-
-def _read(arguments: argparse.Namespace, document: ModelDocument | None = None) -> _Data:
-    """Open the data, with the columns that the model of `document` was fitted on where they have names."""
-    with _stage(arguments, "looking at the data"):
-        return _opened(arguments, document)
-
-
-def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> _Data:
-    weight = getattr(arguments, "weights", None)
-    expected = None if document is None else document.feature_names
-    source, columns = arguments.data, arguments.columns
-    with _shipped(source) as path:
-        if path is not None:
-            source = path
-            if columns is None and expected is None:
-                columns = [name for name in SHIPPED[arguments.data]().feature_names if name != weight]
-        kind = kind_of(source)
-        if arguments.drop_missing and kind in ("Arrow", "folder"):
-            raise ValueError(f"{source}: --drop-missing is not for folders and Arrow files")
-        row_id = getattr(arguments, "id", None)
-        if row_id is not None and kind in ("Arrow", "folder"):
-            raise ValueError(f"{source}: --id is not for folders and Arrow files")
-        in_memory = arguments.drop_missing or row_id is not None
-        if kind in ("Arrow", "folder", "Parquet", "NumPy") and not in_memory:
-            from fastgmm.sources.files import open_path
-
-            data = _Data.streamed(open_path(source, Request(columns, weight, expected)))
-        else:
-            table = read_table(
-                source,
-                columns,
-                weight=weight,
-                expected=expected,
-                header=arguments.header,
-                delimiter=arguments.delimiter,
-                array=arguments.array,
-                drop_missing=arguments.drop_missing,
-                comment=arguments.comment,
-                row_id=row_id,
-            )
-            if table.dropped:
-                _say_dropped(table, "line" if kind in ("CSV", None) and Path(source).suffix != ".npz" else "row")
-            from fastgmm import validation  # late: what cannot be read is said before kernels are loaded
-
-            validation.check_sample_weight(table.sample_weight, len(table.values))
-            marks: list[tuple[str, Any]] = []
-            if row_id is not None:
-                marks.append((row_id, table.ids))
-            elif arguments.drop_missing:
-                marks.append(("row", table.rows))
-            data = _Data(ArrayRows(table.values, table.sample_weight), table.names, marks)
-    if document is not None:
-        n_features = document.arrays["means"].shape[1]
-        if data.rows.n_features != n_features:
-            raise ValueError(
-                f"{arguments.data} has {data.rows.n_features} columns, the model {n_features} features "
-                "(choose the columns with --columns)"
-            )
-    return data
-
-
-def _say_dropped(table: Table, noun: str) -> None:
-    shown = ", ".join(map(str, table.dropped[:5])) + (", ..." if len(table.dropped) > 5 else "")
-    total = len(table.dropped) + len(table.values)
-    print(
-        f"fastgmm: left out {len(table.dropped)} of {total} rows for missing values ({noun} {shown})", file=sys.stderr
-    )
-
-
-@contextmanager
-def _shipped(name: str) -> Iterator[Path | None]:
-    """Give the path of a shipped data set while the block runs, None if `name` is a file's or folder's.
-
-    FileNotFoundError where a bare word, such as a data set has for a name, is neither.
-    """
-    if Path(name).exists():
-        yield None
-        return
-    if name not in SHIPPED:
-        if name != "-" and Path(name).suffix == "" and Path(name).name == name:
-            *others, last = SHIPPED
-            known = f"{', '.join(others)} and {last}"
-            why = f"No such file or directory, and none of the data sets that come with fastgmm: {known}"
-            raise FileNotFoundError(errno.ENOENT, why, name)
-        yield None
-        return
-    with resources.as_file(resources.files(datasets).joinpath(f"{name}.csv")) as path:
-        yield path
-
-
 def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
     document = read_document(arguments.model)
     model = restore(document, arguments.model)
@@ -346,7 +205,7 @@ def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
     return document, model
 
 
-def _fit_each(arguments: argparse.Namespace, table: _Data) -> list[Fit]:
+def _fit_each(arguments: argparse.Namespace, table: Data) -> list[Fit]:
     """Fit each number of components; one that collapses is left out as long as another does not."""
     fits = []
     collapses = []
@@ -388,7 +247,7 @@ def _say_passed_over(fits: list[Fit], best: Fit) -> None:
             )
 
 
-def _fit_one(arguments: argparse.Namespace, table: _Data, n_components: int) -> Fit:
+def _fit_one(arguments: argparse.Namespace, table: Data, n_components: int) -> Fit:
     method = METHODS[arguments.method]
     model = getattr(fastgmm, method.estimator)(
         n_components,
@@ -444,7 +303,7 @@ def _checkpoint(arguments: argparse.Namespace, n_components: int) -> str | None:
     return path if path is None or len(arguments.components) == 1 else f"{path}.{n_components}"
 
 
-def _print_fits(table: _Data, fits: list[Fit], best: Fit) -> None:
+def _print_fits(table: Data, fits: list[Fit], best: Fit) -> None:
     model = best.model
     method = method_of(model)
     if len(fits) > 1:
@@ -487,7 +346,7 @@ def _described(model: Any) -> str:
     return f"{describe(model)}, {method_of(model).detail(model)}"
 
 
-def _plot(path: str, seed: int, table: _Data, best: Fit) -> None:
+def _plot(path: str, seed: int, table: Data, best: Fit) -> None:
     from fastgmm.plotting import plot_mixture
 
     method = method_of(best.model)

@@ -21,8 +21,9 @@ from fastgmm.estimators.showing import as_html
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.fitting import acceleration, online
 from fastgmm.fitting.checkpoint import Checkpoint
-from fastgmm.fitting.loop import STOPPING, FitResult
+from fastgmm.fitting.plain import FitResult
 from fastgmm.fitting.restarts import Restart
+from fastgmm.fitting.stopping import STOPPING
 from fastgmm.passes.scores import Score
 from fastgmm.rows import Rows
 from fastgmm.sources import Source

@@ -16,7 +16,7 @@ from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.posterior import PRIOR_TYPES, Posteriors, law_of
 from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
-from fastgmm.fitting.loop import FitResult
+from fastgmm.fitting.plain import FitResult
 from fastgmm.kernels import Posterior, Prior
 from fastgmm.rows import Rows
 from fastgmm.rules import (

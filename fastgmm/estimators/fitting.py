@@ -21,7 +21,8 @@ from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting import acceleration
 from fastgmm.fitting.checkpoint import Checkpoint, identity
-from fastgmm.fitting.loop import FitResult, Point, Standing, fit_steps
+from fastgmm.fitting.loop import fit_steps
+from fastgmm.fitting.plain import FitResult, Point, Standing
 from fastgmm.fitting.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.rows import Rows

@@ -19,7 +19,7 @@ from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
-from fastgmm.fitting.loop import FitResult
+from fastgmm.fitting.plain import FitResult
 from fastgmm.kernels import Density
 from fastgmm.rows import Rows
 from fastgmm.rules import (

@@ -16,7 +16,7 @@ from fastgmm.estimators.choices import Predictive
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
 from fastgmm.families.base import remembered
-from fastgmm.fitting.loop import FitResult
+from fastgmm.fitting.plain import FitResult
 from fastgmm.kernels import DiagStudent, Posterior, Prior
 from fastgmm.rules import (
     VariationalBayes,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastgmm.fitting.loop import FitResult
+from fastgmm.fitting.plain import FitResult
 
 Callback = Callable[[int, int, float, float], Any]
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from fastgmm._version import __version__
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
-from fastgmm.fitting.loop import Point, Standing
+from fastgmm.fitting.plain import Point, Standing
 from fastgmm.fitting.restarts import Contender, Kept, Record
 from fastgmm.rows import Rows
 from fastgmm.statistics import SufficientStatistics

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgmm.families import Family
-from fastgmm.fitting.loop import FitResult, Rule, has_converged, updated
+from fastgmm.fitting.plain import FitResult, Rule, updated
+from fastgmm.fitting.stopping import has_converged
 from fastgmm.kernels import Density
 from fastgmm.rules import expected_log_joint
 from fastgmm.sources import Source

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
-from fastgmm.fitting.loop import FitResult, Standing, Step
+from fastgmm.fitting.plain import FitResult, Standing, Step
 from fastgmm.sources import Source
 
 #: Iterations of a round.

@@ -140,13 +140,7 @@ def save_model(
         # Attributes may have been set by hand; of objects a pickle would be written, which is never read.
         if array.dtype.kind not in "fiu":
             raise ModelFileError(f"cannot store {name}_ in a model file: it is not an array of numbers")
-    names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
-    n_features = np.shape(arrays["means"])[1]
-    if isinstance(names, str):
-        raise ModelFileError(f"feature_names must be {n_features} names, one for each feature, got the text {names!r}")
-    names = None if names is None else list(names)
-    if names is not None and len(names) != n_features:
-        raise ModelFileError(f"feature_names must be {n_features} names, one for each feature, got {len(names)}")
+    names = _noted_names(model, feature_names, np.shape(arrays["means"])[1])
     left_out = PARAMETERS_NOT_STORED | stored.keys()
     params = {name: _plain(value) for name, value in model._mixture_params().items() if name not in left_out}
     if "weight_concentration" in arrays:
@@ -161,7 +155,7 @@ def save_model(
         "estimator": estimator,
         "covariance_type": family,
         "dtype": dtype,
-        "feature_names": None if names is None else [str(name) for name in names],
+        "feature_names": names,
         "fit": {
             "converged": bool(model.converged_),
             "stop_reason": str(model.stop_reason_),
@@ -184,6 +178,17 @@ def save_model(
             document = metadata | {name: value.tolist() for name, value in arrays.items()}
             lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items()]
             stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def _noted_names(model: Any, feature_names: Sequence[str] | None, n_features: int) -> list[str] | None:
+    """Return the names of the features to note in a file, the model's own by default; None where it has none."""
+    names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
+    if isinstance(names, str):
+        raise ModelFileError(f"feature_names must be {n_features} names, one for each feature, got the text {names!r}")
+    names = None if names is None else list(names)
+    if names is not None and len(names) != n_features:
+        raise ModelFileError(f"feature_names must be {n_features} names, one for each feature, got {len(names)}")
+    return None if names is None else [str(name) for name in names]
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
@@ -307,12 +312,12 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
         fit={
             "converged": _field(fit, "converged", bool, None),
             "stop_reason": _field(fit, "stop_reason", str, None),
-            "n_iter": _field(fit, "n_iter", int, None),
-            "n_passes": _field(fit, "n_passes", int, None),
+            "n_iter": _count(fit, "n_iter"),
+            "n_passes": _count(fit, "n_passes"),
             "lower_bound": _field(fit, "lower_bound", float, None),
-            "n_samples": _field(fit, "n_samples", int, None),
+            "n_samples": _count(fit, "n_samples"),
             "log_likelihood": _field(fit, "log_likelihood", float, None),
-            "n_known_parameters": max(_field(fit, "n_known_parameters", int, None) or 0, 0),
+            "n_known_parameters": _count(fit, "n_known_parameters") or 0,
             "spurious": _spurious(fit, len(arrays["means"])),
             "params": _field(fit, "params", dict),
         },
@@ -337,6 +342,14 @@ def _stored_arrays(estimator: str, dtype: str, with_prior: bool) -> dict[str, st
     if dtype == "float32":
         rounded += (FACTOR,)
     return dict.fromkeys(rounded, dtype) | dict.fromkeys(exact + (prior if with_prior else ()), "float64")
+
+
+def _count(content: Mapping[str, Any], name: str) -> int | None:
+    """Return a number that is not negative, None where it is missing or null; ModelFileError for anything else."""
+    value: int | None = _field(content, name, int, None)
+    if value is not None and value < 0:
+        raise ModelFileError(f"{name!r} is {value}, which is negative")
+    return value
 
 
 def _field(content: Mapping[str, Any], name: str, kind: type, *default: None) -> Any:

@@ -13,7 +13,7 @@ from fastgmm import exceptions
 from fastgmm.estimators.base import Mixture
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
-from fastgmm.fitting.loop import FitResult
+from fastgmm.fitting.plain import FitResult
 from fastgmm.kernels import many
 from fastgmm.many.problems import Problems
 from fastgmm.many.rules import Rule

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
-from fastgmm.fitting.loop import FitResult, Rule, fit_loop, updated
+from fastgmm.fitting.loop import fit_loop
+from fastgmm.fitting.plain import FitResult, Rule, updated
 from fastgmm.kernels import Density
 from fastgmm.kernels.updates.smoothing import smooth_thin
 from fastgmm.passes.expectation import OVERFLOW

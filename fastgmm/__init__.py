@@ -7,6 +7,7 @@ imports from those below it alone:
 |---|---|
 | `cli`, `io`, `plotting` | the command line, model files, pictures |
 | `many` | thousands of small fits in one compiled call |
+| `selection` | fits of several sizes and families, of which the best is kept |
 | `estimators` | `GaussianMixture`, `BayesianGaussianMixture`: scikit-learn's interface |
 | `starts` | where fits start: k-means, agglomeration, short fits |
 | `fitting` | the loop, and around it acceleration, restarts, checkpoints, batches that come one at a time |
@@ -39,11 +40,13 @@ if TYPE_CHECKING:
     from fastgmm import kernels as kernels
     from fastgmm import many as many
     from fastgmm import plotting as plotting
+    from fastgmm import selection as selection
     from fastgmm import sources as sources
     from fastgmm import statistics as statistics
     from fastgmm._warmup import warmup
     from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from fastgmm.many import fit_many
+    from fastgmm.selection import GaussianMixtureIC
     from fastgmm.statistics import SufficientStatistics
 
 _former.install()
@@ -51,6 +54,7 @@ _former.install()
 _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators",
     "GaussianMixture": "fastgmm.estimators",
+    "GaussianMixtureIC": "fastgmm.selection",
     "SufficientStatistics": "fastgmm.statistics",
     "fit_many": "fastgmm.many",
     "warmup": "fastgmm._warmup",
@@ -58,11 +62,20 @@ _HOMES = {
 
 # Folders and modules with public names; each is loaded when it is first asked for.
 _MODULES = {
-    *("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many", "plotting", "sources"),
+    *("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many", "plotting"),
+    *("selection", "sources"),
     "statistics",
 }
 
-__all__ = ["BayesianGaussianMixture", "GaussianMixture", "SufficientStatistics", "__version__", "fit_many", "warmup"]
+__all__ = [
+    "BayesianGaussianMixture",
+    "GaussianMixture",
+    "GaussianMixtureIC",
+    "SufficientStatistics",
+    "__version__",
+    "fit_many",
+    "warmup",
+]
 
 
 def __getattr__(name: str) -> Any:

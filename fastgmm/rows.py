@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 import math
 import operator
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -181,6 +182,24 @@ def scan(rows: Rows) -> Summary:
     return summary
 
 
+class Shared:
+    """A store of what several fits to the same rows need alike: made by the first that asks, in any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[Any, tuple[threading.Lock, list[Any]]] = {}
+
+    def get(self, name: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returns, which depends on the rows and the name alone; nobody may write to it."""
+        with self._lock:
+            lock, made = self._made.setdefault(name, (threading.Lock(), []))
+        with lock:
+            if not made:
+                made.append(make())
+            value: T = made[0]
+            return value
+
+
 class Rows(ABC):
     """An (N, D) table of finite real numbers, whose rows may have weights.
 
@@ -207,6 +226,8 @@ class Rows(ABC):
     names: NDArray | None = None
     offset = 0
     n_weighted_before = 0
+    #: Where several fits are compared: what they share.
+    shared: Shared | None = None
     #: Whether a pass costs reading: then starts take turns rather than compete for it.
     is_read_again = True
     #: Whether rows must be looked at again once their weights are scaled.
@@ -275,6 +296,10 @@ class Rows(ABC):
         """
         exponent = self.summary.exponent if self.is_weighted else 0
         return exponent if abs(exponent) >= FAR_EXPONENT or not self.is_counted_again else 0
+
+    def share(self, name: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returns: once for all fits that are compared, under a name that it depends on."""
+        return make() if self.shared is None else self.shared.get(name, make)
 
     def _first(self) -> Array:
         """Return the first row, (1, D) float64."""

@@ -34,6 +34,13 @@ from fastgmm.support.typing import Self
 class Mixture(Fitting, ABC):
     """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
 
+    _weighted_methods = ("fit", "partial_fit", "score")
+
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
+        """Say whether a meta-estimator passes ``sample_weight`` on to ``partial_fit`` (scikit-learn's routing)."""
+        self._requested("partial_fit")["sample_weight"] = sample_weight
+        return self
+
     def _repr_html_(self) -> str:
         """Return the mixture as notebooks show it."""
         return as_html(self)

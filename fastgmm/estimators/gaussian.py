@@ -345,16 +345,14 @@ class GaussianMixture(Mixture):
 
     def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
-        totals = self._totals(X, sample_weight)
-        return -2.0 * totals.scale * totals.evidence + 2.0 * self._n_parameters()
+        return self._criteria(X, sample_weight)["aic"]
 
     def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion on X, -2 log-likelihood + parameters * log(n); lower is better.
 
         n is the number of rows, or the sum of their weights.
         """
-        totals = self._totals(X, sample_weight)
-        return -2.0 * totals.scale * totals.evidence + self._n_parameters() * totals.log_weight
+        return self._criteria(X, sample_weight)["bic"]
 
     def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the integrated completed likelihood criterion on X; lower is better (mclust's ICL with sign changed).
@@ -362,8 +360,20 @@ class GaussianMixture(Mixture):
         BIC - 2 sum of w log(probability of each row's most probable component): BIC that also punishes overlap
         (Biernacki, Celeux and Govaert 2000).
         """
+        return self._criteria(X, sample_weight)["icl"]
+
+    def _criteria(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+        """Return the total log-likelihood of X and the criteria, by name, of one pass."""
         totals = self._totals(X, sample_weight)
-        return -2.0 * totals.scale * totals.peak + self._n_parameters() * totals.log_weight
+        evidence, peak = totals.scale * totals.evidence, totals.scale * totals.peak
+        n_parameters = self._n_parameters()
+        penalty = n_parameters * totals.log_weight
+        return {
+            "log_likelihood": evidence,
+            "aic": -2.0 * evidence + 2.0 * n_parameters,
+            "bic": -2.0 * evidence + penalty,
+            "icl": -2.0 * peak + penalty,
+        }
 
     def _n_parameters(self) -> int:
         n_components, n_features = np.shape(self.means_)

@@ -82,6 +82,8 @@ class Interface:
     """Parameters by introspection of ``__init__``, and scikit-learn's protocols."""
 
     _estimator_type = "density_estimator"
+    #: The methods that take ``sample_weight``.
+    _weighted_methods: tuple[str, ...] = ("fit", "score")
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
@@ -155,11 +157,6 @@ class Interface:
         self._requested("fit")["sample_weight"] = sample_weight
         return self
 
-    def set_partial_fit_request(self, *, sample_weight: bool | str | None = None) -> Self:
-        """Say whether a meta-estimator passes ``sample_weight`` on to ``partial_fit`` (scikit-learn's routing)."""
-        self._requested("partial_fit")["sample_weight"] = sample_weight
-        return self
-
     def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Say whether a meta-estimator passes ``sample_weight`` on to ``score`` (scikit-learn's metadata routing)."""
         self._requested("score")["sample_weight"] = sample_weight
@@ -170,7 +167,7 @@ class Interface:
         from sklearn.utils.metadata_routing import MetadataRequest
 
         request = MetadataRequest(owner=self)
-        for method in ("fit", "partial_fit", "score"):
+        for method in self._weighted_methods:
             wanted = self.__dict__.get("_metadata_request", {}).get(method, {})
             getattr(request, method).add_request(param="sample_weight", alias=wanted.get("sample_weight"))
         return request

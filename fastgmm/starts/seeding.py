@@ -109,15 +109,15 @@ def seed(
     Takes one number from `random_state`, whatever the method. Raises CollapsedComponentError where a start has no
     valid covariance; OutOfRangeError where no short fit has a finite bound.
     """
-    random_state = np.random.default_rng(int(random_state.uniform() * 2**53))
+    drawn = int(random_state.uniform() * 2**53)
+    random_state = np.random.default_rng(drawn)
     if method == "auto":
         method = _AUTO[min(restart, len(_AUTO) - 1)]
     if means is None and labels is None and responsibilities is None and method in _ON_A_SAMPLE:
         return _from_a_sample(rule, source, n_components, random_state, method)
     family = source.family
     n_rows = max(min(_SAMPLE_ROWS, _SAMPLE_FLOATS // source.n_features), _SAMPLE_ROWS_PER_COMPONENT * n_components)
-    points, weight = source.rows.sample(n_rows, random_state)
-    middle, centred, spread = _about_the_middle(points, weight)
+    points, weight, middle, centred, spread = _points(source, n_rows, random_state)
     nearest = False
     if labels is not None or responsibilities is not None or (means is None and method == "random"):
         density = family.isotropic(np.repeat(middle[None], n_components, axis=0), 1.0)
@@ -132,8 +132,13 @@ def seed(
     else:
         if means is None:
             # Distances are squared: in units of the spread neither tiny nor huge data under- or overflow.
-            means = middle + spread * pick_centres(
-                centred / spread, weight, n_components, random_state, method, source.n_threads
+            means = source.rows.share(
+                ("centres", method, n_components, drawn),
+                lambda: (
+                    middle
+                    + spread
+                    * pick_centres(centred / spread, weight, n_components, random_state, method, source.n_threads)
+                ),
             )
         density = family.isotropic(means, 1.0 / max(spread, _NARROWEST))
         assignment = {"mode": kernels.HARD}
@@ -169,6 +174,17 @@ def _first_state(
         # Moments about the middle of all rows would cost components that are narrow in some direction their digits.
         statistics = collect(statistics.mean)
     return updated(rule, collect, statistics)
+
+
+def _points(source: Source, n_rows: int, random_state: Any) -> tuple[Array, Array, Array, Array, float]:
+    """Return rows, all or some drawn at random, their weights, and what :func:`_about_the_middle` makes of them."""
+
+    def look() -> tuple[Array, Array, Array, Array, float]:
+        points, weight = source.rows.sample(n_rows, random_state)
+        return points, weight, *_about_the_middle(points, weight)
+
+    # All rows are the same for every fit.
+    return source.rows.share("points", look) if source.rows.summary.n_weighted <= n_rows else look()
 
 
 def _about_the_middle(points: Array, weight: Array) -> tuple[Array, Array, float]:

@@ -57,6 +57,12 @@ def _number(name: str, value: Any, kind: type, low: float) -> None:
         raise ValueError(f"{name} must be {noun} in the range [{low:g}, inf), got {shown(value)}.")
 
 
+def check_count(value: Any, name: str, low: int) -> int:
+    """Return an int that is at least `low`; ValueError for anything else."""
+    _number(name, value, numbers.Integral, low)
+    return int(value)
+
+
 def check_parameters(params: Mapping[str, Any], methods: tuple[str, ...]) -> None:
     """ValueError, with the parameter, the rule and the value, where a constructor parameter is out of its range."""
     for name, kind, low in (

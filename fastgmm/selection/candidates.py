@@ -1,0 +1,173 @@
+"""Candidates of a selection: how each is fitted and judged, and which of them is best."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
+from fastgmm.rows import ArrayRows, Rows
+from fastgmm.statistics import Array
+
+#: Criteria by name, and whether lower is better.
+LOWER_IS_BETTER = {"bic": True, "aic": True, "icl": True, "evidence": False, "held-out": False}
+#: Those of each estimator; the first is its default.
+CRITERIA = {
+    "GaussianMixture": ("bic", "aic", "icl", "held-out"),
+    "BayesianGaussianMixture": ("evidence", "held-out"),
+}
+
+
+class Candidate(NamedTuple):
+    """A model that was fitted, its values by name, or why there is none.
+
+    `values` holds "log_likelihood", the total of the rows, and criteria by name.
+    """
+
+    n_components: int
+    covariance_type: str
+    model: Any
+    values: dict[str, float]
+    seconds: float
+    error: str = ""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it was fitted, and has no spurious components."""
+        return self.model is not None and not self.model.spurious_
+
+    def value(self, criterion: str) -> float:
+        """Return the value of a criterion, NaN where there is none."""
+        return self.values.get(criterion, math.nan)
+
+
+def best_place(values: Sequence[float], sound: Sequence[bool], lower_is_better: bool) -> int:
+    """Return the place of the best value, the first of equals: a sound one where there is any; -1 where all are NaN.
+
+    A criterion rewards a component on a repeated value without limit, whatever the data.
+    """
+    known = ~np.isnan(np.asarray(values, np.float64))
+    allowed = known & np.asarray(sound, bool)
+    allowed = allowed if allowed.any() else known
+    if not allowed.any():
+        return -1
+    signed = np.asarray(values, np.float64) if lower_is_better else -np.asarray(values, np.float64)
+    return int(np.argmin(np.where(allowed, signed, np.inf)))
+
+
+class Folds(NamedTuple):
+    """Parts of rows in memory, each held out once: their places."""
+
+    X: NDArray
+    weight: Array | None
+    parts: list[NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, rows: Rows, n_folds: int, seed: int) -> Folds:
+        """Return so many parts, drawn at random; ValueError where the rows are not in memory or too few."""
+        if not isinstance(rows, ArrayRows):
+            raise ValueError("criterion='held-out' takes rows in memory: draw a sample of them, or use another one")
+        if rows.n_rows < 2 * n_folds:
+            raise ValueError(f"n_folds={n_folds} needs {2 * n_folds} rows at least, X has {rows.n_rows}")
+        places = np.random.default_rng(seed).permutation(rows.n_rows)
+        return cls(rows.X, rows.sample_weight, [np.sort(part) for part in np.array_split(places, n_folds)])
+
+    def score(self, model: Any, **density: str) -> float:
+        """Return the mean log-likelihood of a row by models, like the given one, that were fitted without its part."""
+        total = weight = 0.0
+        for part in self.parts:
+            rest = np.setdiff1d(np.arange(len(self.X)), part)
+            own = None if self.weight is None else self.weight[part]
+            other = model._blank().fit(self.X[rest], sample_weight=None if self.weight is None else self.weight[rest])
+            mass = float(len(part)) if own is None else float(own.sum())
+            if mass > 0.0:
+                total += mass * other.score(self.X[part], sample_weight=own, **density)
+                weight += mass
+        return total / weight
+
+
+class Judge:
+    """Fits candidates to rows, and measures them.
+
+    Parameters
+    ----------
+    prototype : GaussianMixture or BayesianGaussianMixture
+        What candidates are copies of, but for size, family and threads.
+    rows : Rows
+    density : dict
+        The options of ``score`` that mean the log-likelihood of rows.
+    folds : Folds or None
+        Where the criterion is that of rows held out.
+    """
+
+    def __init__(self, prototype: Any, rows: Rows, density: dict[str, str], folds: Folds | None) -> None:
+        self._prototype, self._rows, self._density, self._folds = prototype, rows, density, folds
+
+    def __call__(self, n_components: int, covariance_type: Any, name: str, n_threads: int | None) -> Candidate:
+        """Return one candidate, fitted; a collapse is its error."""
+        if n_components > self._rows.summary.n_weighted:
+            return Candidate(n_components, name, None, {}, 0.0, f"There are fewer rows than {n_components} components.")
+        begin = time.monotonic()
+        model = self._prototype._blank()
+        checkpoint = model.checkpoint
+        model.set_params(
+            n_components=n_components,
+            covariance_type=covariance_type,
+            n_threads=n_threads,
+            checkpoint=None if checkpoint is None else f"{checkpoint}.{name}.{n_components}",
+        )
+        values: dict[str, float] = {}
+        try:
+            model.fit(self._rows)
+            values = self._values(model)
+        except (CollapsedComponentError, OutOfRangeError) as error:
+            return Candidate(n_components, name, None, {}, time.monotonic() - begin, str(error))
+        model.set_params(n_threads=self._prototype.n_threads, checkpoint=checkpoint)
+        return Candidate(n_components, name, model, values, time.monotonic() - begin)
+
+    def _values(self, model: Any) -> dict[str, float]:
+        if hasattr(model, "evidence_lower_bound"):
+            mean = model.score(self._rows, **self._density)
+            total = mean * self._rows.summary.total_weight
+            values = {"log_likelihood": total, "evidence": model.evidence_lower_bound(self._rows)}
+        else:
+            values = model._criteria(self._rows)
+        if self._folds is not None:
+            values["held-out"] = self._folds.score(model, **self._density)
+        return values
+
+
+def judged(
+    judge: Judge, wanted: Sequence[tuple[int, Any, str]], n_threads: int, in_turn: bool, report: Any
+) -> list[Candidate]:
+    """Return a candidate for each (size, covariance type, its name), several at a time unless `in_turn`.
+
+    ``report(candidate)`` is called as each is done, in this thread and in their order. An exception ends all.
+    """
+    found: list[Candidate] = []
+
+    def take(candidate: Candidate) -> None:
+        found.append(candidate)
+        if report is not None:
+            report(candidate)
+
+    if in_turn or n_threads == 1 or len(wanted) < n_threads:
+        for each in wanted:
+            take(judge(*each, n_threads))
+        return found
+    with ThreadPoolExecutor(n_threads) as pool:
+        waiting = [pool.submit(judge, *each, 1) for each in wanted]
+        try:
+            for future in waiting:
+                take(future.result())
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+    return found

@@ -1,0 +1,379 @@
+"""``GaussianMixtureIC``: fits of several sizes and covariance families, of which the best by a criterion is kept."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import exceptions, validation
+from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from fastgmm.estimators.choices import CovarianceType
+from fastgmm.estimators.interface import Interface
+from fastgmm.families import FAMILIES, Family
+from fastgmm.kernels.compiling import thread_count
+from fastgmm.methods import counted, method_of
+from fastgmm.rows import Shared
+from fastgmm.selection.candidates import CRITERIA, LOWER_IS_BETTER, Candidate, Folds, Judge, best_place, judged
+from fastgmm.support.showing import shown
+from fastgmm.support.typing import Self
+
+
+class GaussianMixtureIC(Interface):
+    """The best of several mixtures: of each number of components and covariance family, by an information criterion.
+
+    Named and shaped like scikit-learn's open pull request 26735.
+
+    Parameters
+    ----------
+    min_components, max_components : int, default 1 and 9
+        The numbers of components, both included.
+    covariance_type : {'all', 'full', 'tied', ...} or Family, or a sequence of several, default 'all'
+        As of ``GaussianMixture``. 'all': those that the estimator can fit.
+    criterion : {'bic', 'aic', 'icl', 'held-out', 'evidence'}, optional
+        The criterion to choose by. The lowest 'bic' (the default), 'aic' or 'icl', which punishes overlap, too; the
+        highest 'held-out' mean log-likelihood of a row by fits without it, or, of a ``BayesianGaussianMixture``,
+        'evidence', its lower bound (the default there).
+    estimator : GaussianMixture or BayesianGaussianMixture, optional
+        Holds all other parameters of the fits; default ``GaussianMixture(n_init=2)``, whose second start, of short
+        fits, keeps a poor one from deciding. Its `n_components` and `covariance_type` do not matter. A Bayesian mixture
+        without a `weight_concentration_prior` gets 1 / `max_components`: bounds are compared under one prior.
+    n_folds : int, default 5
+        Into how many parts rows are split where some are 'held-out'.
+    random_state : int, RandomState, Generator or None
+        Every fit gets the same number, drawn from it; an int is that number.
+    verbose : int, default 0
+        1 prints a line for each candidate.
+    n_threads : int, optional
+        Threads that fits share; default Numba's number. Results are the same bits for any.
+
+    Attributes
+    ----------
+    best_estimator_ : GaussianMixture or BayesianGaussianMixture
+        The best fit, the same as alone; ``predict``, ``score`` and the like, `weights_`, `means_` and so on are its.
+        One with spurious components (a repeated value, too few rows) wins only where all have some.
+    n_components_, covariance_type_ : int, str
+        Its number of components and its family.
+    criterion_ : float
+        The value of its criterion.
+    best_index_ : int
+        Its place in `results_`.
+    results_ : dict of arrays
+        A row for each candidate, for ``pandas.DataFrame``: "n_components", "covariance_type", the criteria,
+        "log_likelihood" (total; of a Bayesian mixture that of its Student-t predictive), "delta" (how much worse than
+        the best the criterion is: less than 2 of BIC is hardly worth a mention, says Raftery 1995), "n_parameters",
+        "converged", "n_iter", "spurious" (how many components), "seconds", and "error", why there is no fit.
+    candidates_ : list of Candidate
+        The models themselves, in the same order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgmm import GaussianMixtureIC
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + 9])
+    >>> selection = GaussianMixtureIC(max_components=4, random_state=0).fit(X)
+    >>> selection.n_components_, selection.covariance_type_
+    (2, 'tied-spherical')
+    """
+
+    best_estimator_: Any
+    best_index_: int
+    candidates_: list[Candidate]
+    results_: dict[str, NDArray]
+    criterion_: float
+    n_components_: int
+    covariance_type_: str
+
+    def __init__(
+        self,
+        min_components: int = 1,
+        max_components: int = 9,
+        *,
+        covariance_type: CovarianceType | Family | Sequence[CovarianceType | Family] | str = "all",
+        criterion: str | None = None,
+        estimator: GaussianMixture | BayesianGaussianMixture | None = None,
+        n_folds: int = 5,
+        random_state: Any = None,
+        verbose: int = 0,
+        n_threads: int | None = None,
+    ) -> None:
+        self.min_components = min_components
+        self.max_components = max_components
+        self.covariance_type = covariance_type
+        self.criterion = criterion
+        self.estimator = estimator
+        self.n_folds = n_folds
+        self.random_state = random_state
+        self.verbose = verbose
+        self.n_threads = n_threads
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor parameters by name, if `deep` those of the estimator, too, as ``estimator__tol``."""
+        params = super().get_params()
+        if deep and self.estimator is not None:
+            params |= {f"estimator__{name}": value for name, value in self.estimator.get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set constructor parameters by name and return self; ``estimator__tol`` is one of the estimator."""
+        inner = {name.removeprefix("estimator__"): name for name in params if name.startswith("estimator__")}
+        super().set_params(**{name: value for name, value in params.items() if name not in inner.values()})
+        if inner:
+            if self.estimator is None:
+                self.estimator = _default()
+            self.estimator.set_params(**{name: params[given] for name, given in inner.items()})
+        return self
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        callback: Callable[[Candidate], None] | None = None,
+    ) -> Self:
+        """Fit all candidates to the rows of X, keep the best, and return self.
+
+        Parameters
+        ----------
+        X, sample_weight : as of ``GaussianMixture.fit``
+        y : ignored
+        callback : callable, optional
+            Called with each ``Candidate`` as it is done, in their order.
+
+        Notes
+        -----
+        A candidate whose fit fails is named in `results_` and left out; ValueError where all fail. Warns
+        ConvergenceWarning where the best fit did not converge, SpuriousComponentWarning where a better one was passed
+        over for its spurious components, or none is without. An exception leaves the estimator as it was.
+        """
+        criterion, prototype = self._checked()
+        families = _families(self.covariance_type, prototype)
+        rows = prototype._open(X, sample_weight, minimum=2)
+        # What starts have in common is made once for all families.
+        rows.shared = Shared()
+        density = method_of(prototype).density
+        folds = None
+        if criterion == "held-out":
+            folds = Folds.of(rows, validation.check_count(self.n_folds, "n_folds", 2), prototype.random_state)
+        wanted = [
+            (n_components, given, name)
+            for n_components in range(self.min_components, self.max_components + 1)
+            for given, name in families
+        ]
+
+        def report(candidate: Candidate) -> None:
+            if self.verbose:
+                print(_line(candidate, criterion), flush=True)
+            if callback is not None:
+                callback(candidate)
+
+        # Of the candidates' own warnings those of the best are said again, in terms of the choice.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            candidates = judged(
+                Judge(prototype, rows, density, folds), wanted, thread_count(self.n_threads), rows.is_read_again, report
+            )
+        rows.shared = None
+        self._keep(criterion, candidates)
+        return self
+
+    def _checked(self) -> tuple[str, Any]:
+        """Return the criterion and what candidates are copies of, all parameters having been checked."""
+        validation.check_count(self.min_components, "min_components", 1)
+        validation.check_count(self.max_components, "max_components", 1)
+        if self.max_components < self.min_components:
+            raise ValueError(
+                f"max_components must be at least min_components, got {self.max_components} and {self.min_components}"
+            )
+        estimator = _default() if self.estimator is None else self.estimator
+        if not isinstance(estimator, GaussianMixture | BayesianGaussianMixture):
+            raise TypeError(
+                "estimator must be a GaussianMixture or a BayesianGaussianMixture of fastgmm, "
+                f"got {shown(self.estimator)}"
+            )
+        choices = CRITERIA["BayesianGaussianMixture" if estimator._has_prior else "GaussianMixture"]
+        criterion = choices[0] if self.criterion is None else self.criterion
+        validation.check_choice(criterion, "criterion", choices)
+        for name in ("weights_init", "means_init", "precisions_init", "frozen"):
+            if getattr(estimator, name, None) is not None:
+                raise ValueError(f"estimator.{name} is of one number of components: leave it at None to choose it")
+        if not isinstance(estimator.init_params, str):
+            raise ValueError(
+                "estimator.init_params must be the name of a method: labels are of one number of components"
+            )
+        if estimator.warm_start:
+            raise ValueError("estimator.warm_start must be False: every candidate is fitted anew")
+        prototype = estimator._blank()
+        state = self.random_state
+        if not isinstance(state, int | np.integer):
+            state = int(validation.check_random_state(state).uniform() * 2**31)
+        params: dict[str, Any] = {"random_state": int(state), "n_threads": self.n_threads, "verbose": 0}
+        if isinstance(estimator, BayesianGaussianMixture) and estimator.weight_concentration_prior is None:
+            params["weight_concentration_prior"] = 1.0 / self.max_components
+        prototype.set_params(**params)
+        prototype._validate_parameters()
+        return criterion, prototype
+
+    def _keep(self, criterion: str, candidates: list[Candidate]) -> None:
+        values = [each.value(criterion) for each in candidates]
+        lower = LOWER_IS_BETTER[criterion]
+        best = best_place(values, [each.is_sound for each in candidates], lower)
+        if best < 0:
+            first = next(each for each in candidates if each.error)
+            raise ValueError(
+                f"no candidate could be fitted. The first, {_title(first)}: {first.error} Lower min_components, or "
+                "raise reg_covar of the estimator."
+            )
+        _warn(candidates, best, best_place(values, [True] * len(values), lower), criterion)
+        chosen = candidates[best]
+        self.__dict__.update(
+            best_estimator_=chosen.model,
+            best_index_=best,
+            candidates_=candidates,
+            results_=_table(candidates, criterion, best),
+            criterion_=values[best],
+            n_components_=chosen.n_components,
+            covariance_type_=chosen.covariance_type,
+        )
+
+    def _best(self) -> Any:
+        if "best_estimator_" not in self.__dict__:
+            raise validation.not_fitted(type(self).__name__)
+        return self.best_estimator_
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a fitted attribute of the best estimator."""
+        if name.endswith("_") and not name.startswith("_") and "best_estimator_" in self.__dict__:
+            return getattr(self.best_estimator_, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether a best estimator is there."""
+        return "best_estimator_" in self.__dict__
+
+    def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Fit all candidates and return the labels (N,) of X by the best; arguments as of ``fit``."""
+        labels: NDArray[np.int64] = self.fit(X, sample_weight=sample_weight)._best().predict(X)
+        return labels
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the most probable component of each row of X (N, D) in the best mixture, as labels (N,)."""
+        return cast("NDArray[np.int64]", self._best().predict(X))
+
+    def predict_proba(self, X: ArrayLike) -> NDArray:
+        """Return the posterior probability of each component of the best mixture for each row of X (N, D), (N, K)."""
+        return cast("NDArray", self._best().predict_proba(X))
+
+    def score_samples(self, X: ArrayLike) -> NDArray:
+        """Return the log-density (nat) of each row of X (N, D) in the best mixture, as (N,)."""
+        return cast("NDArray", self._best().score_samples(X))
+
+    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the mean log-density (nat) of the rows of X (N, D) in the best mixture; with weights, the weighted."""
+        return float(self._best().score(X, sample_weight=sample_weight))
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
+        """Return `n_samples` rows (n, D) drawn from the best mixture, and their labels (n,)."""
+        state = self.random_state if random_state is None else random_state
+        return cast("tuple[NDArray, NDArray[np.int64]]", self._best().sample(n_samples, random_state=state))
+
+    def summary(self, n: int = 5) -> str:
+        """Return the `n` best candidates as a table of text, the best first."""
+        best = self._best()
+        lower = LOWER_IS_BETTER[name := self._criterion_name(best)]
+        ranked = sorted(
+            (each for each in self.candidates_ if each.model is not None),
+            key=lambda each: (not each.is_sound, each.value(name) if lower else -each.value(name)),
+        )
+        heading = f"{'components':>10}  {'covariance':<14}  {name:>14}  {'delta':>10}  {'log-likelihood':>16}"
+        lines = [
+            f"{each.n_components:>10}  {each.covariance_type:<14}  {each.value(name):>14.4f}  "
+            f"{abs(each.value(name) - self.criterion_):>10.4f}  {each.value('log_likelihood'):>16.4f}"
+            + ("" if each.is_sound else "  spurious")
+            for each in ranked[: max(n, 1)]
+        ]
+        return "\n".join([heading, *lines])
+
+    def _criterion_name(self, best: Any) -> str:
+        default = CRITERIA["BayesianGaussianMixture" if hasattr(best, "evidence_lower_bound") else "GaussianMixture"][0]
+        return default if self.criterion is None else self.criterion
+
+
+def _default() -> GaussianMixture:
+    """Return the estimator that candidates are copies of where none is given."""
+    return GaussianMixture(n_init=2)
+
+
+def _families(covariance_type: Any, prototype: Any) -> list[tuple[Any, str]]:
+    """Return the covariance types that were asked for, each with the name of its family; ValueError for others."""
+    if isinstance(covariance_type, str) and covariance_type == "all":
+        return [(name, name) for name, family in FAMILIES.items() if family.is_conjugate or not prototype._has_prior]
+    given = [covariance_type] if isinstance(covariance_type, str | Family) else list(covariance_type)
+    if not given:
+        raise ValueError("covariance_type must name one family at least, got an empty sequence")
+    families: dict[str, Any] = {}
+    for each in given:
+        trial = prototype._blank().set_params(covariance_type=each)
+        trial._validate_parameters()
+        families.setdefault(validation.check_family(each).name, each)
+    return [(each, name) for name, each in families.items()]
+
+
+def _title(candidate: Candidate) -> str:
+    return f"{counted(candidate.n_components, 'component')}, {candidate.covariance_type}"
+
+
+def _line(candidate: Candidate, criterion: str) -> str:
+    found = candidate.error or f"{criterion} {candidate.value(criterion):.4f}"
+    return f"{_title(candidate)}: {found} ({candidate.seconds:.2g} s)"
+
+
+def _warn(candidates: list[Candidate], best: int, highest: int, criterion: str) -> None:
+    """Say what a user should know of the choice."""
+    chosen = candidates[best]
+    doubtful = candidates[highest] if highest != best else chosen
+    if doubtful.model.spurious_:
+        found = doubtful.model.spurious_[0]
+        what = (
+            f"{_title(doubtful)}: passed over although its {criterion} is better, for component"
+            if doubtful is not chosen
+            else f"{_title(doubtful)}: the best, for no candidate is without components such as"
+        )
+        warnings.warn(
+            f"{what} {found.component}, which {found.reason}. Try fewer components, a larger reg_covar, or a "
+            "BayesianGaussianMixture.",
+            exceptions.SpuriousComponentWarning,
+            stacklevel=4,
+        )
+    if not chosen.model.converged_:
+        warnings.warn(
+            f"The best candidate ({_title(chosen)}) did not converge: increase max_iter or tol of the estimator.",
+            exceptions.ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+def _table(candidates: list[Candidate], criterion: str, best: int) -> dict[str, NDArray]:
+    models = [each.model for each in candidates]
+    names = sorted({name for each in candidates for name in each.values} - {"log_likelihood", criterion})
+    table: dict[str, NDArray] = {
+        "n_components": np.array([each.n_components for each in candidates]),
+        "covariance_type": np.array([each.covariance_type for each in candidates], dtype=object),
+    }
+    for name in (criterion, *names, "log_likelihood"):
+        table[name] = np.array([each.value(name) for each in candidates])
+    table["delta"] = np.abs(table[criterion] - table[criterion][best])
+    table["n_parameters"] = np.array(
+        [model._n_parameters() if hasattr(model, "_n_parameters") else np.nan for model in models], np.float64
+    )
+    table["converged"] = np.array([model is not None and bool(model.converged_) for model in models])
+    table["n_iter"] = np.array([0 if model is None else model.n_iter_ for model in models])
+    table["spurious"] = np.array([0 if model is None else len(model.spurious_) for model in models])
+    table["seconds"] = np.array([each.seconds for each in candidates])
+    table["error"] = np.array([each.error for each in candidates], dtype=object)
+    return table

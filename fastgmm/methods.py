@@ -19,9 +19,9 @@ class Method(ABC):
     estimator: ClassVar[str]
     #: What `lower_bound_` is, which a fit tells its callback.
     bound: ClassVar[str]
-    #: The name of what fits of several sizes are compared by, and the function that chooses among its values.
+    #: The name of what fits are compared by, if no other is asked for, and whether lower values are better.
     criterion: ClassVar[str]
-    best: ClassVar[Callable[..., Any]]
+    lower_is_better: ClassVar[bool]
     #: The name of the log-likelihood of rows, and the option of `score`, `score_samples` and `sample` that means it.
     likelihood: ClassVar[str]
     density: ClassVar[dict[str, str]]
@@ -53,7 +53,7 @@ class MaximumLikelihood(Method):
     estimator = "GaussianMixture"
     bound = "mean log-likelihood"
     criterion = "BIC"
-    best = staticmethod(min)
+    lower_is_better = True
     likelihood = "log-likelihood"
     density: ClassVar[dict[str, str]] = {}
 
@@ -84,7 +84,7 @@ class VariationalBayes(Method):
     estimator = "BayesianGaussianMixture"
     bound = "evidence bound"
     criterion = "evidence bound"
-    best = staticmethod(max)
+    lower_is_better = False
     likelihood = "Student-t log-likelihood"
     density: ClassVar[dict[str, str]] = {"predictive": "student-t"}
 

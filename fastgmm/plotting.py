@@ -16,7 +16,7 @@ from fastgmm.support.extras import require
 from fastgmm.support.showing import shown
 from fastgmm.validation import feature_labels
 
-__all__ = ["check_image_path", "plot_mixture"]
+__all__ = ["check_image_path", "plot_criterion", "plot_mixture"]
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without black; then the same with other markers.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#666666")
@@ -89,6 +89,67 @@ def plot_mixture(
     ax.set_title(title, fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     _draw_legend(ax, outside=own_figure)
+    return ax
+
+
+class CriterionPoint(NamedTuple):
+    """A candidate of a choice: its size and family, the value of its criterion, and what is to be said of it."""
+
+    n_components: int
+    covariance_type: str
+    value: float
+    is_sound: bool
+    is_best: bool
+
+
+def plot_criterion(selection: Any, ax: Any = None) -> Any:
+    """Draw the criterion of a fitted ``GaussianMixtureIC`` over the number of components, a line for each family.
+
+    The best candidate is named and has a ring around it; those with spurious components, which cannot win, are hollow,
+    and those that could not be fitted are missing.  Without `ax` a new figure is made, outside pyplot's state.
+
+    Returns the matplotlib Axes; ``axes.figure.savefig`` stores the picture.  Raises ImportError without matplotlib.
+    """
+    criterion = selection.criterion_name_
+    points = [
+        CriterionPoint(
+            each.n_components,
+            each.covariance_type,
+            each.value(criterion),
+            each.is_sound,
+            place == selection.best_index_,
+        )
+        for place, each in enumerate(selection.candidates_)
+    ]
+    return plot_points(points, criterion, ax)
+
+
+def plot_points(points: Sequence[CriterionPoint], criterion: str, ax: Any = None) -> Any:
+    """Draw what ``plot_criterion`` draws, of points; those without a value are left out."""
+    matplotlib = _matplotlib()
+    if ax is None:
+        ax = matplotlib.figure.Figure(figsize=(8.0, 5.2), dpi=150, layout="constrained").add_subplot()
+    points = [point for point in points if np.isfinite(point.value)]
+    families = list(dict.fromkeys(point.covariance_type for point in points))
+    for number, family in enumerate(families):
+        own = [point for point in points if point.covariance_type == family]
+        colour = PALETTE[number % len(PALETTE)]
+        marker = MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
+        sizes, values = [point.n_components for point in own], [point.value for point in own]
+        ax.plot(sizes, values, color=colour, linewidth=1.2, marker=marker, markersize=5.5, label=family)
+        doubtful = [(point.n_components, point.value) for point in own if not point.is_sound]
+        if doubtful:
+            ax.plot(*zip(*doubtful, strict=True), linestyle="", marker=marker, markersize=5.5, mfc="white", mec=colour)
+    for point in points:
+        if point.is_best:
+            ax.plot(point.n_components, point.value, marker="o", markersize=13, mfc="none", mec="black", zorder=4)
+            ax.set_title(f"best: {point.n_components} components, {point.covariance_type}", fontsize="medium")
+    ax.set_xticks(sorted({point.n_components for point in points}))
+    ax.set_xlabel("number of components")
+    ax.set_ylabel(criterion.upper() if len(criterion) == 3 else criterion)
+    ax.spines[["top", "right"]].set_visible(False)
+    if len(families) > 1:
+        ax.legend(frameon=False, fontsize="small")
     return ax
 
 

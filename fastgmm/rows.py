@@ -190,7 +190,7 @@ class Shared:
         self._made: dict[Any, tuple[threading.Lock, list[Any]]] = {}
 
     def get(self, name: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returns, which depends on the rows and the name alone; nobody may write to it."""
+        """Return the value that `make` gives; it depends on the rows and the name alone, and nobody may write to it."""
         with self._lock:
             lock, made = self._made.setdefault(name, (threading.Lock(), []))
         with lock:
@@ -298,7 +298,7 @@ class Rows(ABC):
         return exponent if abs(exponent) >= FAR_EXPONENT or not self.is_counted_again else 0
 
     def share(self, name: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returns: once for all fits that are compared, under a name that it depends on."""
+        """Return the value that `make` gives: once for all fits that are compared, under a name that it depends on."""
         return make() if self.shared is None else self.shared.get(name, make)
 
     def _first(self) -> Array:

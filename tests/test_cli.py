@@ -365,7 +365,10 @@ def test_help_says_what_the_tolerance_means(run):
     _, out, _ = run("fit", "--help")
     words = " ".join(out.split())
     assert "mean log-likelihood of a row, with --method vb the evidence bound of all rows" in words
-    assert "with the lowest BIC is kept, with --method vb the one with the highest evidence bound" in words
+    assert (
+        "the lowest bic, aic or icl, which punishes overlap, too (default: bic; with --method vb always the " in words
+    )
+    assert "highest evidence bound)" in words
 
 
 # --- fit: failures -----------------------------------------------------------------------------------------------
@@ -450,7 +453,10 @@ def test_parquet_without_pyarrow(run, monkeypatch):
         (["fit", "faithful", "-k", "2", "--seed", "-3"], "--seed: '-3' is not a whole number from 0 to 4294967295"),
         (["fit", "faithful", "-k", "2", "--columns", "a,,b"], "--columns: 'a,,b' is not a list such as a,b,c"),
         (["fit", "faithful", "-k", "2", "--delimiter", "::"], "--delimiter: '::' is not a single character"),
-        (["fit", "faithful", "-k", "2", "--covariance", "round"], "--covariance: invalid choice: 'round'"),
+        (["fit", "faithful", "-k", "2", "--covariance", "round"], "--covariance: 'round' is none of full, tied, "),
+        (["fit", "faithful", "-k", "2", "--covariance", "full,"], "--covariance: '' is none of full, tied, "),
+        (["fit", "faithful", "-k", "2", "--criterion", "mdl"], "--criterion: 'mdl' is none of bic, aic and icl"),
+        (["fit", "faithful", "-k", "2", "--method", "vb", "--criterion", "bic"], "not allowed with --method vb"),
         (["fit", "faithful", "-k", "2", "--method", "mcmc"], "--method: invalid choice: 'mcmc'"),
         (["fit", "faithful", "-k", "2", "--method", "vb", "--prior-type", "beta"], "--prior-type: invalid choice"),
         (

@@ -215,7 +215,7 @@ def test_no_file_is_left_out_of_the_wheel():
     packages = {module.name for module in pkgutil.walk_packages([str(PACKAGE)], "fastgmm.") if module.ispkg}
     names = (
         *("cli", "datasets", "estimators", "families", "fitting", "io", "passes", "rules", "sources", "starts"),
-        *("support", "tables", "kernels", "many", "validation", *(f"kernels.{name}" for name in KERNELS)),
+        *("selection", "support", "tables", "kernels", "many", "validation", *(f"kernels.{name}" for name in KERNELS)),
     )
     assert packages == {f"fastgmm.{name}" for name in names}
 

@@ -124,6 +124,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         for option, value in (("--concentration", arguments.concentration), ("--prior-type", arguments.prior_type)):
             if value is not None:
                 arguments.refuse(f"argument {option}: not allowed without --method vb")
+    if arguments.command == "fit" and arguments.method == "vb" and arguments.criterion is not None:
+        arguments.refuse("argument --criterion: not allowed with --method vb, whose fits are compared by their bound")
     return arguments
 
 
@@ -180,8 +182,7 @@ def _add_model(model: Any) -> None:
         type=_counts,
         required=True,
         metavar="K",
-        help="number of components; of several, such as 1-6 or 2,3,5, the one with the lowest BIC is kept, with "
-        "--method vb the one with the highest evidence bound",
+        help="number of components; of several, such as 1-6 or 2,3,5, the best by the criterion is kept",
     )
     model.add_argument(
         "--method",
@@ -204,10 +205,18 @@ def _add_model(model: Any) -> None:
     )
     model.add_argument(
         "--covariance",
-        choices=(*COVARIANCES, *get_args(CovarianceAlias)),
-        default="full",
+        type=_covariances,
+        default=["full"],
         metavar="TYPE",
-        help=f"{', '.join(COVARIANCES[:-1])} or {COVARIANCES[-1]}; or mclust's name of one (default: full)",
+        help=f"{', '.join(COVARIANCES[:-1])} or {COVARIANCES[-1]}; or mclust's name of one; several, such as "
+        "full,tied, or all are tried with each number of components (default: full)",
+    )
+    model.add_argument(
+        "--criterion",
+        type=_criterion,
+        metavar="NAME",
+        help="what the best of several has: the lowest bic, aic or icl, which punishes overlap, too (default: bic; "
+        "with --method vb always the highest evidence bound)",
     )
 
 
@@ -292,6 +301,11 @@ def _add_outputs(output: Any) -> None:
     output.add_argument("-o", "--output", metavar="MODEL", help="write the model to this .json or .npz file")
     output.add_argument("--labels", metavar="CSV", help="write the component of each row to this file (-: print it)")
     output.add_argument("--plot", metavar="IMAGE", help="draw data and components (.png, .pdf, .svg; needs matplotlib)")
+    output.add_argument(
+        "--plot-criterion",
+        metavar="IMAGE",
+        help="draw the criterion of all fits over the number of components, a line for each covariance",
+    )
     output.add_argument("-q", "--quiet", action="store_true", help="print no report and no progress")
 
 
@@ -424,6 +438,24 @@ def _counts(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, nor some, such as 1-6 or 2,3,5")
         counts.update(range(low, high + 1))
     return sorted(counts)
+
+
+def _covariances(text: str) -> list[str]:
+    """Read ``full``, ``all`` or ``full,VVI`` as names of families; another name of one counts as that."""
+    names = get_args(CovarianceAlias)
+    if text == "all":
+        return [text]
+    found = text.split(",")
+    for name in found:
+        if name not in COVARIANCES and name not in names:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join((*COVARIANCES, *names))}, nor all")
+    return list(dict.fromkeys(found))
+
+
+def _criterion(text: str) -> str:
+    if text.lower() not in ("bic", "aic", "icl"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of bic, aic and icl")
+    return text.upper()
 
 
 def _delimiter(text: str) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,12 @@ from fastgmm.cli import report
 from fastgmm.cli.inputs import Data, read, stage
 from fastgmm.cli.outputs import check_table_path, distinct, write_table
 from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
+from fastgmm.families import FAMILIES
 from fastgmm.io.models import ModelDocument, check_model_path, read_document, restore, save_model
 from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
+from fastgmm.rows import Shared
+from fastgmm.selection.candidates import best_place
 from fastgmm.support.files import check_writable, replacing
 from fastgmm.validation import feature_labels
 
@@ -32,7 +36,7 @@ PLOT_ROWS = 1 << 18
 
 
 class Fit(NamedTuple):
-    """A fitted model and how well it describes its data: in total log-likelihood, and by its method's criterion.
+    """A fitted model and how well it describes its data: in total log-likelihood, and by the criterion of the choice.
 
     `seconds` leave out those of the compiler.
     """
@@ -44,7 +48,7 @@ class Fit(NamedTuple):
 
 
 def fit(arguments: argparse.Namespace) -> None:
-    """Fit a mixture for each number of components; report, store and draw the best by the method's criterion."""
+    """Fit a mixture of each size and covariance; report, store and draw the best by a criterion."""
     _check_outputs(arguments)
     table = read(arguments)
     n_samples = table.rows.n_rows
@@ -52,11 +56,16 @@ def fit(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{max(arguments.components)} components need at least as many rows, the data have {n_samples}"
         )
+    if arguments.covariance == ["all"]:
+        is_bayesian = arguments.method == "vb"
+        arguments.covariance = [name for name, family in FAMILIES.items() if family.is_conjugate or not is_bayesian]
+    # What starts have in common is made once for all fits.
+    table.rows.shared = Shared()
     fits = _fit_each(arguments, table)
-    # A criterion rewards a component on a repeated value without limit, whatever the data.
-    sensible = [candidate for candidate in fits if not candidate.model.spurious_]
-    best = METHODS[arguments.method].best(sensible or fits, key=lambda candidate: candidate.criterion)
-    _say_passed_over(fits, best)
+    lower_is_better = METHODS[arguments.method].lower_is_better
+    values = [fit.criterion for fit in fits]
+    best = fits[best_place(values, [not fit.model.spurious_ for fit in fits], lower_is_better)]
+    _say_passed_over(fits, best, fits[best_place(values, [True] * len(fits), lower_is_better)], _criterion(arguments))
     # The model first: it took the longest, and printing may fail.
     if arguments.output is not None:
         save_model(
@@ -67,12 +76,14 @@ def fit(arguments: argparse.Namespace) -> None:
             log_likelihood=best.log_likelihood,
         )
     if not arguments.quiet:
-        _print_fits(table, fits, best)
+        _print_fits(table, fits, best, _criterion(arguments))
     if arguments.labels is not None:
         with stage(arguments, "writing labels"):
             write_table(arguments.labels, table.labelled(best.model.predict))
     if arguments.plot is not None:
-        _plot(arguments.plot, arguments.seed, table, best)
+        _plot(arguments, table, best)
+    if arguments.plot_criterion is not None:
+        _plot_criterion(arguments, fits, best)
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -179,20 +190,21 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     """Find out before a long fit whether its results can be written."""
     if arguments.output is not None:
         check_model_path(arguments.output)
-    given = [path for path in (arguments.output, arguments.labels, arguments.plot) if path not in (None, "-")]
+    pictures = [path for path in (arguments.plot, arguments.plot_criterion) if path is not None]
+    given = [path for path in (arguments.output, arguments.labels, *pictures) if path not in (None, "-")]
     if len({os.path.abspath(path) for path in given}) < len(given):
         raise ValueError(f"each output needs a file of its own, got {', '.join(given)}")
     if arguments.labels is not None:
         check_table_path(arguments.labels, [arguments.data])
-    for path in (arguments.output, arguments.plot):
+    for path in (arguments.output, *pictures):
         if path is not None:
             check_writable(path)
     if arguments.checkpoint is not None:
         check_writable(arguments.checkpoint)
-    if arguments.plot is not None:
+    for path in pictures:
         from fastgmm.plotting import check_image_path
 
-        check_image_path(arguments.plot)
+        check_image_path(path)
 
 
 def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
@@ -206,15 +218,15 @@ def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
 
 
 def _fit_each(arguments: argparse.Namespace, table: Data) -> list[Fit]:
-    """Fit each number of components; one that collapses is left out as long as another does not."""
+    """Fit each size and covariance; one that collapses is left out as long as another does not."""
     fits = []
     collapses = []
-    for n_components in arguments.components:
+    for n_components, covariance in product(arguments.components, arguments.covariance):
         try:
-            fits.append(_fit_one(arguments, table, n_components))
+            fits.append(_fit_one(arguments, table, n_components, covariance))
         except CollapsedComponentError as error:
             message = (
-                f"{counted(n_components, 'component')}: component {error.component} collapsed to rows that do "
+                f"{_title(arguments, n_components, covariance)}: component {error.component} collapsed to rows that do "
                 "not span a volume (raise --reg-covar or lower -k)"
             )
             collapses.append(message)
@@ -225,33 +237,44 @@ def _fit_each(arguments: argparse.Namespace, table: Data) -> list[Fit]:
     return fits
 
 
-def _say_passed_over(fits: list[Fit], best: Fit) -> None:
+def _title(arguments: argparse.Namespace, n_components: int, covariance: str) -> str:
+    """Return what tells a fit from the others."""
+    size = counted(n_components, "component")
+    return size if len(arguments.covariance) == 1 else f"{size}, {covariance}"
+
+
+def _criterion(arguments: argparse.Namespace) -> str:
+    """Return the name of what fits are compared by."""
+    return str(arguments.criterion or METHODS[arguments.method].criterion)
+
+
+def _say_passed_over(fits: list[Fit], best: Fit, highest: Fit, criterion: str) -> None:
     """Say why fits were not chosen that the criterion ranks higher than the best, or that the best is no good."""
-    method = method_of(best.model)
+    several = len({fit.model._family() for fit in fits}) > 1
     for fit in fits:
         found = fit.model.spurious_
         if not found or len(fits) == 1:
             continue
         others = "" if len(found) == 1 else f", and {len(found) - 1} more like it"
         reason = f"component {found[0].component} {found[0].reason}{others}"
-        title = counted(len(fit.model.weights_), "component")
+        title = counted(len(fit.model.weights_), "component") + (f", {fit.model._family().name}" if several else "")
         if fit is best:
             print(
                 f"fastgmm: warning: {title}: the best, for no choice of -k is without such components: {reason}",
                 file=sys.stderr,
             )
-        elif method.best((fit.criterion, best.criterion)) == fit.criterion:
+        elif (fit.criterion < best.criterion) == (highest.criterion < best.criterion):
             print(
-                f"fastgmm: warning: {title}: passed over although its {method.criterion} is better, for {reason}",
+                f"fastgmm: warning: {title}: passed over although its {criterion} is better, for {reason}",
                 file=sys.stderr,
             )
 
 
-def _fit_one(arguments: argparse.Namespace, table: Data, n_components: int) -> Fit:
+def _fit_one(arguments: argparse.Namespace, table: Data, n_components: int, covariance: str) -> Fit:
     method = METHODS[arguments.method]
     model = getattr(fastgmm, method.estimator)(
         n_components,
-        covariance_type=arguments.covariance,
+        covariance_type=covariance,
         tol=arguments.tol,
         reg_covar=arguments.reg_covar,
         max_iter=arguments.max_iter,
@@ -263,11 +286,11 @@ def _fit_one(arguments: argparse.Namespace, table: Data, n_components: int) -> F
         init_params=arguments.init,
         random_state=arguments.seed,
         n_threads=arguments.threads,
-        checkpoint=_checkpoint(arguments, n_components),
+        checkpoint=_checkpoint(arguments, n_components, covariance),
         checkpoint_interval=arguments.checkpoint_interval,
         **method.options(arguments),
     )
-    title = f"{counted(n_components, 'component')}: "
+    title = f"{_title(arguments, n_components, covariance)}: "
     progress = None
     if not arguments.quiet:
         progress = report.Progress(title, method.bound, table.rows.n_rows, arguments.max_iter)
@@ -284,7 +307,8 @@ def _fit_one(arguments: argparse.Namespace, table: Data, n_components: int) -> F
     for warning in caught:
         # That one is said below in terms of the command line; where several -k are compared, spurious components are
         # said of those that matter for the choice.
-        compared = len(arguments.components) > 1 and issubclass(warning.category, SpuriousComponentWarning)
+        several = len(arguments.components) * len(arguments.covariance) > 1
+        compared = several and issubclass(warning.category, SpuriousComponentWarning)
         if "did not converge" not in str(warning.message) and not (compared and model.spurious_):
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     if not model.converged_:
@@ -293,23 +317,27 @@ def _fit_one(arguments: argparse.Namespace, table: Data, n_components: int) -> F
             file=sys.stderr,
         )
     mean = model.score(table.rows, **method.density)
-    criterion = method.criteria(model)[method.criterion](table.rows)
+    criterion = method.criteria(model)[_criterion(arguments)](table.rows)
     return Fit(model, mean * table.total_weight, criterion, seconds)
 
 
-def _checkpoint(arguments: argparse.Namespace, n_components: int) -> str | None:
+def _checkpoint(arguments: argparse.Namespace, n_components: int, covariance: str) -> str | None:
     """Return where the fit of so many components is kept, None for nowhere: a file each where there are several."""
     path: str | None = arguments.checkpoint
+    if path is not None and len(arguments.covariance) > 1:
+        path = f"{path}.{covariance}"
     return path if path is None or len(arguments.components) == 1 else f"{path}.{n_components}"
 
 
-def _print_fits(table: Data, fits: list[Fit], best: Fit) -> None:
+def _print_fits(table: Data, fits: list[Fit], best: Fit, criterion: str) -> None:
     model = best.model
     method = method_of(model)
     if len(fits) > 1:
+        several = len({fit.model._family() for fit in fits}) > 1
         rows = [
             [
                 method.size(fit.model),
+                *[fit.model._family().name] * several,
                 f"{fit.log_likelihood:.2f}",
                 f"{fit.criterion:.2f}",
                 str(fit.model.n_iter_),
@@ -318,7 +346,7 @@ def _print_fits(table: Data, fits: list[Fit], best: Fit) -> None:
             ]
             for fit in fits
         ]
-        header = ["components", method.likelihood, method.criterion, "iterations", "converged", ""]
+        header = ["components", *["covariance"] * several, method.likelihood, criterion, "iterations", "converged", ""]
         report.print_table(header, rows)
         print()
     n_samples, n_features = table.rows.n_rows, table.rows.n_features
@@ -333,7 +361,7 @@ def _print_fits(table: Data, fits: list[Fit], best: Fit) -> None:
                 method.likelihood,
                 f"{best.log_likelihood:.4f} ({best.log_likelihood / table.total_weight:.6g} per row)",
             ),
-            (method.criterion, f"{best.criterion:.4f}"),
+            (criterion, f"{best.criterion:.4f}"),
             ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s{after})"),
             ("converged", report.yes_no(model.converged_)),
         ]
@@ -346,15 +374,31 @@ def _described(model: Any) -> str:
     return f"{describe(model)}, {method_of(model).detail(model)}"
 
 
-def _plot(path: str, seed: int, table: Data, best: Fit) -> None:
+def _plot(arguments: argparse.Namespace, table: Data, best: Fit) -> None:
     from fastgmm.plotting import plot_mixture
 
-    method = method_of(best.model)
-    X, weight = table.rows.sample(PLOT_ROWS, np.random.RandomState(seed))
+    X, weight = table.rows.sample(PLOT_ROWS, np.random.RandomState(arguments.seed))
     axes = plot_mixture(
         best.model, X, sample_weight=weight if table.rows.is_weighted else None, feature_names=table.names
     )
     # Of all rows, not of those that are drawn.
-    axes.set_title(f"{describe(best.model)}, {method.criterion} {best.criterion:.1f}", fontsize="medium")
+    title = f"{describe(best.model)}, {_criterion(arguments)} {best.criterion:.1f}"
+    axes.set_title(title, fontsize="medium")
+    _save(axes, arguments.plot)
+
+
+def _plot_criterion(arguments: argparse.Namespace, fits: list[Fit], best: Fit) -> None:
+    from fastgmm.plotting import CriterionPoint, plot_points
+
+    points = [
+        CriterionPoint(
+            len(fit.model.weights_), fit.model._family().name, fit.criterion, not fit.model.spurious_, fit is best
+        )
+        for fit in fits
+    ]
+    _save(plot_points(points, _criterion(arguments)), arguments.plot_criterion)
+
+
+def _save(axes: Any, path: str) -> None:
     with replacing(path) as stream:
         axes.figure.savefig(stream, format=Path(path).suffix[1:].lower())

@@ -59,6 +59,8 @@ class GaussianMixtureIC(Interface):
         Its number of components and its family.
     criterion_ : float
         The value of its criterion.
+    criterion_name_ : str
+        The criterion that was chosen by.
     best_index_ : int
         Its place in `results_`.
     results_ : dict of arrays
@@ -85,6 +87,7 @@ class GaussianMixtureIC(Interface):
     candidates_: list[Candidate]
     results_: dict[str, NDArray]
     criterion_: float
+    criterion_name_: str
     n_components_: int
     covariance_type_: str
 
@@ -237,6 +240,7 @@ class GaussianMixtureIC(Interface):
             candidates_=candidates,
             results_=_table(candidates, criterion, best),
             criterion_=values[best],
+            criterion_name_=criterion,
             n_components_=chosen.n_components,
             covariance_type_=chosen.covariance_type,
         )
@@ -284,8 +288,9 @@ class GaussianMixtureIC(Interface):
 
     def summary(self, n: int = 5) -> str:
         """Return the `n` best candidates as a table of text, the best first."""
-        best = self._best()
-        lower = LOWER_IS_BETTER[name := self._criterion_name(best)]
+        self._best()
+        name = self.criterion_name_
+        lower = LOWER_IS_BETTER[name]
         ranked = sorted(
             (each for each in self.candidates_ if each.model is not None),
             key=lambda each: (not each.is_sound, each.value(name) if lower else -each.value(name)),
@@ -298,10 +303,6 @@ class GaussianMixtureIC(Interface):
             for each in ranked[: max(n, 1)]
         ]
         return "\n".join([heading, *lines])
-
-    def _criterion_name(self, best: Any) -> str:
-        default = CRITERIA["BayesianGaussianMixture" if hasattr(best, "evidence_lower_bound") else "GaussianMixture"][0]
-        return default if self.criterion is None else self.criterion
 
 
 def _default() -> GaussianMixture:

@@ -1,0 +1,292 @@
+"""Choosing sizes and families: GaussianMixtureIC beside loops by hand, mclust's choices, and what may not win."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from conftest import read_columns
+
+from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC
+from fastgmm.exceptions import SpuriousComponentWarning
+from fastgmm.families import FAMILIES
+from fastgmm.fitting import restarts
+from fastgmm.selection.candidates import best_place
+from fastgmm.sources import BatchRows
+
+DID_NOT_CONVERGE = pytest.mark.filterwarnings("ignore:.*did not converge")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.normal(size=(120, 2)) * [1, 3], rng.normal(size=(80, 2)) + [9, 0]])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_candidates_are_the_fits_alone(rows, weighted, n_threads):
+    """Sharing what starts have in common, and threads, change no bit."""
+    weight = np.random.default_rng(1).integers(1, 4, len(rows)).astype(float) if weighted else None
+    families = ["full", "diag", "EEE"]
+    selection = GaussianMixtureIC(
+        1,
+        3,
+        covariance_type=families,
+        estimator=GaussianMixture(n_init=3, tol=1e-5),
+        random_state=4,
+        n_threads=n_threads,
+    ).fit(rows, sample_weight=weight)
+    found = iter(selection.candidates_)
+    values = []
+    for n_components in (1, 2, 3):
+        for family in families:
+            model = GaussianMixture(n_components, covariance_type=family, n_init=3, tol=1e-5, random_state=4)
+            model.fit(rows, sample_weight=weight)
+            candidate = next(found)
+            for name in ("weights_", "means_", "covariances_"):
+                np.testing.assert_array_equal(getattr(candidate.model, name), getattr(model, name))
+            values.append(model.bic(rows, sample_weight=weight))
+            assert candidate.value("bic") == values[-1]
+            assert candidate.value("aic") == model.aic(rows, sample_weight=weight)
+            assert candidate.value("icl") == model.icl(rows, sample_weight=weight)
+    assert next(found, None) is None
+    best = int(np.argmin(values))
+    assert (selection.n_components_, selection.best_index_) == (best // 3 + 1, best)
+    assert selection.covariance_type_ == ["full", "diag", "tied"][best % 3]
+    assert selection.criterion_ == min(values)
+    np.testing.assert_array_equal(selection.predict(rows), selection.best_estimator_.predict(rows))
+    np.testing.assert_array_equal(selection.means_, selection.best_estimator_.means_)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "mclust"),
+    [
+        # mclustBIC(x, G = 1:9, modelNames = c("EII", "VII", "EEI", "VVI", "EEE", "VVV")), mclust 6.0.1, sign changed.
+        ("iris", (2, "full"), 574.0178323),
+        ("faithful", (3, "tied"), 2314.316296),
+        ("diabetes", (3, "full"), 4751.316400),
+    ],
+)
+def test_choices_of_mclust(name, expected, mclust):
+    families = ["EII", "VII", "EEI", "VVI", "EEE", "VVV"]
+    estimator = GaussianMixture(n_init=2, tol=1e-5, max_iter=1000)
+    selection = GaussianMixtureIC(covariance_type=families, estimator=estimator, random_state=0).fit(read_columns(name))
+    assert (selection.n_components_, selection.covariance_type_) == expected
+    assert selection.criterion_ < mclust + 0.01
+    assert set(selection.results_["covariance_type"]) == set(FAMILIES) & {
+        *("full", "tied", "diag", "spherical", "tied-diag", "tied-spherical")
+    }
+
+
+def test_what_is_shared_is_made_once(rows, monkeypatch):
+    """k-means of one size serves all families."""
+    from fastgmm.starts import seeding
+
+    made = []
+    pick = seeding.pick_centres
+    monkeypatch.setattr(seeding, "pick_centres", lambda *arguments: made.append(arguments[2]) or pick(*arguments))
+    GaussianMixtureIC(1, 3, covariance_type=["full", "tied", "diag"], estimator=GaussianMixture(), random_state=0).fit(
+        rows
+    )
+    assert sorted(made) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("criterion", ["bic", "aic", "icl", "held-out"])
+def test_criteria(rows, criterion):
+    selection = GaussianMixtureIC(1, 4, covariance_type="full", criterion=criterion, random_state=0).fit(rows)
+    table = selection.results_
+    if criterion == "held-out":
+        assert selection.criterion_ == table[criterion].max()
+        # The best by rows held out is no better than by the rows of the fit.
+        assert selection.criterion_ < selection.score(rows)
+    else:
+        assert selection.criterion_ == table[criterion].min()
+    assert selection.criterion_name_ == criterion
+    assert selection.n_components_ == 2
+    np.testing.assert_allclose(table["delta"], np.abs(table[criterion] - selection.criterion_))
+
+
+def test_rows_held_out_are_scored_by_fits_without_them(rows):
+    selection = GaussianMixtureIC(2, 2, covariance_type="diag", criterion="held-out", n_folds=4, random_state=3)
+    value = selection.fit(rows).criterion_
+    places = np.random.default_rng(3).permutation(len(rows))
+    total = 0.0
+    for part in np.array_split(places, 4):
+        rest = np.setdiff1d(np.arange(len(rows)), part)
+        model = GaussianMixture(2, covariance_type="diag", n_init=2, random_state=3).fit(rows[rest])
+        total += model.score_samples(rows[part]).sum()
+    assert value == pytest.approx(total / len(rows), rel=1e-12)
+
+
+@DID_NOT_CONVERGE
+def test_variational_fits_are_compared_under_one_prior(rows):
+    selection = GaussianMixtureIC(1, 4, estimator=BayesianGaussianMixture(), random_state=0).fit(rows)
+    assert selection.criterion_name_ == "evidence"
+    assert {each.model.weight_concentration_prior_ for each in selection.candidates_} == {0.25}
+    assert selection.criterion_ == max(each.value("evidence") for each in selection.candidates_)
+    chosen = selection.best_estimator_
+    assert selection.criterion_ == pytest.approx(chosen.evidence_lower_bound(rows), rel=1e-12)
+    conjugate = {name for name, family in FAMILIES.items() if family.is_conjugate}
+    assert set(selection.results_["covariance_type"]) == conjugate
+
+
+def test_spurious_fits_do_not_win():
+    """Rounded values: a component on one of them has no limit to its likelihood."""
+    X = read_columns("iris")[:, 3:]
+    with pytest.warns(SpuriousComponentWarning, match="passed over although its bic is better, for component"):
+        selection = GaussianMixtureIC(1, 12, covariance_type="full", random_state=0).fit(X)
+    assert not selection.spurious_
+    assert selection.n_components_ < 6
+    doubtful = selection.results_["spurious"] > 0
+    assert selection.results_["bic"][doubtful].min() < selection.criterion_
+
+
+def test_fits_that_fail_are_left_out_and_named():
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(4, 2)), 3, axis=0)
+    selection = GaussianMixtureIC(
+        1, 4, covariance_type=["full", "tied-spherical"], estimator=GaussianMixture(reg_covar=0), random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        selection.fit(X)
+    errors = selection.results_["error"]
+    assert (errors != "").any()
+    assert (errors == "").any()
+    assert np.isnan(selection.results_["bic"][errors != ""]).all()
+    fitted = dict(vars(selection))
+    # All of them: nothing changes.
+    with pytest.raises(ValueError, match=r"no candidate could be fitted. The first, 2 components, full: "):
+        selection.set_params(min_components=2, covariance_type="full").fit(np.zeros((5, 2)))
+    assert vars(selection)["best_estimator_"] is fitted["best_estimator_"]
+    # More components than rows.
+    few = GaussianMixtureIC(1, 9, covariance_type="tied-spherical", random_state=0).fit(rng.normal(size=(6, 1)))
+    assert few.results_["error"][-1] == "There are fewer rows than 9 components."
+
+
+def test_best_place():
+    nan = np.nan
+    assert best_place([3.0, 1.0, 2.0], [True, True, True], True) == 1
+    assert best_place([3.0, 1.0, 2.0], [True, False, True], True) == 2
+    assert best_place([3.0, 1.0, 2.0], [False, False, False], True) == 1
+    assert best_place([3.0, 1.0, 3.0], [True, True, True], False) == 0
+    assert best_place([nan, 1.0], [True, False], True) == 1
+    assert best_place([nan, nan], [True, True], True) == -1
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"min_components": 0}, ValueError, r"min_components must be an int in the range \[1, inf\), got 0"),
+        ({"min_components": 5, "max_components": 2}, ValueError, "max_components must be at least min_components"),
+        ({"covariance_type": ["full", "round"]}, ValueError, "covariance_type must be one of .*got 'round'"),
+        ({"covariance_type": []}, ValueError, "covariance_type must name one family at least"),
+        ({"criterion": "mdl"}, ValueError, "criterion must be one of 'bic', 'aic', 'icl', 'held-out', got 'mdl'"),
+        ({"criterion": "evidence"}, ValueError, "criterion must be one of 'bic'"),
+        ({"criterion": "held-out", "n_folds": 1}, ValueError, r"n_folds must be an int in the range \[2, inf\)"),
+        ({"criterion": "held-out", "n_folds": 150}, ValueError, "n_folds=150 needs 300 rows at least, X has 200"),
+        ({"estimator": 3}, TypeError, "estimator must be a GaussianMixture or a BayesianGaussianMixture"),
+        (
+            {"estimator": GaussianMixture(means_init=np.zeros((1, 2)))},
+            ValueError,
+            "estimator.means_init is of one number",
+        ),
+        (
+            {"estimator": GaussianMixture(init_params=np.zeros(200, int))},
+            ValueError,
+            "init_params must be the name of a method",
+        ),
+        ({"estimator": GaussianMixture(warm_start=True)}, ValueError, "estimator.warm_start must be False"),
+        ({"estimator": GaussianMixture(tol=-1)}, ValueError, "tol must be a float"),
+        ({"random_state": "a"}, ValueError, "random_state must be None"),
+    ],
+)
+def test_refusals(rows, params, error, message):
+    with pytest.raises(error, match=message):
+        GaussianMixtureIC(**params).fit(rows)
+
+
+def test_rows_held_out_are_in_memory(rows):
+    batches = BatchRows(lambda: iter([rows[:100], rows[100:]]))
+    with pytest.raises(ValueError, match="criterion='held-out' takes rows in memory"):
+        GaussianMixtureIC(criterion="held-out").fit(batches)
+    whole = GaussianMixtureIC(1, 3, covariance_type=["full", "diag"], random_state=0)
+    alike = GaussianMixtureIC(1, 3, covariance_type=["full", "diag"], random_state=0).fit(batches)
+    np.testing.assert_array_equal(whole.fit(rows).results_["bic"], alike.results_["bic"])
+
+
+def test_interface(rows):
+    clone = pytest.importorskip("sklearn.base").clone
+    selection = GaussianMixtureIC(
+        max_components=3, covariance_type=("full", "diag"), estimator=GaussianMixture(tol=1e-4), random_state=0
+    )
+    assert selection.get_params()["estimator__tol"] == 1e-4
+    other = clone(selection).set_params(estimator__tol=1e-2, max_components=2)
+    assert (other.estimator.tol, selection.estimator.tol, other.max_components) == (1e-2, 1e-4, 2)
+    assert not hasattr(selection, "means_")
+    with pytest.raises(ValueError, match="not fitted"):
+        selection.predict(rows)
+    labels = selection.fit_predict(rows)
+    np.testing.assert_array_equal(labels, selection.predict(rows))
+    assert selection.predict_proba(rows).shape == (200, selection.n_components_)
+    assert selection.score(rows) == pytest.approx(selection.score_samples(rows).mean())
+    assert selection.sample(5)[0].shape == (5, 2)
+    again = pickle.loads(pickle.dumps(selection))
+    np.testing.assert_array_equal(again.predict(rows), labels)
+    lines = selection.summary(2).splitlines()
+    assert len(lines) == 3
+    assert lines[1].split()[:2] == [str(selection.n_components_), selection.covariance_type_]
+
+
+def test_progress_in_order(rows, capsys):
+    seen = []
+    GaussianMixtureIC(1, 3, covariance_type=["full", "diag"], random_state=0, verbose=1, n_threads=2).fit(
+        rows, callback=lambda candidate: seen.append(candidate[:2])
+    )
+    assert seen == [(k, family) for k in (1, 2, 3) for family in ("full", "diag")]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert lines[2].startswith("2 components, full: bic ")
+
+
+def test_checkpoints_of_candidates(rows, tmp_path):
+    estimator = GaussianMixture(checkpoint=str(tmp_path / "fit"), checkpoint_interval=0)
+    selection = GaussianMixtureIC(1, 2, covariance_type=["full", "diag"], estimator=estimator, random_state=0).fit(rows)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"fit.{family}.{k}" for family in ("full", "diag") for k in (1, 2)}
+    assert selection.best_estimator_.checkpoint == estimator.checkpoint
+
+
+def test_an_interrupt_ends_all_and_keeps_what_was(rows, monkeypatch):
+    selection = GaussianMixtureIC(1, 3, covariance_type="full", random_state=0, n_threads=2).fit(rows)
+    before = selection.best_estimator_
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restarts.Contender, "advance", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        selection.fit(rows)
+    assert selection.best_estimator_ is before
+
+
+def test_picture_of_the_criterion():
+    pytest.importorskip("matplotlib")
+    from fastgmm.plotting import plot_criterion
+
+    X = read_columns("iris")[:, 3:]
+    with pytest.warns(SpuriousComponentWarning):
+        selection = GaussianMixtureIC(1, 8, covariance_type=["full", "tied"], random_state=0).fit(X)
+    axes = plot_criterion(selection)
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    table = selection.results_
+    for family in ("full", "tied"):
+        own = table["covariance_type"] == family
+        np.testing.assert_array_equal(lines[family].get_xdata(), table["n_components"][own])
+        np.testing.assert_array_equal(lines[family].get_ydata(), table["bic"][own])
+    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
+    drawn = sum(len(line.get_xdata()) for line in hollow)
+    assert drawn == (table["spurious"] > 0).sum() > 0
+    assert axes.get_ylabel() == "BIC"
+    assert axes.get_title() == f"best: {selection.n_components_} components, {selection.covariance_type_}"

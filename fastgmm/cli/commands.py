@@ -238,7 +238,7 @@ def _fit_each(arguments: argparse.Namespace, table: Data) -> list[Fit]:
 
 
 def _title(arguments: argparse.Namespace, n_components: int, covariance: str) -> str:
-    """Return what tells a fit from the others."""
+    """Return the size, and where several are tried the covariance, of a fit in words."""
     size = counted(n_components, "component")
     return size if len(arguments.covariance) == 1 else f"{size}, {covariance}"
 

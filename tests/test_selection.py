@@ -11,6 +11,7 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC
 from fastgmm.exceptions import SpuriousComponentWarning
 from fastgmm.families import FAMILIES
 from fastgmm.fitting import restarts
+from fastgmm.selection import bootstrap_test, merge_components
 from fastgmm.selection.candidates import best_place
 from fastgmm.sources import BatchRows
 
@@ -290,3 +291,118 @@ def test_picture_of_the_criterion():
     assert drawn == (table["spurious"] > 0).sum() > 0
     assert axes.get_ylabel() == "BIC"
     assert axes.get_title() == f"best: {selection.n_components_} components, {selection.covariance_type_}"
+
+
+# --- merging and the bootstrap test ------------------------------------------------------------------------------
+
+
+def _entropy_of(shares, weight):
+    total = 0.0
+    for row, w in zip(shares, weight, strict=True):
+        total -= w * sum(t * np.log(t) for t in row if t > 0.0)
+    return total
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_merges_lower_the_entropy_most(rows, weighted):
+    """Against a twin that tries every pair in every step."""
+    weight = np.random.default_rng(2).integers(1, 5, len(rows)).astype(float) if weighted else np.ones(len(rows))
+    model = GaussianMixture(5, random_state=0, tol=1e-2).fit(rows, sample_weight=weight)
+    merged = merge_components(model, rows, sample_weight=weight if weighted else None)
+    groups = [[k] for k in range(5)]
+    shares = model.predict_proba(rows)
+    for n_clusters in range(5, 0, -1):
+        table = np.column_stack([shares[:, group].sum(axis=1) for group in groups])
+        assert merged.entropies[n_clusters - 1] == pytest.approx(_entropy_of(table, weight), rel=1e-9, abs=1e-9)
+        of_component = merged.clusters(n_clusters)
+        assert [sorted(np.flatnonzero(of_component == cluster)) for cluster in range(n_clusters)] == [
+            sorted(group) for group in groups
+        ]
+        np.testing.assert_array_equal(merged.predict(rows, n_clusters), table.argmax(axis=1))
+        unions = {
+            (i, j): _entropy_of(
+                np.column_stack([table, table[:, i] + table[:, j]])[
+                    :, [c for c in range(n_clusters + 1) if c not in (i, j)]
+                ],
+                weight,
+            )
+            for i in range(n_clusters)
+            for j in range(i + 1, n_clusters)
+        }
+        if unions:
+            first, second = min(unions, key=unions.get)
+            groups[first] += groups.pop(second)
+
+
+def test_a_cross_is_one_cluster():
+    """Two components describe it, and overlap; a ball apart stays one (Baudry et al. 2010, their first example's kind)."""
+    rng = np.random.default_rng(0)
+    cross = np.concatenate([rng.normal(size=(400, 2)) * [4, 0.3], rng.normal(size=(400, 2)) * [0.3, 4]])
+    X = np.concatenate([cross, rng.normal(size=(300, 2)) * 0.5 + [8, 8]])
+    model = GaussianMixture(3, n_init=5, random_state=0).fit(X)
+    labels = merge_components(model, X).predict(X, 2)
+    assert len(set(labels[:800])) == len(set(labels[800:])) == 1
+    assert labels[0] != labels[-1]
+    # BIC counts three normals, ICL still has them overlap.
+    assert merge_components(model, X).elbow == 2
+
+
+def test_merging_takes_frames_and_refuses_too_many_clusters(rows):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rows, columns=["a", "b"])
+    model = GaussianMixture(3, random_state=0).fit(frame)
+    merged = merge_components(model, frame)
+    np.testing.assert_array_equal(merged.predict(frame, 3), model.predict(frame))
+    assert merged.predict_proba(frame, 1).ravel() == pytest.approx(np.ones(len(rows)))
+    with pytest.raises(ValueError, match="n_clusters must be at most 3, the number of components, got 4"):
+        merged.clusters(4)
+    with pytest.raises(ValueError, match=r"n_clusters must be an int in the range \[1, inf\), got 0"):
+        merged.clusters(0)
+
+
+def test_bootstrap_test_finds_the_number(rows):
+    test = bootstrap_test(rows, 4, n_samples=99, random_state=0)
+    assert test.n_components == 2
+    assert len(test.statistics) == len(test.p_values) == len(test.samples) == 2
+    options = {"n_init": 5, "init_params": "kmeans", "tol": 1e-4, "max_iter": 500}
+    seed = int(np.random.RandomState(0).uniform() * 2**31)
+    fits = [GaussianMixture(k, random_state=seed, **options).fit(rows) for k in (1, 2, 3)]
+    gains = [
+        2 * len(rows) * (larger.score(rows) - fit.score(rows)) for fit, larger in zip(fits, fits[1:], strict=False)
+    ]
+    np.testing.assert_allclose(test.statistics, gains, rtol=1e-12)
+    assert test.p_values[0] == 0.01
+    assert test.p_values[1] == (1 + (test.samples[1] >= gains[1]).sum()) / 100 > 0.05
+
+
+def test_bootstrap_test_of_one_normal_is_fair():
+    """p-values of data without groups are spread over (0, 1)."""
+    p_values = []
+    for seed in range(20):
+        X = np.random.default_rng(seed).normal(size=(60, 2))
+        p_values.append(bootstrap_test(X, 1, n_samples=39, random_state=seed).p_values[0])
+    assert 0.3 < np.mean(p_values) < 0.7
+    assert np.std(p_values) > 0.15
+
+
+def test_published_bootstrap_tests():
+    """diabetes calls for three components; between one and three the gain is mclust's, 369.985 + 121.107."""
+    test = bootstrap_test(read_columns("diabetes"), 5, n_samples=199, random_state=0)
+    assert test.n_components == 3
+    assert test.statistics[:2].sum() == pytest.approx(369.985 + 121.107, abs=0.05)
+    np.testing.assert_array_equal(test.p_values[:2], [0.005, 0.005])
+    assert test.p_values[2] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_components": 0}, ValueError, r"max_components must be an int in the range \[1, inf\)"),
+        ({"n_samples": 0}, ValueError, r"n_samples must be an int in the range \[1, inf\)"),
+        ({"level": 1.0}, ValueError, r"level must be in the range \(0, 1\), got 1.0"),
+        ({"estimator": BayesianGaussianMixture()}, TypeError, "estimator must be a GaussianMixture of fastgmm"),
+    ],
+)
+def test_bootstrap_refusals(rows, options, error, message):
+    with pytest.raises(error, match=message):
+        bootstrap_test(rows, **options)

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -319,23 +320,17 @@ def test_merges_lower_the_entropy_most(rows, weighted):
             sorted(group) for group in groups
         ]
         np.testing.assert_array_equal(merged.predict(rows, n_clusters), table.argmax(axis=1))
-        unions = {
-            (i, j): _entropy_of(
-                np.column_stack([table, table[:, i] + table[:, j]])[
-                    :, [c for c in range(n_clusters + 1) if c not in (i, j)]
-                ],
-                weight,
-            )
-            for i in range(n_clusters)
-            for j in range(i + 1, n_clusters)
-        }
+        unions = {}
+        for i, j in combinations(range(n_clusters), 2):
+            others = [cluster for cluster in range(n_clusters) if cluster not in (i, j)]
+            unions[i, j] = _entropy_of(np.column_stack([table[:, others], table[:, i] + table[:, j]]), weight)
         if unions:
             first, second = min(unions, key=unions.get)
             groups[first] += groups.pop(second)
 
 
 def test_a_cross_is_one_cluster():
-    """Two components describe it, and overlap; a ball apart stays one (Baudry et al. 2010, their first example's kind)."""
+    """Two components describe it, and overlap; a ball apart stays one: the first example of Baudry et al. (2010)."""
     rng = np.random.default_rng(0)
     cross = np.concatenate([rng.normal(size=(400, 2)) * [4, 0.3], rng.normal(size=(400, 2)) * [0.3, 4]])
     X = np.concatenate([cross, rng.normal(size=(300, 2)) * 0.5 + [8, 8]])
@@ -367,9 +362,7 @@ def test_bootstrap_test_finds_the_number(rows):
     options = {"n_init": 5, "init_params": "kmeans", "tol": 1e-4, "max_iter": 500}
     seed = int(np.random.RandomState(0).uniform() * 2**31)
     fits = [GaussianMixture(k, random_state=seed, **options).fit(rows) for k in (1, 2, 3)]
-    gains = [
-        2 * len(rows) * (larger.score(rows) - fit.score(rows)) for fit, larger in zip(fits, fits[1:], strict=False)
-    ]
+    gains = [2 * len(rows) * (larger.score(rows) - smaller.score(rows)) for smaller, larger in pairwise(fits)]
     np.testing.assert_allclose(test.statistics, gains, rtol=1e-12)
     assert test.p_values[0] == 0.01
     assert test.p_values[1] == (1 + (test.samples[1] >= gains[1]).sum()) / 100 > 0.05

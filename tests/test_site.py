@@ -138,8 +138,9 @@ def test_pages_of_the_guide_have_a_picture_and_code_that_runs(page, tmp_path, mo
     text = page.read_text()
     assert len(re.findall(r"^!\[", text, re.M)) == 1
     assert "**Read on**" in text
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
-    exec(compile(code, str(page), "exec"), {"__name__": page.stem})
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    assert blocks
+    exec(compile("\n".join(blocks), str(page), "exec"), {"__name__": page.stem})
 
 
 @pytest.mark.parametrize("name", ["index", "from-mclust"])

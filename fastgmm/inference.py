@@ -94,8 +94,8 @@ def _inverse(information: Array, kind: str) -> Array:
             inverse: Array = (factor.T @ factor) * scale[:, None] * scale
             return inverse
     raise ValueError(
-        f"the {kind} information is not positive definite: the mixture is at no maximum of the likelihood of these rows "
-        "(lower tol, raise max_iter), or some component has too few of them"
+        f"the {kind} information is not positive definite: the mixture is at no maximum of the likelihood of these "
+        "rows (lower tol, raise max_iter), or some component has too few of them"
     )
 
 
@@ -160,7 +160,7 @@ class _Layout:
         rest = np.sqrt(variances[n_weights + n_means :])
         n_blocks = 1 if self.family.is_tied else self.n_components
         if self.family.has_matrices:
-            blocks = np.zeros((n_blocks, self.n_features, self.n_features))
+            blocks: Array = np.zeros((n_blocks, self.n_features, self.n_features))
             blocks[:, self.rows, self.columns] = blocks[:, self.columns, self.rows] = rest.reshape(n_blocks, -1)
         else:
             blocks = rest.reshape(n_blocks, -1)
@@ -203,10 +203,8 @@ class _Information:
 
     def _first(self, task: _Task, k: int) -> Array:
         """Return the sum of responsibilities times gradients of a component's log-density."""
-        entries = (
-            task.twice * (self.spread[k] - self.mass[k] * task.precisions[k])[task.layout.rows, task.layout.columns]
-        )
-        return np.concatenate([self.pull[k], 0.5 * entries])
+        entries = (self.spread[k] - self.mass[k] * task.precisions[k])[task.layout.rows, task.layout.columns]
+        return np.concatenate([self.pull[k], 0.5 * task.twice * entries])
 
     def _second(self, task: _Task, k: int) -> Array:
         """Return the sum of responsibilities times second derivatives of a component's log-density."""

@@ -7,6 +7,7 @@ imports from those below it alone:
 |---|---|
 | `cli`, `io`, `plotting` | the command line, model files, pictures |
 | `many` | thousands of small fits in one compiled call |
+| `inference` | standard errors |
 | `selection` | fits of several sizes and families, of which the best is kept |
 | `estimators` | `GaussianMixture`, `BayesianGaussianMixture`: scikit-learn's interface |
 | `starts` | where fits start: k-means, agglomeration, short fits |
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fastgmm import exceptions as exceptions
     from fastgmm import families as families
     from fastgmm import fitting as fitting
+    from fastgmm import inference as inference
     from fastgmm import io as io
     from fastgmm import kernels as kernels
     from fastgmm import many as many
@@ -63,7 +65,7 @@ _HOMES = {
 # Folders and modules with public names; each is loaded when it is first asked for.
 _MODULES = {
     *("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many", "plotting"),
-    *("selection", "sources"),
+    *("inference", "selection", "sources"),
     "statistics",
 }
 

@@ -2,9 +2,9 @@
 
     python benchmarks/selection.py [--quick] [--repeats 5] [--mixtures 30] [--rscript Rscript]
 
-First ``GaussianMixtureIC`` over scikit-learn's four covariance types and K = 1..12 at (20,000, 8), in turns with a loop
-over scikit-learn's estimator; and in which of the 48 cells its BIC is worse. Then the choice by BIC for mixtures that are
-drawn at random: K of 2 to 6, D of 2 to 5, 150 rows a component, some of whose components overlap.
+First ``GaussianMixtureIC`` over scikit-learn's four covariance types and K = 1..12 at (20,000, 8), in turns with a
+loop over scikit-learn's estimator; and in which of the 48 cells its BIC is worse. Then the choice by BIC for mixtures
+that are drawn at random: K of 2 to 6, D of 2 to 5, 150 rows a component, some of whose components overlap.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path

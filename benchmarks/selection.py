@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     compare_times(*((500, 3) if options.quick else (20_000, 12)), 1 if options.quick else options.repeats)
     print()
-    compare_choices(min(options.mixtures, 2) if options.quick else options.mixtures, options.rscript)
+    compare_choices(1 if options.quick else options.mixtures, options.rscript)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,8 @@ def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0)
     means = offset + scale * rng.normal(size=(n_components, n_features)) * 2
     a = rng.normal(size=(n_components, n_features, 2 * n_features + 2))
     matrices = scale**2 * a @ np.swapaxes(a, 1, 2) / (2 * n_features + 2)
+    if re.fullmatch("[EV][EV][IEV]", family.name):
+        return weights, means, of_letters(rng, family.name, matrices)
     covariances = {
         "full": matrices,
         "tied": matrices[0],
@@ -104,6 +106,21 @@ def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0)
         "tied-spherical": np.repeat(matrices[0, 0, 0], n_components),
     }[family.name]
     return weights, means, covariances
+
+
+def of_letters(rng, letters, matrices):
+    """Return a member of one of mclust's models, of whose volume, shape and axes E says that all have the first one's."""
+    values, axes = np.linalg.eigh(matrices)
+    volumes = np.exp(np.log(values).mean(axis=1, keepdims=True))
+    shapes = values / volumes
+    if letters[1] == "V":
+        shapes = rng.permuted(shapes, axis=1)
+    parts = [
+        np.repeat(part[:1], len(part), axis=0) if letter == "E" else part
+        for letter, part in zip(letters, (volumes, shapes, axes), strict=True)
+    ]
+    variances = parts[0] * parts[1]
+    return variances if letters[2] == "I" else np.einsum("kad,kd,kbd->kab", parts[2], variances, parts[2])
 
 
 def dense(model, family):

@@ -18,6 +18,8 @@ from fastgmm.passes import skipping as live
 
 DATA = Path(__file__).parent / "data"
 ABOUT_CONSTRAINTS = {"test_uses", "test_families", "test_variational"}
+# In all uses VEI and VEV, which iterate, stand for these, whose M-steps have tests of their own.
+ALIKE = {"EVI", "VEE", "EVE", "VVE", "EEV", "EVV"}
 
 # Processes that run tests side by side share the cores; a test that names a number of threads still gets it.
 numba.set_num_threads(max(1, numba.config.NUMBA_NUM_THREADS // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
@@ -26,6 +28,11 @@ numba.set_num_threads(max(1, numba.config.NUMBA_NUM_THREADS // int(os.environ.ge
 def slow(*values):
     """Return parameters of a test that are left to the long run of the suite."""
     return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def but_alike(names):
+    """Return names of families as parameters of a test: constraints that others stand for are left to the long run."""
+    return [each for name in names for each in (slow(name) if name in ALIKE else (name,))]
 
 
 def read_columns(name):
@@ -150,8 +157,10 @@ def pytest_generate_tests(metafunc):
     if "family" in metafunc.fixturenames and all("family" not in mark.args[0] for mark in marks):
         # A constraint changes the end of the M-step alone: elsewhere it is tried with the long tests.
         tried = getattr(metafunc.module, "TRIED", FAMILIES)
-        fast = tried if metafunc.module.__name__ in ABOUT_CONSTRAINTS else STRUCTURES
-        marked = [each for name in tried for each in ((name,) if name in fast else slow(name))]
+        module = metafunc.module.__name__
+        fast = tried if module in ABOUT_CONSTRAINTS else STRUCTURES
+        skipped = ALIKE if module == "test_uses" else ()
+        marked = [each for name in tried for each in ((name,) if name in fast and name not in skipped else slow(name))]
         metafunc.parametrize("family", marked, indirect=True)
 
 

@@ -116,7 +116,7 @@ def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0)
 
 
 def of_letters(rng, letters, matrices):
-    """Return a member of one of mclust's models, of whose volume, shape and axes E says that all have the first one's."""
+    """Return a member of one of mclust's models; E says that all have the first one's volume, shape or axes."""
     values, axes = np.linalg.eigh(matrices)
     volumes = np.exp(np.log(values).mean(axis=1, keepdims=True))
     shapes = values / volumes

@@ -163,7 +163,9 @@ def common_axes(mass, own, has_one_volume):
         inside = axes.T @ own @ axes
         along = np.diagonal(inside, axis1=1, axis2=2)
         weight = mass * np.exp(np.log(along).mean(axis=1)) if has_one_volume else mass
-        return np.einsum("k,kab->ab", weight / weight.sum(), inside * (1 / along[:, :, None] - 1 / along[:, None, :]))[pairs]
+        return np.einsum("k,kab->ab", weight / weight.sum(), inside * (1 / along[:, :, None] - 1 / along[:, None, :]))[
+            pairs
+        ]
 
     starts = [np.linalg.eigh(each)[1] for each in [np.einsum("k,kab->ab", mass, own), *own]]
     none = np.zeros(len(pairs[0]))

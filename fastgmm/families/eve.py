@@ -16,7 +16,3 @@ class EqualAxesAndVolumes(Full):
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Return 1 + K (D - 1) + D (D - 1) / 2."""
         return 1 + n_components * (n_features - 1) + n_features * (n_features - 1) // 2
-
-    def fewest_rows(self, n_features: int) -> int:
-        """Return 2: of those a component has a volume, and the others give it axes."""
-        return 2

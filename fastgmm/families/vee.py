@@ -7,7 +7,7 @@ from fastgmm.kernels.updates import volumes
 
 
 class EqualShapesAndAxes(Full):
-    """Covariances (K, D, D), a number for each component times one matrix: mclust's VEE (Celeux and Govaert 1995)."""
+    """Covariances (K, D, D) that are multiples of one matrix: mclust's VEE (Celeux and Govaert 1995)."""
 
     name = "VEE"
     aliases = ()

@@ -7,7 +7,7 @@ from fastgmm.kernels.updates import volumes
 
 
 class EqualShapes(Diag):
-    """Covariances (K, D), a number for each component times one set of variances: mclust's VEI (Celeux and Govaert 1995)."""
+    """Covariances (K, D) in the same ratios, multiples of one another: mclust's VEI (Celeux and Govaert 1995)."""
 
     name = "VEI"
     aliases = ()

@@ -16,7 +16,3 @@ class EqualAxes(Full):
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Return K D + D (D - 1) / 2."""
         return n_components * n_features + n_features * (n_features - 1) // 2
-
-    def fewest_rows(self, n_features: int) -> int:
-        """Return 2: of those a component has a volume, and the others give it axes."""
-        return 2

@@ -1,9 +1,9 @@
 """Constraints on the axes of covariance matrices, their eigenvectors: mclust's EEV, VEV, VVE and EVE.
 
-EEV and VEV: Celeux and Govaert, Gaussian parsimonious clustering models, Pattern Recognition 28 (1995). Common axes, VVE
-and EVE: Browne and McNicholas, Estimating common principal components in high dimensions, Advances in Data Analysis and
-Classification 8 (2014); here by rotations of two axes at a time, as Flury and Gautschi find common principal components
-(SIAM Journal on Scientific and Statistical Computing 7, 1986).
+EEV and VEV: Celeux and Govaert, Gaussian parsimonious clustering models, Pattern Recognition 28 (1995). VVE and EVE,
+with common axes: Browne and McNicholas, Orthogonal Stiefel manifold optimization for eigen-decomposed covariance
+parameter estimation in mixture models, Statistics and Computing 24 (2014); here by turning two axes at a time, as Flury
+and Gautschi find common principal components (SIAM Journal on Scientific and Statistical Computing 7, 1986).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _copy_symmetric(lower, matrix):
 
 @exact_kernel
 def _spectra(covariance, values, axes):
-    """Overwrite `values` (K, D) and the rows of `axes` (K, D, D) with the eigenvalues and vectors of each covariance."""
+    """Overwrite `values` (K, D) and rows of `axes` (K, D, D) with eigenvalues and eigenvectors of each covariance."""
     matrix = np.empty(covariance.shape[1:])
     for k in range(covariance.shape[0]):
         _copy_symmetric(covariance[k], matrix)
@@ -180,11 +180,12 @@ def _first_axes(mass, matrices, whitener, power, axes):
 
 @exact_kernel
 def _turned(pair, weight, power, angle):
-    """Return how pairs of variances cost, and how that falls, by the angle: (cost, slope, curvature, steadier).
+    """Return what pairs of variances cost at an angle, its slope down, its curvature, and half that of a bound.
 
-    ``pair[k]`` (3,): half the difference of two variances and their covariance over their mean, and the determinant
-    over its square. Twice their product over that square is 1 - c^2 at an `angle`, which is twice that of the axes.
-    `steadier` is the curvature of what is linear in the product, and above the cost.
+    ``pair[k]`` (3,) is of two variances and the covariance of their axes, divided by the mean of the two: half the
+    difference, the covariance, and the determinant. `angle` is twice that by which the axes are turned. A power of the
+    product of variances, or its logarithm, lies below its tangent, which is as steep: the bound, and without a cost of
+    its own here.
     """
     cosine, sine = math.cos(angle), math.sin(angle)
     cost = slope = bend = steadier = 0.0
@@ -203,22 +204,20 @@ def _turned(pair, weight, power, angle):
 
 @exact_kernel
 def _best_angle(pair, weight, power):
-    """Return twice the angle to turn two axes by, for `pair` and `weight` of :func:`_turned`, and what was gained.
+    """Return twice the angle to turn two axes by, for `pair` and `weight` of :func:`_turned`, and what it gains.
 
-    Newton's steps near the best angle, and steps of one length elsewhere, where they lower the cost; else the best angle
-    of a bound that is linear in the product of variances, which never raises it.
+    Newton's steps near the best angle, and steps of one length elsewhere, where they lower the cost; else the best
+    angle of a bound above it, which never raises it.
     """
     angle = 0.0
     cost, slope, curvature, steadier = _turned(pair, weight, power, angle)
     promised = 0.5 * slope * slope / max(curvature, steadier) if max(curvature, steadier) > 0.0 else abs(slope)
     for _ in range(_STEPS):
-        if abs(slope) < _NEAR * curvature:
-            step = slope / curvature
-        else:
-            # From a maximum, where the slope says nothing, there is a way down on both sides.
-            step = math.copysign(_NEAR, slope)
+        # From a maximum, where the slope says nothing, there is a way down on both sides.
+        is_near = abs(slope) < _NEAR * curvature
+        step = slope / curvature if is_near else math.copysign(_NEAR, slope)
         found = _turned(pair, weight, power, angle + step)
-        if not found[0] <= cost:
+        if not (found[0] < cost or (is_near and found[0] == cost)):
             step = 0.5 * math.atan2(slope, steadier)
             found = _turned(pair, weight, power, angle + step)
         angle += step
@@ -270,8 +269,8 @@ def _sweep(mass, matrices, axes, power, logarithms, weight, pair):
 def _share_axes(mass, covariance, whitener, power, variances, axes):
     """Overwrite the rows of ``axes[0]`` with the best common axes, and `variances` (K, D) with those along them.
 
-    Those with the least mean volume by mass, geometric where `power` is 0, as for VVE, and arithmetic where it is 1 / D,
-    as for EVE. Nothing is better nearby; there may be others. Begins at the axes of `whitener`, or at those of the mean
+    Those with the least mean volume by mass, geometric where `power` is 0, as for VVE, and arithmetic where it is
+    1 / D, as for EVE. None nearby are better, others may be. Begins at the axes of `whitener`, or at those of the mean
     covariance where they are better: the likelihood never falls.
     """
     n_components, n_features, _ = covariance.shape

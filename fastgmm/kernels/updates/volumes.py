@@ -1,7 +1,8 @@
 """Constraints on the volumes of covariances, and on one shape of all: mclust's EVI, VEI, EVV and VEE.
 
-A volume is the geometric mean of the variances along a covariance's axes, |Sigma|^(1/D); a shape is what is left of them
-when they are divided by it. Celeux and Govaert, Gaussian parsimonious clustering models, Pattern Recognition 28 (1995).
+A volume is the geometric mean of the variances along a covariance's axes, |Sigma|^(1/D); a shape is what is left of
+them when they are divided by it. Celeux and Govaert, Gaussian parsimonious clustering models, Pattern Recognition 28
+(1995).
 """
 
 from __future__ import annotations

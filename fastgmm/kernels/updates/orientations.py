@@ -180,12 +180,11 @@ def _first_axes(mass, matrices, whitener, power, axes):
 
 @exact_kernel
 def _turned(pair, weight, power, angle):
-    """Return what pairs of variances cost at an angle, its slope down, its curvature, and half that of a bound.
+    """Return the cost of pairs of variances at an angle, its slope down, its curvature, and half that of a bound.
 
     ``pair[k]`` (3,) is of two variances and the covariance of their axes, divided by the mean of the two: half the
-    difference, the covariance, and the determinant. `angle` is twice that by which the axes are turned. A power of the
-    product of variances, or its logarithm, lies below its tangent, which is as steep: the bound, and without a cost of
-    its own here.
+    difference, the covariance, and the determinant. `angle` is twice that by which the axes are turned. The bound is
+    the tangent of what is concave in the product of variances, its logarithm or a power.
     """
     cosine, sine = math.cos(angle), math.sin(angle)
     cost = slope = bend = steadier = 0.0

@@ -118,7 +118,7 @@ def share_shape(mass, variances, volumes):
                 if shape[d] > 0.0:
                     mean += ratio(variances[k, d], shape[d])
             mean /= n_features
-            has_settled &= abs(mean - volumes[k]) <= _SETTLED * mean
+            has_settled = has_settled and abs(mean - volumes[k]) <= _SETTLED * mean
             volumes[k] = mean
         if has_settled:
             break
@@ -209,7 +209,7 @@ def equal_shapes_and_axes(mass, covariance, whitener):
         has_settled = True
         for k in range(n_components):
             volume = 2.0 * _half_inner(precision, covariance[k]) / n_features
-            has_settled &= abs(volume - volumes[k]) <= _SETTLED * volume
+            has_settled = has_settled and abs(volume - volumes[k]) <= _SETTLED * volume
             volumes[k] = volume
         if has_settled:
             break

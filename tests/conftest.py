@@ -18,6 +18,7 @@ from fastgmm.passes import skipping as live
 
 DATA = Path(__file__).parent / "data"
 ABOUT_CONSTRAINTS = {"test_uses", "test_families", "test_variational"}
+CONJUGATE = [name for name, family in FAMILIES.items() if family.is_conjugate]
 # In all uses VEI and VEV, which iterate, stand for these, whose M-steps have tests of their own.
 ALIKE = {"EVI", "VEE", "EVE", "VVE", "EEV", "EVV"}
 
@@ -155,9 +156,10 @@ def pytest_generate_tests(metafunc):
     """Run tests of `family` for all families, or for those that the module names as TRIED."""
     marks = metafunc.definition.iter_markers("parametrize")
     if "family" in metafunc.fixturenames and all("family" not in mark.args[0] for mark in marks):
-        # A constraint changes the end of the M-step alone: elsewhere it is tried with the long tests.
-        tried = getattr(metafunc.module, "TRIED", FAMILIES)
+        # A constraint changes the end of the M-step alone: elsewhere it is tried with the long tests, where it works in
+        # all that a structure works in.
         module = metafunc.module.__name__
+        tried = getattr(metafunc.module, "TRIED", FAMILIES if module in ABOUT_CONSTRAINTS else CONJUGATE)
         fast = tried if module in ABOUT_CONSTRAINTS else STRUCTURES
         skipped = ALIKE if module == "test_uses" else ()
         marked = [each for name in tried for each in ((name,) if name in fast and name not in skipped else slow(name))]

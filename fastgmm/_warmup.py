@@ -110,7 +110,8 @@ def warmup(
     Parameters
     ----------
     covariance_type : {'full', 'tied', 'diag', 'spherical', ...} or several, default all
-        Names that ``GaussianMixture`` takes. 'vb' is left out where a family has no conjugate prior, unless both are named.
+        Names that ``GaussianMixture`` takes. Unless both are named, 'vb' is left out where a family has no conjugate
+        prior.
     dtype : {'float64', 'float32'} or several, default both
         Of the rows.
     method : {'em', 'vb'} or several, default both

@@ -45,9 +45,9 @@ class GaussianMixture(Mixture):
     Parameters
     ----------
     n_components : int, default 1
-    covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical', ...} or Family, default 'full'
-        Or the name of any other of mclust's models: VEI, EVI, VEE, EVE, VVE, EEV, VEV, EVV; and mclust's names of those
-        above: VVV, EEE, VVI, VII, EEI, EII. See docs/covariance-families.md.
+    covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'} or Family, default 'full'
+        Or any other of mclust's models: VEI, EVI, VEE, EVE, VVE, EEV, VEV, EVV; or mclust's name of one of the above:
+        VVV, EEE, VVI, VII, EEI, EII. See docs/covariance-families.md.
     tol : float, default 1e-3
         Stop when an iteration changes the mean log-likelihood of a row (nat) by less than this, or by no more than its
         rounding. 0 runs all `max_iter` iterations.

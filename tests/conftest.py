@@ -18,6 +18,9 @@ from fastgmm.passes import skipping as live
 
 DATA = Path(__file__).parent / "data"
 ABOUT_CONSTRAINTS = {"test_uses", "test_families", "test_variational"}
+CONJUGATE = [name for name, family in FAMILIES.items() if family.is_conjugate]
+# In all uses VEI and VEV, which iterate, stand for these, whose M-steps have tests of their own.
+ALIKE = {"EVI", "VEE", "EVE", "VVE", "EEV", "EVV"}
 
 # Processes that run tests side by side share the cores; a test that names a number of threads still gets it.
 numba.set_num_threads(max(1, numba.config.NUMBA_NUM_THREADS // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
@@ -26,6 +29,11 @@ numba.set_num_threads(max(1, numba.config.NUMBA_NUM_THREADS // int(os.environ.ge
 def slow(*values):
     """Return parameters of a test that are left to the long run of the suite."""
     return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def but_alike(names):
+    """Return names of families as parameters of a test: constraints that others stand for are left to the long run."""
+    return [each for name in names for each in (slow(name) if name in ALIKE else (name,))]
 
 
 def read_columns(name):
@@ -95,6 +103,8 @@ def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0)
     means = offset + scale * rng.normal(size=(n_components, n_features)) * 2
     a = rng.normal(size=(n_components, n_features, 2 * n_features + 2))
     matrices = scale**2 * a @ np.swapaxes(a, 1, 2) / (2 * n_features + 2)
+    if re.fullmatch("[EV][EV][IEV]", family.name):
+        return weights, means, of_letters(rng, family.name, matrices)
     covariances = {
         "full": matrices,
         "tied": matrices[0],
@@ -104,6 +114,21 @@ def random_mixture(rng, family, n_components, n_features, scale=1.0, offset=0.0)
         "tied-spherical": np.repeat(matrices[0, 0, 0], n_components),
     }[family.name]
     return weights, means, covariances
+
+
+def of_letters(rng, letters, matrices):
+    """Return a member of one of mclust's models; E says that all have the first one's volume, shape or axes."""
+    values, axes = np.linalg.eigh(matrices)
+    volumes = np.exp(np.log(values).mean(axis=1, keepdims=True))
+    shapes = values / volumes
+    if letters[1] == "V":
+        shapes = rng.permuted(shapes, axis=1)
+    parts = [
+        np.repeat(part[:1], len(part), axis=0) if letter == "E" else part
+        for letter, part in zip(letters, (volumes, shapes, axes), strict=True)
+    ]
+    variances = parts[0] * parts[1]
+    return variances if letters[2] == "I" else np.einsum("kad,kd,kbd->kab", parts[2], variances, parts[2])
 
 
 def dense(model, family):
@@ -131,10 +156,13 @@ def pytest_generate_tests(metafunc):
     """Run tests of `family` for all families, or for those that the module names as TRIED."""
     marks = metafunc.definition.iter_markers("parametrize")
     if "family" in metafunc.fixturenames and all("family" not in mark.args[0] for mark in marks):
-        # A constraint changes the end of the M-step alone: elsewhere it is tried with the long tests.
-        tried = getattr(metafunc.module, "TRIED", FAMILIES)
-        fast = tried if metafunc.module.__name__ in ABOUT_CONSTRAINTS else STRUCTURES
-        marked = [each for name in tried for each in ((name,) if name in fast else slow(name))]
+        # A constraint changes the end of the M-step alone: elsewhere it is tried with the long tests, where it works in
+        # all that a structure works in.
+        module = metafunc.module.__name__
+        tried = getattr(metafunc.module, "TRIED", FAMILIES if module in ABOUT_CONSTRAINTS else CONJUGATE)
+        fast = tried if module in ABOUT_CONSTRAINTS else STRUCTURES
+        skipped = ALIKE if module == "test_uses" else ()
+        marked = [each for name in tried for each in ((name,) if name in fast and name not in skipped else slow(name))]
         metafunc.parametrize("family", marked, indirect=True)
 
 

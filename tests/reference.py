@@ -70,9 +70,8 @@ def covariances(family, mass, scatters, reg_covar):
     shared = scatters.sum(axis=0) / mass.sum() + reg_covar * np.eye(n_features)
     variances = np.diagonal(own, axis1=1, axis2=2)
 
-    def equal_volumes():
-        volumes = np.exp(np.log(variances).mean(axis=1))
-        return variances / volumes[:, None] * (mass @ volumes / mass.sum())
+    def shared_last():
+        return np.column_stack([variances[:, :-1], np.full(n_components, shared[-1, -1])])
 
     return {
         "full": lambda: own,
@@ -81,8 +80,108 @@ def covariances(family, mass, scatters, reg_covar):
         "spherical": lambda: variances.mean(axis=1),
         "tied-diag": lambda: np.tile(np.diag(shared), (n_components, 1)),
         "tied-spherical": lambda: np.full(n_components, np.trace(shared) / n_features),
-        "EVI": equal_volumes,
+        "VEI": lambda: proportional_variances(mass, variances),
+        "EVI": lambda: variances * (_mean_volume(mass, variances) / geometric(variances))[:, None],
+        "VEE": lambda: proportional_matrices(mass, own),
+        "EVE": lambda: on_common_axes(mass, own, True),
+        "VVE": lambda: on_common_axes(mass, own, False),
+        "EEV": lambda: _on_own_axes(own, lambda values: np.tile(mass @ values / mass.sum(), (n_components, 1))),
+        "VEV": lambda: _on_own_axes(own, lambda values: proportional_variances(mass, values)),
+        "EVV": lambda: own * (_mean_volume(mass, _spectra(own)) / geometric(_spectra(own)))[:, None, None],
+        "shared-last": shared_last,
     }[family.name]()
+
+
+def geometric(variances):
+    """Geometric means of the rows."""
+    return np.exp(np.log(variances).mean(axis=1))
+
+
+def _mean_volume(mass, variances):
+    return mass @ geometric(variances) / mass.sum()
+
+
+def _spectra(matrices):
+    return np.linalg.eigvalsh(matrices)
+
+
+def _on_own_axes(own, change):
+    values, vectors = np.linalg.eigh(own)
+    return np.einsum("kad,kd,kbd->kab", vectors, change(values), vectors)
+
+
+def proportional_variances(mass, variances):
+    """Variances (K, D), a number for each k times a number for each d: a root of the likelihood's derivatives.
+
+    By t_d = -log a_d the likelihood is -sum_k n_k log sum_d s_kd exp(t_d), where all t_d sum to 0.
+    """
+    from scipy.optimize import root
+
+    share = mass / mass.sum()
+
+    def derivatives(t):
+        parts = variances * np.exp(t)
+        return share @ (parts / parts.sum(axis=1, keepdims=True)) - 1.0 / len(t) + t.sum()
+
+    start = -np.log(share @ variances)
+    t = root(derivatives, start - start.mean(), tol=1e-14).x
+    return np.outer((variances * np.exp(t)).mean(axis=1), np.exp(-t))
+
+
+def proportional_matrices(mass, own):
+    """A number for each k times one matrix of determinant 1, in turn until the last digit."""
+    n_features = own.shape[1]
+    volumes = np.ones(len(mass))
+    for _ in range(3000):
+        shape = np.einsum("k,kab->ab", mass / volumes, own)
+        shape /= np.linalg.det(shape) ** (1 / n_features)
+        volumes = np.einsum("ab,kba->k", np.linalg.inv(shape), own) / n_features
+    return volumes[:, None, None] * shape
+
+
+def common_axes(mass, own, has_one_volume):
+    """Columns (D, D) of the best axes for all matrices: of several starts, and a root of the cost's derivatives.
+
+    Flury (1984), Common principal components in k groups, has the case of own volumes.
+    """
+    from scipy.linalg import expm
+    from scipy.optimize import minimize, root
+
+    n_features = own.shape[1]
+    pairs = np.tril_indices(n_features, -1)
+
+    def turned(axes, angles):
+        skew = np.zeros((n_features, n_features))
+        skew[pairs] = angles
+        return axes @ expm(skew - skew.T)
+
+    def cost(axes):
+        logs = np.log(np.einsum("ad,kab,bd->kd", axes, own, axes)).mean(axis=1)
+        return np.log(mass @ np.exp(logs)) if has_one_volume else mass @ logs / mass.sum()
+
+    def derivatives(axes):
+        inside = axes.T @ own @ axes
+        along = np.diagonal(inside, axis1=1, axis2=2)
+        weight = mass * np.exp(np.log(along).mean(axis=1)) if has_one_volume else mass
+        return np.einsum("k,kab->ab", weight / weight.sum(), inside * (1 / along[:, :, None] - 1 / along[:, None, :]))[
+            pairs
+        ]
+
+    starts = [np.linalg.eigh(each)[1] for each in [np.einsum("k,kab->ab", mass, own), *own]]
+    none = np.zeros(len(pairs[0]))
+    best = min(
+        (turned(axes, minimize(lambda a, axes=axes: cost(turned(axes, a)), none).x) for axes in starts), key=cost
+    )
+    return turned(best, root(lambda angles: derivatives(turned(best, angles)), none, tol=1e-14).x)
+
+
+def on_common_axes(mass, own, has_one_volume):
+    """Matrices with common axes, and one volume or their own."""
+    axes = common_axes(mass, own, has_one_volume) if own.shape[1] > 1 else np.eye(1)
+    along = np.einsum("ad,kab,bd->kd", axes, own, axes)
+    if has_one_volume:
+        along = along * (_mean_volume(mass, along) / geometric(along))[:, None]
+    return np.einsum("ad,kd,bd->kab", axes, along, axes)
 
 
 class Law:

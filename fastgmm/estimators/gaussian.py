@@ -46,7 +46,8 @@ class GaussianMixture(Mixture):
     ----------
     n_components : int, default 1
     covariance_type : {'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'} or Family, default 'full'
-        Or mclust's name of one: VVV, EEE, VVI, VII, EEI, EII. See docs/covariance-families.md.
+        Or any other of mclust's models: VEI, EVI, VEE, EVE, VVE, EEV, VEV, EVV; or mclust's name of one of the above:
+        VVV, EEE, VVI, VII, EEI, EII. See docs/covariance-families.md.
     tol : float, default 1e-3
         Stop when an iteration changes the mean log-likelihood of a row (nat) by less than this, or by no more than its
         rounding. 0 runs all `max_iter` iterations.
@@ -106,7 +107,8 @@ class GaussianMixture(Mixture):
     weights_ : (K,)
     means_ : (K, D)
     covariances_, precisions_, precisions_cholesky_
-        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied-diag, (1,) tied-spherical.
+        (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied-diag, (1,) tied-spherical,
+        (K, D) VEI and EVI, (K, D, D) the others.
     converged_ : bool
     stop_reason_ : str
         "converged" or "max_iter"; "given" where parameters were given and no fit was made; "partial_fit" after that,

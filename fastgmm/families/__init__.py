@@ -1,4 +1,7 @@
-"""Covariance families: full, tied, diag, spherical, tied-diag, tied-spherical."""
+"""Covariance families: mclust's fourteen models.
+
+Full, tied, diag, spherical, tied-diag and tied-spherical, and those that have mclust's names alone.
+"""
 
 from fastgmm.families.base import Family, Maximum
 from fastgmm.families.diag import Diag

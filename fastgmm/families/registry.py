@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from fastgmm.families.base import Family
 from fastgmm.families.diag import Diag
+from fastgmm.families.eev import EqualSpectra
+from fastgmm.families.eve import EqualAxesAndVolumes
+from fastgmm.families.evi import EqualVolumes
+from fastgmm.families.evv import EqualVolumesOfMatrices
 from fastgmm.families.full import Full
 from fastgmm.families.spherical import Spherical
 from fastgmm.families.tied import Tied
 from fastgmm.families.tied_diag import TiedDiag
 from fastgmm.families.tied_spherical import TiedSpherical
+from fastgmm.families.vee import EqualShapesAndAxes
+from fastgmm.families.vei import EqualShapes
+from fastgmm.families.vev import EqualShapesOfMatrices
+from fastgmm.families.vve import EqualAxes
 
 #: The families without a constraint: one for each structure.
 STRUCTURES: dict[str, Family] = {family.name: family for family in (Full(), Tied(), Diag(), Spherical())}
-FAMILIES: dict[str, Family] = STRUCTURES | {family.name: family for family in (TiedDiag(), TiedSpherical())}
+_CONSTRAINED: tuple[Family, ...] = (
+    TiedDiag(),
+    TiedSpherical(),
+    EqualShapes(),
+    EqualVolumes(),
+    EqualShapesAndAxes(),
+    EqualAxesAndVolumes(),
+    EqualAxes(),
+    EqualSpectra(),
+    EqualShapesOfMatrices(),
+    EqualVolumesOfMatrices(),
+)
+#: All of them.
+FAMILIES: dict[str, Family] = STRUCTURES | {family.name: family for family in _CONSTRAINED}
 #: The families by all their names.
 NAMED: dict[str, Family] = FAMILIES | {
     alias: family for family in FAMILIES.values() for alias in vars(type(family)).get("aliases", ())

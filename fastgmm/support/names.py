@@ -5,5 +5,20 @@ from __future__ import annotations
 from typing import Literal
 
 #: The covariance families of ``families.registry``, in its order, and their other names.
-CovarianceFamily = Literal["full", "tied", "diag", "spherical", "tied-diag", "tied-spherical"]
+CovarianceFamily = Literal[
+    "full",
+    "tied",
+    "diag",
+    "spherical",
+    "tied-diag",
+    "tied-spherical",
+    "VEI",
+    "EVI",
+    "VEE",
+    "EVE",
+    "VVE",
+    "EEV",
+    "VEV",
+    "EVV",
+]
 CovarianceAlias = Literal["VVV", "EEE", "VVI", "VII", "tied-diagonal", "EEI", "EII"]

@@ -204,6 +204,8 @@ class SparkRows(Rows):
         """
         from pyspark.sql import functions
 
+        if not hasattr(task, "output"):
+            raise TypeError("log_densities takes rows in memory, files and Dask's, and no data frame of Spark")
         name, spark_type, dtype = _ADDED[task.output]
         if name in self._frame.columns:
             raise ValueError(f"X has a column {name!r} already: rename it or leave it out.")

@@ -349,8 +349,8 @@ def _require_one_order(data: Any, weight: Any) -> None:
 
     if isinstance(weight, Array) and shuffles(weight) != shuffles(_untuned(data) if _is_frame(data) else data):
         raise ValueError(
-            "sample_weight as a Dask array must not be shuffled (by a merge, say) on its own, for its order is not that "
-            "of the rows of X then: give a series of the frame that X is of, as X=frame[columns] and "
+            "sample_weight as a Dask array must not be shuffled (by a merge, say) on its own, for its order is then "
+            "not that of the rows of X: give a series of the frame that X is of, as X=frame[columns] and "
             "sample_weight=frame[name], or persist() that frame first."
         )
 

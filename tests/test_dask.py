@@ -1,5 +1,6 @@
 """Dask collections against the same rows in one array: every partition, every form, a lost worker."""
 
+import itertools
 import operator
 import os
 import pickle
@@ -23,7 +24,7 @@ from fastgmm.rows import ArrayRows, scan
 from fastgmm.sources.partitions import Columns, Known, PartitionReader, census
 from fastgmm.starts.seeding import METHODS
 
-dask = pytest.importorskip("dask", minversion="2025.4")
+dask = pytest.importorskip("dask", minversion="2025.12")
 pytest.importorskip("distributed")
 pd = pytest.importorskip("pandas")
 da = pytest.importorskip("dask.array")
@@ -229,43 +230,157 @@ def test_predictions_are_lazy_arrays(estimator):
     )
     for name in ("predict", "predict_proba", "score_samples"):
         expected = getattr(model, name)(X)
-        for data in (lazy, dd.from_pandas(_frame(X).set_axis([0, 1], axis=1), npartitions=3)):
-            found = getattr(model, name)(data)
-            assert isinstance(found, da.Array)
-            assert found.dtype == expected.dtype
-            assert found.chunks[1:] == tuple((size,) for size in expected.shape[1:])
-            if data is lazy:
-                assert counter.n_calls == 0
-                assert found.chunks[0] == lazy.chunks[0]
-            np.testing.assert_allclose(found.compute(), expected, rtol=1e-12, atol=1e-300)
+        found = getattr(model, name)(lazy)
+        assert isinstance(found, da.Array)
+        assert found.dtype == expected.dtype
+        assert found.chunks == (lazy.chunks[0], *((size,) for size in expected.shape[1:]))
+        assert counter.n_calls == 0
+        np.testing.assert_allclose(found.compute(), expected, rtol=1e-12, atol=1e-300)
         assert counter.n_calls == len(lazy.chunks[0])
         counter.n_calls = 0
     np.testing.assert_array_equal(model.predict(_array(X))[:10].compute(), model.predict(X)[:10])
 
 
+ROWS = _frame(np.c_[np.arange(N), X, WEIGHT + 1.0, LABELS], "iabwk").astype({"k": int})
+OTHERS = pd.DataFrame({"i": np.arange(0.0, N, 2), "c": 1.0})
+FRAMES = {
+    "as it is": lambda frame: frame,
+    "filter": lambda frame: frame[frame["a"] > 0.0],
+    "astype": lambda frame: frame.astype({"k": "float32"}),
+    "sort": lambda frame: frame.sort_values("a"),
+    "repartition": lambda frame: frame.repartition(npartitions=2),
+    "merge": lambda frame: frame.merge(dd.from_pandas(OTHERS, npartitions=2), on="i"),
+    "merge in memory": lambda frame: frame.merge(OTHERS, on="i"),
+    "concat": lambda frame: dd.concat([frame, frame]),
+    "shuffle": lambda frame: frame.shuffle("k"),
+    "set_index": lambda frame: frame.set_index("i"),
+    "delayed": lambda frame: dd.from_delayed(frame.to_delayed(), meta=frame._meta),
+    "persist": lambda frame: frame.shuffle("k").persist(),
+}
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory):
+    """A folder of many files, of whose columns most are not asked for: Dask then reads several files at a time."""
+    path = tmp_path_factory.mktemp("rows")
+    _write_files(ROWS.assign(**{f"more{i}": np.arange(float(N)) for i in range(9)}), path)
+    with dask.config.set({"dataframe.parquet.minimum-partition-size": 1}):
+        yield str(path)
+
+
+def _write_files(rows, folder):
+    for i in range(20):
+        rows[35 * i : 35 * (i + 1)].to_parquet(folder / f"{i:02}.parquet")
+
+
+@pytest.fixture(params=["without a client", "with a client"])
+def scheduler(request):
+    """Dask optimises data frames in other ways where there is a client."""
+    if request.param == "without a client":
+        yield request.param
+        return
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set(scheduler=None),
+        LocalCluster(1, threads_per_worker=2, processes=False, dashboard_address=":0", silence_logs=50) as node,
+        Client(node),
+    ):
+        yield request.param
+
+
+def test_frames_whatever_they_were_made_by(scheduler, parquet):
+    """Weights are those of their rows, and predictions are columns of the frame that they were made of."""
+    model = GaussianMixture(2, random_state=0, tol=1.0).fit(ROWS[["a", "b"]])
+    makers = {"in memory": dd.from_pandas(ROWS, npartitions=3), "Parquet": dd.read_parquet(parquet)}
+    makers["Parquet by pyarrow"] = dd.read_parquet(parquet, filesystem="pyarrow")
+    for (kind, made), (name, change) in itertools.product(makers.items(), FRAMES.items()):
+        # A client takes its time for each graph.
+        few = ("merge", "shuffle") if scheduler == "with a client" else ("as it is", "filter", "shuffle")
+        if name not in (few if scheduler == "with a client" or kind != "in memory" else FRAMES):
+            continue
+        if scheduler == "with a client" and kind != "in memory":
+            continue
+        frame, what = change(made), f"{kind}, {name}"
+        rows = frame.compute()
+        expected = np.average(rows[["a", "b"]], axis=0, weights=rows["w"])
+        mean = GaussianMixture(1).fit(frame[["a", "b"]], sample_weight=frame["w"]).means_[0]
+        np.testing.assert_allclose(mean, expected, rtol=1e-9, err_msg=what)
+        frame["label"] = model.predict(frame[["a", "b"]])
+        frame["density"] = model.score_samples(frame[["a", "b"]])
+        found = frame.compute()
+        assert len(found) == len(rows)
+        np.testing.assert_array_equal(found["label"], model.predict(found[["a", "b"]]), err_msg=what)
+        np.testing.assert_array_equal(found["density"], model.score_samples(found[["a", "b"]]), err_msg=what)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_weights_as_an_array_are_those_of_their_rows_or_refused(name):
+    """Behind a shuffle, a graph of their own gives them an order of their own."""
+    frame = FRAMES[name](dd.from_pandas(ROWS, npartitions=3))
+    X, weight = frame[["a", "b"]], frame["w"]
+    rows = frame.compute()
+    expected = np.average(rows[["a", "b"]], axis=0, weights=rows["w"])
+    for data, weights in ((X, weight.values), (X.values, weight.values), (X.values, weight)):
+        if name in ("sort", "merge", "shuffle"):
+            with pytest.raises(
+                ValueError, match=r"must not be shuffled .* on its own.* or persist\(\) that frame first"
+            ):
+                GaussianMixture(1).fit(data, sample_weight=weights)
+        else:
+            mean = GaussianMixture(1).fit(data, sample_weight=weights).means_[0]
+            np.testing.assert_allclose(mean, expected, rtol=1e-9)
+    # Of one array, both have its order.
+    both = frame[["a", "b", "w"]].values
+    np.testing.assert_allclose(GaussianMixture(1).fit(both[:, :2], sample_weight=both[:, 2]).means_[0], expected)
+
+
+def test_weights_of_another_frame_are_those_of_the_partition(parquet, tmp_path):
+    """Dask reads so many files of each frame at a time as its columns are narrow."""
+    _write_files(ROWS[["w", "k"]], tmp_path)
+    for options in ({}, {"filesystem": "pyarrow"}):
+        frame, weight = dd.read_parquet(parquet, **options), dd.read_parquet(str(tmp_path), **options)["w"]
+        rows = DaskRows(frame[["a", "b"]], weight)
+        assert len(rows._keys) == frame.npartitions == 20
+        # Files come in an order of the file system's where pyarrow lists them.
+        for one, other in zip(rows.take(None), (frame[["a", "b"]].compute(), weight.compute()), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_predictions_of_a_frame_have_its_index_and_divisions(estimator):
+    model = estimator(**PARAMS).fit(_frame(X))
+    rows = _frame(X).set_index(np.arange(N) * 2)
+    frame = dd.from_pandas(rows, npartitions=3)
+    for name in ("predict", "score_samples", "predict_proba", "log_densities"):
+        found, expected = getattr(model, name)(frame), getattr(model, name)(rows)
+        assert isinstance(found, dd.Series if expected.ndim == 1 else dd.DataFrame)
+        assert found.divisions == frame.divisions
+        made = found.compute()
+        assert made.index.equals(rows.index)
+        assert set(np.ravel(made.dtypes)) == set(np.ravel(found.dtypes)) == {expected.dtype}
+        np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-300)
+        np.testing.assert_array_equal(found.partitions[1].compute().index, frame.partitions[1].compute().index)
+
+
 def test_fit_predict_is_lazy_and_a_column_of_the_frame():
-    frame = dd.from_pandas(_frame(X), npartitions=3)
-    labels = GaussianMixture(**PARAMS).fit_predict(frame)
-    assert isinstance(labels, da.Array)
-    frame["label"] = labels
-    np.testing.assert_array_equal(frame.compute()["label"], GaussianMixture(**PARAMS).fit_predict(_frame(X)))
+    expected = GaussianMixture(**PARAMS).fit_predict(_frame(X), sample_weight=WEIGHT)
+    frame = dd.from_pandas(_frame(np.c_[X, WEIGHT], "abw"), npartitions=3)
+    for data, weight in ((frame, "w"), (frame[["a", "b"]], frame["w"])):
+        labels = GaussianMixture(**PARAMS).fit_predict(data, sample_weight=weight)
+        assert isinstance(labels, dd.Series)
+        frame["label"] = labels
+        np.testing.assert_array_equal(frame.compute()["label"], expected)
+        frame = frame.drop(columns="label")
+    assert len(GaussianMixture(2, tol=1.0).fit_predict(frame[["a", "b"]], sample_weight=2.0).compute()) == N
 
 
-def test_layers_of_predictions_are_named_by_what_is_in_them():
-    # Dask's own helper names them by the address of a data frame; once it is gone, another frame's rows may take the
-    # place of its rows in a graph of both, and computing fails for a lack of keys, every tenth time or so.
+def test_the_model_is_sent_once_with_predictions_of_a_frame():
     density = GaussianMixture(2, random_state=0, tol=1.0).fit(X)._density()
-    frame = dd.from_pandas(_frame(X), npartitions=3)
-    weight = dd.from_pandas(pd.Series(np.ones(len(X)), _frame(X).index), npartitions=3)
-    for data, sample_weight, n_layers in ((frame, None, 2), (frame, weight, 3), (_array(X), None, 2)):
-        graph = DaskRows(data, sample_weight).scored(Score(density, "labels")).dask
-        assert len(graph.layers) >= n_layers
-        for name, layer in graph.layers.items():
-            assert name in {key[0] if isinstance(key, tuple) else key for key in layer}
-    for _ in range(30):
-        rows = dd.from_pandas(_frame(X), npartitions=3)
-        rows["label"] = DaskRows(rows).scored(Score(density, "labels"))
-        assert len(rows["label"].compute()) == len(X)
+    rows = DaskRows(dd.from_pandas(_frame(X), npartitions=50))
+    graph = rows.scored(Score(density, "labels")).optimize().__dask_graph__()
+    assert len(graph) > 50
+    assert sum(b"whitener" in pickle.dumps(node) or b"Score" in pickle.dumps(node) for node in graph.values()) == 1
 
 
 def test_predictions_of_batches():
@@ -394,7 +509,7 @@ def test_arguments_are_checked_at_the_door():
 @pytest.mark.parametrize("make", [_Counter().grow, _Counter().turn])
 def test_rows_that_change_between_passes_are_noticed(make):
     data = [dask.delayed(X[:10]), dask.delayed(make, pure=False)(X)]
-    with pytest.raises(RuntimeError, match=r"partition 1: it holds other rows than .* persist them"):
+    with pytest.raises(RuntimeError, match=r"partition 1: it holds other rows than .* persist\(\) what"):
         GaussianMixture(2).fit(data)
 
 

@@ -229,6 +229,50 @@ def test_bad_rows_are_named(spark, table, column, value, message):
     assert vars(model) == vars(GaussianMixture(2))
 
 
+def test_a_shuffle_does_not_change_the_fit(spark, table, tmp_path):
+    """Blocks of a shuffle come as the network has them: in another order each time."""
+    X, weight = table
+    X = np.round(X, 1)  # some rows are the same
+    parts = parts_of(X, weight, [100, 300]), parts_of(X[::-1], weight[::-1], [50, 70, 350])
+    shuffled = [frame_of(spark, tables, SCHEMA).repartition(3, "a").select("a", "b", "w") for tables in parts]
+    distinct = [frame_of(spark, tables, SCHEMA).distinct() for tables in parts]
+    for (one, other), init in ((shuffled, "k-means++"), (distinct, "random")):
+        assert one.collect() != other.collect()
+        params = {"n_components": 3, "max_iter": 2, "tol": 0, "random_state": 0, "init_params": init}
+        models = [GaussianMixture(**params).fit(frame, sample_weight="w") for frame in (one, other)]
+        assert_array_equal(models[0].covariances_, models[1].covariances_)
+        assert models[0].lower_bounds_ == models[1].lower_bounds_
+    params["checkpoint"] = tmp_path / "fit.checkpoint"
+    GaussianMixture(**params).fit(one, sample_weight="w")
+    model = GaussianMixture(**params | {"max_iter": 3}).fit(other, sample_weight="w")
+    assert (model.n_iter_, model.lower_bounds_[:2]) == (3, models[0].lower_bounds_)
+
+
+def test_an_order_that_is_kept_is_kept(spark, table):
+    X, weight = table
+    params = {"n_components": 3, "max_iter": 2, "tol": 0, "random_state": 0}
+    frame = frame_of(spark, parts_of(X, weight, [100, 300]), SCHEMA).select("a", "b")
+    keys = spark.createDataFrame(pandas.DataFrame({"key": [1]}))
+    joined = frame.selectExpr("*", "1 as key").join(keys.hint("broadcast"), "key").select("a", "b")
+    ordered = frame.repartition(5, "b").orderBy("a")
+    for changed, rows in ((frame, X), (joined, X), (ordered, X[np.argsort(X[:, 0])])):
+        assert_same(GaussianMixture(**params).fit(changed), GaussianMixture(**params).fit(rows))
+
+
+def test_names_may_hold_dots_and_backticks(spark, table):
+    X, weight = table
+    frame = frame_of(spark, parts_of(X, weight, [100]), SCHEMA).toDF("a.b", "c`d", "w w.w")
+    params = {"n_components": 2, "max_iter": 2, "tol": 0, "random_state": 0}
+    model = GaussianMixture(**params).fit(frame, sample_weight="w w.w")
+    expected = GaussianMixture(**params).fit(X, sample_weight=weight)
+    assert_same(model, expected)
+    assert list(model.feature_names_in_) == ["a.b", "c`d"]
+    labelled = model.predict(frame).toPandas()
+    assert list(labelled) == ["a.b", "c`d", "w w.w", "prediction"]
+    assert_array_equal(labelled["prediction"], expected.predict(X))
+    assert model.score(frame, sample_weight="w w.w") == pytest.approx(expected.score(X, sample_weight=weight))
+
+
 def test_bad_arrays_are_named(spark):
     rows = [[0.0, 1.0], [2.0, 3.0]]
     for second, message in (
@@ -268,6 +312,16 @@ def test_frames_that_cannot_be_fitted(spark, table):
         model.fit(frame.rdd)
     with pytest.raises(ValueError, match="0 sample"):
         model.fit(frame.filter("a > 1e9"))
+    # Without any partition.
+    empty = spark.createDataFrame(spark.sparkContext.emptyRDD(), "a double, b double")
+    assert empty.rdd.getNumPartitions() == 0
+    fitted = GaussianMixture(2, max_iter=1, random_state=0).fit(pandas.DataFrame({"a": X[:, 0], "b": X[:, 1]}))
+    for call in (model.fit, fitted.score, fitted.bic):
+        with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
+            call(empty)
+    assert fitted.predict(empty).collect() == []
+    with pytest.raises(ValueError, match=r"a column of numbers besides sample_weight='w', got \['w'\]"):
+        model.fit(frame.select("w"), sample_weight="w")
     with pytest.raises(ValueError, match="positive for at least one row"):
         model.fit(frame.selectExpr("a", "b", "0 * w as w"), sample_weight="w")
     with pytest.raises(ValueError, match="as an array in memory"):

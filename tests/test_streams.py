@@ -731,6 +731,63 @@ def test_what_is_no_table(tmp_path, table):
         open_rows(table, columns="width")
 
 
+FORMATS = {
+    "_delta_log/00000000000000000000.json": r"a Delta Lake table .*give deltalake\.DeltaTable\('.*lake'\)",
+    "metadata/00001-5f.metadata.json": r"an Iceberg table .*give scan\(\)\.to_arrow\(\) of pyiceberg's table at '.*ke'",
+    "metadata/v2.gz.metadata.json": "an Iceberg table",
+    "metadata/v2.metadata.json.gz": "an Iceberg table",
+    ".hoodie/hoodie.properties": r"a Hudi table .*give spark\.read\.format\('hudi'\)\.load\('.*lake'\)",
+    "snapshot/snapshot-1": r"a Paimon table .*give spark\.read\.format\('paimon'\)\.load\('.*lake'\)",
+    "_spark_metadata/0": r"the output of a Spark stream .*give spark\.read\.parquet\('.*lake'\)",
+}
+
+
+@pytest.mark.parametrize("marker", FORMATS)
+@pytest.mark.parametrize("parts", [".", "data/day=1"])
+def test_a_folder_of_a_table_with_a_log_is_refused(tmp_path, monkeypatch, marker, parts):
+    """Its files hold deleted and overwritten rows as well, which only its log tells from those that count."""
+    pyarrow = pytest.importorskip("pyarrow")
+    lake = tmp_path / "above" / "lake"
+    (lake / parts / "hour=0").mkdir(parents=True)
+    numbers = pyarrow.table({"a": X[:50, 0], "b": X[:50, 1]})
+    _written(numbers, lake / parts / "1.parquet")
+    _written(numbers, lake / parts / "hour=0" / "2.parquet")
+    assert len(_taken(open_rows(lake))[0]) == 100
+    model = GaussianMixture(2, random_state=0, max_iter=1).fit(lake)
+    (lake / marker).parent.mkdir()
+    (lake / marker).write_text("{}")
+    (tmp_path / "link").symlink_to(lake / parts, target_is_directory=True)
+    monkeypatch.chdir(lake / parts)
+    places = {lake: "is", tmp_path / "above": "holds", tmp_path: "holds", lake / parts / "hour=0": "is inside"}
+    places |= dict.fromkeys([Path(), tmp_path / "link"], "is" if parts == "." else "is inside")
+    for path, where in places.items():
+        message = rf"^X must be a folder of plain files, {re.escape(str(path))} {where} {FORMATS[marker]}"
+        for call in (open_rows, GaussianMixture(2).fit, model.predict, model.score):
+            with pytest.raises(TableError, match=message):
+                call(path)
+    # A table without files of its own kind is told from an empty folder.
+    (lake / parts / "1.parquet").unlink()
+    (lake / parts / "hour=0" / "2.parquet").rename(tmp_path / "2.parquet")
+    with pytest.raises(TableError, match=FORMATS[marker]):
+        open_rows(lake)
+    # A file by its own name is the user's choice, and what is beside a table is no part of it.
+    _written(numbers, lake / parts / "1.parquet")
+    assert open_rows(lake / parts / "1.parquet").n_rows == 50
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "2.parquet").rename(tmp_path / "beside" / "2.parquet")
+    assert open_rows(tmp_path / "beside").n_rows == 50
+
+
+def test_the_command_line_refuses_a_folder_of_a_table_with_a_log(run, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    (tmp_path / "lake" / "_delta_log").mkdir(parents=True)
+    _written(pyarrow.table({"a": X[:50, 0], "b": X[:50, 1]}), tmp_path / "lake" / "1.parquet")
+    code, out, err = run("fit", str(tmp_path / "lake"), "-k", "2")
+    assert (code, out) == (1, "")
+    assert "lake is a Delta Lake table" in err
+    assert "a folder that the rows were written to as plain Parquet" in err
+
+
 @pytest.mark.parametrize(("name", "extra"), [("t.arrow", "arrow"), ("t.parquet", "parquet")])
 def test_without_pyarrow(tmp_path, monkeypatch, name, extra):
     monkeypatch.setitem(sys.modules, "pyarrow", None)

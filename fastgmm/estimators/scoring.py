@@ -20,7 +20,7 @@ from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.fitting.restarts import Restart
 from fastgmm.kernels import Density
-from fastgmm.passes.scores import Score, Totals
+from fastgmm.passes.scores import LogDensities, Score, Totals
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.sources import open_rows
 from fastgmm.spurious import SpuriousComponent
@@ -216,17 +216,15 @@ class Scoring(PrivateMethods, Interface, ABC):
         with np.errstate(divide="ignore", invalid="ignore"):
             log_scale = np.where(np.isneginf(density.log_scale), -np.inf, density.log_scale - self._log_weights())
         family = self._family()
-        columns = []
-        for k in range(len(log_scale)):
-            alone = density._replace(
+        alone = [
+            density._replace(
                 log_scale=log_scale[k : k + 1],
                 mean=density.mean[k : k + 1],
                 whitener=family.select(density.whitener, np.array([k])),
             )
-            columns.append(rows.scored(Score(alone, "evidence", self.n_threads)))
-        if not hasattr(columns[0], "__array_function__"):
-            raise TypeError("log_densities takes rows in memory, files and Dask's, and no data frame of Spark")
-        return np.stack(columns, axis=1)
+            for k in range(len(log_scale))
+        ]
+        return rows.scored(LogDensities(alone, self.n_threads))
 
     def to_sklearn(self) -> Any:
         """Return scikit-learn's estimator with the same parameters: its predictions agree to rounding.

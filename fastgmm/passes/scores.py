@@ -140,6 +140,18 @@ class Score:
 
 
 @dataclass(eq=False)
+class LogDensities:
+    """The task that returns the log evidence of each row under each of several densities, (N, K)."""
+
+    densities: list[Density]
+    n_threads: int | None = None
+
+    def __call__(self, rows: Rows) -> NDArray:
+        """Return one row of numbers for each row."""
+        return np.stack([Score(each, "evidence", self.n_threads)(rows) for each in self.densities], axis=1)
+
+
+@dataclass(eq=False)
 class Totals:
     """The task that returns the weighted sums of ``Scores``, (3,): of the evidence, of the peak, and the weight."""
 

@@ -30,6 +30,9 @@ T = TypeVar("T")
 #: How many answers a node of the tree puts together.
 FAN_IN = 16
 
+# How names of nodes begin behind which rows of a data frame come in an order of their own, another one for each graph.
+_SHUFFLES = "zpartd-", "shuffle-transfer-", "hash-join-transfer-"
+
 
 class DaskRows(Rows):
     """The rows of a Dask array (N, D), of a Dask data frame, or of delayed batches, where they are.
@@ -56,20 +59,26 @@ class DaskRows(Rows):
     def __init__(self, data: Any, sample_weight: Any = None, *, n_threads: int = 1) -> None:
         require("dask", "Dask collections need", "dask", "dask.array", "dask.delayed", "dask.task_spec")
         self._n_threads = n_threads
-        self._data = _collections(data)
-        self._keys = _keys(self._data)
+        data = _collections(data)
+        self._frame: Any = data[0] if _is_frame(data[0]) else None
         column = sample_weight if isinstance(sample_weight, str) else None
         by_number = isinstance(sample_weight, numbers.Real)
-        self._weight = [] if by_number or column is not None else _weights(sample_weight, self._data)
-        self._weight_keys = _keys(self._weight)
-        if self._weight_keys and len(self._weight_keys) != len(self._keys):
+        weight = [] if by_number or column is not None else _weights(sample_weight, data)
+        n_partitions, n_weights = _n_partitions(data), _n_partitions(weight)
+        if weight and n_weights != n_partitions:
             raise ValueError(
-                f"sample_weight must have the partitions of X, which has {len(self._keys)}; it has "
-                f"{len(self._weight_keys)}."
+                f"sample_weight must have the partitions of X, which has {n_partitions}; it has {n_weights}. Give the "
+                "name of a column of X, or a series of the frame that X is of."
             )
+        if weight:
+            _require_one_order(data[0], weight[0])
+        if self._frame is not None:
+            data, weight = _optimised(self._frame, weight)
+        self._data, self._weight = data, weight
+        self._keys, self._weight_keys = _keys(data), _keys(weight)
         self._number = float(sample_weight) if by_number else None
         self._reader = PartitionReader(None, column)
-        columns = _known_columns(self._data[0], self._reader, column is None and sample_weight is not None)
+        columns = _known_columns(data[0], self._reader, column is None and sample_weight is not None)
         self._columns = columns or self._run(columns_of, operator.add, n_partitions=1)
         self._reader = replace(self._reader, columns=self._columns)
         self.n_features, self.names, self.is_weighted, _ = self._columns
@@ -78,15 +87,16 @@ class DaskRows(Rows):
     def _graph(self) -> dict[Any, Any]:
         """The nodes that make the partitions, as Dask optimises them."""
         import dask
-        from dask.delayed import Delayed
+        from dask.array import Array
         from dask.utils import ensure_dict
 
-        delayed: list[Any] = []
+        arrays: list[Any] = []
         others: list[Any] = []
         for each in (*self._data, *self._weight):
-            (delayed if isinstance(each, Delayed) else others).append(each)
-        # Of delayed batches there may be thousands; of them Dask only leaves out what is not needed, in each pass.
-        graphs = [each.dask for each in (*dask.optimize(*others), *delayed)]
+            (arrays if isinstance(each, Array) else others).append(each)
+        # Frames are optimised already, which cannot be done twice. Of delayed batches there may be thousands; of them
+        # Dask only leaves out what is not needed, in each pass.
+        graphs = [each.dask for each in (*dask.optimize(*arrays), *others)]
         # Often they are one. All are held meanwhile: an address would serve the next one once a graph is gone.
         different = {id(graph): graph for graph in graphs}.values()
         return {key: node for graph in different for key, node in ensure_dict(graph).items()}
@@ -140,15 +150,38 @@ class DaskRows(Rows):
         return self._run(task, combine, reader=replace(self._reader, dtype=found.dtype), known=found.known())
 
     def scored(self, task: Callable[[Rows], NDArray]) -> Any:
-        """Return the task's answers for each row as a Dask array, which computes them when it is computed."""
+        """Return the task's answers for each row, which are computed when they are asked for.
+
+        Of a data frame as a series, or a frame where there are several numbers for each row, with its index and
+        divisions; else as a Dask array.
+        """
         from dask.array import Array
+        from dask.highlevelgraph import HighLevelGraph
 
         meta = task(ArrayRows(np.empty((0, self.n_features), self._columns.dtype)))
-        chunks = (_sizes(self._data, len(self._keys)), *((size,) for size in meta.shape[1:]))
         name = _name(task)
+        typed = functools.partial(_typed, on_threads(task, self._n_threads), meta.dtype)
+        if self._frame is not None:
+            return self._scored_frame(name, typed, meta)
+        chunks = (_sizes(self._data, len(self._keys)), *((size,) for size in meta.shape[1:]))
         keys = [(name, i, *(0 for _ in meta.shape[1:])) for i in range(len(self._keys))]
-        layer = self._layer(name, keys, functools.partial(_typed, on_threads(task, self._n_threads), meta.dtype))
-        return Array(_on_top(name, layer, [*self._data, *self._weight]), name, chunks, meta=meta)
+        graph = HighLevelGraph.from_collections(name, self._layer(name, keys, typed), [*self._data, *self._weight])
+        return Array(graph, name, chunks, meta=meta)
+
+    def _scored_frame(self, name: str, task: Callable[[Rows], NDArray], meta: NDArray) -> Any:
+        """Return the task's answers beside the rows of the frame as it was given: Dask optimises it with what it is in.
+
+        Weights are of no account: without them, the rows and what is made of them depend on the frame alone.
+        """
+        from dask.delayed import Delayed
+        from dask.task_spec import DataNode
+
+        column = self._reader.weight_column
+        frame = self._frame if column is None else self._frame.drop(columns=column)
+        reader = PartitionReader(self._columns._replace(is_weighted=False))
+        # One node that all partitions share, as in a pass: the model is not part of every task.
+        visit = Delayed(name, {name: DataNode(name, Visit(task, reader))})
+        return frame.map_partitions(_beside, visit, meta=_indexed(meta, frame._meta), enforce_metadata=False)
 
     def _run(
         self,
@@ -206,32 +239,24 @@ def _name(task: Any) -> str:
     return f"fastgmm-{word}-{uuid.uuid4().hex}"
 
 
-def _on_top(name: str, layer: dict[Any, Any], collections: list[Any]) -> Any:
-    """Return the graph of collections with a layer on top.
-
-    `HighLevelGraph.from_collections` names the layer of a data frame by the frame's address, which may be another
-    frame's later: a graph of both would lack one. Keys say what is in it.
-    """
-    from dask.highlevelgraph import HighLevelGraph
-
-    layers: dict[str, Any] = {name: layer}
-    below: dict[str, set[str]] = {name: set()}
-    for each in collections:
-        graph = each.__dask_graph__()
-        if isinstance(graph, HighLevelGraph):
-            layers.update(graph.layers)
-            below.update(graph.dependencies)
-            below[name].update(each.__dask_layers__())
-        else:
-            content = _keys([each])[0][0]
-            layers[content] = graph
-            below[content] = set()
-            below[name].add(content)
-    return HighLevelGraph(layers, below)
-
-
 def _visited(visit: Visit, number: int, data: Any, weight: Any, *known: int) -> Any:
     return visit(number, data, weight, Known(*known) if known else None)
+
+
+def _beside(part: Any, visit: Visit, partition_info: dict[str, Any]) -> Any:
+    """Return a visit's answers for the rows of a frame's partition, with the index of these."""
+    return _indexed(visit(partition_info["number"], part), part)
+
+
+def _indexed(answers: NDArray, part: Any) -> Any:
+    import pandas
+
+    kind = pandas.Series if answers.ndim == 1 else pandas.DataFrame
+    return kind(answers, index=part.index)
+
+
+def _pair(part: Any, weight: Any) -> tuple[Any, Any]:
+    return part, weight
 
 
 def _combined(combine: Callable[[T, T], T], *answers: T) -> T:
@@ -260,7 +285,7 @@ def _collections(data: Any) -> list[Any]:
     if isinstance(data, list | tuple) and data and all(isinstance(each, Delayed) for each in data):
         return list(data)
     if _is_frame(data) and data.ndim == 2:
-        return [data.optimize()]
+        return [data]
     raise TypeError(
         "X must be a Dask array, a Dask data frame or a list of dask.delayed batches, got "
         f"{type(data).__module__}.{type(data).__name__}."
@@ -276,6 +301,58 @@ def _keys(collections: list[Any]) -> list[Any]:
     from dask.core import flatten
 
     return [key for each in collections for key in flatten(each.__dask_keys__())]
+
+
+def _n_partitions(collections: list[Any]) -> int:
+    """Return how many partitions collections have, as their user sees them."""
+    from dask.delayed import Delayed
+
+    return sum(1 if isinstance(each, Delayed) else each.npartitions for each in collections)
+
+
+def _optimised(frame: Any, weight: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return a data frame as Dask optimises it, and weights: of a series or an array, partitions are pairs then.
+
+    Both are optimised at once: shuffled each for itself, rows may come in an order of their own.
+    """
+    from dask.array import Array
+    from dask.dataframe import from_dask_array
+
+    if weight and (_is_frame(weight[0]) or isinstance(weight[0], Array)):
+        series = weight[0] if _is_frame(weight[0]) else from_dask_array(weight[0])
+        options = {"meta": frame._meta, "enforce_metadata": False, "align_dataframes": False}
+        frame, weight = frame.map_partitions(_pair, series, **options), []
+    return [_untuned(frame)], weight
+
+
+def _untuned(frame: Any) -> Any:
+    """Return a data frame as Dask optimises it, with the partitions that it has.
+
+    Tuned, it would read several files at a time, in each frame as many as its columns are narrow.
+    """
+    import dask
+
+    with dask.config.set({"optimization.tune.active": False}):
+        return frame.optimize()
+
+
+def _require_one_order(data: Any, weight: Any) -> None:
+    """Raise ValueError where weights are an array that is shuffled otherwise than the rows.
+
+    A series is optimised with the frame, and what both are made by is then one shuffle.
+    """
+    from dask.array import Array
+
+    def shuffles(each: Any) -> set[str]:
+        names = (str(key[0] if isinstance(key, tuple) else key) for key in each.__dask_graph__())
+        return {name for name in names if name.startswith(_SHUFFLES)}
+
+    if isinstance(weight, Array) and shuffles(weight) != shuffles(_untuned(data) if _is_frame(data) else data):
+        raise ValueError(
+            "sample_weight as a Dask array must not be shuffled (by a merge, say) on its own, for its order is then "
+            "not that of the rows of X: give a series of the frame that X is of, as X=frame[columns] and "
+            "sample_weight=frame[name], or persist() that frame first."
+        )
 
 
 def _sizes(data: list[Any], n_partitions: int) -> tuple[float, ...]:
@@ -297,7 +374,9 @@ def _weights(sample_weight: Any, data: list[Any]) -> list[Any]:
     if isinstance(sample_weight, list | tuple) and sample_weight and isinstance(sample_weight[0], Delayed):
         return list(sample_weight)
     if _is_frame(sample_weight):
-        return [sample_weight.optimize()]
+        if _is_frame(data[0]) and sample_weight.ndim == 1:
+            return [sample_weight]
+        sample_weight = sample_weight.values
     rows = _sizes(data, 1)
     n_rows = sum(rows)
     if not isinstance(sample_weight, Array):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastgmm import validation
 from fastgmm.rows import row_type
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
+from fastgmm.sources.table_formats import refuse_table_formats
 from fastgmm.statistics import Array
 from fastgmm.support.extras import require
 from fastgmm.support.showing import listing, shown
@@ -366,6 +367,7 @@ def _parts(path: str | os.PathLike[str], kind: str) -> list[_Part]:
         and KINDS.get(file.suffix.lower()) in _IN_FOLDERS
         and file.is_file()
     )
+    refuse_table_formats(inside, files)
     if not files:
         raise TableError(f"{inside} is a folder without files of Parquet or Arrow ({listing(list(KINDS)[1:6])})")
     return [_part(str(file), KINDS[file.suffix.lower()]) for file in files]

@@ -34,7 +34,8 @@ def open_rows(
     ----------
     data : str or os.PathLike
         A .npy, Parquet (.parquet, .pq), Arrow (.arrow, .feather, .ipc) or CSV (.csv, .tsv, also .gz) file, or a folder
-        of Parquet and Arrow files, taken in the order of their names. All but .npy need pyarrow.
+        of Parquet and Arrow files, taken in the order of their names. All but .npy need pyarrow. Folders of tables
+        with a log (Delta Lake, Iceberg, Hudi) are refused: their files also hold rows that were deleted.
     data : pyarrow.dataset.Dataset, Table or RecordBatch
     data : dask.array.Array, dask.dataframe.DataFrame, Delayed or list of Delayed
         See ``fastgmm.sources.dask.DaskRows``. Nothing is read here.

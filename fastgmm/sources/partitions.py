@@ -144,8 +144,8 @@ class PartitionReader:
         n_rows = {len(array)} if weight is None else {len(array), len(weight)}
         if n_rows != {known.n_rows} or fingerprint(rows) != known.fingerprint:
             raise RuntimeError(
-                "it holds other rows than when it was first read. They must be the same in every pass: persist them, "
-                "or make random ones by a seed for each partition."
+                "it holds other rows than when it was first read. They must be the same in every pass, in one order: "
+                "persist() what a shuffle or a merge has made, and make random ones by a seed for each partition."
             )
         return rows
 

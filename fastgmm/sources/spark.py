@@ -100,9 +100,11 @@ class SparkRows(Rows):
         exponent = self._exponent
         # The first look runs the plan of the DataFrame: with a task for each partition, as that was made for.
         task: Callable[..., Any] = functools.partial(look, exponent=exponent)
-        found: Look = self._packed.visit(task, operator.add, sys.maxsize)
+        found: Look | None = self._packed.visit(task, operator.add, sys.maxsize)
+        n_rows = 0 if found is None else found.census.summary.n_rows
+        check_n_rows((n_rows, self._columns.n_features or 0), 1, "a mixture")
+        assert found is not None
         census = found.census
-        check_n_rows((census.summary.n_rows, self._columns.n_features or 0), 1, "a mixture")
         require_positive(census.summary.largest)
         widths = [(width, number) for number, width in enumerate(found.widths) if width is not None]
         n_features, first = widths[0]
@@ -195,7 +197,9 @@ class SparkRows(Rows):
                     )
                 )
 
-        return self._packed.visit(visit, combine, layout.n_features * self.n_rows)
+        answer = self._packed.visit(visit, combine, layout.n_features * self.n_rows)
+        assert answer is not None
+        return answer
 
     def scored(self, task: Any) -> Any:
         """Return the DataFrame with a column of what a ``Score`` makes of each row, to be computed when it is read.
@@ -204,6 +208,8 @@ class SparkRows(Rows):
         """
         from pyspark.sql import functions
 
+        if not hasattr(task, "output"):
+            raise TypeError("log_densities takes rows in memory, files and Dask's, and no data frame of Spark")
         name, spark_type, dtype = _ADDED[task.output]
         if name in self._frame.columns:
             raise ValueError(f"X has a column {name!r} already: rename it or leave it out.")

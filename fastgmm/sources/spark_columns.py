@@ -29,6 +29,8 @@ class Columns:
         from pyspark.sql import types
 
         by_name = {field.name: field.dataType for field in frame.schema.fields}
+        if not names:
+            raise ValueError(f"X must have a column of numbers besides sample_weight={weight!r}, got {frame.columns}.")
         kinds = {name: _kind(by_name[name]) for name in names}
         if weight is not None and _kind(by_name[weight]) != "number":
             raise TypeError(f"column {weight!r}, the sample_weight, must hold numbers, got {_text(by_name[weight])}.")
@@ -44,7 +46,7 @@ class Columns:
         )
         if list(kinds.values()) in (["array"], ["vector"]):
             return cls(tuple(names), weight, kinds[names[0]], single, n_features)
-        return cls(tuple(names), weight, "number", single and bool(names), len(names))
+        return cls(tuple(names), weight, "number", single, len(names))
 
     @property
     def dtype(self) -> type[np.floating]:

@@ -11,6 +11,7 @@ import itertools
 import math
 import operator
 import pickle
+import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -140,15 +141,22 @@ class Packed:
             for row in rows:
                 yield pickle.loads(row[0])
 
-        packed = frame.select(*columns.expressions()).mapInArrow(pack, "chunk binary").rdd
+        # By plain names: mapInArrow takes a dot in one for a field of a structure.
+        names = [f"c{number}" for number in range(len(columns.expressions()))]
+        rows = frame.select(*(each.alias(name) for each, name in zip(columns.expressions(), names, strict=True)))
+        if not keeps_order(frame):
+            rows = rows.sortWithinPartitions(*names)
+        packed = rows.mapInArrow(pack, "chunk binary").rdd
         self.rdd = packed.mapPartitionsWithIndex(unpack).persist(StorageLevel.MEMORY_AND_DISK)
         weakref.finalize(self, forget, self.rdd).atexit = False
 
-    def visit(self, task: Callable[[int, Iterable[Chunk]], Any], combine: Callable[[T, T], T], n_numbers: int) -> T:
+    def visit(
+        self, task: Callable[[int, Iterable[Chunk]], Any], combine: Callable[[T, T], T], n_numbers: int
+    ) -> T | None:
         """Return ``task(partition, chunks)`` of each partition, put together in the order of partitions.
 
-        What is None is left out. `n_numbers` are looked at: where these are few, a task of Spark's has several
-        partitions. The answers of many partitions are put together in groups by other tasks.
+        What is None is left out; None where there is nothing else. `n_numbers` are looked at: where these are few, a
+        task of Spark's has several partitions. Answers of many partitions are put together in groups by other tasks.
         """
 
         def visited(items: Iterable[int | Chunk]) -> Iterator[tuple[int, Any]]:
@@ -164,6 +172,8 @@ class Packed:
                 yield combined(answers, combine)
 
         n_partitions = self.rdd.getNumPartitions()
+        if n_partitions == 0:
+            return None
         n_tasks = min(n_partitions, max(n_numbers // _NUMBERS_OF_A_TASK, self.rdd.ctx.defaultParallelism))
         answers = self.rdd.coalesce(n_tasks).mapPartitions(visited)
         if n_partitions > _MOST_ANSWERS:
@@ -174,6 +184,19 @@ class Packed:
         if isinstance(answer, Fault):
             raise answer.error
         return answer
+
+
+def keeps_order(frame: Any) -> bool:
+    """Return whether the rows of a DataFrame come in the same order each time that Spark makes them.
+
+    Not behind a shuffle, whose blocks come as the network has them, unless they are sorted as a whole after it.
+    """
+    for line in frame._jdf.queryExecution().executedPlan().toString().splitlines():
+        if re.search(r"\bSort \[.*\], true", line):
+            return True
+        if re.search(r"(?<!Broadcast)(?<!Reused)Exchange\b", line):
+            return False
+    return True
 
 
 def spare_the_collector() -> None:

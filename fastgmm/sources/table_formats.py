@@ -1,0 +1,47 @@
+"""Tables that are more than the files in their folder: a log says which rows of these count."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from fastgmm.tables.request import TableError
+
+
+class _Format(NamedTuple):
+    """A format of tables: its name, what lies in the folder of such a table, and what reads it (of its path)."""
+
+    name: str
+    marker: str
+    reader: str
+
+
+_FORMATS = (
+    _Format("a Delta Lake table", "_delta_log", "deltalake.DeltaTable({!r}).to_pyarrow_dataset()"),
+    _Format("an Iceberg table", "metadata/*.metadata.json*", "scan().to_arrow() of pyiceberg's table at {!r}"),
+    _Format("a Hudi table", ".hoodie", "spark.read.format('hudi').load({!r})"),
+    _Format("a Paimon table", "snapshot/snapshot-*", "spark.read.format('paimon').load({!r})"),
+    _Format("the output of a Spark stream", "_spark_metadata", "spark.read.parquet({!r})"),
+)
+
+
+def refuse_table_formats(folder: Path, files: Iterable[Path]) -> None:
+    """Raise TableError where a folder is a table with a log, is inside of one, or holds files of one.
+
+    Deleted and overwritten rows stay in the files of such tables, and so does what a failed write has left.
+    """
+    inside = {parent for file in files for parent in file.relative_to(folder).parents}
+    root = Path(os.path.realpath(folder))
+    for place in (root, *root.parents, *(root / each for each in sorted(inside - {Path()}))):
+        for form in _FORMATS:
+            found = next(glob.iglob(os.path.join(glob.escape(os.fspath(place)), form.marker)), None)
+            if found is not None:
+                where = "is" if place == root else "holds" if root in place.parents else "is inside"
+                raise TableError(
+                    f"X must be a folder of plain files, {folder} {where} {form.name} ({found}), whose files also hold "
+                    f"rows that its log has deleted or never had: give {form.reader.format(os.fspath(place))}, or a "
+                    "folder that the rows were written to as plain Parquet"
+                )

@@ -43,7 +43,8 @@ class DaskRows(Rows):
         A delayed batch is an array (n, D), a data frame or a pair (X, weight). Chunk sizes may be unknown.
     sample_weight : optional
         A Dask array (N,) or series with the partitions of `data`, Delayed, or a number; the name of a column
-        of data frames, which is no feature then; for a Dask array with known chunks also an array (N,).
+        of data frames, which is no feature then; for a Dask array with known chunks also an array (N,). Of a data frame
+        that is shuffled, a column or a series of it: an array would be shuffled on its own, and is refused.
     n_threads : int, default 1
         Threads that a task uses. Dask runs as many tasks at a time in a worker as that has threads: more than 1 is for
         workers with fewer threads than cores.

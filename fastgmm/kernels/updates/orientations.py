@@ -28,12 +28,18 @@ from fastgmm.kernels.updates.volumes import (
 )
 
 # Common axes have settled when a sweep over all pairs promises to raise the mean log-likelihood by less than this: then
-# angles are right to its root. Or after so many sweeps.
+# angles are right to its root. Or after so many turns of two axes, which take no time beside a pass over many rows, but
+# not before so many sweeps: the next M-step goes on from there.
 _SETTLED = 1e-25
-_SWEEPS = 100
+_TURNS = 2000
+_SWEEPS = 10
 # Steps to the best angle between two axes; Newton's are no longer than this, twice the angle in radians.
 _STEPS = 30
 _NEAR = 0.2
+# Newton's step is the last one where the next would be its square, and lowers the cost by less than rounding where it
+# is still smaller: other angles will be turned, and this one again.
+_ENOUGH = 1e-3
+_SURE = 1e-7
 # The product of two variances, over the square of their mean, is no smaller.
 _FLATTEST = 1e-30
 # Multiples of it, modulo 1, are far from each other.
@@ -192,9 +198,10 @@ def _turned(pair, weight, power, angle):
         along = pair[k, 0] * cosine + pair[k, 1] * sine
         across = pair[k, 1] * cosine - pair[k, 0] * sine
         product = pair[k, 2] + across * across
-        tangent = weight[k] * product ** (power - 1.0)
+        raised = weight[k] * product**power if power > 0.0 else weight[k]
+        tangent = raised / product
         change = 2.0 * along * across
-        cost += tangent * product / power if power > 0.0 else weight[k] * math.log(product)
+        cost += raised / power if power > 0.0 else weight[k] * math.log(product)
         slope += tangent * change
         steadier += tangent * (along * along - across * across)
         bend += tangent / product * change * change
@@ -215,13 +222,15 @@ def _best_angle(pair, weight, power):
         # From a maximum, where the slope says nothing, there is a way down on both sides.
         is_near = abs(slope) < _NEAR * curvature
         step = slope / curvature if is_near else math.copysign(_NEAR, slope)
+        if is_near and abs(step) < _SURE:
+            return angle + step, promised
         found = _turned(pair, weight, power, angle + step)
         if not (found[0] < cost or (is_near and found[0] == cost)):
             step = 0.5 * math.atan2(slope, steadier)
             found = _turned(pair, weight, power, angle + step)
         angle += step
         cost, slope, curvature, steadier = found
-        if abs(step) <= 1e-15:
+        if is_near and abs(step) < _ENOUGH:
             break
     return angle, promised
 
@@ -269,8 +278,8 @@ def _share_axes(mass, covariance, whitener, power, variances, axes):
     """Overwrite the rows of ``axes[0]`` with the best common axes, and `variances` (K, D) with those along them.
 
     Those with the least mean volume by mass, geometric where `power` is 0, as for VVE, and arithmetic where it is
-    1 / D, as for EVE. None nearby are better, others may be. Begins at the axes of `whitener`, or at those of the mean
-    covariance where they are better: the likelihood never falls.
+    1 / D, as for EVE; or on the way there, with many features. None nearby are better, others may be. Begins at the
+    axes of `whitener`, or at those of the mean covariance where they are better: the likelihood never falls.
     """
     n_components, n_features, _ = covariance.shape
     matrices, product = np.empty(covariance.shape), np.empty((n_features, n_features))
@@ -281,7 +290,7 @@ def _share_axes(mass, covariance, whitener, power, variances, axes):
         _turn_matrix(axes[0], matrices[k], product)
     logarithms, weight = np.empty(n_components), np.empty(n_components)
     pair = np.empty((n_components, 3))
-    for _ in range(_SWEEPS):
+    for _ in range(max(_SWEEPS, _TURNS // max(n_features * (n_features - 1) // 2, 1))):
         if not _sweep(mass, matrices, axes[0], power, logarithms, weight, pair) > _SETTLED:
             break
     for k in range(n_components):

@@ -366,3 +366,11 @@ def test_summaries_of_parts_add_up_to_that_of_the_whole(rng, scale):
         assert summary.effective_rows == pytest.approx(weight.sum() ** 2 / (weight**2).sum(), rel=1e-14)
         assert (summary.smallest, summary.largest) == (weight[weight > 0].min(), weight.max())
         np.testing.assert_array_equal(summary.first, X[2:3])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("ignore:Best performing")
+def test_numbers_of_numpy_start_like_those_of_python(method):
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    ours, theirs = (GaussianMixture(n, init_params=method, random_state=0, max_iter=2).fit(X) for n in (3, np.int64(3)))
+    np.testing.assert_array_equal(ours.means_, theirs.means_)

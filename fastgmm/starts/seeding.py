@@ -72,7 +72,7 @@ class RandomResponsibilities:
     """A table of random responsibilities that is made when it is read; a row is the same in whichever slice."""
 
     def __init__(self, n_components: int, seed: int) -> None:
-        self._n_components = n_components
+        self._n_components = int(n_components)
         self._seed = seed
 
     def __getitem__(self, places: slice) -> Array:

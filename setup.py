@@ -25,12 +25,14 @@ ROOT = Path(__file__).resolve().parent
 
 ASK = """
 import json, sys
-from fastgmm.families import FAMILIES
+from fastgmm.families import FAMILIES, STRUCTURES
 from fastgmm.kernels.compiling import SOURCE_HASH, prebuilt
 own = [prebuilt.target_of_host()]
 targets = prebuilt.targets_of_host() if sys.argv[1] == "all" else own
 kinds = [(*each, str(prebuilt.folder_of(each))) for each in targets if each is not None]
-print(json.dumps({"kinds": kinds, "families": list(FAMILIES), "kernels": SOURCE_HASH}))
+# Others use the code of their structures, and have little of their own.
+others = [name for name in FAMILIES if name not in STRUCTURES]
+print(json.dumps({"kinds": kinds, "families": [*([name] for name in STRUCTURES), others], "kernels": SOURCE_HASH}))
 """
 
 
@@ -58,7 +60,7 @@ def run(*command: str, **environment: str) -> str:
 
 @functools.cache
 def asked() -> dict[str, Any]:
-    """Kinds of processors (name, features, folder of the code), families, and a hash of kernels and compiler."""
+    """Kinds of processors (name, features, folder of the code), families by turns, a hash of kernels and compiler."""
     nothing: dict[str, Any] = {"kinds": []}
     if chosen() == "none":
         return nothing
@@ -104,8 +106,8 @@ def compile_into(folder: Path, **target: str) -> None:
     """Fill a folder with machine code for all families, several at a time."""
     with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
 
-        def warm_up(family: str) -> str:
-            command = ["-m", "fastgmm", "warmup", "--covariance", family]
+        def warm_up(families: list[str]) -> str:
+            command = ["-m", "fastgmm", "warmup", "--covariance", *families]
             return run(*command, NUMBA_CACHE_DIR=cache, **target)
 
         for table in pool.map(warm_up, asked()["families"]):

@@ -18,6 +18,9 @@ from fastgmm.support.showing import shown
 
 __all__ = ["StandardErrors", "standard_errors"]
 
+# The least eigenvalue of an information matrix of full rank with a diagonal of 1, for each parameter.
+_LEAST = 1e-13
+
 KINDS = ("observed", "empirical", "sandwich")
 
 
@@ -55,6 +58,7 @@ def standard_errors(
     tied-spherical; ValueError for others, for parts that are frozen, and where the information is not positive
     definite, as it is where the fit is at no maximum or a component has no rows. TypeError for other estimators.
     """
+    model = getattr(model, "best_estimator_", model)
     if not isinstance(model, GaussianMixture):
         raise TypeError(
             f"model must be a GaussianMixture, got {shown(model)}: the posterior of a BayesianGaussianMixture says "
@@ -71,11 +75,11 @@ def standard_errors(
     layout = _Layout.of(family, *means.shape)
     task = _Task(model._weights(), means, family.matrices(covariances, *means.shape), layout)
     information = rows.gather(task, operator.add)
-    observed, empirical = (layout.free(each) for each in (information.observed(task), information.outer))
+    empirical = layout.free(information.outer)
     if kind == "empirical":
         parameters = _inverse(empirical, kind)
     else:
-        parameters = _inverse(observed, kind)
+        parameters = _inverse(layout.free(information.observed(task)), kind)
         if kind == "sandwich":
             parameters = parameters @ empirical @ parameters
     return layout.errors(parameters)
@@ -86,12 +90,10 @@ def _inverse(information: Array, kind: str) -> Array:
     diagonal = np.diagonal(information)
     if np.all(diagonal > 0.0):
         scale = 1.0 / np.sqrt(diagonal)
-        try:
-            factor = np.linalg.inv(np.linalg.cholesky(information * scale[:, None] * scale))
-        except np.linalg.LinAlgError:
-            pass
-        else:
-            inverse: Array = (factor.T @ factor) * scale[:, None] * scale
+        values, vectors = np.linalg.eigh(information * scale[:, None] * scale)
+        # Of a matrix without full rank rounding may leave positive ones.
+        if values[0] > _LEAST * len(values):
+            inverse: Array = (vectors / values) @ vectors.T * scale[:, None] * scale
             return inverse
     raise ValueError(
         f"the {kind} information is not positive definite: the mixture is at no maximum of the likelihood of these "
@@ -215,11 +217,16 @@ class _Information:
         mixed = -np.einsum("ab,jbc,c->aj", precision, bases, self.pull[k])
         second[:n_features, n_features:] = mixed
         second[n_features:, :n_features] = mixed.T
-        turned = np.einsum("ab,jbc->jac", precision, bases)
-        by_trace = 0.5 * self.mass[k] * np.einsum("iab,jba->ij", turned, turned)
-        by_rows = np.einsum("iab,jbc,ca->ij", bases, turned, self.spread[k])
+        turned = precision @ bases
+        by_trace = 0.5 * self.mass[k] * _traces(turned, turned)
+        by_rows = _traces(bases, turned @ self.spread[k])
         second[n_features:, n_features:] = by_trace - 0.5 * (by_rows + by_rows.T)
         return second
+
+
+def _traces(ones: Array, others: Array) -> Array:
+    """Return the traces of products of each two matrices of (Q, D, D) and (P, D, D), as (Q, P)."""
+    return ones.reshape(len(ones), -1) @ others.swapaxes(1, 2).reshape(len(others), -1).T
 
 
 class _Task:

@@ -1137,3 +1137,33 @@ def test_comments_are_said(run, table):
     assert code == 1
     assert err.endswith("line 2 has 2 columns, the first row has 1 (skip lines that begin with '#' by --comment '#')\n")
     assert "3 rows, 2 columns" in run("fit", name, "-k", 1, "--comment", "#")[1]
+
+
+def test_only_better_fits_are_said_to_be_passed_over(capsys):
+    from types import SimpleNamespace
+
+    from fastgmm.cli.commands import Fit, _say_passed_over
+    from fastgmm.families import FAMILIES
+
+    family = FAMILIES["full"]
+
+    def fit(n_components, criterion, spurious):
+        reasons = [SimpleNamespace(component=0, reason="sits on one value")] if spurious else []
+        model = SimpleNamespace(weights_=np.ones(n_components), spurious_=reasons, _family=lambda: family)
+        return Fit(model, 0.0, criterion, 0.0)
+
+    sound, worse, better = fit(2, 10.0, False), fit(3, 20.0, True), fit(4, 5.0, True)
+    _say_passed_over([sound, worse], sound, "BIC", True)
+    assert capsys.readouterr().err == ""
+    _say_passed_over([sound, worse, better], sound, "BIC", True)
+    assert "4 components: passed over although its BIC is better" in (err := capsys.readouterr().err)
+    assert "3 components" not in err
+    _say_passed_over([sound, worse, better], sound, "evidence bound", False)
+    assert "3 components: passed over although its evidence bound is better" in capsys.readouterr().err
+
+
+def test_several_names_of_one_family_are_one(run):
+    code, out, _ = run("fit", "faithful", "-k", "2", "--covariance", "full,VVV,EEE", "--seed", "0")
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()[1:3]] == ["full", "tied"]
+    assert out.splitlines()[3] == ""

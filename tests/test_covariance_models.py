@@ -267,3 +267,46 @@ def test_what_is_no_number_ends():
     values, axes = np.empty(3), np.empty((3, 3))
     eigen(np.full((3, 3), np.nan), values, axes)
     assert np.isnan(values).all()
+
+
+# A feature without spread in one group, at 0 and elsewhere: rounding must not pass for a spread.
+@pytest.mark.parametrize("constant", [0.0, 5.0])
+@pytest.mark.parametrize("n_features", [2, 3, 5, 6])
+@pytest.mark.parametrize("name", ["VEI", "EVI", "VEE", "EVE", "VVE", "VEV", "EVV"])
+def test_a_feature_without_spread_in_one_component_is_named(name, n_features, constant):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(80, n_features)), rng.normal(size=(20, n_features)) * 2 + 6])
+    X[:80, 1] = constant
+    options = {"covariance_type": name, "init_params": np.r_[np.zeros(80, int), np.ones(20, int)]}
+    with pytest.raises(CollapsedComponentError) as caught:
+        GaussianMixture(2, reg_covar=0, **options).fit(X)
+    assert caught.value.component == 0
+    model = GaussianMixture(2, max_iter=500, **options).fit(X)
+    assert np.isfinite(model.covariances_).all()
+    assert np.diff(model.lower_bounds_).min() > -1e-6
+
+
+@pytest.mark.parametrize("name", ["EVE", "VVE", "VEV", "EVV"])
+def test_a_direction_without_spread_in_one_component_is_named(name):
+    """Not along an axis: rotations leave rounding there. With more rows in the other, VEV has a limit."""
+    rng = np.random.default_rng(1)
+    X = np.concatenate([rng.normal(size=(80, 3)), rng.normal(size=(30, 3)) * 2 + 6])
+    X[:80, 2] = X[:80, 0] - 2 * X[:80, 1]
+    options = {"covariance_type": name, "init_params": np.r_[np.zeros(80, int), np.ones(30, int)], "max_iter": 300}
+    with pytest.raises(CollapsedComponentError) as caught:
+        GaussianMixture(2, reg_covar=0, **options).fit(X)
+    assert caught.value.component == 0
+
+
+def test_vee_settles_on_features_that_depend_on_each_other():
+    """Rounding of volumes must not keep the M-step going; its covariances are multiples of one matrix all the same."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 12))
+    X[:, 0] = X[:, 1:].sum(axis=1) + 0.01 * X[:, 0]
+    X[:200] *= 2
+    X[400:] += 3
+    labels = np.repeat([0, 1, 2], 200)
+    model = GaussianMixture(3, covariance_type="VEE", init_params=labels, reg_covar=0, tol=1e-10, max_iter=200).fit(X)
+    ratios = model.covariances_ / model.covariances_[0]
+    np.testing.assert_allclose(ratios, np.broadcast_to(ratios[:, :1, :1], ratios.shape), rtol=1e-6)
+    assert np.diff(model.lower_bounds_).min() > -1e-9

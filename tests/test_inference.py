@@ -180,3 +180,13 @@ def test_refusals(faithful):
         other = GaussianMixture(2, covariance_type=name, random_state=0).fit(faithful)
         with pytest.raises(ValueError, match=f"standard_errors is not for covariance_type '{name}'"):
             standard_errors(other, faithful)
+
+
+def test_a_matrix_without_full_rank_is_refused():
+    """More parameters than rows: rounding leaves some positive definite."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X = np.r_[rng.normal(size=(5, 2)), rng.normal(size=(5, 2)) + 8]
+        model = GaussianMixture(2, tol=1e-12, reg_covar=0, max_iter=500, random_state=0).fit(X)
+        with pytest.raises(ValueError, match="the empirical information is not positive definite"):
+            standard_errors(model, X, kind="empirical")

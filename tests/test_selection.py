@@ -12,7 +12,7 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC
 from fastgmm.exceptions import SpuriousComponentWarning
 from fastgmm.families import FAMILIES
 from fastgmm.fitting import restarts
-from fastgmm.selection import bootstrap_test, merge_components
+from fastgmm.selection import Merged, bootstrap_test, merge_components
 from fastgmm.selection.candidates import best_place
 from fastgmm.sources import BatchRows
 
@@ -187,7 +187,7 @@ def test_best_place():
         ({"criterion": "mdl"}, ValueError, "criterion must be one of 'bic', 'aic', 'icl', 'held-out', got 'mdl'"),
         ({"criterion": "evidence"}, ValueError, "criterion must be one of 'bic'"),
         ({"criterion": "held-out", "n_folds": 1}, ValueError, r"n_folds must be an int in the range \[2, inf\)"),
-        ({"criterion": "held-out", "n_folds": 150}, ValueError, "n_folds=150 needs 300 rows at least, X has 200"),
+        ({"criterion": "held-out", "n_folds": 150}, ValueError, "n_folds=150 needs 300 rows of positive weight"),
         ({"estimator": 3}, TypeError, "estimator must be a GaussianMixture or a BayesianGaussianMixture"),
         (
             {"estimator": GaussianMixture(means_init=np.zeros((1, 2)))},
@@ -399,3 +399,125 @@ def test_published_bootstrap_tests():
 def test_bootstrap_refusals(rows, options, error, message):
     with pytest.raises(error, match=message):
         bootstrap_test(rows, **options)
+
+
+# --- what a review found -----------------------------------------------------------------------------------------
+
+
+def test_warnings_of_others_are_heard(rows):
+    """Fits that are compared are quiet by themselves: filters of warnings belong to the whole process."""
+    before = list(warnings.filters)
+    with pytest.warns(UserWarning, match="of a callback"):
+        GaussianMixtureIC(1, 2, covariance_type="full", random_state=0).fit(
+            rows, callback=lambda _: warnings.warn("of a callback", stacklevel=1)
+        )
+    assert warnings.filters == before
+    with pytest.warns(Warning, match=r"The best candidate \(2 components, full\) did not converge"):
+        selection = GaussianMixtureIC(
+            2, 2, covariance_type="full", estimator=GaussianMixture(max_iter=1, tol=0), random_state=0
+        ).fit(rows)
+    with pytest.warns(Warning, match="did not converge"):
+        selection.best_estimator_.fit(rows)
+
+
+def test_parts_that_are_held_out_have_no_checkpoint_and_too_few_rows_are_said(rows, tmp_path):
+    estimator = GaussianMixture(checkpoint=str(tmp_path / "fit"), checkpoint_interval=0)
+    options = {"covariance_type": "tied-spherical", "criterion": "held-out", "random_state": 0}
+    GaussianMixtureIC(1, 2, estimator=estimator, **options).fit(rows)
+    assert {path.name for path in tmp_path.iterdir()} == {"fit.tied-spherical.1", "fit.tied-spherical.2"}
+    few = GaussianMixtureIC(1, 9, **options).fit(rows[:10])
+    assert few.results_["error"][-1] == "Without a part that is held out, there are fewer rows than 9 components."
+    assert few.results_["error"][7] == ""
+    # Rows without weight are in no part.
+    weight = np.r_[np.zeros(150), np.ones(50)]
+    ours = GaussianMixtureIC(1, 2, **options).fit(rows, sample_weight=weight).results_["held-out"]
+    theirs = GaussianMixtureIC(1, 2, **options).fit(rows[150:]).results_["held-out"]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    with pytest.raises(ValueError, match="random_state must be an int where the estimator has a checkpoint"):
+        GaussianMixtureIC(1, 2, estimator=estimator).fit(rows)
+
+
+def test_an_interrupt_does_not_wait_for_whole_fits(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(3000, 3))
+    n_iterations = []
+    advance = restarts.Contender.advance
+
+    def counting(self, n_threads):
+        try:
+            advance(self, n_threads)
+        finally:
+            n_iterations.append(self._n_steps)
+
+    monkeypatch.setattr(restarts.Contender, "advance", counting)
+
+    def interrupt(candidate):
+        raise KeyboardInterrupt
+
+    estimator = GaussianMixture(tol=0, max_iter=100_000)
+    selection = GaussianMixtureIC(1, 6, covariance_type="full", estimator=estimator, random_state=0, n_threads=2)
+    with pytest.raises(KeyboardInterrupt):
+        # The first is over at once: one component.
+        selection.set_params(estimator__max_iter=2000).fit(X, callback=interrupt)
+    assert max(n_iterations[1:], default=0) < 2000
+    assert not hasattr(selection, "best_estimator_")
+
+
+def test_weights_that_do_not_count_rows():
+    X = np.random.default_rng(0).normal(size=(500, 2))
+    selection = GaussianMixtureIC(1, 3, covariance_type="full", random_state=0)
+    with pytest.warns(UserWarning, match="sample_weight sums to 1 over 500 rows"):
+        selection.fit(X, sample_weight=np.full(500, 1 / 500))
+    assert selection.fit(X, sample_weight=np.ones(500)).n_components_ == 1
+
+
+def test_rows_of_a_user_are_left_as_they_were(rows):
+    batches = BatchRows(lambda: iter([rows[:100], rows[100:]]))
+
+    def fail(candidate):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        GaussianMixtureIC(1, 2, covariance_type="full", random_state=0).fit(batches, callback=fail)
+    assert batches.shared is None
+
+
+def test_columns_of_weights_and_classes_of_ones_own(rows):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rows, columns=["a", "b"]).assign(w=1.0)
+    labels = GaussianMixtureIC(1, 2, covariance_type="full", random_state=0).fit_predict(frame, sample_weight="w")
+    assert labels.shape == (200,)
+
+    class Own(GaussianMixture):
+        def __init__(self, n_components=1, tol=1e-3):
+            super().__init__(n_components, tol=tol)
+
+    selection = GaussianMixtureIC(1, 2, covariance_type="full", estimator=Own(tol=1e-4), random_state=0).fit(rows)
+    assert type(selection.best_estimator_) is Own
+    assert bootstrap_test(rows, 1, estimator=Own(), n_samples=19, random_state=0).p_values == [0.05]
+    assert GaussianMixtureIC(estimator=3).get_params()["estimator"] == 3
+
+
+def test_selections_and_partitions_merge(rows):
+    selection = GaussianMixtureIC(3, 3, covariance_type="full", random_state=0).fit(rows)
+    whole = merge_components(selection, rows)
+    assert whole.model is selection.best_estimator_
+    array = pytest.importorskip("dask.array").from_array(rows, chunks=(70, 2))
+    parts = merge_components(selection.best_estimator_, array)
+    assert parts.merges == whole.merges
+    np.testing.assert_allclose(parts.entropies, whole.entropies, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("entropies", "elbow"), [([0, 0, 0.1, 10, 20, 30], 3), ([0, 1, 2, 3, 30], 4), ([0, 1], 2)])
+def test_elbow(entropies, elbow):
+    assert Merged(None, [], np.array(entropies, float)).elbow == elbow
+
+
+def test_samples_that_cannot_be_fitted_are_said():
+    X = np.random.default_rng(1).normal(size=(9, 2))
+    estimator = GaussianMixture(reg_covar=0, max_iter=200, init_params="random_from_data")
+    with pytest.warns(Warning, match=r"Of 49 samples of 1 components, \d+ could not be fitted with 2"):
+        bootstrap_test(X, 1, estimator=estimator, n_samples=49, random_state=1)
+    with pytest.raises(ValueError, match=r"estimator\.means_init is of one number of components"):
+        bootstrap_test(X, 1, estimator=GaussianMixture(means_init=[[0, 0]]))
+    with pytest.raises(ValueError, match="fit_many cannot fit with accelerate='squarem'"):
+        bootstrap_test(X, 1, estimator=GaussianMixture(accelerate="squarem"))

@@ -778,6 +778,16 @@ def test_a_folder_of_a_table_with_a_log_is_refused(tmp_path, monkeypatch, marker
     assert open_rows(tmp_path / "beside").n_rows == 50
 
 
+def test_folders_with_dates_in_their_names_are_no_table(tmp_path):
+    """Backups, say, beside the folder of a parent's."""
+    pyarrow = pytest.importorskip("pyarrow")
+    (tmp_path / "snapshot" / "snapshot-2024-01-01").mkdir(parents=True)
+    (tmp_path / "metadata" / "1.metadata.json").mkdir(parents=True)
+    (tmp_path / "features").mkdir()
+    _written(pyarrow.table({"a": X[:50, 0], "b": X[:50, 1]}), tmp_path / "features" / "1.parquet")
+    assert open_rows(tmp_path / "features").n_rows == 50
+
+
 def test_the_command_line_refuses_a_folder_of_a_table_with_a_log(run, tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     (tmp_path / "lake" / "_delta_log").mkdir(parents=True)

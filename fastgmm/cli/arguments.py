@@ -441,7 +441,7 @@ def _counts(text: str) -> list[int]:
 
 
 def _covariances(text: str) -> list[str]:
-    """Read ``full``, ``all`` or ``full,VVI`` as names of families; another name of one counts as that."""
+    """Read ``full``, ``all`` or ``full,VVI`` as names of families."""
     names = get_args(CovarianceAlias)
     if text == "all":
         return [text]

@@ -20,7 +20,7 @@ from fastgmm.cli import report
 from fastgmm.cli.inputs import Data, read, stage
 from fastgmm.cli.outputs import check_table_path, distinct, write_table
 from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
-from fastgmm.families import FAMILIES
+from fastgmm.families import FAMILIES, NAMED
 from fastgmm.io.models import ModelDocument, check_model_path, read_document, restore, save_model
 from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
@@ -59,13 +59,15 @@ def fit(arguments: argparse.Namespace) -> None:
     if arguments.covariance == ["all"]:
         is_bayesian = arguments.method == "vb"
         arguments.covariance = [name for name, family in FAMILIES.items() if family.is_conjugate or not is_bayesian]
+    # Several names of one family are one.
+    arguments.covariance = list({NAMED[name].name: name for name in reversed(arguments.covariance)}.values())[::-1]
     # What starts have in common is made once for all fits.
     table.rows.shared = Shared()
     fits = _fit_each(arguments, table)
     lower_is_better = METHODS[arguments.method].lower_is_better
     values = [fit.criterion for fit in fits]
     best = fits[best_place(values, [not fit.model.spurious_ for fit in fits], lower_is_better)]
-    _say_passed_over(fits, best, fits[best_place(values, [True] * len(fits), lower_is_better)], _criterion(arguments))
+    _say_passed_over(fits, best, _criterion(arguments), lower_is_better)
     # The model first: it took the longest, and printing may fail.
     if arguments.output is not None:
         save_model(
@@ -248,7 +250,7 @@ def _criterion(arguments: argparse.Namespace) -> str:
     return str(arguments.criterion or METHODS[arguments.method].criterion)
 
 
-def _say_passed_over(fits: list[Fit], best: Fit, highest: Fit, criterion: str) -> None:
+def _say_passed_over(fits: list[Fit], best: Fit, criterion: str, lower_is_better: bool) -> None:
     """Say why fits were not chosen that the criterion ranks higher than the best, or that the best is no good."""
     several = len({fit.model._family() for fit in fits}) > 1
     for fit in fits:
@@ -263,7 +265,7 @@ def _say_passed_over(fits: list[Fit], best: Fit, highest: Fit, criterion: str) -
                 f"fastgmm: warning: {title}: the best, for no choice of -k is without such components: {reason}",
                 file=sys.stderr,
             )
-        elif (fit.criterion < best.criterion) == (highest.criterion < best.criterion):
+        elif fit.criterion != best.criterion and (fit.criterion < best.criterion) == lower_is_better:
             print(
                 f"fastgmm: warning: {title}: passed over although its {criterion} is better, for {reason}",
                 file=sys.stderr,

@@ -79,6 +79,8 @@ class Fitting(Distribution, ABC):
     _law_attributes: tuple[str, ...] = ("weights_", "means_")
     #: Whether statistics are added to a prior.
     _has_prior = False
+    #: Whether whoever compares this fit with others says what there is to say of it.
+    _is_compared = False
 
     def _mixture_params(self) -> dict[str, Any]:
         """Return the parameters that a fit depends on, whatever constructor a subclass has.
@@ -185,6 +187,8 @@ class Fitting(Distribution, ABC):
         best = replace(best, spurious=self._spurious(rule, source, best.state, spikes))
         # Warnings first: where they are errors, nothing may have changed. They name the line that called fit.
         level = 3 if partial else 4
+        if self._is_compared:
+            return rule, best, exponent, [each.summary() for each in contenders.values()]
         if spikes:
             told = told_of_spikes(spikes, rows.names, rows.n_features)
             warnings.warn(told, exceptions.SpuriousComponentWarning, stacklevel=level)

@@ -72,7 +72,7 @@ def fit_many(
     ConvergenceWarning once where there are such, or where `max_iter` ended a fit. Raises ValueError and TypeError where
     arguments are wrong.
     """
-    _check_estimator(estimator)
+    check_estimator(estimator)
     family = validation.check_family(estimator.covariance_type)
     problems = open_problems(X, offsets, groups, sample_weight)
     n_problems, shape = len(problems), (int(estimator.n_components), problems.rows.shape[1])
@@ -101,8 +101,9 @@ def fit_many(
             best.take(*tried)
         spurious += best.spurious
     result = FittedMany(estimator, family, fits, rule, problems, spurious)
-    _warn_spurious(spurious)
-    warn_of_failures(result)
+    if not estimator._is_compared:
+        _warn_spurious(spurious)
+        warn_of_failures(result)
     return result
 
 
@@ -207,7 +208,8 @@ def _part(fits: many.Fits, slab: slice) -> many.Fits:
     return many.Fits(*(array[slab] for array in fits))  # type: ignore[arg-type]
 
 
-def _check_estimator(estimator: Any) -> None:
+def check_estimator(estimator: Any) -> None:
+    """Raise TypeError or ValueError where ``fit_many`` cannot fit as an estimator says."""
     if not isinstance(estimator, GaussianMixture | BayesianGaussianMixture):
         raise TypeError(
             f"estimator must be a GaussianMixture or a BayesianGaussianMixture of fastgmm, got {shown(estimator)}"

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgmm import validation
+from fastgmm import exceptions, validation
 from fastgmm.estimators import GaussianMixture
 from fastgmm.many import fit_many
+from fastgmm.many.fitting import check_estimator
 from fastgmm.many.status import Status
+from fastgmm.selection.candidates import copy_with, require_open
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
 
@@ -84,14 +86,18 @@ def bootstrap_test(
     level = float(validation.check_probability(level, "level"))
     state = validation.check_random_state(random_state)
     seed = int(state.uniform() * 2**31)
-    prototype = estimator._blank().set_params(random_state=seed)
-    rows = np.array(prototype.set_params(n_components=1)._open(X, minimum=2).take(None)[0])
-    smaller = prototype._blank().set_params(n_components=1).fit(rows)
+    require_open(estimator)
+    check_estimator(copy_with(estimator, n_components=1))
+    # fit_many has no checkpoints; the fits to the data take less time than one of its rounds.
+    prototype = copy_with(estimator, random_state=seed, checkpoint=None, _is_compared=True)
+    rows = np.array(prototype._open(X, minimum=2).take(None)[0])
+    smaller = copy_with(prototype, n_components=1).fit(rows)
     statistics, p_values, samples = [], [], []
     for n_components in range(1, max_components + 1):
-        larger = prototype._blank().set_params(n_components=n_components + 1).fit(rows)
+        larger = copy_with(prototype, n_components=n_components + 1).fit(rows)
         gain = 2.0 * len(rows) * (larger.score(rows) - smaller.score(rows))
         drawn = _gains(smaller, larger, len(rows), n_samples, np.random.default_rng([seed, n_components]))
+        _require_samples(len(drawn), n_samples, n_components)
         statistics.append(gain)
         p_values.append((1.0 + np.count_nonzero(drawn >= gain)) / (len(drawn) + 1.0))
         samples.append(drawn)
@@ -103,6 +109,18 @@ def bootstrap_test(
     return BootstrapTest(n_components, np.array(statistics), np.array(p_values), samples)
 
 
+def _require_samples(n_fitted: int, n_samples: int, n_components: int) -> None:
+    """Say where not all samples could be fitted; ValueError where none could."""
+    failed = (
+        f"of {n_samples} samples of {n_components} components, {n_samples - n_fitted} could not be fitted with "
+        f"{n_components + 1}, and are left out. Raise reg_covar of the estimator, or lower max_components."
+    )
+    if n_fitted == 0:
+        raise ValueError(failed)
+    if n_fitted < n_samples:
+        warnings.warn(failed[:1].upper() + failed[1:], exceptions.ConvergenceWarning, stacklevel=3)
+
+
 def _gains(smaller: GaussianMixture, larger: GaussianMixture, n_rows: int, n_samples: int, generator: Any) -> Array:
     """Return twice the gain in log-likelihood by the larger mixture, of samples from the smaller one."""
     found: list[Array] = []
@@ -111,10 +129,7 @@ def _gains(smaller: GaussianMixture, larger: GaussianMixture, n_rows: int, n_sam
         drawn = np.stack(
             [smaller.sample(n_rows, random_state=generator)[0] for _ in range(min(n_at_once, n_samples - first))]
         ).astype(np.float64)
-        with warnings.catch_warnings():
-            # Samples whose fits fail or collapse are left out.
-            warnings.simplefilter("ignore")
-            fits = [fit_many(each._blank(), drawn) for each in (smaller, larger)]
+        fits = [fit_many(each._blank(), drawn) for each in (smaller, larger)]
         fine = np.all([fit.status <= Status.NOT_CONVERGED for fit in fits], axis=0)
         found.append(2.0 * n_rows * (fits[1].lower_bound_ - fits[0].lower_bound_)[fine])
     return np.concatenate(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,34 +63,60 @@ def best_place(values: Sequence[float], sound: Sequence[bool], lower_is_better: 
 
 
 class Folds(NamedTuple):
-    """Parts of rows in memory, each held out once: their places."""
+    """Parts of the rows of positive weight in memory, each held out once: their places.
+
+    `fewest` is the number of rows that are left of the largest part's others.
+    """
 
     X: NDArray
     weight: Array | None
     parts: list[NDArray[np.intp]]
+    fewest: int
 
     @classmethod
     def of(cls, rows: Rows, n_folds: int, seed: int) -> Folds:
         """Return so many parts, drawn at random; ValueError where the rows are not in memory or too few."""
         if not isinstance(rows, ArrayRows):
             raise ValueError("criterion='held-out' takes rows in memory: draw a sample of them, or use another one")
-        if rows.n_rows < 2 * n_folds:
-            raise ValueError(f"n_folds={n_folds} needs {2 * n_folds} rows at least, X has {rows.n_rows}")
-        places = np.random.default_rng(seed).permutation(rows.n_rows)
-        return cls(rows.X, rows.sample_weight, [np.sort(part) for part in np.array_split(places, n_folds)])
+        weight = rows.sample_weight
+        counted = np.arange(rows.n_rows) if weight is None else np.flatnonzero(weight)
+        if len(counted) < 2 * n_folds:
+            raise ValueError(
+                f"n_folds={n_folds} needs {2 * n_folds} rows of positive weight at least, X has {len(counted)}"
+            )
+        places = np.random.default_rng(seed).permutation(counted)
+        parts = [np.sort(part) for part in np.array_split(places, n_folds)]
+        return cls(rows.X, weight, parts, len(counted) - len(parts[0]))
 
     def score(self, model: Any, **density: str) -> float:
         """Return the mean log-likelihood of a row by models, like the given one, that were fitted without its part."""
         total = weight = 0.0
-        for part in self.parts:
-            rest = np.setdiff1d(np.arange(len(self.X)), part)
+        for number, part in enumerate(self.parts):
+            rest = np.sort(np.concatenate([each for other, each in enumerate(self.parts) if other != number]))
             own = None if self.weight is None else self.weight[part]
             other = model._blank().fit(self.X[rest], sample_weight=None if self.weight is None else self.weight[rest])
             mass = float(len(part)) if own is None else float(own.sum())
-            if mass > 0.0:
-                total += mass * other.score(self.X[part], sample_weight=own, **density)
-                weight += mass
+            total += mass * other.score(self.X[part], sample_weight=own, **density)
+            weight += mass
         return total / weight
+
+
+def copy_with(estimator: Any, **params: Any) -> Any:
+    """Return an unfitted copy of an estimator with other parameters, whatever constructor its class has."""
+    other = estimator._blank()
+    vars(other).update(params)
+    return other
+
+
+def require_open(estimator: Any) -> None:
+    """Raise ValueError where an estimator says more than how a mixture of any size is to be fitted."""
+    for name in ("weights_init", "means_init", "precisions_init", "covariances_init", "frozen"):
+        if getattr(estimator, name, None) is not None:
+            raise ValueError(f"estimator.{name} is of one number of components: leave it at None to choose it")
+    if not isinstance(estimator.init_params, str):
+        raise ValueError("estimator.init_params must be the name of a method: labels are of one number of components")
+    if estimator.warm_start:
+        raise ValueError("estimator.warm_start must be False: every candidate is fitted anew")
 
 
 class Judge:
@@ -108,27 +135,43 @@ class Judge:
 
     def __init__(self, prototype: Any, rows: Rows, density: dict[str, str], folds: Folds | None) -> None:
         self._prototype, self._rows, self._density, self._folds = prototype, rows, density, folds
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End fits that have a thread of their own, after their iteration."""
+        self._stopped.set()
+
+    def _go_on(self, *progress: Any) -> None:
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
 
     def __call__(self, n_components: int, covariance_type: Any, name: str, n_threads: int | None) -> Candidate:
-        """Return one candidate, fitted; a collapse is its error."""
+        """Return one candidate, fitted; a collapse is its error. With one thread, ``stop`` ends it."""
         if n_components > self._rows.summary.n_weighted:
             return Candidate(n_components, name, None, {}, 0.0, f"There are fewer rows than {n_components} components.")
+        if self._folds is not None and n_components > self._folds.fewest:
+            why = f"Without a part that is held out, there are fewer rows than {n_components} components."
+            return Candidate(n_components, name, None, {}, 0.0, why)
         begin = time.monotonic()
-        model = self._prototype._blank()
-        checkpoint = model.checkpoint
-        model.set_params(
+        own = {"n_threads": self._prototype.n_threads, "checkpoint": self._prototype.checkpoint}
+        path = None if own["checkpoint"] is None else f"{own['checkpoint']}.{name}.{n_components}"
+        model = copy_with(
+            self._prototype,
             n_components=n_components,
             covariance_type=covariance_type,
             n_threads=n_threads,
-            checkpoint=None if checkpoint is None else f"{checkpoint}.{name}.{n_components}",
+            checkpoint=path,
+            _is_compared=True,
         )
         values: dict[str, float] = {}
         try:
-            model.fit(self._rows)
+            model.fit(self._rows, callback=self._go_on if n_threads == 1 else None)
+            model.checkpoint = None
             values = self._values(model)
         except (CollapsedComponentError, OutOfRangeError) as error:
             return Candidate(n_components, name, None, {}, time.monotonic() - begin, str(error))
-        model.set_params(n_threads=self._prototype.n_threads, checkpoint=checkpoint)
+        vars(model).update(own)
+        del model._is_compared
         return Candidate(n_components, name, model, values, time.monotonic() - begin)
 
     def _values(self, model: Any) -> dict[str, float]:
@@ -169,5 +212,6 @@ def judged(
         except BaseException:
             for future in waiting:
                 future.cancel()
+            judge.stop()
             raise
     return found

@@ -16,8 +16,18 @@ from fastgmm.estimators.interface import Interface
 from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.methods import counted, method_of
-from fastgmm.rows import Shared
-from fastgmm.selection.candidates import CRITERIA, LOWER_IS_BETTER, Candidate, Folds, Judge, best_place, judged
+from fastgmm.rows import Rows, Shared
+from fastgmm.selection.candidates import (
+    CRITERIA,
+    LOWER_IS_BETTER,
+    Candidate,
+    Folds,
+    Judge,
+    best_place,
+    copy_with,
+    judged,
+    require_open,
+)
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
@@ -117,8 +127,9 @@ class GaussianMixtureIC(Interface):
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor parameters by name, if `deep` those of the estimator, too, as ``estimator__tol``."""
         params = super().get_params()
-        if deep and self.estimator is not None:
-            params |= {f"estimator__{name}": value for name, value in self.estimator.get_params().items()}
+        get_params = getattr(self.estimator, "get_params", None)
+        if deep and get_params is not None:
+            params |= {f"estimator__{name}": value for name, value in get_params().items()}
         return params
 
     def set_params(self, **params: Any) -> Self:
@@ -154,11 +165,13 @@ class GaussianMixtureIC(Interface):
         ConvergenceWarning where the best fit did not converge, SpuriousComponentWarning where a better one was passed
         over for its spurious components, or none is without. An exception leaves the estimator as it was.
         """
+        self._fit(X, sample_weight, callback)
+        return self
+
+    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callable[[Candidate], None] | None) -> Rows:
         criterion, prototype = self._checked()
         families = _families(self.covariance_type, prototype)
         rows = prototype._open(X, sample_weight, minimum=2)
-        # What starts have in common is made once for all families.
-        rows.shared = Shared()
         density = method_of(prototype).density
         folds = None
         if criterion == "held-out":
@@ -175,15 +188,15 @@ class GaussianMixtureIC(Interface):
             if callback is not None:
                 callback(candidate)
 
-        # Of the candidates' own warnings those of the best are said again, in terms of the choice.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            candidates = judged(
-                Judge(prototype, rows, density, folds), wanted, thread_count(self.n_threads), rows.is_read_again, report
-            )
-        rows.shared = None
-        self._keep(criterion, candidates)
-        return self
+        judge = Judge(prototype, rows, density, folds)
+        # What starts have in common is made once for all families.
+        rows.shared = Shared()
+        try:
+            candidates = judged(judge, wanted, thread_count(self.n_threads), rows.is_read_again, report)
+        finally:
+            rows.shared = None
+        self._keep(criterion, candidates, rows)
+        return rows
 
     def _checked(self) -> tuple[str, Any]:
         """Return the criterion and what candidates are copies of, all parameters having been checked."""
@@ -202,27 +215,23 @@ class GaussianMixtureIC(Interface):
         choices = CRITERIA["BayesianGaussianMixture" if estimator._has_prior else "GaussianMixture"]
         criterion = choices[0] if self.criterion is None else self.criterion
         validation.check_choice(criterion, "criterion", choices)
-        for name in ("weights_init", "means_init", "precisions_init", "frozen"):
-            if getattr(estimator, name, None) is not None:
-                raise ValueError(f"estimator.{name} is of one number of components: leave it at None to choose it")
-        if not isinstance(estimator.init_params, str):
-            raise ValueError(
-                "estimator.init_params must be the name of a method: labels are of one number of components"
-            )
-        if estimator.warm_start:
-            raise ValueError("estimator.warm_start must be False: every candidate is fitted anew")
-        prototype = estimator._blank()
+        require_open(estimator)
         state = self.random_state
         if not isinstance(state, int | np.integer):
+            if estimator.checkpoint is not None:
+                raise ValueError(
+                    "random_state must be an int where the estimator has a checkpoint, for fits to go on from it, "
+                    f"got {shown(state)}"
+                )
             state = int(validation.check_random_state(state).uniform() * 2**31)
         params: dict[str, Any] = {"random_state": int(state), "n_threads": self.n_threads, "verbose": 0}
         if isinstance(estimator, BayesianGaussianMixture) and estimator.weight_concentration_prior is None:
             params["weight_concentration_prior"] = 1.0 / self.max_components
-        prototype.set_params(**params)
+        prototype = copy_with(estimator, **params)
         prototype._validate_parameters()
         return criterion, prototype
 
-    def _keep(self, criterion: str, candidates: list[Candidate]) -> None:
+    def _keep(self, criterion: str, candidates: list[Candidate], rows: Rows) -> None:
         values = [each.value(criterion) for each in candidates]
         lower = LOWER_IS_BETTER[criterion]
         best = best_place(values, [each.is_sound for each in candidates], lower)
@@ -232,6 +241,7 @@ class GaussianMixtureIC(Interface):
                 f"no candidate could be fitted. The first, {_title(first)}: {first.error} Lower min_components, or "
                 "raise reg_covar of the estimator."
             )
+        _warn_of_weights(rows, criterion)
         _warn(candidates, best, best_place(values, [True] * len(values), lower), criterion)
         chosen = candidates[best]
         self.__dict__.update(
@@ -262,8 +272,8 @@ class GaussianMixtureIC(Interface):
 
     def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """Fit all candidates and return the labels (N,) of X by the best; arguments as of ``fit``."""
-        labels: NDArray[np.int64] = self.fit(X, sample_weight=sample_weight)._best().predict(X)
-        return labels
+        rows = self._fit(X, sample_weight, None)
+        return cast("NDArray[np.int64]", self._best().predict(rows))
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D) in the best mixture, as labels (N,)."""
@@ -319,7 +329,7 @@ def _families(covariance_type: Any, prototype: Any) -> list[tuple[Any, str]]:
         raise ValueError("covariance_type must name one family at least, got an empty sequence")
     families: dict[str, Any] = {}
     for each in given:
-        trial = prototype._blank().set_params(covariance_type=each)
+        trial = copy_with(prototype, covariance_type=each)
         trial._validate_parameters()
         families.setdefault(validation.check_family(each).name, each)
     return [(each, name) for name, each in families.items()]
@@ -332,6 +342,19 @@ def _title(candidate: Candidate) -> str:
 def _line(candidate: Candidate, criterion: str) -> str:
     found = candidate.error or f"{criterion} {candidate.value(criterion):.4f}"
     return f"{_title(candidate)}: {found} ({candidate.seconds:.2g} s)"
+
+
+def _warn_of_weights(rows: Rows, criterion: str) -> None:
+    """Say that criteria take the sum of weights for the number of rows, where that is far below it."""
+    if rows.is_weighted and criterion in ("bic", "aic", "icl"):
+        total, n_rows = rows.summary.total_weight, rows.summary.n_weighted
+        if total < 0.5 * n_rows:
+            warnings.warn(
+                f"sample_weight sums to {total:g} over {n_rows} rows. {criterion.upper()} takes that for the number of "
+                "rows, and charges too little for components: scale weights to sum to the number of rows seen.",
+                UserWarning,
+                stacklevel=5,
+            )
 
 
 def _warn(candidates: list[Candidate], best: int, highest: int, criterion: str) -> None:
@@ -349,13 +372,13 @@ def _warn(candidates: list[Candidate], best: int, highest: int, criterion: str) 
             f"{what} {found.component}, which {found.reason}. Try fewer components, a larger reg_covar, or a "
             "BayesianGaussianMixture.",
             exceptions.SpuriousComponentWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     if not chosen.model.converged_:
         warnings.warn(
             f"The best candidate ({_title(chosen)}) did not converge: increase max_iter or tol of the estimator.",
             exceptions.ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

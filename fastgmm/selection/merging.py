@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
+from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, Rows, scan_rows
 from fastgmm.statistics import Array
 
@@ -58,8 +59,8 @@ class Merged:
     def elbow(self) -> int:
         """The number of clusters at which the entropy, drawn over it, bends most.
 
-        That is where two straight lines describe it best (Baudry et al. 2010): a proposal, to be looked at beside
-        `entropies`. With fewer than three components, their number.
+        That is where two straight lines describe it best (Baudry et al. 2010), between 2 and K - 1: a proposal, to be
+        looked at beside `entropies`. With fewer than three components, their number.
         """
         n_components = len(self.entropies)
         if n_components < 3:
@@ -77,25 +78,21 @@ def merge_components(model: Any, X: ArrayLike, sample_weight: ArrayLike | None =
 
     In each step the two clusters are merged whose union lowers the entropy of the classification most (Baudry, Raftery,
     Celeux, Lo and Gottardo 2010): those that overlap, however far apart their means are. A pass over the rows for each
-    step; extra memory does not depend on N. `sample_weight` as of ``GaussianMixture.fit``.
+    step, wherever they are; extra memory does not depend on N. `model` may be a ``GaussianMixtureIC``, too, and
+    `sample_weight` is as of ``GaussianMixture.fit``.
     """
+    model = getattr(model, "best_estimator_", model)
     rows = model._rows(X, sample_weight)
+    score = Score(model._density(), "responsibilities", model.n_threads)
     n_components = len(model.means_)
     of_component = np.arange(n_components)
     entropies, merges = np.zeros(n_components), []
     for n_clusters in range(n_components, 0, -1):
-        entropy = 0.0
-        gains = np.zeros((n_clusters, n_clusters))
-        for shares, weight in _shares(model, rows, of_component, n_clusters):
-            own = _entropy(shares)
-            entropy += float(weight @ own.sum(axis=1))
-            for first in range(n_clusters - 1):
-                union = _entropy(shares[:, first, None] + shares[:, first + 1 :])
-                gains[first, first + 1 :] += weight @ (own[:, first, None] + own[:, first + 1 :] - union)
-        entropies[n_clusters - 1] = entropy
+        found = rows.gather(_Task(score, of_component.copy(), n_clusters), operator.add)
+        entropies[n_clusters - 1] = found.entropy
         if n_clusters > 1:
             above = np.triu_indices(n_clusters, 1)
-            best = int(np.argmax(gains[above]))
+            best = int(np.argmax(found.gains[above]))
             first, second = int(above[0][best]), int(above[1][best])
             merges.append((first, second))
             of_component[of_component == second] = first
@@ -103,12 +100,40 @@ def merge_components(model: Any, X: ArrayLike, sample_weight: ArrayLike | None =
     return Merged(model, merges, entropies)
 
 
-def _shares(model: Any, rows: Rows, of_component: NDArray[np.int64], n_clusters: int) -> Iterator[tuple[Array, Array]]:
-    """Yield the probabilities of the clusters (n, n_clusters) and the weights (n,) of blocks of rows."""
-    for block in rows.blocks(max(scan_rows(rows.n_features + len(of_component)), 1)):
-        shares = np.asarray(model.predict_proba(ArrayRows(block.X, None, rows.names)), np.float64)
-        weight = np.ones(len(shares)) if block.weight is None else np.asarray(block.weight, np.float64)
-        yield _summed(shares, of_component, n_clusters), weight
+@dataclass(frozen=True, eq=False)
+class _Entropies:
+    """The entropy of clusters, and by how much the union of each two lowers it; ``+`` puts parts together."""
+
+    entropy: float
+    gains: Array
+
+    def __add__(self, other: _Entropies) -> _Entropies:
+        return _Entropies(self.entropy + other.entropy, self.gains + other.gains)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The task that sums up the entropies of clusters over rows in this process."""
+
+    score: Score
+    of_component: NDArray[np.int64]
+    n_clusters: int
+
+    def __call__(self, rows: Rows) -> _Entropies:
+        total = _Entropies(0.0, np.zeros((self.n_clusters, self.n_clusters)))
+        for block in rows.blocks(scan_rows(rows.n_features + len(self.of_component))):
+            weight = np.ones(len(block.X)) if block.weight is None else np.asarray(block.weight, np.float64)
+            shares = np.asarray(self.score(ArrayRows(block.X)), np.float64)
+            total = total + self._of_block(_summed(shares, self.of_component, self.n_clusters), weight)
+        return total
+
+    def _of_block(self, shares: Array, weight: Array) -> _Entropies:
+        own = _entropy(shares)
+        gains = np.zeros((self.n_clusters, self.n_clusters))
+        for first in range(self.n_clusters - 1):
+            union = _entropy(shares[:, first, None] + shares[:, first + 1 :])
+            gains[first, first + 1 :] = weight @ (own[:, first, None] + own[:, first + 1 :] - union)
+        return _Entropies(float(weight @ own.sum(axis=1)), gains)
 
 
 def _summed(shares: Array, of_component: NDArray[np.int64], n_clusters: int) -> Array:

@@ -12,18 +12,26 @@ from fastgmm.tables.request import TableError
 
 
 class _Format(NamedTuple):
-    """A format of tables: its name, what lies in the folder of such a table, and what reads it (of its path)."""
+    """A format of tables: its name, what lies in the folder of such a table, and what reads it (of its path).
+
+    A marker with an asterisk is a file.
+    """
 
     name: str
     marker: str
     reader: str
+
+    def marks(self, place: Path) -> str | None:
+        """Return the marker in a folder, None where there is none."""
+        pattern = os.path.join(glob.escape(os.fspath(place)), self.marker)
+        return next((each for each in glob.iglob(pattern) if "*" not in self.marker or os.path.isfile(each)), None)
 
 
 _FORMATS = (
     _Format("a Delta Lake table", "_delta_log", "deltalake.DeltaTable({!r}).to_pyarrow_dataset()"),
     _Format("an Iceberg table", "metadata/*.metadata.json*", "scan().to_arrow() of pyiceberg's table at {!r}"),
     _Format("a Hudi table", ".hoodie", "spark.read.format('hudi').load({!r})"),
-    _Format("a Paimon table", "snapshot/snapshot-*", "spark.read.format('paimon').load({!r})"),
+    _Format("a Paimon table", "snapshot/snapshot-[0-9]*", "spark.read.format('paimon').load({!r})"),
     _Format("the output of a Spark stream", "_spark_metadata", "spark.read.parquet({!r})"),
 )
 
@@ -37,7 +45,7 @@ def refuse_table_formats(folder: Path, files: Iterable[Path]) -> None:
     root = Path(os.path.realpath(folder))
     for place in (root, *root.parents, *(root / each for each in sorted(inside - {Path()}))):
         for form in _FORMATS:
-            found = next(glob.iglob(os.path.join(glob.escape(os.fspath(place)), form.marker)), None)
+            found = form.marks(place)
             if found is not None:
                 where = "is" if place == root else "holds" if root in place.parents else "is inside"
                 raise TableError(

@@ -26,6 +26,8 @@ from fastgmm.kernels.updates.moments import (
 
 # A sum of squares below this has lost digits to gradual underflow.
 _SMALLEST = 1e-303
+# Sums of variances are equal but for rounding, relative to their size.
+_EQUAL = 1e-10
 # The standard deviations of a spurious component, as a geometric mean, are less than a hundredth of the others'.
 _LOG_NARROW = math.log(100.0)
 
@@ -101,16 +103,21 @@ def maximise_constrained(
             for d in range(n_features):
                 if contract.variance(density, covariance, k, d) <= _least_sum(density, k, d, pool, scatter):
                     return COLLAPSED, k
-    elif reg_covar == 0.0:
+    poor = -1
+    if reg_covar == 0.0 and constraint != UNCONSTRAINED:
         # A component may have its variance from the others, unless none has any.
         for d in range(n_features):
             if not _is_resolved(density, d, covariance, pool, scatter):
                 return COLLAPSED, 0
+        poor = _first_unresolved(density, mass, covariance, pool, scatter)
     divide_by_pool(density, mass, covariance)
     contract.regularise(density, covariance, reg_covar)
     if constraint != UNCONSTRAINED:
         constrain(constraint, mass, covariance, whitener)
         mirror(density, covariance)
+        if poor >= 0 and not _have_equal_spread(density, covariance):
+            # Only those who share all of their spread share it with a component that has none in some feature.
+            return COLLAPSED, poor
         if reg_covar == 0.0:
             # A component of one value may have its variance from the others.
             for k in range(n_components):
@@ -128,6 +135,32 @@ def _is_resolved(density, d, covariance, pool, scatter):
         if contract.variance(density, covariance, k, d) > _least_sum(density, k, d, pool, scatter):
             return True
     return False
+
+
+@kernel
+def _first_unresolved(density, mass, covariance, pool, scatter):
+    """Return the first component with mass that has no more than rounding in some feature of `covariance`, or -1."""
+    for k in range(density.mean.shape[0]):
+        if mass[k] > 0.0:
+            for d in range(density.mean.shape[1]):
+                if contract.variance(density, covariance, k, d) <= _least_sum(density, k, d, pool, scatter):
+                    return k
+    return -1
+
+
+@kernel
+def _have_equal_spread(density, covariance):
+    """Return whether all components have the same sum of variances, as under one spectrum or one covariance for all."""
+    first = 0.0
+    for k in range(density.mean.shape[0]):
+        total = 0.0
+        for d in range(density.mean.shape[1]):
+            total += contract.variance(density, covariance, k, d)
+        if k == 0:
+            first = total
+        elif not abs(total - first) <= _EQUAL * first:
+            return False
+    return True
 
 
 @kernel

@@ -42,6 +42,8 @@ _ENOUGH = 1e-3
 _SURE = 1e-7
 # The product of two variances, over the square of their mean, is no smaller.
 _FLATTEST = 1e-30
+# The rounding of a variance along a direction, relative to what entries of the matrix add up to, for each feature.
+_NOISE = 1e-15
 # Multiples of it, modulo 1, are far from each other.
 _GOLDEN = 0.6180339887498949
 
@@ -296,6 +298,12 @@ def _share_axes(mass, covariance, whitener, power, variances, axes):
     for k in range(n_components):
         for d in range(n_features):
             variances[k, d] = matrices[k, d, d]
+            spread = 0.0
+            for i in range(n_features):
+                spread += abs(axes[0, d, i]) * math.sqrt(max(covariance[k, i, i], 0.0))
+            if variances[k, d] <= _NOISE * n_features * spread * spread:
+                # What is left of a direction without spread is rounding, which would pass for a variance.
+                variances[k, d] = -spread * spread
 
 
 @exact_kernel

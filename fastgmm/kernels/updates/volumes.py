@@ -16,10 +16,12 @@ from fastgmm.kernels.algebra.triangular import cholesky, whiten_matrix
 from fastgmm.kernels.compiling import exact_kernel
 from fastgmm.kernels.updates.constraints import constraint
 
-# Volumes have settled when they change by less than this, relative to their own size; or after so many rounds, where
-# nearly singular scatters have no common shape but in the limit.
-_SETTLED = 1e-14
+# Volumes have settled when they change by less than this, relative to their own size, or by little and no longer by
+# less than before: rounding; or after so many rounds, where singular scatters have no common shape but in the limit.
+_SETTLED, _LITTLE = 1e-14, 1e-6
 _ROUNDS = 1000
+# A variance is as good as 0 beside another of its component.
+_NOTHING = 1e-12
 
 
 @exact_kernel
@@ -95,15 +97,38 @@ def volumes_of_scales(scales):
 
 
 @exact_kernel
+def has_settled(change, before):
+    """Return whether volumes are at rest, for their largest relative change and the one before."""
+    return change <= _SETTLED or (change <= _LITTLE and change >= before)
+
+
+@exact_kernel
+def _poorest(mass, variances):
+    """Return the component with mass whose least variance is nearest to 0 beside its largest, or -1 where none is."""
+    poorest, least = -1, _NOTHING
+    for k in range(mass.size):
+        low, high = variances[k, 0], variances[k, 0]
+        for d in range(1, variances.shape[1]):
+            low, high = min(low, variances[k, d]), max(high, variances[k, d])
+        if mass[k] > 0.0 and ratio(low, high) < least:
+            poorest, least = k, ratio(low, high)
+    return poorest
+
+
+@exact_kernel
 def share_shape(mass, variances, volumes):
     """Overwrite `variances` (K, D) with products of volumes and one shape, those of highest likelihood.
 
     Begins at `volumes` (K,), and overwrites them. In turn, the best shape for the volumes, and the best volumes for the
-    shape: the likelihood has one maximum, as it is convex in the logarithms of the shape.
+    shape: the likelihood has one maximum, as it is convex in the logarithms of the shape. Where it has none, for too
+    much of the mass is in components without spread in some direction, the poorest of these gets negative variances: it
+    has collapsed.
     """
     n_components, n_features = variances.shape
     total = total_mass(mass)
     shape = np.empty(n_features)
+    change = np.inf
+    is_at_rest = False
     for _ in range(_ROUNDS):
         for d in range(n_features):
             mean = 0.0
@@ -111,17 +136,24 @@ def share_shape(mass, variances, volumes):
                 if mass[k] > 0.0 and volumes[k] > 0.0:
                     mean += ratio(mass[k], total) * ratio(variances[k, d], volumes[k])
             shape[d] = mean
-        has_settled = True
+        before, change = change, 0.0
         for k in range(n_components):
             mean = 0.0
             for d in range(n_features):
                 if shape[d] > 0.0:
                     mean += ratio(variances[k, d], shape[d])
             mean /= n_features
-            has_settled = has_settled and abs(mean - volumes[k]) <= _SETTLED * mean
+            if mass[k] > 0.0:
+                change = max(change, ratio(abs(mean - volumes[k]), mean) if mean > 0.0 else 0.0)
             volumes[k] = mean
-        if has_settled:
+        is_at_rest = has_settled(change, before)
+        if is_at_rest:
             break
+    poorest = -1 if is_at_rest else _poorest(mass, variances)
+    if poorest >= 0:
+        for d in range(n_features):
+            variances[poorest, d] = -1.0
+        return
     for k in range(n_components):
         for d in range(n_features):
             variances[k, d] = volumes[k] * shape[d]
@@ -200,18 +232,20 @@ def equal_shapes_and_axes(mass, covariance, whitener):
     volumes = volumes_of_scales(diagonals(whitener))
     shape, precision = np.empty((n_features, n_features)), np.empty((n_features, n_features))
     own = np.empty((n_features, n_features))
+    change = np.inf
     for _ in range(_ROUNDS):
         _mean_shape(mass, covariance, volumes, shape)
         if not whiten_matrix(shape, own):
             # Scatters that have no common shape: those that are singular end as they are.
             return
         _precision(own, precision)
-        has_settled = True
+        before, change = change, 0.0
         for k in range(n_components):
             volume = 2.0 * _half_inner(precision, covariance[k]) / n_features
-            has_settled = has_settled and abs(volume - volumes[k]) <= _SETTLED * volume
+            if mass[k] > 0.0:
+                change = max(change, ratio(abs(volume - volumes[k]), volume) if volume > 0.0 else 0.0)
             volumes[k] = volume
-        if has_settled:
+        if has_settled(change, before):
             break
     for k in range(n_components):
         for i in range(n_features):

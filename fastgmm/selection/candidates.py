@@ -25,6 +25,11 @@ CRITERIA = {
 }
 
 
+#: Rows times features times components of a fit that is worth a thread of its own: of smaller ones most of the time is
+#: Python's, of which there is one at a time.
+LEAST_WORK = 2**16
+
+
 class Candidate(NamedTuple):
     """A model that was fitted, its values by name, or why there is none.
 

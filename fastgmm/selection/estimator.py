@@ -17,6 +17,7 @@ from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.methods import counted, method_of
 from fastgmm.rows import Rows, Shared
+from fastgmm.selection import candidates as judging
 from fastgmm.selection.candidates import (
     CRITERIA,
     LOWER_IS_BETTER,
@@ -192,10 +193,11 @@ class GaussianMixtureIC(Interface):
         # What starts have in common is made once for all families.
         rows.shared = Shared()
         try:
-            candidates = judged(judge, wanted, thread_count(self.n_threads), rows.is_read_again, report)
+            in_turn = rows.is_read_again or rows.n_rows * rows.n_features * self.max_components < judging.LEAST_WORK
+            found = judged(judge, wanted, thread_count(self.n_threads), in_turn, report)
         finally:
             rows.shared = None
-        self._keep(criterion, candidates, rows)
+        self._keep(criterion, found, rows)
         return rows
 
     def _checked(self) -> tuple[str, Any]:

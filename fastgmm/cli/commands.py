@@ -20,7 +20,7 @@ from fastgmm.cli import report
 from fastgmm.cli.inputs import Data, read, stage
 from fastgmm.cli.outputs import check_table_path, distinct, write_table
 from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
-from fastgmm.families import FAMILIES, NAMED
+from fastgmm.families import NAMED, names_of_all
 from fastgmm.io.models import ModelDocument, check_model_path, read_document, restore, save_model
 from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
@@ -57,12 +57,12 @@ def fit(arguments: argparse.Namespace) -> None:
             f"{max(arguments.components)} components need at least as many rows, the data have {n_samples}"
         )
     if arguments.covariance == ["all"]:
-        is_bayesian = arguments.method == "vb"
-        arguments.covariance = [name for name, family in FAMILIES.items() if family.is_conjugate or not is_bayesian]
+        arguments.covariance = names_of_all(has_prior=arguments.method == "vb")
     # Several names of one family are one.
     arguments.covariance = list({NAMED[name].name: name for name in reversed(arguments.covariance)}.values())[::-1]
-    # What starts have in common is made once for all fits.
-    table.rows.shared = Shared()
+    if len(arguments.components) * len(arguments.covariance) > 1:
+        # What starts have in common is made once for all fits.
+        table.rows.shared = Shared()
     fits = _fit_each(arguments, table)
     lower_is_better = METHODS[arguments.method].lower_is_better
     values = [fit.criterion for fit in fits]

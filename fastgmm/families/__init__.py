@@ -6,7 +6,7 @@ Full, tied, diag, spherical, tied-diag and tied-spherical, and those that have m
 from fastgmm.families.base import Family, Maximum
 from fastgmm.families.diag import Diag
 from fastgmm.families.full import Full
-from fastgmm.families.registry import FAMILIES, NAMED, STRUCTURES, structure_of
+from fastgmm.families.registry import FAMILIES, NAMED, STRUCTURES, names_of_all, structure_of
 from fastgmm.families.spherical import Spherical
 from fastgmm.families.structures import MatrixFamily, OneForAll, VarianceFamily, reordered_factors
 from fastgmm.families.tied import Tied
@@ -28,6 +28,7 @@ __all__ = [
     "TiedDiag",
     "TiedSpherical",
     "VarianceFamily",
+    "names_of_all",
     "reordered_factors",
     "structure_of",
 ]

@@ -40,6 +40,11 @@ NAMED: dict[str, Family] = FAMILIES | {
 }
 
 
+def names_of_all(has_prior: bool) -> list[str]:
+    """Return the names of all families that are fitted by maximum likelihood, or with a conjugate prior."""
+    return [name for name, family in FAMILIES.items() if family.is_conjugate or not has_prior]
+
+
 def structure_of(family: Family) -> Family | None:
     """Return the family without a constraint of the same structure; None where that is not one of the package's."""
     return next((each for each in STRUCTURES.values() if each.density_type is family.density_type), None)

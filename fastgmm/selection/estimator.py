@@ -13,7 +13,7 @@ from fastgmm import exceptions, validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.estimators.choices import CovarianceType
 from fastgmm.estimators.interface import Interface
-from fastgmm.families import FAMILIES, Family
+from fastgmm.families import Family, names_of_all
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.methods import counted, method_of
 from fastgmm.rows import Rows, Shared
@@ -325,7 +325,7 @@ def _default() -> GaussianMixture:
 def _families(covariance_type: Any, prototype: Any) -> list[tuple[Any, str]]:
     """Return the covariance types that were asked for, each with the name of its family; ValueError for others."""
     if isinstance(covariance_type, str) and covariance_type == "all":
-        return [(name, name) for name, family in FAMILIES.items() if family.is_conjugate or not prototype._has_prior]
+        return [(name, name) for name in names_of_all(prototype._has_prior)]
     given = [covariance_type] if isinstance(covariance_type, str | Family) else list(covariance_type)
     if not given:
         raise ValueError("covariance_type must name one family at least, got an empty sequence")

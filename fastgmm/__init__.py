@@ -7,7 +7,8 @@ imports from those below it alone:
 |---|---|
 | `cli`, `io`, `plotting` | the command line, model files, pictures |
 | `many` | thousands of small fits in one compiled call |
-| `inference` | standard errors |
+| `inference`, `analysis` | standard errors; modes, distances between mixtures, fewer components |
+| `predictors` | a classifier, a regressor and an outlier detector |
 | `selection` | fits of several sizes and families, of which the best is kept |
 | `estimators` | `GaussianMixture`, `BayesianGaussianMixture`: scikit-learn's interface |
 | `starts` | where fits start: k-means, agglomeration, short fits |
@@ -32,6 +33,7 @@ from fastgmm import _former
 from fastgmm._version import __version__
 
 if TYPE_CHECKING:
+    from fastgmm import analysis as analysis
     from fastgmm import datasets as datasets
     from fastgmm import estimators as estimators
     from fastgmm import exceptions as exceptions
@@ -42,12 +44,18 @@ if TYPE_CHECKING:
     from fastgmm import kernels as kernels
     from fastgmm import many as many
     from fastgmm import plotting as plotting
+    from fastgmm import predictors as predictors
     from fastgmm import selection as selection
     from fastgmm import sources as sources
     from fastgmm import statistics as statistics
     from fastgmm._warmup import warmup
     from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
     from fastgmm.many import fit_many
+    from fastgmm.predictors import (
+        GaussianMixtureClassifier,
+        GaussianMixtureOutlierDetector,
+        GaussianMixtureRegressor,
+    )
     from fastgmm.selection import GaussianMixtureIC
     from fastgmm.statistics import SufficientStatistics
 
@@ -56,7 +64,10 @@ _former.install()
 _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators",
     "GaussianMixture": "fastgmm.estimators",
+    "GaussianMixtureClassifier": "fastgmm.predictors",
     "GaussianMixtureIC": "fastgmm.selection",
+    "GaussianMixtureOutlierDetector": "fastgmm.predictors",
+    "GaussianMixtureRegressor": "fastgmm.predictors",
     "SufficientStatistics": "fastgmm.statistics",
     "fit_many": "fastgmm.many",
     "warmup": "fastgmm._warmup",
@@ -65,14 +76,17 @@ _HOMES = {
 # Folders and modules with public names; each is loaded when it is first asked for.
 _MODULES = {
     *("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many", "plotting"),
-    *("inference", "selection", "sources"),
+    *("analysis", "inference", "predictors", "selection", "sources"),
     "statistics",
 }
 
 __all__ = [
     "BayesianGaussianMixture",
     "GaussianMixture",
+    "GaussianMixtureClassifier",
     "GaussianMixtureIC",
+    "GaussianMixtureOutlierDetector",
+    "GaussianMixtureRegressor",
     "SufficientStatistics",
     "__version__",
     "fit_many",

@@ -53,10 +53,14 @@ if TYPE_CHECKING:
     class ConvergenceWarning(UserWarning):
         """A fit stopped at ``max_iter``."""
 
+    class DataConversionWarning(UserWarning):
+        """Data were taken for what they are not quite."""
+
 
 _FALLBACKS: dict[str, tuple[type, ...]] = {
     "NotFittedError": (ValueError, AttributeError),
     "ConvergenceWarning": (UserWarning,),
+    "DataConversionWarning": (UserWarning,),
 }
 
 

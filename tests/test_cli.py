@@ -1007,7 +1007,7 @@ def test_a_table_is_written_as_its_name_says(run, tmp_path, model, name, separat
         assert len(rows) == (6 if argv[0] == "sample" else 273)
 
 
-@pytest.mark.parametrize("name", ["t.npy", "t.npz", "t.parquet", "t.FEATHER", "t.parquet.gz", "t.xlsx", "no/t.csv"])
+@pytest.mark.parametrize("name", ["t.npy", "t.npz", "t.orc", "t.parquet.gz", "t.xlsx", "no/t.csv", "no/t.parquet"])
 def test_a_table_that_cannot_be_written_so_is_refused_before_the_work(run, model, name):
     for argv in (
         ["sample", "m.json", "-o"],
@@ -1017,6 +1017,34 @@ def test_a_table_that_cannot_be_written_so_is_refused_before_the_work(run, model
         code, out, err = run(*argv, name)
         assert (code, out) == (1, "")
         assert err.startswith(f"fastgmm: error: cannot write {name}: ")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.PQ", "t.arrow", "t.feather"])
+def test_tables_of_typed_columns(run, model, tmp_path, table, name):
+    """Parquet and Arrow files hold the numbers of CSV in their own types, in as many blocks as are read."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    source = table("who,eruptions,waiting\na,2,50\nb,4,80\nc,4.5,85\n")
+    argv = ["predict", "m.json", source, "--columns", "eruptions,waiting", "--id", "who", "--proba", "--scores"]
+    assert run(*argv, "-o", name)[0] == 0
+    if "p" in name.partition(".")[2].lower():
+        written = parquet.read_table(tmp_path / name)
+    else:
+        written = pyarrow.ipc.open_file(tmp_path / name).read_all()
+    text = list(csv.reader(io.StringIO(run(*argv)[1])))
+    assert written.column_names == text[0]
+    assert written.column("who").to_pylist() == ["a", "b", "c"]
+    assert written.schema.field("label").type == pyarrow.int64()
+    for place, column in enumerate(text[0][1:], 1):
+        assert written.column(column).to_pylist() == [float(row[place]) for row in text[1:]]
+    assert run("sample", "m.json", "-n", 4, "--labels", "-o", name)[0] == 0
+    assert run("fit", "faithful", "-k", 1, "-q", "--labels", name)[0] == 0
+
+
+def test_tables_of_typed_columns_without_pyarrow(run, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, out, err = run("predict", "m.json", "none.csv", "-o", "t.parquet")
+    assert (code, out, err) == (1, "", 'fastgmm: error: Parquet files need pyarrow: pip install "fastgmm[parquet]"\n')
 
 
 def test_no_output_takes_the_place_of_an_input(run, table, tmp_path, model):

@@ -414,7 +414,7 @@ def _add_csv_output(command: argparse.ArgumentParser) -> None:
         "--output",
         default="-",
         metavar="CSV",
-        help="write to this file: .csv or .tsv, also .gz (default: standard output)",
+        help="write to this file: .csv or .tsv, also .gz; .parquet or .arrow (default: standard output)",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 # Draws that the threshold of a region of high density is made of.
 _DRAWS = 100_000
+
+
+class Moments(NamedTuple):
+    """The mean (D,) and the covariance (D, D) of a whole mixture."""
+
+    mean: Array
+    covariance: Array
 
 
 class Distribution(Scoring, ABC):
@@ -87,6 +94,17 @@ class Distribution(Scoring, ABC):
         weights = np.asarray(self._part(known, first).predict_proba(array), np.float64)
         whiteners = np.ascontiguousarray(np.broadcast_to(own, (len(means), *own.shape[1:])))
         return Conditional(weights, expected, whiteners, None if names is None else names[rest])
+
+    def moments(self) -> Moments:
+        """Return the mean (D,) and the covariance (D, D) of a row of the mixture: within components, and between."""
+        family, covariances = self._covariances()
+        means, weights = np.asarray(self.means_, np.float64), self._shares()
+        # Weights sum to 1 but for rounding, which far from the origin is not little.
+        middle = means[int(weights.argmax())]
+        gap = means - middle
+        between = gap - weights @ gap
+        within = np.einsum("k,kab->ab", weights, family.matrices(covariances, *means.shape))
+        return Moments(middle + weights @ gap, within + (weights[:, None] * between).T @ between)
 
     def cdf(self, x: ArrayLike) -> Array:
         """Return the probability of at most x, for a mixture of one column; in the shape of x."""

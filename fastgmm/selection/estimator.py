@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import exceptions, validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.estimators.choices import CovarianceType
-from fastgmm.estimators.interface import Interface
+from fastgmm.estimators.nested import WithEstimator
 from fastgmm.families import Family, names_of_all
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.methods import counted, method_of
@@ -33,7 +33,7 @@ from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
 
-class GaussianMixtureIC(Interface):
+class GaussianMixtureIC(WithEstimator):
     """The best of several mixtures: of each number of components and covariance family, by an information criterion.
 
     Named and shaped like scikit-learn's open pull request 26735.
@@ -125,23 +125,8 @@ class GaussianMixtureIC(Interface):
         self.verbose = verbose
         self.n_threads = n_threads
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor parameters by name, if `deep` those of the estimator, too, as ``estimator__tol``."""
-        params = super().get_params()
-        get_params = getattr(self.estimator, "get_params", None)
-        if deep and get_params is not None:
-            params |= {f"estimator__{name}": value for name, value in get_params().items()}
-        return params
-
-    def set_params(self, **params: Any) -> Self:
-        """Set constructor parameters by name and return self; ``estimator__tol`` is one of the estimator."""
-        inner = {name.removeprefix("estimator__"): name for name in params if name.startswith("estimator__")}
-        super().set_params(**{name: value for name, value in params.items() if name not in inner.values()})
-        if inner:
-            if self.estimator is None:
-                self.estimator = _default()
-            self.estimator.set_params(**{name: params[given] for name, given in inner.items()})
-        return self
+    def _default_estimator(self) -> GaussianMixture:
+        return GaussianMixture(n_init=2)
 
     def fit(
         self,
@@ -208,7 +193,7 @@ class GaussianMixtureIC(Interface):
             raise ValueError(
                 f"max_components must be at least min_components, got {self.max_components} and {self.min_components}"
             )
-        estimator = _default() if self.estimator is None else self.estimator
+        estimator = self._default_estimator() if self.estimator is None else self.estimator
         if not isinstance(estimator, GaussianMixture | BayesianGaussianMixture):
             raise TypeError(
                 "estimator must be a GaussianMixture or a BayesianGaussianMixture of fastgmm, "
@@ -315,11 +300,6 @@ class GaussianMixtureIC(Interface):
             for each in ranked[: max(n, 1)]
         ]
         return "\n".join([heading, *lines])
-
-
-def _default() -> GaussianMixture:
-    """Return the estimator that candidates are copies of where none is given."""
-    return GaussianMixture(n_init=2)
 
 
 def _families(covariance_type: Any, prototype: Any) -> list[tuple[Any, str]]:

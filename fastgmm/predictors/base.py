@@ -1,0 +1,80 @@
+"""What the predictors share: the estimator that they hold, checked rows and targets, tags."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import validation
+from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from fastgmm.estimators.nested import WithEstimator
+from fastgmm.selection import GaussianMixtureIC
+from fastgmm.statistics import Array
+from fastgmm.support.showing import shown
+
+MIXTURES = (GaussianMixture, BayesianGaussianMixture, GaussianMixtureIC)
+
+
+class Predictor(WithEstimator, ABC):
+    """An estimator that holds mixtures and predicts by them."""
+
+    n_features_in_: int
+    feature_names_in_: NDArray
+    #: The fitted attribute that says that there is a fit.
+    _fitted_name: str
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there is a fit."""
+        return self._fitted_name in self.__dict__
+
+    def _mixture(self) -> Any:
+        """Return a copy of the estimator that is held, with the thread count and random state that it has."""
+        from copy import deepcopy
+
+        estimator = self._default_estimator() if self.estimator is None else self.estimator
+        if not isinstance(estimator, MIXTURES):
+            raise TypeError(
+                "estimator must be a GaussianMixture, BayesianGaussianMixture or GaussianMixtureIC of fastgmm, got "
+                f"{shown(self.estimator)}"
+            )
+        return type(estimator)(**{name: deepcopy(value) for name, value in estimator.get_params(deep=False).items()})
+
+    def _fitted_rows(self, X: ArrayLike) -> NDArray:
+        """Return the rows of X (N, D), checked against those of the fit."""
+        if not self.__sklearn_is_fitted__():
+            raise validation.not_fitted(type(self).__name__)
+        names = getattr(self, "feature_names_in_", None)
+        given = validation.feature_names(X)
+        if names is not None and given is not None:
+            validation.require_same_names(names, given)
+        array = validation.check_rows(X, type(self).__name__)
+        validation.check_feature_names(names, given, type(self).__name__)
+        validation.check_n_features(array.shape[1], self.n_features_in_, type(self).__name__)
+        return array
+
+    def _training_rows(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[NDArray, NDArray, Array | None, NDArray | None]:
+        """Return the rows (N, D), the targets, an array of N rows, the weights (N,) or None, and the columns' names."""
+        name = type(self).__name__
+        if y is None:
+            raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+        if isinstance(sample_weight, str):
+            X, sample_weight = validation.split_weight(X, sample_weight)
+        rows = validation.check_rows(X, name, minimum=2)
+        targets = np.asarray(y)
+        if targets.ndim == 0 or len(targets) != len(rows):
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: X has {len(rows)} rows, and y the shape "
+                f"{targets.shape}."
+            )
+        weight = validation.check_sample_weight(sample_weight, len(rows))
+        return rows, targets, weight, validation.feature_names(X)
+
+
+def mean_of(values: Array, weight: Array | None) -> Array:
+    """Return the mean of rows, weighted if there are weights."""
+    return np.asarray(np.average(values, axis=0, weights=weight), np.float64)

@@ -1,0 +1,135 @@
+"""``GaussianMixtureOutlierDetector``: rows where the density of a mixture is low."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import validation
+from fastgmm.estimators import GaussianMixture
+from fastgmm.predictors.base import Predictor
+from fastgmm.support.showing import shown
+from fastgmm.support.typing import Self
+
+
+class GaussianMixtureOutlierDetector(Predictor):
+    """Outlier and novelty detection by the density of a mixture, as scikit-learn's outlier detectors.
+
+    Parameters
+    ----------
+    estimator : GaussianMixture, BayesianGaussianMixture or GaussianMixtureIC, optional
+        The mixture, which stays as it is; default ``GaussianMixtureIC()``, which chooses the number of components, 1 to
+        9, and the family by BIC. Outliers must be too few to be a component of their own.
+    contamination : float in (0, 0.5], or 'auto', default 'auto'
+        The share of the rows of the fit that are outliers. 'auto': of new rows of the very mixture one in a thousand
+        would be called one.
+
+    Attributes
+    ----------
+    mixture_ : GaussianMixture or BayesianGaussianMixture
+    offset_ : float
+        The log-density (nat) below which a row is an outlier.
+    n_features_in_, feature_names_in_ : as of ``GaussianMixture``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgmm import GaussianMixtureOutlierDetector
+    >>> X = np.random.default_rng(0).normal(size=(500, 2))
+    >>> GaussianMixtureOutlierDetector().fit(X).predict([[0.0, 0.0], [9.0, 9.0]])
+    array([ 1, -1])
+    """
+
+    _estimator_type = "outlier_detector"
+    _fitted_name = "mixture_"
+
+    mixture_: Any
+    offset_: float
+
+    def __init__(self, estimator: Any = None, *, contamination: float | str = "auto") -> None:
+        self.estimator = estimator
+        self.contamination = contamination
+
+    def _default_estimator(self) -> Any:
+        from fastgmm.selection import GaussianMixtureIC
+
+        return GaussianMixtureIC(estimator=GaussianMixture(n_init=2), random_state=0)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: an outlier detector that needs no target."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="outlier_detector", target_tags=TargetTags(required=False), input_tags=InputTags()
+        )
+
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the mixture to the rows of X (N, D), find the threshold, and return self; as ``GaussianMixture.fit``."""
+        self._fit(X, sample_weight)
+        return self
+
+    def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Fit and return which rows of X are outliers, as ``predict``."""
+        return _signs(self._fit(X, sample_weight), self.offset_)
+
+    def _fit(self, X: Any, sample_weight: Any) -> NDArray:
+        """Fit, and return the log-density of each row."""
+        share = self.contamination
+        is_number = isinstance(share, float | int | np.floating) and not isinstance(share, bool)
+        if share != "auto" and not (is_number and 0.0 < cast("float", share) <= 0.5):
+            raise ValueError(f"contamination must be 'auto' or a number in (0, 0.5], got {shown(share)}.")
+        if isinstance(sample_weight, str):
+            X, sample_weight = validation.split_weight(X, sample_weight)
+        fitted = self._mixture().fit(X, sample_weight=sample_weight)
+        mixture = getattr(fitted, "best_estimator_", fitted)
+        densities = np.asarray(_densities(mixture, X), np.float64)
+        if share == "auto":
+            offset = mixture.density_threshold(_MASS)
+        else:
+            weight = validation.check_sample_weight(sample_weight, len(densities))
+            offset = _quantile(densities, float(share), weight)
+        self.__dict__.pop("feature_names_in_", None)
+        names = getattr(mixture, "feature_names_in_", None)
+        found = {"mixture_": mixture, "offset_": offset, "n_features_in_": mixture.n_features_in_}
+        self.__dict__.update(found if names is None else found | {"feature_names_in_": names})
+        return densities
+
+    def score_samples(self, X: ArrayLike) -> NDArray:
+        """Return the log-density (nat) of each row of X (N, D), as (N,); the lower, the stranger."""
+        if not self.__sklearn_is_fitted__():
+            raise validation.not_fitted(type(self).__name__)
+        return np.asarray(_densities(self.mixture_, X))
+
+    def decision_function(self, X: ArrayLike) -> NDArray:
+        """Return the log-density of each row of X (N, D) over that of the threshold, as (N,); outliers are below 0."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return -1 for each row of X (N, D) that is an outlier, and 1 for the others, as (N,)."""
+        return _signs(self.score_samples(X), self.offset_)
+
+
+#: How much of a mixture's probability lies above the threshold 'auto'.
+_MASS = 0.999
+
+
+def _densities(mixture: Any, X: Any) -> Any:
+    """Return the log-densities of the mixture that thresholds are of."""
+    if isinstance(mixture, GaussianMixture):
+        return mixture.score_samples(X)
+    return mixture.score_samples(X, predictive="plug-in")
+
+
+def _signs(densities: NDArray, offset: float) -> NDArray[np.int64]:
+    return np.where(densities < offset, -1, 1).astype(np.int64)
+
+
+def _quantile(values: NDArray, share: float, weight: NDArray | None) -> float:
+    """Return the number that a share of the values, by weight, lies below."""
+    if weight is None:
+        return float(np.quantile(values, share))
+    order = np.argsort(values)
+    reached = np.cumsum(weight[order]) / weight.sum()
+    return float(values[order[min(int(np.searchsorted(reached, share, side="right")), len(values) - 1)]])

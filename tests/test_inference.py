@@ -6,7 +6,7 @@ from conftest import read_columns
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import FAMILIES
-from fastgmm.inference import standard_errors
+from fastgmm.inference import likelihood_bootstrap, standard_errors
 from fastgmm.sources import BatchRows
 
 LINEAR = ("full", "tied", "diag", "spherical", "tied-diag", "tied-spherical")
@@ -190,3 +190,61 @@ def test_a_matrix_without_full_rank_is_refused():
         model = GaussianMixture(2, tol=1e-12, reg_covar=0, max_iter=500, random_state=0).fit(X)
         with pytest.raises(ValueError, match="the empirical information is not positive definite"):
             standard_errors(model, X, kind="empirical")
+
+
+# -- the weighted likelihood bootstrap ---------------------------------------------------------------------------------
+
+
+def test_the_bootstrap_spreads_as_the_information_says(faithful):
+    """Of two groups that are apart, and well described: the errors of both ways agree, as they do for many rows."""
+    X, _ = GaussianMixture(2, **EXACT).fit(faithful).sample(4000, random_state=1)
+    model = GaussianMixture(2, **EXACT).fit(X)
+    known = standard_errors(model, X)
+    found = likelihood_bootstrap(model, X, n_samples=600, random_state=0)
+    assert found.means.shape == (600, 2, 2)
+    errors = found.standard_errors()
+    for name in ("weights", "means", "covariances"):
+        # Of 600 samples a standard deviation is known to 3 %.
+        np.testing.assert_allclose(errors[name], getattr(known, name), rtol=0.15)
+    low, high = found.intervals(0.95)["means"]
+    np.testing.assert_allclose((high - low) / (2 * 1.96), known.means, rtol=0.2)
+    assert np.all((low < model.means_) & (model.means_ < high))
+
+
+@pytest.mark.parametrize("family", ["full", "tied", "VEV"])
+def test_a_weighting_is_fitted_as_alone(faithful, family):
+    model = GaussianMixture(3, covariance_type=family, random_state=0, tol=1e-6, max_iter=2000).fit(faithful)
+    counts = np.random.default_rng(0).integers(1, 3, len(faithful)).astype(float)
+    found = likelihood_bootstrap(model, faithful, counts, n_samples=2, random_state=5)
+    generator = np.random.default_rng(int(np.random.RandomState(5).uniform() * 2**53))
+    weight = generator.standard_gamma(counts, size=(2, len(counts)))
+    for b, own in enumerate(weight / weight.sum(axis=1, keepdims=True) * counts.sum()):
+        start = GaussianMixture(
+            3,
+            covariance_type=family,
+            weights_init=model.weights_,
+            means_init=model.means_,
+            precisions_init=model.precisions_,
+            tol=1e-6,
+            max_iter=2000,
+        )
+        alone = start.fit(faithful, sample_weight=own)
+        np.testing.assert_allclose(found.weights[b], alone.weights_, rtol=1e-6)
+        np.testing.assert_allclose(found.means[b], alone.means_, rtol=1e-6)
+        np.testing.assert_allclose(found.covariances[b], alone.covariances_, rtol=1e-5)
+
+
+def test_the_bootstrap_refuses_by_name(faithful):
+    model = GaussianMixture(2, random_state=0).fit(faithful)
+    with pytest.raises(ValueError, match="n_samples must be"):
+        likelihood_bootstrap(model, faithful, n_samples=1)
+    with pytest.raises(TypeError, match="model must be a GaussianMixture"):
+        likelihood_bootstrap(BayesianGaussianMixture(2, random_state=0).fit(faithful), faithful)
+    frozen = GaussianMixture(
+        2, means_init=[[2.0, 54.0], [4.3, 80.0]], frozen={"means": [0]}, random_state=0
+    ).fit(faithful)
+    with pytest.raises(ValueError, match="frozen"):
+        likelihood_bootstrap(frozen, faithful)
+    before = model.means_.copy()
+    likelihood_bootstrap(model, faithful, n_samples=2)
+    np.testing.assert_array_equal(model.means_, before)

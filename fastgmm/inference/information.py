@@ -16,8 +16,6 @@ from fastgmm.rows import Rows, scan_rows
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
 
-__all__ = ["StandardErrors", "standard_errors"]
-
 # The least eigenvalue of an information matrix of full rank with a diagonal of 1, for each parameter.
 _LEAST = 1e-13
 
@@ -68,7 +66,7 @@ def standard_errors(
     rows = model._rows(X, sample_weight)
     family, covariances = model._covariances()
     if family != FAMILIES.get(family.name) or (family.constraint is not None and not family.is_tied):
-        raise ValueError(f"standard_errors is not for covariance_type {family.name!r}: take samples of rows instead")
+        raise ValueError(f"standard_errors is not for covariance_type {family.name!r}: take likelihood_bootstrap")
     if getattr(model, "_n_known_parameters", 0):
         raise ValueError("standard_errors is not for mixtures with frozen parts: take samples of rows instead")
     means = np.asarray(model.means_, np.float64)

@@ -6,7 +6,8 @@ directions are equal cure the units; merging groups where that costs the least l
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +159,12 @@ def ward(points: Array, weight: Array) -> Merges:
 
 
 def agglomerated(
-    family: Family, points: Array, weight: Array, n_components: int, n_threads: int | None = None
+    family: Family,
+    points: Array,
+    weight: Array,
+    n_components: int,
+    n_threads: int | None = None,
+    share: Callable[[Hashable, Callable[[], Any]], Any] = lambda name, make: make(),
 ) -> NDArray[np.int64]:
     """Return the labels (N,) of `n_components` groups of rows, merged one by one from small ones.
 
@@ -167,34 +173,50 @@ def agglomerated(
     1993; Fraley 1998). A family with one covariance for all components leaves all of it to Ward's method, and so do
     more components than there are small groups.
     Coordinates are sphered for families of matrices, standardised for those with a variance for each feature.
+    ``share(name, make)`` gives what does not depend on the number of components, made once where rows are the same.
     """
     # Copies first: heavier groups would be merged before them, and weights make no difference.
     points, place = np.unique(points, axis=0, return_inverse=True)
     place = place.reshape(-1)
-    labels = _agglomerated(family, points, np.bincount(place, weight).astype(np.float64), n_components, n_threads)
-    return labels[place]
+    weight = np.bincount(place, weight).astype(np.float64)
+    if len(points) <= n_components:
+        return np.arange(len(points))[place]
+    coordinates = _coordinates(family, points.shape[1])
+
+    def begin() -> tuple[Array, Merges]:
+        rows = coordinates(points, weight)
+        return rows, ward(rows, weight)
+
+    rows, merges = share(("ward", coordinates.__name__), begin)
+    fewest = 2 * family.fewest_rows(points.shape[1])
+    return _agglomerated(family, rows, weight, merges, n_components, fewest, n_threads)[place]
+
+
+def _coordinates(family: Family, n_features: int) -> Callable[[Array, Array], Array]:
+    """Return the function that brings rows to coordinates in which the family knows no direction from another."""
+    if family.has_matrices:
+        return sphered
+    return standardised if family.block_shape(n_features) else _in_one_unit
+
+
+def _in_one_unit(points: Array, weight: Array) -> Array:
+    """Return the rows about their mean, over the largest number in them."""
+    rows = _centred(points, weight)
+    return rows / (np.abs(rows).max() or 1.0)
 
 
 def _agglomerated(
-    family: Family, points: Array, weight: Array, n_components: int, n_threads: int | None
+    family: Family, rows: Array, weight: Array, merges: Merges, n_components: int, fewest: int, n_threads: int | None
 ) -> NDArray[np.int64]:
-    """Return the groups of :func:`agglomerated` for different rows; of fewer rows than components, each is a group."""
-    if len(points) <= n_components:
-        return np.arange(len(points))
-    if family.has_matrices:
-        rows = sphered(points, weight)
-    elif family.block_shape(points.shape[1]):
-        rows = standardised(points, weight)
-    else:
-        rows = _centred(points, weight)
-        rows /= np.abs(rows).max() or 1.0
+    """Return the groups of :func:`agglomerated` for different rows, in coordinates, that :func:`ward` merges so.
+
+    Groups of less than `fewest` rows say little of their variances.
+    """
     by_memory = int(np.sqrt(2.0 * _PAIR_FLOATS) / rows.shape[1])
     n_groups = min(len(rows), _MOST_GROUPS, by_memory)
-    merges = ward(rows, weight)
     clusters = merges.cut(n_components)
     if family.is_tied or n_groups <= n_components or not rows.any():
         return clusters
-    fewest = 2 * family.fewest_rows(points.shape[1])
     few = np.bincount(clusters, minlength=n_components) < fewest
     # Evenly divided among the components, the variances of all rows are those of one, unless some rows are far away.
     share = np.average((rows - np.average(rows, axis=0, weights=weight)) ** 2, axis=0, weights=weight)

@@ -9,6 +9,7 @@ are the same.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from fastgmm.fitting.plain import FitResult, Rule, updated
 from fastgmm.kernels import Density
 from fastgmm.kernels.updates.smoothing import smooth_thin
 from fastgmm.passes.expectation import OVERFLOW
-from fastgmm.rows import ArrayRows
+from fastgmm.rows import ArrayRows, Shared
 from fastgmm.sources import Source
 from fastgmm.starts.agglomeration import agglomerated, covariance, means_of, sphered
 from fastgmm.starts.kmeans import in_order, kmeans, pick_centres, plus_plus
@@ -210,6 +211,12 @@ class Sample(Source):
         # In the type of the source: what is compiled for it serves the sample, too.
         rows = ArrayRows(points.astype(source.rows.dtype), weight)
         super().__init__(source.family, rows, source.n_threads, n_kept=source.n_kept)
+        shared = source.rows.shared
+        if shared is not None:
+            # Samples of the same rows have in common what they are made into.
+            told = hashlib.blake2b(self.points.tobytes())
+            told.update(self.weight.tobytes())
+            rows.shared = shared.get(("sample", told.digest()), Shared)
 
 
 def race_sample(source: Source, n_components: int, random_state: Any) -> Sample | None:
@@ -295,7 +302,9 @@ def covariance_within(source: Source, n_components: int) -> Array:
 
 
 def _agglomerated(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
-    labels = agglomerated(sample.family, sample.points, sample.weight, n_components, sample.n_threads)
+    labels = agglomerated(
+        sample.family, sample.points, sample.weight, n_components, sample.n_threads, sample.rows.share
+    )
     return _from_partition(rule, sample, n_components, labels)
 
 

@@ -528,3 +528,65 @@ def test_samples_that_cannot_be_fitted_are_said():
         bootstrap_test(X, 1, estimator=GaussianMixture(means_init=[[0, 0]]))
     with pytest.raises(ValueError, match="fit_many cannot fit with accelerate='squarem'"):
         bootstrap_test(X, 1, estimator=GaussianMixture(accelerate="squarem"))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_patience_leaves_out_what_is_larger_than_what_does_not_help(rows, n_threads, monkeypatch):
+    """What is tried is what all candidates say, whichever thread is first; each says why it was not."""
+    monkeypatch.setattr(candidates, "LEAST_WORK", 0 if n_threads == 2 else 2**40)
+    options = {"covariance_type": ["full", "diag"], "random_state": 0, "n_threads": n_threads}
+    whole = GaussianMixtureIC(1, 8, **options).fit(rows)
+    some = GaussianMixtureIC(1, 8, patience=2, **options).fit(rows)
+    for name in ("full", "diag"):
+        mine = whole.results_["covariance_type"] == name
+        bic = whole.results_["bic"][mine]
+        last = next((i for i in range(2, 8) if bic[i - 2] == bic[: i + 1].min()), 7)
+        assert last < 7
+        theirs = some.results_["bic"][some.results_["covariance_type"] == name]
+        np.testing.assert_array_equal(theirs[: last + 1], bic[: last + 1])
+        assert np.isnan(theirs[last + 1 :]).all()
+        reasons = some.results_["error"][some.results_["covariance_type"] == name]
+        size = 1 + int(np.argmin(bic[: last + 1]))
+        assert reasons[last + 1] == (
+            f"Not tried: bic of {name} has not become better since {size} components (patience)."
+        )
+        assert list(reasons[: last + 1]) == [""] * (last + 1)
+    assert (some.n_components_, some.covariance_type_) == (whole.n_components_, whole.covariance_type_)
+    with pytest.raises(ValueError, match="patience must be"):
+        GaussianMixtureIC(patience=0).fit(rows)
+
+
+def test_agglomeration_and_seeds_are_made_once(monkeypatch):
+    """Fits of several sizes have Ward's merges in common, and fits of several families seeds of short fits; same bits."""
+    from fastgmm.starts import agglomeration, seeding
+
+    X = read_columns("faithful")
+    counts = {"ward": 0, "centres": 0}
+    ward, pick = agglomeration.ward, seeding.pick_centres
+
+    def counted(name, function):
+        def call(*arguments):
+            counts[name] += 1
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(agglomeration, "ward", counted("ward", ward))
+    monkeypatch.setattr(seeding, "pick_centres", counted("centres", pick))
+    for init_params, name, expected in (("agglomerative", "ward", 2), ("short-em", "centres", 30)):
+        counts.update(ward=0, centres=0)
+        estimator = GaussianMixture(init_params=init_params)
+        selection = GaussianMixtureIC(
+            2, 4, covariance_type=["full", "tied", "diag"], estimator=estimator, random_state=0, n_threads=1
+        ).fit(X)
+        # Of agglomeration one for families of matrices and one for those of variances; of seeds ten for each size.
+        assert counts[name] == expected
+        best = selection.best_estimator_
+        alone = GaussianMixture(
+            best.n_components,
+            covariance_type=best.covariance_type,
+            init_params=init_params,
+            random_state=best.random_state,
+        ).fit(X)
+        np.testing.assert_array_equal(alone.means_, best.means_)
+        assert alone.lower_bound_ == best.lower_bound_

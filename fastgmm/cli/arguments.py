@@ -212,6 +212,12 @@ def _add_model(model: Any) -> None:
         "full,tied, or all are tried with each number of components (default: full)",
     )
     model.add_argument(
+        "--standardize",
+        action="store_true",
+        help="fit to columns less their means, over their standard deviations, so that their units do not matter; "
+        "the model and all that is printed are in the units of the data",
+    )
+    model.add_argument(
         "--criterion",
         type=_criterion,
         metavar="NAME",

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from fastgmm.rows import Shared
 from fastgmm.selection.candidates import best_place
 from fastgmm.support.files import check_writable, replacing
 from fastgmm.validation import feature_labels
+
+if TYPE_CHECKING:
+    from fastgmm.cli.units import Standardised
 
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
@@ -60,10 +63,16 @@ def fit(arguments: argparse.Namespace) -> None:
         arguments.covariance = names_of_all(has_prior=arguments.method == "vb")
     # Several names of one family are one.
     arguments.covariance = list({NAMED[name].name: name for name in reversed(arguments.covariance)}.values())[::-1]
+    standard = None
+    if arguments.standardize:
+        from fastgmm.cli.units import Standardised, check_families
+
+        check_families(arguments.covariance)
+        standard = Standardised.of(table)
     if len(arguments.components) * len(arguments.covariance) > 1:
         # What starts have in common is made once for all fits.
-        table.rows.shared = Shared()
-    fits = _fit_each(arguments, table)
+        (table if standard is None else standard.data).rows.shared = Shared()
+    fits = _fit_each(arguments, table, standard)
     lower_is_better = METHODS[arguments.method].lower_is_better
     values = [fit.criterion for fit in fits]
     best = fits[best_place(values, [not fit.model.spurious_ for fit in fits], lower_is_better)]
@@ -219,13 +228,13 @@ def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
     return document, model
 
 
-def _fit_each(arguments: argparse.Namespace, table: Data) -> list[Fit]:
+def _fit_each(arguments: argparse.Namespace, table: Data, standard: Standardised | None) -> list[Fit]:
     """Fit each size and covariance; one that collapses is left out as long as another does not."""
     fits = []
     collapses = []
     for n_components, covariance in product(arguments.components, arguments.covariance):
         try:
-            fits.append(_fit_one(arguments, table, n_components, covariance))
+            fits.append(_fit_one(arguments, table, standard, n_components, covariance))
         except CollapsedComponentError as error:
             message = (
                 f"{_title(arguments, n_components, covariance)}: component {error.component} collapsed to rows that do "
@@ -272,7 +281,9 @@ def _say_passed_over(fits: list[Fit], best: Fit, criterion: str, lower_is_better
             )
 
 
-def _fit_one(arguments: argparse.Namespace, table: Data, n_components: int, covariance: str) -> Fit:
+def _fit_one(
+    arguments: argparse.Namespace, table: Data, standard: Standardised | None, n_components: int, covariance: str
+) -> Fit:
     method = METHODS[arguments.method]
     model = getattr(fastgmm, method.estimator)(
         n_components,
@@ -299,13 +310,16 @@ def _fit_one(arguments: argparse.Namespace, table: Data, n_components: int, cova
         progress.begin()
     started = time.monotonic() - compiling_seconds()
     try:
-        with warnings.catch_warnings(record=True) as caught, table.named() as rows:
+        data = table if standard is None else standard.data
+        with warnings.catch_warnings(record=True) as caught, data.named() as rows:
             model.fit(rows, callback=progress)
     finally:
         if progress is not None:
             progress.close()
     seconds = time.monotonic() - compiling_seconds() - started
     vars(model).pop("feature_names_in_", None)
+    if standard is not None:
+        standard.undo(model)
     for warning in caught:
         # That one is said below in terms of the command line; where several -k are compared, spurious components are
         # said of those that matter for the choice.

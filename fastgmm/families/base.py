@@ -73,10 +73,14 @@ class Family(ABC):
     uses_total: ClassVar[bool] = False
     #: Whether covariances are matrices rather than variances.
     has_matrices: ClassVar[bool] = False
+    #: Whether members stay members in other units of each feature.
+    in_any_units: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep the constraint a function: it is no method."""
+        """Keep the constraint a function: it is no method. What holds without it need not hold with it."""
         super().__init_subclass__(**kwargs)
+        if "constraint" in vars(cls) and "in_any_units" not in vars(cls):
+            cls.in_any_units = False
         constraint = vars(cls).get("constraint")
         if constraint is not None and not isinstance(constraint, staticmethod):
             cls.constraint = staticmethod(constraint)

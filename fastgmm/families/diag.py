@@ -19,6 +19,7 @@ class Diag(VarianceFamily):
     aliases: ClassVar[tuple[str, ...]] = ("VVI",)
     density_type = DiagDensity
     student_type = DiagStudent
+    in_any_units = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return (K, D)."""

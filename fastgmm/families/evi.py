@@ -12,6 +12,7 @@ class EqualVolumes(Diag):
     name = "EVI"
     aliases = ()
     constraint = volumes.equal_volumes
+    in_any_units = True
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Return 1 + K (D - 1)."""

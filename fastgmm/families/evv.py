@@ -12,6 +12,7 @@ class EqualVolumesOfMatrices(Full):
     name = "EVV"
     aliases = ()
     constraint = volumes.equal_volumes_of_matrices
+    in_any_units = True
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Return 1 - K + K D (D + 1) / 2."""

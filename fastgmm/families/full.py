@@ -19,6 +19,7 @@ class Full(MatrixFamily):
     aliases: ClassVar[tuple[str, ...]] = ("VVV",)
     density_type = FullDensity
     student_type = FullStudent
+    in_any_units = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return (K, D, D)."""

@@ -22,6 +22,7 @@ class Tied(MatrixFamily):
     student_type = TiedStudent
     is_tied = True
     uses_total = True
+    in_any_units = True
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return (D, D)."""

@@ -11,6 +11,7 @@ class TiedDiag(OneForAll, Diag):
 
     name = "tied-diag"
     aliases = ("tied-diagonal", "EEI")
+    in_any_units = True
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Return D."""

@@ -12,6 +12,7 @@ class EqualShapesAndAxes(Full):
     name = "VEE"
     aliases = ()
     constraint = volumes.equal_shapes_and_axes
+    in_any_units = True
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Return K - 1 + D (D + 1) / 2."""

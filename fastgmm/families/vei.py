@@ -12,6 +12,7 @@ class EqualShapes(Diag):
     name = "VEI"
     aliases = ()
     constraint = volumes.equal_shapes
+    in_any_units = True
 
     def n_covariance_parameters(self, n_components: int, n_features: int) -> int:
         """Return K + D - 1."""

@@ -78,3 +78,17 @@ class Predictor(WithEstimator, ABC):
 def mean_of(values: Array, weight: Array | None) -> Array:
     """Return the mean of rows, weighted if there are weights."""
     return np.asarray(np.average(values, axis=0, weights=weight), np.float64)
+
+
+def standard_units(rows: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Return the mean (D,) and the standard deviation (D,) of each column of rows (N, D); of constant ones 1."""
+    offset = mean_of(rows, weight)
+    gap = rows - offset
+    # Squares of what is far from 1 leave float64.
+    largest = np.abs(gap).max(axis=0)
+    # A constant column's mean may have been rounded.
+    constant = np.ptp(rows, axis=0) == 0.0
+    unit = np.where(constant, 1.0, largest)
+    deviation = unit * np.sqrt(mean_of((gap / unit) ** 2, weight))
+    held = ~constant & (deviation > 0.0)
+    return np.where(constant, rows[0], offset), np.where(held, deviation, 1.0)

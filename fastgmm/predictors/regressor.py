@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators import GaussianMixture
 from fastgmm.estimators.conditional import Conditional
-from fastgmm.predictors.base import Predictor, mean_of
+from fastgmm.predictors.base import Predictor, mean_of, standard_units
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
@@ -106,7 +106,7 @@ class GaussianMixtureRegressor(Predictor):
             raise ValueError(f"y must have the shape (N,) or (N, n_targets), got {targets.shape}.")
         validation.require_finite(targets, "y")
         joint = np.column_stack([rows, targets]).astype(np.float64)
-        offset, scale = _frame(joint, weight)
+        offset, scale = standard_units(joint, weight)
         mixture = self._mixture().fit((joint - offset) / scale, sample_weight=weight)
         fitted = {
             "mixture_": getattr(mixture, "best_estimator_", mixture),
@@ -182,17 +182,3 @@ class GaussianMixtureRegressor(Predictor):
 
     def _shaped(self, values: Array) -> Array:
         return values[:, 0] if self._is_vector else values
-
-
-def _frame(joint: Array, weight: Array | None) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation of each column; of constant ones 1."""
-    offset = mean_of(joint, weight)
-    gap = joint - offset
-    # Squares of what is far from 1 leave float64.
-    largest = np.abs(gap).max(axis=0)
-    # A constant column's mean may have been rounded.
-    constant = np.ptp(joint, axis=0) == 0.0
-    unit = np.where(constant, 1.0, largest)
-    deviation = unit * np.sqrt(mean_of((gap / unit) ** 2, weight))
-    held = ~constant & (deviation > 0.0)
-    return np.where(constant, joint[0], offset), np.where(held, deviation, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -191,32 +191,72 @@ class Judge:
         return values
 
 
+class Patience(NamedTuple):
+    """When a family is given up: once its criterion has not become better for so many sizes; never where None."""
+
+    n_sizes: int | None
+    criterion: str
+
+    def dropped(self, found: Sequence[Candidate], name: str) -> str:
+        """Return why a family is not tried with more components, of the candidates `found` so far; "" if it is."""
+        if self.n_sizes is None:
+            return ""
+        sign = 1.0 if LOWER_IS_BETTER[self.criterion] else -1.0
+        values = [sign * each.value(self.criterion) for each in found if each.covariance_type == name]
+        known = np.where(np.isnan(values), np.inf, values)
+        best = int(np.argmin(known)) if len(known) else 0
+        if len(known) - 1 - best < self.n_sizes or not np.isfinite(known[best]):
+            return ""
+        size = [each.n_components for each in found if each.covariance_type == name][best]
+        return f"Not tried: {self.criterion} of {name} has not become better since {size} components (patience)."
+
+
 def judged(
-    judge: Judge, wanted: Sequence[tuple[int, Any, str]], n_threads: int, in_turn: bool, report: Any
+    judge: Judge,
+    wanted: Sequence[tuple[int, Any, str]],
+    n_threads: int,
+    in_turn: bool,
+    report: Any,
+    patience: Patience,
 ) -> list[Candidate]:
     """Return a candidate for each (size, covariance type, its name), several at a time unless `in_turn`.
 
-    ``report(candidate)`` is called as each is done, in this thread and in their order. An exception ends all.
+    ``report(candidate)`` is called as each is done, in this thread and in their order. An exception ends all. Without
+    patience for a family, its larger sizes are candidates without a fit, that say so.
     """
     found: list[Candidate] = []
+    rounds = [list(wanted)]
+    if patience.n_sizes is not None:
+        rounds = [[each for each in wanted if each[0] == size] for size in sorted({each[0] for each in wanted})]
+    for some in rounds:
+        reasons = [patience.dropped(found, name) for _, _, name in some]
+        tried = [each for each, reason in zip(some, reasons, strict=True) if not reason]
+        fitted = _judged(judge, tried, n_threads, in_turn)
+        try:
+            for (size, _, name), reason in zip(some, reasons, strict=True):
+                candidate = Candidate(size, name, None, {}, 0.0, reason) if reason else next(fitted)
+                found.append(candidate)
+                report(candidate)
+        finally:
+            fitted.close()
+    return found
 
-    def take(candidate: Candidate) -> None:
-        found.append(candidate)
-        if report is not None:
-            report(candidate)
 
+def _judged(
+    judge: Judge, wanted: Sequence[tuple[int, Any, str]], n_threads: int, in_turn: bool
+) -> Generator[Candidate, None, None]:
+    """Yield the candidates in order; whoever closes the generator before its end stops the fits."""
     if in_turn or n_threads == 1 or len(wanted) < n_threads:
         for each in wanted:
-            take(judge(*each, n_threads))
-        return found
+            yield judge(*each, n_threads)
+        return
     with ThreadPoolExecutor(n_threads) as pool:
         waiting = [pool.submit(judge, *each, 1) for each in wanted]
         try:
             for future in waiting:
-                take(future.result())
+                yield future.result()
         except BaseException:
             for future in waiting:
                 future.cancel()
             judge.stop()
             raise
-    return found

@@ -24,6 +24,7 @@ from fastgmm.selection.candidates import (
     Candidate,
     Folds,
     Judge,
+    Patience,
     best_place,
     copy_with,
     judged,
@@ -54,6 +55,9 @@ class GaussianMixtureIC(WithEstimator):
         without a `weight_concentration_prior` gets 1 / `max_components`: bounds are compared under one prior.
     n_folds : int, default 5
         Into how many parts rows are split where some are 'held-out'.
+    patience : int, optional
+        A family whose criterion has not become better for so many sizes in a row is not tried with more components;
+        `results_` says so. None tries all.
     random_state : int, RandomState, Generator or None
         Every fit gets the same number, drawn from it; an int is that number.
     verbose : int, default 0
@@ -111,6 +115,7 @@ class GaussianMixtureIC(WithEstimator):
         criterion: str | None = None,
         estimator: GaussianMixture | BayesianGaussianMixture | None = None,
         n_folds: int = 5,
+        patience: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
         n_threads: int | None = None,
@@ -121,6 +126,7 @@ class GaussianMixtureIC(WithEstimator):
         self.criterion = criterion
         self.estimator = estimator
         self.n_folds = n_folds
+        self.patience = patience
         self.random_state = random_state
         self.verbose = verbose
         self.n_threads = n_threads
@@ -179,7 +185,8 @@ class GaussianMixtureIC(WithEstimator):
         rows.shared = Shared()
         try:
             in_turn = rows.is_read_again or rows.n_rows * rows.n_features * self.max_components < judging.LEAST_WORK
-            found = judged(judge, wanted, thread_count(self.n_threads), in_turn, report)
+            patience = Patience(self.patience, criterion)
+            found = judged(judge, wanted, thread_count(self.n_threads), in_turn, report, patience)
         finally:
             rows.shared = None
         self._keep(criterion, found, rows)
@@ -193,6 +200,8 @@ class GaussianMixtureIC(WithEstimator):
             raise ValueError(
                 f"max_components must be at least min_components, got {self.max_components} and {self.min_components}"
             )
+        if self.patience is not None:
+            validation.check_count(self.patience, "patience", 1)
         estimator = self._default_estimator() if self.estimator is None else self.estimator
         if not isinstance(estimator, GaussianMixture | BayesianGaussianMixture):
             raise TypeError(

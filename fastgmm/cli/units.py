@@ -1,0 +1,85 @@
+"""Fits to standardised columns, whose models are in the units of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgmm.cli.inputs import Data
+from fastgmm.families import NAMED, Family
+from fastgmm.predictors.base import standard_units
+from fastgmm.rows import ArrayRows
+from fastgmm.statistics import Array
+from fastgmm.validation import feature_labels
+
+__all__ = ["Standardised", "check_families"]
+
+
+def check_families(names: Sequence[str]) -> None:
+    """ValueError where a family is another one in other units of the columns."""
+    for name in names:
+        if not NAMED[name].in_any_units:
+            kept = sorted(family.name for family in set(NAMED.values()) if family.in_any_units)
+            raise ValueError(
+                f"--standardize is not for covariance {name}, which means nothing in the units of the data: take one of "
+                f"{', '.join(kept)}"
+            )
+
+
+class Standardised(NamedTuple):
+    """Rows less the mean of each column, over its standard deviation; and these."""
+
+    data: Data
+    offset: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, table: Data) -> Standardised:
+        """Return the standardised rows of a table, which are in memory; messages call column x z(x)."""
+        X, weight = np.empty((table.rows.n_rows, table.rows.n_features)), None
+        if table.rows.is_weighted:
+            weight = np.empty(len(X))
+        for block in table.rows.blocks(1 << 16):
+            X[block.places] = block.X
+            if weight is not None and block.weight is not None:
+                weight[block.places] = block.weight
+        offset, scale = standard_units(X, weight)
+        X -= offset
+        X /= scale
+        names = tuple(f"z({name})" for name in feature_labels(table.names, X.shape[1]))
+        return cls(Data(ArrayRows(X, weight), names), offset, scale)
+
+    def undo(self, model: Any) -> None:
+        """Bring a model that was fitted to the rows to the units of the table."""
+        family: Family = model._family()
+        scale = self.scale
+        fitted: dict[str, Any] = {
+            "means_": model.means_ * scale + self.offset,
+            "covariances_": _times(family, model.covariances_, scale),
+            "precisions_": _times(family, model.precisions_, 1.0 / scale),
+            # A factor U of U U^T: of matrices the rows are in units of the columns.
+            "precisions_cholesky_": model.precisions_cholesky_ / (scale[:, None] if family.has_matrices else scale),
+            "restarts_": [],
+        }
+        lost = float(np.log(scale).sum())
+        if hasattr(model, "mean_prior_"):
+            fitted["mean_prior_"] = model.mean_prior_ * scale + self.offset
+            fitted["covariance_prior_"] = _times(family, np.asarray(model.covariance_prior_), scale)
+            lost *= self.data.total_weight
+        fitted["lower_bounds_"] = [bound - lost for bound in model.lower_bounds_]
+        fitted["lower_bound_"] = model.lower_bound_ - lost
+        if not all(np.isfinite(np.asarray(value)).all() for value in fitted.values()) or not math.isfinite(lost):
+            raise ValueError("in the units of the data the model leaves the range of float64: scale the columns")
+        vars(model).update(fitted)
+        for name in ("_learned", "_watched_bounds"):
+            vars(model)[name] = None if name == "_learned" else ()
+
+
+def _times(family: Family, covariances: Any, scale: Array) -> Any:
+    """Return covariances, or precisions, of columns times `scale`."""
+    if family.has_matrices:
+        return covariances * scale[:, None] * scale
+    return covariances * scale**2

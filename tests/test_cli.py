@@ -1195,3 +1195,70 @@ def test_several_names_of_one_family_are_one(run):
     assert code == 0
     assert [line.split()[1] for line in out.splitlines()[1:3]] == ["full", "tied"]
     assert out.splitlines()[3] == ""
+
+
+# -- standardised columns ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [[], ["--method", "vb"]])
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "tied-diag", "VEI", "EVI", "VEE", "EVV"])
+def test_standardised_columns_are_fitted_alike_in_any_units(run, table, covariance, method):
+    """The same groups whatever the units are, the model in those of the data, and what `score` says of it."""
+    if method and covariance not in ("full", "tied", "diag", "tied-diag"):
+        pytest.skip("variational Bayes is not for this family")
+    X = load_faithful().data
+    models = []
+    for scale in ([1.0, 1.0], [1e-7, 1e5]):
+        name = table("a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in (X * scale).tolist()))
+        argv = ["-k", 2, "--covariance", covariance, "--standardize", "--tol", "1e-9", "--max-iter", 3000, *method]
+        code, out, err = run("fit", name, *argv, "-o", "m.json")
+        assert (code, err) == (0, "")
+        model = load_model("m.json")
+        assert model.covariance_type == covariance
+        again = run("score", "m.json", name)[1]
+        for line in out.splitlines():
+            if line.startswith(("BIC", "log-likelihood")):
+                key, value = line.split()[:2]
+                assert float(next(each for each in again.splitlines() if each.startswith(key)).split()[1]) == (
+                    pytest.approx(float(value), abs=1e-3)
+                )
+        np.testing.assert_allclose(model.precisions_, _inverse(model.covariances_), rtol=1e-9)
+        models.append((model, np.array(scale)))
+    (one, _), (other, scale) = models
+    np.testing.assert_allclose(other.weights_, one.weights_, rtol=1e-6)
+    np.testing.assert_allclose(other.means_ / scale, one.means_, rtol=1e-6)
+    matrices = scale[:, None] * scale if one.covariances_.shape[-2:] == (2, 2) and one._family().has_matrices else scale**2
+    np.testing.assert_allclose(other.covariances_ / matrices, one.covariances_, rtol=1e-5)
+    assert other.lower_bound_ == pytest.approx(
+        one.lower_bound_ - np.log(scale).sum() * (len(X) if method else 1), rel=1e-7
+    )
+    np.testing.assert_array_equal(other.predict(X * scale), one.predict(X))
+
+
+def _inverse(covariances):
+    is_matrix = covariances.ndim > 1 and covariances.shape[-1] == covariances.shape[-2] and covariances[..., 0, 1].any()
+    return np.linalg.inv(covariances) if is_matrix else 1.0 / covariances
+
+
+def test_standardised_columns_find_what_units_hide(run, table, tmp_path):
+    """Groups that differ in a column of small numbers beside one of large ones."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.repeat([0.0, 1e-3], 100) + 1e-4 * rng.normal(size=200), 1e3 * rng.normal(size=200)])
+    name = table("a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in X.tolist()))
+    truth = np.repeat([0, 1], 100)
+    found = {}
+    for option in ([], ["--standardize"]):
+        assert run("fit", name, "-k", 2, "--covariance", "diag", "-q", "--labels", "l.csv", *option)[0] == 0
+        labels = np.loadtxt(tmp_path / "l.csv", skiprows=1, dtype=int)
+        found[bool(option)] = max((labels == truth).mean(), (labels != truth).mean())
+    assert found[True] == 1.0
+    assert found[False] < 0.8
+
+
+def test_standardised_columns_are_not_for_families_of_one_unit(run):
+    code, out, err = run("fit", "faithful", "-k", 2, "--covariance", "full,spherical", "--standardize")
+    assert (code, out) == (1, "")
+    assert err.startswith("fastgmm: error: --standardize is not for covariance spherical")
+    code, _, err = run("fit", "iris", "--columns", "petal_width", "-k", 12, "--standardize", "--seed", 1, "-q")
+    assert code == 0
+    assert "z(petal_width) = " in err

@@ -74,6 +74,7 @@ def test_constructor_is_theirs_and_a_few_more():
         "learning_decay": 0.6,
         "learning_offset": 0.0,
         "frozen": None,
+        "equal_weights": False,
     }
     assert ours == theirs | own
 

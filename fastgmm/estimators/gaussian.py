@@ -23,6 +23,7 @@ from fastgmm.fitting.plain import FitResult
 from fastgmm.kernels import Density
 from fastgmm.rows import Rows
 from fastgmm.rules import (
+    EqualWeights,
     Frozen,
     FrozenLikelihood,
     GaussianParameters,
@@ -32,6 +33,7 @@ from fastgmm.rules import (
 from fastgmm.sources import Source
 from fastgmm.spurious import Spike
 from fastgmm.statistics import Array
+from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
 # Which parameters hold the parts that may be frozen, in the order of a `Frozen`.
@@ -84,6 +86,8 @@ class GaussianMixture(Mixture):
         components, or 'all', as in ``frozen={"means": [0, 1], "covariances": [0, 1]}``, a background that is known
         but for how much of it there is. The others are fitted around them, to the digits of float32 where that is the
         type of X. Components that share a covariance have it frozen all or none.
+    equal_weights : bool, default False
+        Whether all components have the weight 1 / K (mclust's ``equalPro``), which is not estimated then.
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
@@ -164,6 +168,7 @@ class GaussianMixture(Mixture):
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
         frozen: Mapping[str, Any] | None = None,
+        equal_weights: bool = False,
         random_state: Any = None,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -189,6 +194,7 @@ class GaussianMixture(Mixture):
         self.means_init = means_init
         self.precisions_init = precisions_init
         self.frozen = frozen
+        self.equal_weights = equal_weights
         self.random_state = random_state
         self.warm_start = warm_start
         self.checkpoint = checkpoint
@@ -236,6 +242,10 @@ class GaussianMixture(Mixture):
         for part, init in _FROZEN_BY.items():
             if masks[part].any() and getattr(self, init) is None:
                 raise ValueError(f"frozen names {part}, which stay at {init}: give it, got None.")
+        validation.check_choice(self.equal_weights, "equal_weights", (True, False))
+        for name in ("frozen", "weights_init"):
+            if self.equal_weights and getattr(self, name) is not None:
+                raise ValueError(f"{name} must be None with equal_weights=True, got {shown(getattr(self, name))}.")
 
     def _rule(self, source: Source) -> MaximumLikelihood:
         return self._rule_of(source.family, source.n_features)
@@ -245,6 +255,8 @@ class GaussianMixture(Mixture):
 
     def _rule_of(self, family: Family, n_features: int) -> MaximumLikelihood:
         reg_covar = float(self.reg_covar)
+        if self.equal_weights:
+            return EqualWeights(family, reg_covar)
         masks = validation.check_frozen(self.frozen, family, int(self.n_components), reg_covar)
         if not any(mask.any() for mask in masks.values()):
             return MaximumLikelihood(family, reg_covar)
@@ -306,12 +318,16 @@ class GaussianMixture(Mixture):
                 state.density.whitener if whitener is None else whitener,
             )
 
+        if isinstance(rule, EqualWeights):
+            return lambda rule, *others: rule.levelled(begin(rule, *others))
         return begin
 
     def _state(self, rule: MaximumLikelihood) -> GaussianParameters:
         state = parameters_of_whitener(
             rule.family, self._weights(), np.asarray(self.means_), self._whitener(rule.family)
         )
+        if isinstance(rule, EqualWeights):
+            return rule.levelled(state)
         if isinstance(rule, FrozenLikelihood):
             return rule.with_known(state.weights, np.asarray(state.means, np.float64), state.covariances)
         return state
@@ -329,6 +345,8 @@ class GaussianMixture(Mixture):
     @staticmethod
     def _n_known(rule: MaximumLikelihood, state: GaussianParameters) -> int:
         """Return how many parameters of a fit were known before."""
+        if isinstance(rule, EqualWeights):
+            return len(state.weights) - 1
         if not isinstance(rule, FrozenLikelihood):
             return 0
         return rule.frozen.n_parameters(rule.family, *np.shape(state.means))

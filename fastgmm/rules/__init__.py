@@ -1,5 +1,6 @@
 """Update rules: what turns sufficient statistics into the next state."""
 
+from fastgmm.rules.equal_weights import EqualWeights
 from fastgmm.rules.frozen import Frozen, FrozenLikelihood
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood, parameters_of_whitener
 from fastgmm.rules.variational import (
@@ -16,6 +17,7 @@ from fastgmm.rules.variational import (
 )
 
 __all__ = [
+    "EqualWeights",
     "Frozen",
     "FrozenLikelihood",
     "GaussianParameters",

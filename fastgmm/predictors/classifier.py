@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
-from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from fastgmm.estimators import GaussianMixture
 from fastgmm.families import names_of_all
+from fastgmm.methods import method_of
 from fastgmm.predictors.base import Predictor
 from fastgmm.selection import GaussianMixtureIC
 from fastgmm.statistics import Array
@@ -32,7 +33,8 @@ class GaussianMixtureClassifier(Predictor):
         No EM is needed (Bensmail and Celeux 1996).
     estimator : GaussianMixture, BayesianGaussianMixture or GaussianMixtureIC, optional
         Of 'MclustDA' the mixture of a class, which stays as it is; default ``GaussianMixtureIC(max_components=5)``,
-        which chooses a size and a family for each class by BIC. Of 'EDDA' a ``GaussianMixture``, whose
+        which chooses a size and a family for each class by BIC. A Bayesian mixture counts by its Student-t predictive
+        density. Of 'EDDA' a ``GaussianMixture``, whose
         `covariance_type`, `reg_covar` and `n_threads` count; by default the family is chosen among all by BIC.
     priors : (C,) array-like, optional
         The probabilities of the classes, in the order of `classes_`; default their shares of the rows of the fit.
@@ -174,7 +176,7 @@ class GaussianMixtureClassifier(Predictor):
             log_priors = np.log(self.class_prior_)
         return np.column_stack(
             [
-                np.asarray(mixture.score_samples(rows), np.float64) + log_prior
+                np.asarray(mixture.score_samples(rows, **method_of(mixture).density), np.float64) + log_prior
                 for mixture, log_prior in zip(self.mixtures_, log_priors, strict=True)
             ]
         )

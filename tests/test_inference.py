@@ -240,9 +240,9 @@ def test_the_bootstrap_refuses_by_name(faithful):
         likelihood_bootstrap(model, faithful, n_samples=1)
     with pytest.raises(TypeError, match="model must be a GaussianMixture"):
         likelihood_bootstrap(BayesianGaussianMixture(2, random_state=0).fit(faithful), faithful)
-    frozen = GaussianMixture(
-        2, means_init=[[2.0, 54.0], [4.3, 80.0]], frozen={"means": [0]}, random_state=0
-    ).fit(faithful)
+    frozen = GaussianMixture(2, means_init=[[2.0, 54.0], [4.3, 80.0]], frozen={"means": [0]}, random_state=0).fit(
+        faithful
+    )
     with pytest.raises(ValueError, match="frozen"):
         likelihood_bootstrap(frozen, faithful)
     before = model.means_.copy()

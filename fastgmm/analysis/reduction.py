@@ -16,9 +16,9 @@ from fastgmm.statistics import Array
 def reduce_components(model: Any, n_components: int) -> GaussianMixture:
     """Return a mixture of fewer components, close to a fitted one, without any rows.
 
-    In each step the two components are merged for which a bound of the Kullback-Leibler divergence grows least (Runnalls
-    2007); the merged one has their weight, mean and covariance. So the mean and the covariance of the whole mixture
-    stay.
+    In each step the two components are merged for which a bound of the Kullback-Leibler divergence grows least
+    (Runnalls 2007); the merged one has their weight, mean and covariance. So the mean and the covariance of the whole
+    mixture stay.
 
     Parameters
     ----------
@@ -70,7 +70,9 @@ def _merged(mixture: Components, n_components: int, structure: str) -> Component
     log_determinants = np.linalg.slogdet(covariances)[1]
     costs = np.full((len(weights), len(weights)), np.inf)
     for i in range(len(weights)):
-        costs[i, i + 1 :] = _costs(i, np.arange(i + 1, len(weights)), weights, means, covariances, log_determinants, structure)
+        costs[i, i + 1 :] = _costs(
+            i, np.arange(i + 1, len(weights)), weights, means, covariances, log_determinants, structure
+        )
     while len(weights) > n_components:
         i, j = np.unravel_index(int(costs.argmin()), costs.shape)
         total, mean, covariance = _pair(int(i), np.array([j]), weights, means, covariances, structure)

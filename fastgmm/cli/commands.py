@@ -25,7 +25,7 @@ from fastgmm.io.models import ModelDocument, check_model_path, read_document, re
 from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
 from fastgmm.rows import Shared
-from fastgmm.selection.candidates import best_place
+from fastgmm.selection.candidates import best_place, doubt_of
 from fastgmm.support.files import check_writable, replacing
 from fastgmm.validation import feature_labels
 
@@ -48,6 +48,7 @@ class Fit(NamedTuple):
     log_likelihood: float
     criterion: float
     seconds: float
+    doubt: str = ""
 
 
 def fit(arguments: argparse.Namespace) -> None:
@@ -75,7 +76,7 @@ def fit(arguments: argparse.Namespace) -> None:
     fits = _fit_each(arguments, table, standard)
     lower_is_better = METHODS[arguments.method].lower_is_better
     values = [fit.criterion for fit in fits]
-    best = fits[best_place(values, [not fit.model.spurious_ for fit in fits], lower_is_better)]
+    best = fits[best_place(values, [not fit.doubt for fit in fits], lower_is_better)]
     _say_passed_over(fits, best, _criterion(arguments), lower_is_better)
     # The model first: it took the longest, and printing may fail.
     if arguments.output is not None:
@@ -263,20 +264,15 @@ def _say_passed_over(fits: list[Fit], best: Fit, criterion: str, lower_is_better
     """Say why fits were not chosen that the criterion ranks higher than the best, or that the best is no good."""
     several = len({fit.model._family() for fit in fits}) > 1
     for fit in fits:
-        found = fit.model.spurious_
-        if not found or len(fits) == 1:
+        # That more components than rows can tell apart are passed over goes without saying.
+        if not fit.doubt or len(fits) == 1 or not (fit is best or fit.model.spurious_):
             continue
-        others = "" if len(found) == 1 else f", and {len(found) - 1} more like it"
-        reason = f"component {found[0].component} {found[0].reason}{others}"
         title = counted(len(fit.model.weights_), "component") + (f", {fit.model._family().name}" if several else "")
         if fit is best:
-            print(
-                f"fastgmm: warning: {title}: the best, for no choice of -k is without such components: {reason}",
-                file=sys.stderr,
-            )
+            print(f"fastgmm: warning: {title}: the best, for no choice of -k is sound: {fit.doubt}", file=sys.stderr)
         elif fit.criterion != best.criterion and (fit.criterion < best.criterion) == lower_is_better:
             print(
-                f"fastgmm: warning: {title}: passed over although its {criterion} is better, for {reason}",
+                f"fastgmm: warning: {title}: passed over although its {criterion} is better, for {fit.doubt}",
                 file=sys.stderr,
             )
 
@@ -334,7 +330,8 @@ def _fit_one(
         )
     mean = model.score(table.rows, **method.density)
     criterion = method.criteria(model)[_criterion(arguments)](table.rows)
-    return Fit(model, mean * table.total_weight, criterion, seconds)
+    doubt = doubt_of(model, table.rows.summary.n_weighted)
+    return Fit(model, mean * table.total_weight, criterion, seconds, doubt)
 
 
 def _checkpoint(arguments: argparse.Namespace, n_components: int, covariance: str) -> str | None:
@@ -358,7 +355,7 @@ def _print_fits(table: Data, fits: list[Fit], best: Fit, criterion: str) -> None
                 f"{fit.criterion:.2f}",
                 str(fit.model.n_iter_),
                 report.yes_no(fit.model.converged_),
-                "best" if fit is best else "spurious" if fit.model.spurious_ else "",
+                "best" if fit is best else "doubtful" if fit.doubt else "",
             ]
             for fit in fits
         ]
@@ -407,9 +404,7 @@ def _plot_criterion(arguments: argparse.Namespace, fits: list[Fit], best: Fit) -
     from fastgmm.plotting import CriterionPoint, plot_points
 
     points = [
-        CriterionPoint(
-            len(fit.model.weights_), fit.model._family().name, fit.criterion, not fit.model.spurious_, fit is best
-        )
+        CriterionPoint(len(fit.model.weights_), fit.model._family().name, fit.criterion, not fit.doubt, fit is best)
         for fit in fits
     ]
     _save(plot_points(points, _criterion(arguments)), arguments.plot_criterion)

@@ -24,7 +24,7 @@ def check_families(names: Sequence[str]) -> None:
         if not NAMED[name].in_any_units:
             kept = sorted(family.name for family in set(NAMED.values()) if family.in_any_units)
             raise ValueError(
-                f"--standardize is not for covariance {name}, which means nothing in the units of the data: take one of "
+                f"--standardize is not for covariance {name}, which means nothing in other units: take one of "
                 f"{', '.join(kept)}"
             )
 

@@ -41,7 +41,7 @@ class Resampled:
         return {name: np.asarray(values.std(axis=0, ddof=1)) for name, values in vars(self).items()}
 
     def intervals(self, level: float = 0.95) -> dict[str, Array]:
-        """Return the lower and upper ends of the middle `level` of each parameter, as above with an axis of 2 before."""
+        """Return the ends of the middle `level` of each parameter, as above with an axis of 2 before."""
         level = float(validation.check_probability(level, "level"))
         ends = [0.5 * (1.0 - level), 0.5 * (1.0 + level)]
         return {name: np.asarray(np.quantile(values, ends, axis=0)) for name, values in vars(self).items()}
@@ -119,9 +119,7 @@ def likelihood_bootstrap(
         with warnings.catch_warnings():
             # What could not be fitted is said once, below.
             warnings.simplefilter("ignore")
-            fits = fit_many(
-                prototype, np.broadcast_to(rows, (count, *rows.shape)), sample_weight=weight, **starts
-            )
+            fits = fit_many(prototype, np.broadcast_to(rows, (count, *rows.shape)), sample_weight=weight, **starts)
         fine = fits.status <= Status.NOT_CONVERGED
         parts.append([each[fine] for each in (fits.weights_, fits.means_, fits.covariances_)])
     found = Resampled(*(np.concatenate(each) for each in zip(*parts, strict=True)))
@@ -134,8 +132,8 @@ def _require(n_fitted: int, n_samples: int) -> None:
     if n_fitted == n_samples:
         return
     failed = (
-        f"{n_samples - n_fitted} of {n_samples} weightings could not be fitted, and are left out: raise reg_covar of the "
-        "model, or fit fewer components."
+        f"{n_samples - n_fitted} of {n_samples} weightings could not be fitted, and are left out: raise reg_covar of "
+        "the model, or fit fewer components."
     )
     if n_fitted < 2:
         raise ValueError(failed)

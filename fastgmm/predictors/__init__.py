@@ -1,4 +1,4 @@
-"""What mixtures predict: classes, numbers, and which rows are outliers, in scikit-learn's conventions."""
+"""Predictors by mixtures, in scikit-learn's conventions: of classes, of numbers, of which rows are outliers."""
 
 from fastgmm.predictors.classifier import GaussianMixtureClassifier
 from fastgmm.predictors.outliers import GaussianMixtureOutlierDetector

@@ -1,4 +1,4 @@
-"""What the predictors share: the estimator that they hold, checked rows and targets, tags."""
+"""The common part of the predictors: the estimator that they hold, and checked rows and targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GaussianMixtureClassifier``: a mixture for each class, or a component for each with covariances tied between them."""
+"""``GaussianMixtureClassifier``: a mixture for each class, or a component for each with covariances in common."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ MODEL_TYPES = ("MclustDA", "EDDA")
 
 
 class GaussianMixtureClassifier(Predictor):
-    """Discriminant analysis by mixtures, as mclust's ``MclustDA`` (Hastie and Tibshirani 1996; Fraley and Raftery 2002).
+    """Discriminant analysis by mixtures, like mclust's ``MclustDA``.
+
+    After Hastie and Tibshirani (1996), and Fraley and Raftery (2002).
 
     Parameters
     ----------
@@ -109,7 +111,7 @@ class GaussianMixtureClassifier(Predictor):
         classes, members = _classes(targets)
         counts = np.bincount(members, weight, len(classes))
         if not np.all(counts > 0.0):
-            raise ValueError(f"class {shown(classes[np.argmin(counts)])} has no row with a weight above 0.")
+            raise ValueError(f"class {_shown(classes[np.argmin(counts)])} has no row with a weight above 0.")
         fitted: dict[str, Any] = {
             "classes_": classes,
             "class_prior_": _priors(self.priors, counts),
@@ -119,7 +121,9 @@ class GaussianMixtureClassifier(Predictor):
             fitted |= self._eigenvalue_decomposition(rows, members, weight, len(classes))
         else:
             fitted["mixtures_"] = [
-                self._mixture_of_class(shown(each), rows[members == c], None if weight is None else weight[members == c])
+                self._mixture_of_class(
+                    _shown(each), rows[members == c], None if weight is None else weight[members == c]
+                )
                 for c, each in enumerate(classes)
             ]
         for name in ("feature_names_in_", "covariance_type_"):
@@ -183,7 +187,8 @@ class GaussianMixtureClassifier(Predictor):
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Return the most probable class of each row of X (N, D), as (N,)."""
-        return self.classes_[self._joint(X).argmax(axis=1)]
+        joint = self._joint(X)
+        return self.classes_[joint.argmax(axis=1)]
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
         """Return the log-probability of each class for each row of X (N, D), as (N, C)."""
@@ -210,6 +215,11 @@ class GaussianMixtureClassifier(Predictor):
         return float(np.average(found == wanted, weights=weight))
 
 
+def _shown(name: Any) -> str:
+    """Return a class, which NumPy may hold, as its user wrote it."""
+    return shown(name.item() if isinstance(name, np.generic) else name)
+
+
 def _classes(targets: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
     """Return the sorted classes, and the number of each row's class; ValueError where targets are no classes."""
     if targets.ndim == 2 and targets.shape[1] == 1:
@@ -230,7 +240,7 @@ def _classes(targets: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
             )
     classes, members = np.unique(targets, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y must hold two classes at least; got one class: {shown(classes[0])}.")
+        raise ValueError(f"y must hold two classes at least; got one class: {_shown(classes[0])}.")
     return classes, members.astype(np.int64)
 
 

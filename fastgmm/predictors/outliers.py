@@ -22,9 +22,9 @@ class GaussianMixtureOutlierDetector(Predictor):
     estimator : GaussianMixture, BayesianGaussianMixture or GaussianMixtureIC, optional
         The mixture, which stays as it is; default ``GaussianMixtureIC()``, which chooses the number of components, 1 to
         9, and the family by BIC. Outliers must be too few to be a component of their own.
-    contamination : float in (0, 0.5], or 'auto', default 'auto'
-        The share of the rows of the fit that are outliers. 'auto': of new rows of the very mixture one in a thousand
-        would be called one.
+    contamination : float in (0, 0.5], or 'auto', default 0.1
+        The share of the rows of the fit that are outliers, as of scikit-learn's ``EllipticEnvelope``. 'auto': of new
+        rows of the very mixture one in a hundred would be called one.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class GaussianMixtureOutlierDetector(Predictor):
     >>> import numpy as np
     >>> from fastgmm import GaussianMixtureOutlierDetector
     >>> X = np.random.default_rng(0).normal(size=(500, 2))
-    >>> GaussianMixtureOutlierDetector().fit(X).predict([[0.0, 0.0], [9.0, 9.0]])
+    >>> GaussianMixtureOutlierDetector(contamination="auto").fit(X).predict([[0.0, 0.0], [9.0, 9.0]])
     array([ 1, -1])
     """
 
@@ -48,7 +48,7 @@ class GaussianMixtureOutlierDetector(Predictor):
     mixture_: Any
     offset_: float
 
-    def __init__(self, estimator: Any = None, *, contamination: float | str = "auto") -> None:
+    def __init__(self, estimator: Any = None, *, contamination: float | str = 0.1) -> None:
         self.estimator = estimator
         self.contamination = contamination
 
@@ -61,9 +61,7 @@ class GaussianMixtureOutlierDetector(Predictor):
         """Return scikit-learn's tags: an outlier detector that needs no target."""
         from sklearn.utils import InputTags, Tags, TargetTags
 
-        return Tags(
-            estimator_type="outlier_detector", target_tags=TargetTags(required=False), input_tags=InputTags()
-        )
+        return Tags(estimator_type="outlier_detector", target_tags=TargetTags(required=False), input_tags=InputTags())
 
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the mixture to the rows of X (N, D), find the threshold, and return self; as ``GaussianMixture.fit``."""
@@ -111,8 +109,10 @@ class GaussianMixtureOutlierDetector(Predictor):
         return _signs(self.score_samples(X), self.offset_)
 
 
+# A tenth of 150 rows are 15, whatever rounding says.
+_ROUNDED_UP = 1.0 + 1e-12
 #: How much of a mixture's probability lies above the threshold 'auto'.
-_MASS = 0.999
+_MASS = 0.99
 
 
 def _densities(mixture: Any, X: Any) -> Any:
@@ -127,9 +127,8 @@ def _signs(densities: NDArray, offset: float) -> NDArray[np.int64]:
 
 
 def _quantile(values: NDArray, share: float, weight: NDArray | None) -> float:
-    """Return the number that a share of the values, by weight, lies below."""
-    if weight is None:
-        return float(np.quantile(values, share))
+    """Return the value below which a share of the values lies, by weight: at most that, to rounding."""
     order = np.argsort(values)
-    reached = np.cumsum(weight[order]) / weight.sum()
-    return float(values[order[min(int(np.searchsorted(reached, share, side="right")), len(values) - 1)]])
+    reached = np.cumsum(np.ones(len(values)) if weight is None else weight[order])
+    place = int(np.searchsorted(reached, share * reached[-1] * _ROUNDED_UP, side="right"))
+    return float(values[order[min(place, len(values) - 1)]])

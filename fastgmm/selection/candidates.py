@@ -33,7 +33,8 @@ LEAST_WORK = 2**16
 class Candidate(NamedTuple):
     """A model that was fitted, its values by name, or why there is none.
 
-    `values` holds "log_likelihood", the total of the rows, and criteria by name.
+    `values` holds "log_likelihood", the total of the rows, and criteria by name; `doubt` says why its likelihood is no
+    measure, "" where it is one.
     """
 
     n_components: int
@@ -42,15 +43,35 @@ class Candidate(NamedTuple):
     values: dict[str, float]
     seconds: float
     error: str = ""
+    doubt: str = ""
 
     @property
     def is_sound(self) -> bool:
-        """Whether it was fitted, and has no spurious components."""
-        return self.model is not None and not self.model.spurious_
+        """Whether it was fitted, and its likelihood is a measure."""
+        return self.model is not None and not self.doubt
 
     def value(self, criterion: str) -> float:
         """Return the value of a criterion, NaN where there is none."""
         return self.values.get(criterion, math.nan)
+
+
+def doubt_of(model: Any, n_rows: int) -> str:
+    """Return why the likelihood of a model fitted to so many rows of positive weight is no measure, "" where it is one.
+
+    A component is spurious; or a fit by maximum likelihood follows the rows themselves: with as many free parameters as
+    they have numbers, or a component for less than two of them.
+    """
+    if model.spurious_:
+        found = model.spurious_
+        others = "" if len(found) == 1 else f", and {len(found) - 1} more like it"
+        return f"component {found[0].component} {found[0].reason}{others}"
+    n_components, n_features = np.shape(model.means_)
+    if hasattr(model, "evidence_lower_bound") or n_components == 1:
+        return ""
+    n_parameters, n_numbers = model._n_parameters(), n_rows * n_features
+    if 2 * n_components <= n_rows and n_parameters < n_numbers:
+        return ""
+    return f"{n_components} components, with {n_parameters} free parameters, are too many for {n_rows} rows"
 
 
 def best_place(values: Sequence[float], sound: Sequence[bool], lower_is_better: bool) -> int:
@@ -177,7 +198,8 @@ class Judge:
             return Candidate(n_components, name, None, {}, time.monotonic() - begin, str(error))
         vars(model).update(own)
         del model._is_compared
-        return Candidate(n_components, name, model, values, time.monotonic() - begin)
+        doubt = doubt_of(model, self._rows.summary.n_weighted)
+        return Candidate(n_components, name, model, values, time.monotonic() - begin, doubt=doubt)
 
     def _values(self, model: Any) -> dict[str, float]:
         if hasattr(model, "evidence_lower_bound"):
@@ -253,10 +275,12 @@ def _judged(
     with ThreadPoolExecutor(n_threads) as pool:
         waiting = [pool.submit(judge, *each, 1) for each in wanted]
         try:
-            for future in waiting:
-                yield future.result()
+            while waiting:
+                yield waiting.pop(0).result()
         except BaseException:
-            for future in waiting:
-                future.cancel()
-            judge.stop()
+            # Closed after the last one, there is nothing to stop.
+            if waiting:
+                for future in waiting:
+                    future.cancel()
+                judge.stop()
             raise

@@ -69,7 +69,8 @@ class GaussianMixtureIC(WithEstimator):
     ----------
     best_estimator_ : GaussianMixture or BayesianGaussianMixture
         The best fit, the same as alone; ``predict``, ``score`` and the like, `weights_`, `means_` and so on are its.
-        One with spurious components (a repeated value, too few rows) wins only where all have some.
+        One with spurious components (a repeated value, too few rows), or with as many free parameters as X has
+        numbers, or a component for less than two rows, wins only where all are so.
     n_components_, covariance_type_ : int, str
         Its number of components and its family.
     criterion_ : float
@@ -82,7 +83,8 @@ class GaussianMixtureIC(WithEstimator):
         A row for each candidate, for ``pandas.DataFrame``: "n_components", "covariance_type", the criteria,
         "log_likelihood" (total; of a Bayesian mixture that of its Student-t predictive), "delta" (how much worse than
         the best the criterion is: less than 2 of BIC is hardly worth a mention, says Raftery 1995), "n_parameters",
-        "converged", "n_iter", "spurious" (how many components), "seconds", and "error", why there is no fit.
+        "converged", "n_iter", "spurious" (how many components), "doubt" (why the likelihood is no measure), "seconds",
+        and "error", why there is no fit.
     candidates_ : list of Candidate
         The models themselves, in the same order.
 
@@ -305,7 +307,7 @@ class GaussianMixtureIC(WithEstimator):
         lines = [
             f"{each.n_components:>10}  {each.covariance_type:<14}  {each.value(name):>14.4f}  "
             f"{abs(each.value(name) - self.criterion_):>10.4f}  {each.value('log_likelihood'):>16.4f}"
-            + ("" if each.is_sound else "  spurious")
+            + ("" if each.is_sound else "  doubtful")
             for each in ranked[: max(n, 1)]
         ]
         return "\n".join([heading, *lines])
@@ -352,15 +354,15 @@ def _warn(candidates: list[Candidate], best: int, highest: int, criterion: str) 
     """Say what a user should know of the choice."""
     chosen = candidates[best]
     doubtful = candidates[highest] if highest != best else chosen
-    if doubtful.model.spurious_:
-        found = doubtful.model.spurious_[0]
+    # That more components than rows can tell apart are passed over goes without saying.
+    if doubtful.model.spurious_ or chosen.doubt:
         what = (
-            f"{_title(doubtful)}: passed over although its {criterion} is better, for component"
+            f"passed over although its {criterion} is better, for"
             if doubtful is not chosen
-            else f"{_title(doubtful)}: the best, for no candidate is without components such as"
+            else "the best, though none is sound:"
         )
         warnings.warn(
-            f"{what} {found.component}, which {found.reason}. Try fewer components, a larger reg_covar, or a "
+            f"{_title(doubtful)}: {what} {doubtful.doubt}. Try fewer components, a larger reg_covar, or a "
             "BayesianGaussianMixture.",
             exceptions.SpuriousComponentWarning,
             stacklevel=5,
@@ -389,6 +391,7 @@ def _table(candidates: list[Candidate], criterion: str, best: int) -> dict[str, 
     table["converged"] = np.array([model is not None and bool(model.converged_) for model in models])
     table["n_iter"] = np.array([0 if model is None else model.n_iter_ for model in models])
     table["spurious"] = np.array([0 if model is None else len(model.spurious_) for model in models])
+    table["doubt"] = np.array([each.doubt for each in candidates], dtype=object)
     table["seconds"] = np.array([each.seconds for each in candidates])
     table["error"] = np.array([each.error for each in candidates], dtype=object)
     return table

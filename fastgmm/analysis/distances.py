@@ -107,7 +107,7 @@ def wasserstein_distance(p: Any, q: Any) -> float:
     )
     if plan.x is None:
         raise ValueError(f"no plan of moves was found: {plan.message}")
-    return unit * math.sqrt(max(0.0, largest * float(plan.fun)))
+    return unit * math.sqrt(max(0.0, largest * float(plan.fun or 0.0)))
 
 
 def _pair(p: Any, q: Any) -> tuple[Components, Components]:

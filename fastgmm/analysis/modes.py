@@ -63,7 +63,7 @@ def modes(model: Any) -> Modes:
     known = Components.of(model)
     offset, scale = known.frame()
     mixture = known.moved(offset, scale)
-    precisions = np.linalg.inv(mixture.covariances)
+    precisions = np.asarray(np.linalg.inv(mixture.covariances), np.float64)
     begins = np.concatenate([mixture.means, _between(mixture, precisions)])
     n_rows = max(1, _BLOCK // (len(mixture) * mixture.means.shape[1] ** 2))
     ends = np.concatenate([_uphill(mixture, precisions, begins[i : i + n_rows]) for i in range(0, len(begins), n_rows)])

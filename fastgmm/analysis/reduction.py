@@ -52,14 +52,14 @@ def reduce_components(model: Any, n_components: int) -> GaussianMixture:
         merged.weights / merged.weights.sum(),
         merged.means * scale + offset,
         covariances if name == "full" else _variances(covariances, name),
-        name,
+        family,
         random_state=model.random_state,
         n_threads=model.n_threads,
     )
     names = model._names()
     if names is not None:
         reduced.feature_names_in_ = names
-    assert reduced._family() == family
+    reduced.covariance_type = name
     return reduced
 
 
@@ -74,16 +74,18 @@ def _merged(mixture: Components, n_components: int, structure: str) -> Component
             i, np.arange(i + 1, len(weights)), weights, means, covariances, log_determinants, structure
         )
     while len(weights) > n_components:
-        i, j = np.unravel_index(int(costs.argmin()), costs.shape)
-        total, mean, covariance = _pair(int(i), np.array([j]), weights, means, covariances, structure)
+        i, j = divmod(int(costs.argmin()), len(weights))
+        total, mean, covariance = _pair(i, np.array([j]), weights, means, covariances, structure)
         weights[i], means[i], covariances[i] = total[0], mean[0], covariance[0]
         log_determinants[i] = np.linalg.slogdet(covariances[i])[1]
-        weights, means, covariances, log_determinants, numbers = (
-            np.delete(each, j, axis=0) for each in (weights, means, covariances, log_determinants, numbers)
+        weights, means, covariances, log_determinants = (
+            np.asarray(np.delete(each, j, axis=0), np.float64)
+            for each in (weights, means, covariances, log_determinants)
         )
+        numbers = np.delete(numbers, j)
         costs = np.delete(np.delete(costs, j, axis=0), j, axis=1)
         others = np.delete(np.arange(len(weights)), i)
-        found = _costs(int(i), others, weights, means, covariances, log_determinants, structure)
+        found = _costs(i, others, weights, means, covariances, log_determinants, structure)
         costs[np.minimum(i, others), np.maximum(i, others)] = found
     return Components(weights, means, covariances, numbers)
 

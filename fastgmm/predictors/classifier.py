@@ -109,7 +109,7 @@ class GaussianMixtureClassifier(Predictor):
         validation.check_choice(self.model_type, "model_type", MODEL_TYPES)
         rows, targets, weight, names = self._training_rows(X, y, sample_weight)
         classes, members = _classes(targets)
-        counts = np.bincount(members, weight, len(classes))
+        counts = np.asarray(np.bincount(members, weight, len(classes)), np.float64)
         if not np.all(counts > 0.0):
             raise ValueError(f"class {_shown(classes[np.argmin(counts)])} has no row with a weight above 0.")
         fitted: dict[str, Any] = {
@@ -169,9 +169,8 @@ class GaussianMixtureClassifier(Predictor):
                 best, least = joint, value
         if best is None:
             raise ValueError(f"no covariance family could be fitted to the classes: {first}") from first
-        family_type = validation.check_family(best.covariance_type)
-        names = [_component(best, c) for c in range(n_classes)]
-        return {"mixtures_": names, "covariance_type_": family_type.name}
+        mixtures = [_component(best, c) for c in range(n_classes)]
+        return {"mixtures_": mixtures, "covariance_type_": best._family().name}
 
     def _joint(self, X: ArrayLike) -> Array:
         """Return log p(class) + log p(row | class) for each row of X (N, D) and class, (N, C), in nat."""
@@ -260,7 +259,7 @@ def _by_class(
     """Return the mixture whose components are the classes: maximum likelihood, for the class of each row is known."""
     known = GaussianMixture(
         n_classes,
-        covariance_type=model.covariance_type,
+        covariance_type=validation.check_family(model.covariance_type),
         reg_covar=model.reg_covar,
         n_threads=model.n_threads,
         init_params=members,

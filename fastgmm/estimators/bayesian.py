@@ -136,7 +136,7 @@ class BayesianGaussianMixture(Posteriors):
     converged_ : bool
     stop_reason_ : str
         "converged" or "max_iter"; "given" where parameters were given and no fit was made; "partial_fit" after that,
-        unless all its batches converged.
+        unless all its batches converged; "update" after ``update``.
     n_iter_ : int
         Updates made in the best fit, or by ``partial_fit``.
     n_passes_ : int

@@ -13,11 +13,10 @@ from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import Family
 from fastgmm.kernels import many
 from fastgmm.many.problems import Problems, open_problems
-from fastgmm.many.result import FittedMany, Verdict, warn_of_failures
+from fastgmm.many.result import FittedMany, warn_of_failures
 from fastgmm.many.rules import ManyLikelihoods, ManyPosteriors, Rule
 from fastgmm.many.starts import Starts
-from fastgmm.many.status import Status
-from fastgmm.rows import ArrayRows
+from fastgmm.many.status import Status, Verdict
 from fastgmm.spurious import find_spikes, spurious_components
 from fastgmm.support.showing import shown
 
@@ -53,14 +52,17 @@ def fit_many(
     estimator : GaussianMixture or BayesianGaussianMixture
         Carries all parameters, and stays as it is. All problems have its number of components. Its `random_state`
         gives one set of random numbers, which every problem uses: its answer depends on its own rows alone.
-    X : (P, n, D) array, list of P arrays (n_i, D), or (N, D) array with `offsets` or `groups`
+    X : (P, n, D) array, list of P arrays (n_i, D), (N, D) array with `offsets` or `groups`, or (n, D) array
+        The last are rows that all problems share, which differ in `sample_weight` (P, n) alone: so bootstraps are
+        fitted. They are not copied for each problem: kernels read copies for some at a time, 16 MB of them at most.
         float32 is converted, a few problems at a time: the arithmetic is float64.
     offsets : (P + 1,) integers, optional
         Problem i has rows ``offsets[i]`` to before ``offsets[i + 1]``; begins with 0 and ends with N.
     groups : (N,) array of keys that can be sorted, optional
         Rows of equal keys are a problem. Problems are in the order of the keys, which are ``result.keys``.
     sample_weight : array of the layout of X without its last axis, or str, optional
-        Weights >= 0 of rows; or the name of the column that holds them, where X is a data frame or a list of such.
+        Weights >= 0 of rows, (P, n) where problems share X; or the name of the column that holds them, where X is a data
+        frame or a list of such.
     means, weights, precisions : (P, ...) arrays, optional
         Starts, in the shapes of the estimator's `means_init`, `weights_init` and `precisions_init`, with an axis of
         problems in front. Those of the estimator count for all problems where these are not given. Weights and
@@ -169,9 +171,7 @@ class _Best:
 
     def _judged(self, i: int, fits: many.Fits, record: Any) -> Verdict:
         problems, p = self._problems, self._slab.start + i
-        begin, end = problems.offsets[p : p + 2]
-        chosen = slice(begin, end) if problems.order is None else problems.order[begin:end]
-        rows = ArrayRows(problems.rows[chosen], None if problems.weight is None else problems.weight[begin:end])
+        rows = problems.rows_of(p)
         rule, state = self._rule.state(i, fits, record)
         spikes = find_spikes(rule.family, state.density, state.weights, state.covariances, rows, rule.reg_covar, False)
         return Verdict(spurious_components(rule, state, spikes, rows, self._names), bool(spikes))

@@ -435,7 +435,7 @@ def test_without_compilation_the_fits_are_the_same():
     np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-9)
 
 
-def test_the_page_runs():
+def test_the_page_runs(tmp_path, monkeypatch):
     page = Path(__file__).parents[1] / "docs" / "fit_many.md"
     if not page.exists():
         pytest.skip("needs a checkout")
@@ -443,6 +443,7 @@ def test_the_page_runs():
 
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert len(blocks) >= 3
+    monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         exec(compile("\n".join(blocks), str(page), "exec"), {})

@@ -101,16 +101,17 @@ class Problems:
         counts[places] = np.diff(self.offsets)
         return replace(self, offsets=_offsets(counts), keys=keys)
 
-    def scale_weights(self) -> None:
-        """Bring the largest weight of each problem near 1, by a power of two."""
+    def scale_weights(self) -> NDArray[np.int32]:
+        """Bring the largest weight of each problem near 1, by a power of two, and return the exponents, (P,)."""
+        exponents = np.zeros(len(self), np.int32)
         if self.weight is None or not self.weight.size:
-            return
+            return exponents
         begins, lengths = self.offsets[:-1], np.diff(self.offsets)
         some = lengths > 0
-        largest = np.maximum.reduceat(self.weight, begins[some])
-        exponents = np.frexp(largest)[1]
+        exponents[some] = np.frexp(np.maximum.reduceat(self.weight, begins[some]))[1]
         if exponents.any():
-            self.weight = np.ldexp(self.weight, -np.repeat(exponents, lengths[some]))
+            self.weight = np.ldexp(self.weight, -np.repeat(exponents, lengths))
+        return exponents
 
     def n_weighted(self) -> NDArray[np.int64]:
         """Return how many rows of positive weight each problem has."""

@@ -22,8 +22,9 @@ from fastgmm.estimators.scoring import WeightedSums, drawn_rows, weighted_sums
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import many
+from fastgmm.many.blanks import blank_fits, blank_survey, lane_count
 from fastgmm.many.problems import Problems, open_problems
-from fastgmm.many.rules import Rule
+from fastgmm.many.rules import ManyLikelihoods, Rule
 from fastgmm.many.status import Status
 from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, row_type
@@ -74,11 +75,11 @@ class Uses(ABC):
 
         Notes
         -----
-        Labels are those of ``result[i].predict``, so in the other methods. A pass over the rows of each problem is made
-        from Python, one after the other, which takes some tens of microseconds beside its arithmetic; an estimator for
-        each, ``result[i]``, takes several times as long, and so does a `predictive` other than the default. Parameters
-        are float64, as the arrays of the result are: a ``result[i]`` that was fitted to float32 has rounded them.
-
+        Labels are those of ``result[i].predict``, to the bit, and so are the numbers of the other methods, but for sums,
+        which agree to rounding. A pass over the rows of each problem is made from Python, one after the other, which takes
+        some tens of microseconds beside its arithmetic; an estimator for each, ``result[i]``, takes several times as long,
+        and so does a `predictive` other than the default. Parameters are float64, as the arrays of the result are: a
+        ``result[i]`` that was fitted to float32 has rounded them.
         Raises ValueError for rows that are not finite, of another number of columns or of other names, for another
         number of problems and for unknown keys; and, with the problem, for a row so far from all components that its
         squared distances overflow.
@@ -125,12 +126,14 @@ class Uses(ABC):
         """Return the (weighted) mean log-density (nat) of the rows of each problem, (P,).
 
         NaN where there is no fit, no row, or no weight. Arguments as of ``predict``, and `sample_weight` as of
-        ``fit_many``: where problems share X, (P, n).
+        ``fit_many``: where problems share X, (P, n). Of fits by maximum likelihood one compiled call makes all, as it makes
+        their fits; of variational ones passes are made as in ``predict``. So in ``aic`` and ``bic``, but not in ``icl``.
         """
 
         def mean(totals: WeightedSums) -> float:
             return totals.evidence / totals.weight
 
+        self._check_predictive(predictive)
         return self._summed(mean, self._opened(X, offsets, groups, sample_weight), predictive)
 
     def aic(
@@ -215,17 +218,25 @@ class Uses(ABC):
         validation.check_n_features(problems.rows.shape[1], self._fits.mean.shape[2], type(self).__name__)
         return problems
 
-    def _passes(self, problems: Problems, predictive: Predictive | None) -> Iterator[tuple[int, ArrayRows, Any]]:
-        """Yield each problem that has a fit and rows: its number, its rows and the density that scores them."""
-        if predictive is not None:
-            validation.check_choice(predictive, "predictive", PREDICTIVES)
-            if isinstance(self.estimator, GaussianMixture):
-                raise ValueError(f"predictive must be None but for variational fits, got {shown(predictive)}.")
-        for i in np.flatnonzero(self._has_fit & (np.diff(problems.offsets) > 0)).tolist():
+    def _visited(self, problems: Problems) -> NDArray[np.bool_]:
+        """Return which problems have a fit and rows."""
+        return self._has_fit & (np.diff(problems.offsets) > 0)
+
+    def _passes(
+        self, problems: Problems, visited: NDArray[np.bool_], predictive: Predictive | None
+    ) -> Iterator[tuple[int, ArrayRows, Any]]:
+        """Yield the problems that are `visited`: the number of each, its rows and the density that scores them."""
+        for i in np.flatnonzero(visited).tolist():
             rows = problems.rows_of(i)
             validation.require_finite(rows.X, f"X of problem {i}")
             is_plain = predictive in (None, PREDICTIVES[0])
             yield i, rows, self._rule.density(i, self._fits) if is_plain else self[i]._density(predictive)
+
+    def _check_predictive(self, predictive: Predictive | None) -> None:
+        if predictive is not None:
+            validation.check_choice(predictive, "predictive", PREDICTIVES)
+            if isinstance(self.estimator, GaussianMixture):
+                raise ValueError(f"predictive must be None but for variational fits, got {shown(predictive)}.")
 
     def _scored(
         self,
@@ -235,6 +246,7 @@ class Uses(ABC):
         groups: ArrayLike | None,
         predictive: Predictive | None,
     ) -> Any:
+        self._check_predictive(predictive)
         problems = self._opened(X, offsets, groups)
         n_rows, dtype = int(problems.offsets[-1]), row_type(problems.rows.dtype)
         if output == "labels":
@@ -242,24 +254,13 @@ class Uses(ABC):
         else:
             shape = (self._fits.mean.shape[1],) if output == "responsibilities" else ()
             values = np.full((n_rows, *shape), np.nan, dtype)
-        for i, rows, density in self._passes(problems, predictive):
+        for i, rows, density in self._passes(problems, self._visited(problems), predictive):
             begin, end = problems.offsets[i : i + 2]
             try:
                 values[begin:end] = Score(density, output, self.estimator.n_threads)(rows)
             except OutOfRangeError as error:
                 raise OutOfRangeError(f"problem {i}: {error}") from error
         return problems.arranged(values)
-
-    def _summed(
-        self, number: Callable[[WeightedSums], float], problems: Problems, predictive: Predictive | None = None
-    ) -> Array:
-        """Return a number of the weighted sums over the rows of each problem; NaN where there are none."""
-        values = np.full(len(self), np.nan)
-        for i, rows, density in self._passes(problems, predictive):
-            totals = weighted_sums(rows, density, self.estimator.n_threads)
-            if totals.weight > 0.0:
-                values[i] = number(totals)
-        return values
 
     def _criterion(
         self, name: str, X: Any, offsets: ArrayLike | None, groups: ArrayLike | None, sample_weight: Any
@@ -270,6 +271,64 @@ class Uses(ABC):
                 "their lower_bound_, which bounds the evidence of the rows of the fit."
             )
         count = n_free_parameters(self._family, *self._fits.mean.shape[1:])
-        return self._summed(
-            lambda totals: criteria(totals, count)[name], self._opened(X, offsets, groups, sample_weight)
-        )
+        problems = self._opened(X, offsets, groups, sample_weight)
+        return self._summed(lambda totals: criteria(totals, count)[name], problems, with_peak=name == "icl")
+
+    def _summed(
+        self,
+        number: Callable[[WeightedSums], float],
+        problems: Problems,
+        predictive: Predictive | None = None,
+        with_peak: bool = False,
+    ) -> Array:
+        """Return a number of the weighted sums over the rows of each problem; NaN where there are none.
+
+        The compiled loop makes those that it can, all at once; it knows no peaks.
+        """
+        exponents = problems.scale_weights()
+        values, visited = np.full(len(self), np.nan), self._visited(problems)
+        if isinstance(self.estimator, GaussianMixture) and not with_peak:
+            for i, mean, weight in self._means(problems, visited):
+                values[i] = number(WeightedSums(mean * weight, np.nan, weight, int(exponents[i])))
+                visited[i] = False
+        for i, rows, density in self._passes(problems, visited, predictive):
+            totals = weighted_sums(rows, density, self.estimator.n_threads)
+            if totals.weight > 0.0:
+                values[i] = number(totals._replace(exponent=totals.exponent + int(exponents[i])))
+        return values
+
+    def _means(self, problems: Problems, visited: NDArray[np.bool_]) -> Iterator[tuple[int, float, float]]:
+        """Yield the number of a problem, the mean log-density of its rows and their weight, where that is a number.
+
+        It is the bound of a fit that begins with all parameters and makes no update, so that the loop of fits finds it.
+        """
+        family, shape = self._family, self._fits.mean.shape[1:]
+        like, scratch = family.blank(*shape), ManyLikelihoods(self.estimator, family, len(self), shape[1])
+        options = many.Options(0.0, 0, 0.0, False, 0)
+        nowhere = np.empty((1, 0, *shape)), np.empty((1, 0, 0))
+        for slab, rows in problems.slabs(shape[0], 1):
+            if not np.isfinite(rows.X).all():
+                # Some rows are refused, but in their own words.
+                continue
+            weight = _sums(rows)
+            wanted = visited[slab] & (weight > 0.0)
+            fits = blank_fits(np.where(wanted, Status.CONVERGED, Status.TOO_FEW_ROWS), shape, family.shape(*shape))
+            middle = np.ascontiguousarray(self._fits.mean[slab, 0])
+            survey = blank_survey(fits.status, 0, shape, False)._replace(weight=weight, middle=middle)
+            given = self.weights_, self._fits.mean, self._fits.whitener, self._fits.covariance
+            start = many.Start(*nowhere, *(np.ascontiguousarray(array[slab]) for array in given))
+            n_lanes = lane_count(rows, *shape)
+            lanes = n_lanes, self.estimator.n_threads, n_lanes
+            many.fit(*lanes, like, scratch.record(slab, survey), rows, survey, start, 0, options, fits)
+            for i in np.flatnonzero(wanted & np.isfinite(fits.bound)).tolist():
+                yield slab.start + i, float(fits.bound[i]), float(weight[i])
+
+
+def _sums(rows: many.Rows) -> Array:
+    """Return the weight of all rows of each problem, (P,)."""
+    lengths = np.diff(rows.offsets)
+    if rows.weight.size == 0:
+        return lengths.astype(np.float64)
+    sums, some = np.zeros(len(lengths)), lengths > 0
+    sums[some] = np.add.reduceat(rows.weight, rows.offsets[:-1][some])
+    return sums

@@ -234,7 +234,7 @@ class Mixture(Fitting, ABC):
 
         Notes
         -----
-        `lower_bound_` is then the bound of the mixture *before* the update, which is what the statistics tell: it is the
+        `lower_bound_` is then the bound of the mixture *before* the update, which the statistics tell: it is the
         one that rises from update to update as that of ``fit`` does. `n_iter_` and `n_passes_` count on, `stop_reason_`
         is "update", `spurious_` is empty, for looking takes the rows, and ``partial_fit`` forgets its batches.
 
@@ -284,7 +284,7 @@ class Mixture(Fitting, ABC):
             validation.require_finite(array, f"statistics.{name}")
         if not (0.0 < statistics.weight < math.inf and statistics.mass.min() >= 0.0):
             raise ValueError(
-                f"statistics must be those of rows of some weight, got {statistics.weight} and masses {statistics.mass}."
+                f"statistics must be those of rows of some weight, got {statistics.weight} masses {statistics.mass}."
             )
         if self._has_prior:
             validation.check_row_counts(statistics.weight)

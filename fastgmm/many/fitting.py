@@ -59,8 +59,8 @@ def fit_many(
     groups : (N,) array of keys that can be sorted, optional
         Rows of equal keys are a problem. Problems are in the order of the keys, which are ``result.keys``.
     sample_weight : array of the layout of X without its last axis, or str, optional
-        Weights >= 0 of rows, (P, n) where problems share X; or the name of the column that holds them, where X is a data
-        frame or a list of such.
+        Weights >= 0 of rows, (P, n) where problems share X; or the name of the column that holds them, where X is a
+        data frame or a list of such.
     means, weights, precisions : (P, ...) arrays, optional
         Starts, in the shapes of the estimator's `means_init`, `weights_init` and `precisions_init`, with an axis of
         problems in front. Those of the estimator count for all problems where these are not given. Weights and

@@ -56,10 +56,11 @@ class FittedMany(Uses):
 
     Notes
     -----
-    ``predict``, ``score`` and the other methods take rows X in any layout that ``fit_many`` takes, for as many problems, in
-    their order; with `groups`, their keys are among those of the fit. An array (n, D) without `offsets` and `groups` holds
-    rows that all problems share. What is returned for rows is laid out as they are: (P, n), a list, (N,), and for shared
-    rows (P, n). A problem that has no fit gets the label -1 and NaN for all else, whatever its rows hold.
+    ``predict``, ``score`` and the other methods take rows X in any layout that ``fit_many`` takes, for as many
+    problems, in their order; with `groups`, their keys are among those of the fit. An array (n, D) without `offsets`
+    and `groups` holds rows that all problems share. What is returned for rows is laid out as they are: (P, n), a list,
+    (N,), and for shared rows (P, n). A problem that has no fit gets the label -1 and NaN for all else, whatever its
+    rows hold.
 
     Of a variational fit also, with the axis of problems in front of the estimator's shapes,
     `weight_concentration_`, `mean_precision_`, `degrees_of_freedom_`, and, of length P or 1, `mean_prior_` and
@@ -129,8 +130,8 @@ class FittedMany(Uses):
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return the result that `save` wrote.
 
-        Raises fastgmm.io.ModelFileError for a file that is none, that is damaged (its checksum is wrong) or that a newer
-        fastgmm wrote; OSError for one that cannot be read.
+        Raises fastgmm.io.ModelFileError for a file that is none, that is damaged (its checksum is wrong) or that a
+        newer fastgmm wrote; OSError for one that cannot be read.
         """
         return cls(*read_fits(path))
 

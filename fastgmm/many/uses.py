@@ -75,11 +75,12 @@ class Uses(ABC):
 
         Notes
         -----
-        Labels are those of ``result[i].predict``, to the bit, and so are the numbers of the other methods, but for sums,
-        which agree to rounding. A pass over the rows of each problem is made from Python, one after the other, which takes
-        some tens of microseconds beside its arithmetic; an estimator for each, ``result[i]``, takes several times as long,
-        and so does a `predictive` other than the default. Parameters are float64, as the arrays of the result are: a
-        ``result[i]`` that was fitted to float32 has rounded them.
+        Labels are those of ``result[i].predict``, to the bit, and so are the numbers of the other methods, but for
+        sums, which agree to rounding. A pass over the rows of each problem is made from Python, one after the other,
+        which takes some tens of microseconds beside its arithmetic; an estimator for each, ``result[i]``, takes several
+        times as long, and so does a `predictive` other than the default. Parameters are float64, as the arrays of the
+        result are: a ``result[i]`` that was fitted to float32 has rounded them.
+
         Raises ValueError for rows that are not finite, of another number of columns or of other names, for another
         number of problems and for unknown keys; and, with the problem, for a row so far from all components that its
         squared distances overflow.
@@ -126,8 +127,9 @@ class Uses(ABC):
         """Return the (weighted) mean log-density (nat) of the rows of each problem, (P,).
 
         NaN where there is no fit, no row, or no weight. Arguments as of ``predict``, and `sample_weight` as of
-        ``fit_many``: where problems share X, (P, n). Of fits by maximum likelihood one compiled call makes all, as it makes
-        their fits; of variational ones passes are made as in ``predict``. So in ``aic`` and ``bic``, but not in ``icl``.
+        ``fit_many``: where problems share X, (P, n). Of fits by maximum likelihood one compiled call makes all, as it
+        makes their fits; of variational ones passes are made as in ``predict``. So in ``aic`` and ``bic``, but not in
+        ``icl``.
         """
 
         def mean(totals: WeightedSums) -> float:
@@ -181,9 +183,10 @@ class Uses(ABC):
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Array, NDArray[np.int64]]:
         """Return `n_samples` rows drawn from each fit, (P, n, D) grouped by component, and their labels, (P, n).
 
-        NaN and -1 where there is no fit. Problems draw numbers of their own: with an integer as `random_state` (default:
-        the estimator's) problem i draws ``result[i].sample(n_samples, np.random.default_rng([random_state, i]))``, so
-        that it depends on no other; from anything else, one number is drawn to stand for that integer.
+        NaN and -1 where there is no fit. Problems draw numbers of their own: with an integer as `random_state`
+        (default: the estimator's) problem i draws what
+        ``result[i].sample(n_samples, np.random.default_rng([random_state, i]))`` does, so that it depends on no other;
+        from anything else, one number is drawn to stand for that integer.
         """
         n_samples = validation.check_n_samples(n_samples)
         given = self.estimator.random_state if random_state is None else random_state

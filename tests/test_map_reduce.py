@@ -153,7 +153,7 @@ def test_data_far_out_and_of_any_scale(offset, scale):
 def test_moments_that_lost_their_digits_are_collected_again(kind):
     """Of a start so far from the rows that a first update leaps: fit makes another pass, here it is asked for."""
     X = rows(offset=1e9)
-    prior = {} if kind is GaussianMixture else {"mean_prior": X.mean(axis=0), "covariance_prior": np.eye(2)}
+    prior = {} if kind is GaussianMixture else {"mean_precision_prior": 1e-30}
     model = kind(1, max_iter=0, **prior).fit(rows()).set_params(max_iter=1)
     before = model.means_.copy()
     total = added(model, X)
@@ -222,7 +222,7 @@ def statistics_with(model, **changes):
         ({"scatter": np.ones((3, 2))}, r"statistics.scatter must have the shape \(3, 2, 2\) of this mixture"),
         ({"origin": np.ones((3, 1))}, r"statistics.origin must have the shape \(3, 2\) of this mixture"),
         ({"deviation": np.full((3, 2), np.nan)}, "Input statistics.deviation contains NaN"),
-        ({"weight": 0.0}, "statistics must be those of rows of some weight, got 0.0"),
+        ({"weight": 0.0}, "statistics must be those of rows of some weight, not 0.0"),
         ({"mass": np.array([1.0, -1.0, 1.0])}, "statistics must be those of rows of some weight"),
     ],
 )
@@ -251,8 +251,10 @@ def test_what_is_no_part_of_the_mixture_is_refused():
         model.statistics(X, origin=[0, 0])
     with pytest.raises(ValueError, match="Input origin contains NaN"):
         model.statistics(X, origin=np.full((3, 2), np.nan))
+    one = begun(GaussianMixture, X).set_params(reg_covar=0.0)
+    about = one.statistics(X[:1]).mean
     with pytest.raises(CollapsedComponentError):
-        begun(GaussianMixture, X).set_params(reg_covar=0.0).update(model.statistics(X[:1]))
+        one.update(one.statistics(X[:1], origin=about))
     law = begun(BayesianGaussianMixture, X)
     names = ("weight_concentration", "mean_precision", "means", "degrees_of_freedom", "covariances")
     unknown = BayesianGaussianMixture.from_parameters(*(getattr(law, f"{name}_") for name in names))
@@ -290,4 +292,4 @@ def test_the_section_about_processes_runs(tmp_path, monkeypatch, capsys):
     (text,) = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
     exec(compile(text, str(page), "exec"), names)
     whole.set_params(max_iter=1000, tol=1e-11).fit(names["X"])
-    np.testing.assert_allclose(names["model"].means_, whole.means_, rtol=1e-6)
+    np.testing.assert_allclose(names["model"].means_, whole.means_, atol=1e-6)

@@ -19,9 +19,9 @@ from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import if_far
 from fastgmm.estimators.showing import as_html
 from fastgmm.exceptions import OutOfRangeError
+from fastgmm.families import Family
 from fastgmm.fitting import acceleration, online
 from fastgmm.fitting.checkpoint import Checkpoint
-from fastgmm.families import Family
 from fastgmm.fitting.plain import FitResult, Updated
 from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
@@ -284,7 +284,7 @@ class Mixture(Fitting, ABC):
             validation.require_finite(array, f"statistics.{name}")
         if not (0.0 < statistics.weight < math.inf and statistics.mass.min() >= 0.0):
             raise ValueError(
-                f"statistics must be those of rows of some weight, got {statistics.weight} masses {statistics.mass}."
+                f"statistics must be those of rows of some weight, not {statistics.weight}; masses {statistics.mass}."
             )
         if self._has_prior:
             validation.check_row_counts(statistics.weight)

@@ -87,7 +87,8 @@ def write_fits(
         "keys_are_objects": is_text,
         "given": [key for key in ("mean_prior", "covariance_prior") if getattr(estimator, key, None) is not None],
         "spurious_components": [
-            [i, int(each.component), each.reason] for i, some in enumerate(spurious) for each in some],
+            [i, int(each.component), each.reason] for i, some in enumerate(spurious) for each in some
+        ],
         # What JSON cannot hold, such as starts or a random generator, is left at its default.
         "params": {key: value for key, value in params.items() if isinstance(value, PLAIN)} | rule.decided(),
     }

@@ -89,9 +89,7 @@ def fit_many(
     spurious: list[Verdict] = []
     for slab, rows in problems.slabs(shape[0], passes):
         n_lanes = lane_count(rows, *shape)
-        survey = blank_survey(
-            fits.status[slab], starts.n_starts if starts.by_centres else 0, shape, rule.wants_moments
-        )
+        survey = blank_survey(fits.status[slab], starts.n_starts if starts.by_centres else 0, shape, rule.wants_moments)
         lanes = n_lanes, estimator.n_threads, n_lanes
         many.survey(*lanes, drawing, rows, shape[0], starts.draws(slab), survey)
         start, record = starts.record(slab, survey), rule.record(slab, survey)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-import warnings
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 

@@ -210,7 +210,12 @@ class Mixture(Fitting, ABC):
         about = None if origin is None else self._checked_origin(origin)
         collected = source.collect(self._density(), about)
         if exponent:
-            collected = math.ldexp(1.0, exponent) * collected
+            with np.errstate(over="ignore"):
+                collected = math.ldexp(1.0, exponent) * collected
+            if not np.isfinite(collected.to_array()).all():
+                raise OutOfRangeError(
+                    "sums over the rows overflow float64 by the size of sample_weight: divide it by one number for all rows"
+                )
         # The means of a density may be those of a store, which nobody may write to.
         return replace(collected, origin=collected.origin.copy())
 

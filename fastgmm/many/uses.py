@@ -305,6 +305,7 @@ class Uses(ABC):
 
         It is the bound of a fit that begins with all parameters and makes no update, so that the loop of fits finds it.
         """
+        assert isinstance(self.estimator, GaussianMixture)
         family, shape = self._family, self._fits.mean.shape[1:]
         like, scratch = family.blank(*shape), ManyLikelihoods(self.estimator, family, len(self), shape[1])
         options = many.Options(0.0, 0, 0.0, False, 0)

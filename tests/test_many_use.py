@@ -212,6 +212,22 @@ def test_weights_of_any_scale(by_groups, scale, rng):
     assert result.bic(X, sample_weight=weight)[2] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(("offset", "scale"), [(1e8, 1.0), (0.0, 1e-150), (0.0, 1e150)])
+def test_rows_far_out_and_of_any_scale(offset, scale):
+    X = offset + scale * np.array(problems([30] * 2))
+    result = quietly(fit_many, GaussianMixture(2, random_state=0, reg_covar=0.0), X)
+    weight = np.ones((2, 30))
+    weight[:, 7] = 0.0
+    for name in ("score", "bic"):
+        expected = [getattr(model, name)(rows) for model, rows in zip(result, X, strict=True)]
+        np.testing.assert_allclose(getattr(result, name)(X), expected, rtol=1e-12)
+    far = X.copy()
+    far[:, 7] = 1e300
+    np.testing.assert_allclose(
+        result.score(far, sample_weight=weight), result.score(np.delete(X, 7, axis=1)), rtol=1e-12
+    )
+
+
 def test_rows_that_cannot_be_scored_are_refused_with_their_problem(by_groups):
     X, _, result = by_groups
     bad = X.copy()

@@ -214,7 +214,7 @@ class Mixture(Fitting, ABC):
                 collected = math.ldexp(1.0, exponent) * collected
             if not np.isfinite(collected.to_array()).all():
                 raise OutOfRangeError(
-                    "sums over the rows overflow float64 by the size of sample_weight: divide it by one number for all rows"
+                    "sums over the rows overflow float64 by the size of sample_weight: divide it by one number"
                 )
         # The means of a density may be those of a store, which nobody may write to.
         return replace(collected, origin=collected.origin.copy())

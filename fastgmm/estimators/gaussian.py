@@ -120,7 +120,7 @@ class GaussianMixture(Mixture):
         moments had to be taken again about other means. After ``partial_fit``, `n_iter_`.
     lower_bound_ : float
         Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean. After
-        ``partial_fit``, see there.
+        ``partial_fit`` or ``update``, see there.
     lower_bounds_ : list of float
         The bound after each update of the best fit, or after the last ``partial_fit``; the last one is `lower_bound_`.
     restarts_ : list of Restart

@@ -124,7 +124,7 @@ def _digest(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:
 def read_fits(
     path: str | os.PathLike[str],
 ) -> tuple[Any, Family, many.Fits, Rule, Problems, list[Verdict]]:
-    """Return what a result of many fits is made of, from a file that `write_fits` wrote.
+    """Return the parts that a result of many fits is made of, from a file that `write_fits` wrote.
 
     Raises ModelFileError for a file that is none, that is damaged or that a newer fastgmm wrote; OSError for one that
     cannot be read.

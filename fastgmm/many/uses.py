@@ -1,4 +1,4 @@
-"""What is done with many fits: labels, probabilities, scores and samples of all problems in one call.
+"""Uses of many fits: labels, probabilities, scores and samples of all problems in one call.
 
 Rows are scored by the passes of single estimators, a problem at a time: the same bits, without an estimator for each.
 """

@@ -286,6 +286,15 @@ def test_samples_have_a_seed(by_groups):
     assert len(set(labels.sum(axis=1).tolist())) == 5
 
 
+def test_scores_of_maximum_likelihood_are_one_call(by_groups, monkeypatch):
+    X, _, result = by_groups
+    monkeypatch.delattr("fastgmm.many.uses.weighted_sums")
+    monkeypatch.setattr("fastgmm.many.problems._SLAB_FLOATS", 130)
+    np.testing.assert_allclose(result.score(X), [model.score(rows) for model, rows in zip(result, X, strict=True)])
+    with pytest.raises(NameError):
+        result.icl(X)
+
+
 def test_no_problems():
     result = fit_many(GaussianMixture(2), np.empty((0, 5, 2)))
     assert result.predict(np.empty((0, 5, 2))).shape == (0, 0)

@@ -167,7 +167,7 @@ def test_neighbours_order_and_threads_change_no_bit(family, rng, monkeypatch):
         for name in names:
             np.testing.assert_array_equal(getattr(some, name), getattr(expected, name)[order[:20]])
     monkeypatch.setattr("fastgmm.many.problems._SLAB_FLOATS", 300)
-    monkeypatch.setattr("fastgmm.many.fitting._MOST_LANES", 3)
+    monkeypatch.setattr("fastgmm.many.blanks._MOST_LANES", 3)
     slabs = quietly(fit_many, estimator, X)
     for name in names:
         np.testing.assert_array_equal(getattr(slabs, name), getattr(expected, name))
@@ -435,7 +435,7 @@ def test_without_compilation_the_fits_are_the_same():
     np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-9)
 
 
-def test_the_page_runs():
+def test_the_page_runs(tmp_path, monkeypatch):
     page = Path(__file__).parents[1] / "docs" / "fit_many.md"
     if not page.exists():
         pytest.skip("needs a checkout")
@@ -443,6 +443,7 @@ def test_the_page_runs():
 
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert len(blocks) >= 3
+    monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         exec(compile("\n".join(blocks), str(page), "exec"), {})

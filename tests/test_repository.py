@@ -46,8 +46,8 @@ ALLOWED = {
         *("starts", "statistics", "support", "validation"),
     },
     "many": {
-        *("estimators", "exceptions", "families", "fitting", "kernels", "rows", "rules", "spurious", "starts"),
-        *("statistics", "support", "validation"),
+        *("_version", "estimators", "exceptions", "families", "fitting", "kernels", "passes", "rows", "rules"),
+        *("spurious", "starts", "statistics", "support", "validation"),
     },
 }
 # In the folder of kernels, each may import those before it.

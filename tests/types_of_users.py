@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, SufficientStatistics
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     assert_type(GaussianMixture(2), GaussianMixture)
     assert_type(GaussianMixture(2).fit(X), GaussianMixture)
     assert_type(GaussianMixture(2).partial_fit(X), GaussianMixture)
+    assert_type(GaussianMixture(2).fit(X).statistics(X), SufficientStatistics)
+    assert_type(BayesianGaussianMixture(2).update(GaussianMixture(2).statistics(X)), BayesianGaussianMixture)
     assert_type(GaussianMixture(2).set_params(n_components=3), GaussianMixture)
     assert_type(GaussianMixture(2).set_fit_request(sample_weight=True), GaussianMixture)
     assert_type(GaussianMixture.from_parameters([1.0], X[:1], X[:2]), GaussianMixture)

@@ -19,15 +19,18 @@ from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import if_far
 from fastgmm.estimators.showing import as_html
 from fastgmm.exceptions import OutOfRangeError
+from fastgmm.families import Family
 from fastgmm.fitting import acceleration, online
 from fastgmm.fitting.checkpoint import Checkpoint
-from fastgmm.fitting.plain import FitResult
+from fastgmm.fitting.plain import FitResult, Updated
 from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
 from fastgmm.passes.scores import Score
 from fastgmm.rows import Rows
 from fastgmm.sources import Source
 from fastgmm.starts.seeding import METHODS
+from fastgmm.statistics import Array, SufficientStatistics
+from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
 
@@ -139,13 +142,8 @@ class Mixture(Fitting, ABC):
     def _learn(self, X: ArrayLike, sample_weight: ArrayLike | None, key: Hashable) -> None:
         """Learn from one more batch."""
         rows = self._rows(X, sample_weight)
-        family = validation.check_family(self.covariance_type)
-        if len(self.means_) != self.n_components or family != self._family():
-            raise ValueError(
-                f"partial_fit goes on with what was learned, {len(self.means_)} components of covariance "
-                f"{self._family().name!r}, but n_components is {self.n_components} and covariance_type {family.name!r}."
-                " To start anew, use a clone or fit."
-            )
+        self._require_same_mixture("partial_fit")
+        family = self._family()
         exponent = if_far(self._weight_exponent(rows))
         learned = self.__dict__.get("_learned")
         if learned is not None:
@@ -168,6 +166,137 @@ class Mixture(Fitting, ABC):
                 told_of_spikes(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, stacklevel=3
             )
         self._keep(rule, result, dtype, names, self.__dict__.get("restarts_", []), result.record)
+
+    def _require_same_mixture(self, method: str) -> None:
+        """ValueError where parameters ask for another mixture than the fitted one, which a `method` goes on with."""
+        family = validation.check_family(self.covariance_type)
+        if len(self.means_) != self.n_components or family != self._family():
+            raise ValueError(
+                f"{method} goes on with what was learned, {len(self.means_)} components of covariance "
+                f"{self._family().name!r}, but n_components is {self.n_components} and covariance_type {family.name!r}."
+                " To start anew, use a clone or fit."
+            )
+
+    def statistics(
+        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, origin: ArrayLike | None = None
+    ) -> SufficientStatistics:
+        """Return the sums over the rows of X that an update is made of: an E-step under this mixture.
+
+        Those of several sets of rows under the same mixture add up by ``+``, whichever processes they come from, and
+        ``update`` makes the next mixture of the whole. See docs/sources.md.
+
+        Parameters
+        ----------
+        X : (N, D) array-like of finite numbers, N >= 1; whatever ``fit`` takes
+        sample_weight : (N,) array-like >= 0, or str, optional
+            A row of weight w counts as w copies.
+        origin : (K, D) array-like, optional
+            The points that moments are about; default `means_`, which ``update`` expects.
+
+        Returns
+        -------
+        SufficientStatistics
+            float64; of K (D + 1) numbers, the scatter, which has the shape of the covariances of the family's
+            structure, and two more. Nothing of it is as long as the rows.
+
+        Notes
+        -----
+        One pass, on `n_threads` threads. Raises ValueError for bad input, and where second moments overflow.
+        """
+        rows = self._rows(X, sample_weight)
+        # The largest power that is a number.
+        exponent = min(if_far(self._weight_exponent(rows)), 1023)
+        source = Source(self._family(), rows.scaled(exponent), self.n_threads, n_kept=self.truncate, alone=False)
+        about = None if origin is None else self._checked_origin(origin)
+        collected = source.collect(self._density(), about)
+        if exponent:
+            with np.errstate(over="ignore"):
+                collected = math.ldexp(1.0, exponent) * collected
+            if not np.isfinite(collected.to_array()).all():
+                raise OutOfRangeError(
+                    "sums over the rows overflow float64 by the size of sample_weight: divide it by one number"
+                )
+        # The means of a density may be those of a store, which nobody may write to.
+        return replace(collected, origin=collected.origin.copy())
+
+    def _checked_origin(self, origin: ArrayLike) -> Array:
+        array = validation.as_array(origin, "origin")
+        if array.shape != np.shape(self.means_):
+            raise ValueError(f"origin must have the shape of means_, {np.shape(self.means_)}, got {array.shape}.")
+        validation.require_finite(array, "origin")
+        return np.array(array, np.float64, order="C")
+
+    def update(self, statistics: SufficientStatistics) -> Self:
+        """Take the parameters that follow from statistics which this mixture made of all rows, and return self.
+
+        One iteration of ``fit``, with `statistics` for its pass: parameters of highest likelihood, or the variational
+        law, with `reg_covar` and what is `frozen` as there.
+
+        Parameters
+        ----------
+        statistics : SufficientStatistics
+            A sum of what ``statistics`` returned for parts of the rows.
+
+        Notes
+        -----
+        `lower_bound_` is then the bound of the mixture *before* the update, which the statistics tell: it is the
+        one that rises from update to update as that of ``fit`` does. `n_iter_` and `n_passes_` count on, `stop_reason_`
+        is "update", `spurious_` is empty, for looking takes the rows, and ``partial_fit`` forgets its batches.
+
+        Raises TypeError for anything else, and ValueError for statistics of another shape or without weight, and where
+        a covariance collapses. Where data lie so far from the means that the moments about them have lost their digits,
+        ValueError asks for ``statistics(X, origin=...)`` about the means of all rows, of which the update is then made.
+        An exception leaves the estimator as it was.
+        """
+        self._require_fitted()
+        self._validate_parameters()
+        self._require_same_mixture("update")
+        rule = self._fitted_rule()
+        scaled = self._checked_statistics(statistics, rule.family)
+        before = self._state(rule)
+        density = rule.density(before)
+        # About other points than the means: because it was asked for.
+        is_final = not np.array_equal(scaled.origin, density.mean)
+        state = rule.update(scaled, density, final=is_final)
+        if not state.trusted:
+            raise ValueError(
+                "statistics are about points so far from the means of the rows that their moments have lost their "
+                "digits: collect them again by statistics(X, origin=total.mean), for total the sum that was given, and "
+                "update with the sum of those."
+            )
+        bound = rule.bound(before, scaled)
+        n_iter, n_passes = int(self.n_iter_) + 1, int(self.n_passes_) + 1
+        result = Updated(state, bound, [bound], (), n_iter, False, n_passes)
+        names = self.__dict__.get("feature_names_in_")
+        self._keep(rule, result, np.asarray(self.means_).dtype.type, names, self.__dict__.get("restarts_", []))
+        return self
+
+    def _checked_statistics(self, statistics: Any, family: Family) -> SufficientStatistics:
+        """Return statistics that the mixture may have made, with weights as updates take them."""
+        if not isinstance(statistics, SufficientStatistics):
+            raise TypeError(f"statistics must be a SufficientStatistics, got {shown(statistics)}.")
+        n_components, n_features = np.shape(self.means_)
+        shapes = {
+            "origin": (n_components, n_features),
+            "mass": (n_components,),
+            "deviation": (n_components, n_features),
+            "scatter": family.shape(n_components, n_features),
+        }
+        for name, shape in shapes.items():
+            array = np.asarray(getattr(statistics, name))
+            if array.shape != shape:
+                raise ValueError(f"statistics.{name} must have the shape {shape} of this mixture, got {array.shape}.")
+            validation.require_finite(array, f"statistics.{name}")
+        if not (0.0 < statistics.weight < math.inf and statistics.mass.min() >= 0.0):
+            raise ValueError(
+                f"statistics must be those of rows of some weight, not {statistics.weight}; masses {statistics.mass}."
+            )
+        if self._has_prior:
+            validation.check_row_counts(statistics.weight)
+            return statistics
+        # As a fit does: the share of tiny weights would underflow.
+        exponent = if_far(int(np.frexp(statistics.weight)[1]))
+        return statistics if exponent == 0 else math.ldexp(1.0, -max(exponent, -1000)) * statistics
 
     def _schedule(self) -> online.Schedule:
         total_samples = getattr(self, "total_samples", None)

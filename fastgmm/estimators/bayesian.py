@@ -136,14 +136,14 @@ class BayesianGaussianMixture(Posteriors):
     converged_ : bool
     stop_reason_ : str
         "converged" or "max_iter"; "given" where parameters were given and no fit was made; "partial_fit" after that,
-        unless all its batches converged.
+        unless all its batches converged; "update" after ``update``.
     n_iter_ : int
         Updates made in the best fit, or by ``partial_fit``.
     n_passes_ : int
         Passes over the data that the best fit made from its start on: `n_iter_` + 1 without `accelerate`, but where
         moments had to be taken again about other means. After ``partial_fit``, `n_iter_`.
     lower_bound_ : float
-        Evidence lower bound of all rows (nat) under the law above. After ``partial_fit``, see there.
+        Evidence lower bound of all rows (nat) under the law above. After ``partial_fit`` or ``update``, see there.
     lower_bounds_ : list of float
         The bound after each update of the best fit, or after the last ``partial_fit``; the last one is `lower_bound_`.
     restarts_ : list of Restart

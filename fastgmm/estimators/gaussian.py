@@ -16,7 +16,7 @@ from fastgmm.estimators.base import Mixture
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
-from fastgmm.estimators.scoring import checked_components
+from fastgmm.estimators.scoring import WeightedSums, checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
 from fastgmm.fitting.plain import FitResult
@@ -116,7 +116,7 @@ class GaussianMixture(Mixture):
     converged_ : bool
     stop_reason_ : str
         "converged" or "max_iter"; "given" where parameters were given and no fit was made; "partial_fit" after that,
-        unless all its batches converged.
+        unless all its batches converged; "update" after ``update``.
     n_iter_ : int
         Updates made in the best fit, or by ``partial_fit``.
     n_passes_ : int
@@ -124,7 +124,7 @@ class GaussianMixture(Mixture):
         moments had to be taken again about other means. After ``partial_fit``, `n_iter_`.
     lower_bound_ : float
         Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean. After
-        ``partial_fit``, see there.
+        ``partial_fit`` or ``update``, see there.
     lower_bounds_ : list of float
         The bound after each update of the best fit, or after the last ``partial_fit``; the last one is `lower_bound_`.
     restarts_ : list of Restart
@@ -384,22 +384,30 @@ class GaussianMixture(Mixture):
 
     def _criteria(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
         """Return the total log-likelihood of X and the criteria, by name, of one pass."""
-        totals = self._totals(X, sample_weight)
-        evidence, peak = totals.scale * totals.evidence, totals.scale * totals.peak
-        n_parameters = self._n_parameters()
-        penalty = n_parameters * totals.log_weight
-        return {
-            "log_likelihood": evidence,
-            "aic": -2.0 * evidence + 2.0 * n_parameters,
-            "bic": -2.0 * evidence + penalty,
-            "icl": -2.0 * peak + penalty,
-        }
+        return criteria(self._totals(X, sample_weight), self._n_parameters())
 
     def _n_parameters(self) -> int:
         n_components, n_features = np.shape(self.means_)
         family = self._family()
         known = int(getattr(self, "_n_known_parameters", 0))
-        return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1 - known
+        return n_free_parameters(family, n_components, n_features) - known
+
+
+def n_free_parameters(family: Family, n_components: int, n_features: int) -> int:
+    """Return the number of free parameters of a mixture."""
+    return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
+
+
+def criteria(totals: WeightedSums, n_parameters: int) -> dict[str, float]:
+    """Return the total log-likelihood and the criteria, by name, of a mixture's sums over rows."""
+    evidence, peak = totals.scale * totals.evidence, totals.scale * totals.peak
+    penalty = n_parameters * totals.log_weight
+    return {
+        "log_likelihood": evidence,
+        "aic": -2.0 * evidence + 2.0 * n_parameters,
+        "bic": -2.0 * evidence + penalty,
+        "icl": -2.0 * peak + penalty,
+    }
 
 
 @remembered

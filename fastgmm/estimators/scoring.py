@@ -179,17 +179,16 @@ class Scoring(PrivateMethods, Interface, ABC):
 
     def _totals(self, X: ArrayLike, sample_weight: ArrayLike | None, density: Density | None = None) -> WeightedSums:
         rows = self._rows(X, sample_weight)
-        exponent = far_exponent(rows)
-        task = Totals(self._density() if density is None else density, self.n_threads)
-        evidence, peak, weight = rows.scaled(exponent).gather(task, operator.add).tolist()
-        if weight == 0.0:
+        totals = weighted_sums(rows, self._density() if density is None else density, self.n_threads)
+        if totals.weight == 0.0:
             # Only rows that are elsewhere may turn out to be none.
             validation.check_n_rows((0, rows.n_features), 1, type(self).__name__)
         if density is None and not type(self).score_samples.__module__.startswith("fastgmm."):
             if isinstance(rows, ArrayRows) and isinstance(sample_weight, str):
                 X, _ = validation.split_weight(X, sample_weight)
-            evidence = _weighted_sum(self.score_samples(X), rows.scaled(exponent))
-        return WeightedSums(evidence, peak, weight, exponent)
+            evidence = _weighted_sum(self.score_samples(X), rows.scaled(totals.exponent))
+            return totals._replace(evidence=evidence)
+        return totals
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,)."""
@@ -268,15 +267,32 @@ class Scoring(PrivateMethods, Interface, ABC):
         """Return rows and labels of a sample; ``spread(k, noise, generator)`` makes deviations of normal noise."""
         n_samples = validation.check_n_samples(n_samples)
         random_state = validation.check_random_state(self.random_state if random_state is None else random_state)
-        weights, means = self._weights(), np.asarray(self.means_)
-        counts = random_state.multinomial(n_samples, weights / weights.sum())
-        X = np.vstack(
-            [
-                means[k] + spread(k, random_state.standard_normal((count, means.shape[1])), random_state)
-                for k, count in enumerate(counts)
-            ]
-        )
-        return X, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        return drawn_rows(self._weights(), np.asarray(self.means_), n_samples, random_state, spread)
+
+
+def drawn_rows(
+    weights: Array,
+    means: NDArray,
+    n_samples: int,
+    random_state: Any,
+    spread: Callable[[int, Array, Any], Array],
+) -> tuple[NDArray, NDArray[np.int64]]:
+    """Return rows (n, D) drawn from a mixture by a generator, grouped by component, and their labels; see ``_draw``."""
+    counts = random_state.multinomial(n_samples, weights / weights.sum())
+    X = np.vstack(
+        [
+            means[k] + spread(k, random_state.standard_normal((count, means.shape[1])), random_state)
+            for k, count in enumerate(counts)
+        ]
+    )
+    return X, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+
+
+def weighted_sums(rows: Rows, density: Density, n_threads: int | None) -> WeightedSums:
+    """Return the weighted sums of the scores of rows under a density."""
+    exponent = far_exponent(rows)
+    evidence, peak, weight = rows.scaled(exponent).gather(Totals(density, n_threads), operator.add).tolist()
+    return WeightedSums(evidence, peak, weight, exponent)
 
 
 def far_exponent(rows: Rows) -> int:

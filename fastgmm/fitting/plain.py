@@ -77,6 +77,16 @@ class FitResult:
         return "converged" if self.converged else "max_iter" if self.n_passes else "given"
 
 
+@dataclass(frozen=True, eq=False)
+class Updated(FitResult):
+    """Where an update led to that somebody else collected the statistics for; the bound is that of the state before."""
+
+    @property
+    def stop_reason(self) -> str:
+        """Why there is no more: "update", for nobody has looked whether another one would change much."""
+        return "update"
+
+
 @dataclass(eq=False)
 class Point:
     """A state that a pass was made with; `successor` is its update, None until it is needed."""

@@ -6,7 +6,6 @@ would tie the file to the layout of a class.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -18,6 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm._version import __version__
+from fastgmm.support.documents import (
+    METADATA,
+    PLAIN,
+    ModelFileError,
+    array_field,
+    check_format,
+    count_field,
+    plain,
+    plain_field,
+    read_raw,
+)
 from fastgmm.support.files import replacing
 
 __all__ = [
@@ -32,7 +42,6 @@ __all__ = [
 
 FORMAT = "fastgmm-model"
 VERSION = 1
-METADATA = "metadata"
 
 
 class Stored(NamedTuple):
@@ -63,18 +72,12 @@ STORED_ARRAYS: dict[str, Stored] = {
 # may have left covariances that are not positive definite.
 FACTOR = "precisions_cholesky"
 
-PLAIN = (bool, int, float, str, type(None))
-
 # Given by the arrays, or of no meaning on another machine or for the next fit.
 PARAMETERS_NOT_STORED = {
     "n_components", "covariance_type", "weights_init", "means_init", "precisions_init", "weight_concentration_init",
     "mean_precision_init", "degrees_of_freedom_init", "covariances_init", "n_threads", "verbose", "verbose_interval",
     "checkpoint", "checkpoint_interval",
 }  # fmt: skip
-
-
-class ModelFileError(ValueError):
-    """A file is no model file that this version can read, or a model cannot be written as one."""
 
 
 class ModelDocument(NamedTuple):
@@ -142,7 +145,7 @@ def save_model(
             raise ModelFileError(f"cannot store {name}_ in a model file: it is not an array of numbers")
     names = _noted_names(model, feature_names, np.shape(arrays["means"])[1])
     left_out = PARAMETERS_NOT_STORED | stored.keys()
-    params = {name: _plain(value) for name, value in model._mixture_params().items() if name not in left_out}
+    params = {name: plain(value) for name, value in model._mixture_params().items() if name not in left_out}
     if "weight_concentration" in arrays:
         sticks = arrays["weight_concentration"].ndim == 2
         params["weight_concentration_prior_type"] = "dirichlet_process" if sticks else "dirichlet_distribution"
@@ -247,51 +250,23 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
 def read_document(path: str | os.PathLike[str]) -> ModelDocument:
     """Read and check a model file, without building the estimator; raises as `load_model` does."""
     name = os.fspath(path)
-    content = _read_raw(name)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ModelFileError(f"{name} is not a fastgmm model file")
-    version = content.get("version")
-    if not isinstance(version, int) or version < 1:
-        raise ModelFileError(f"{name} has no valid model file version")
-    if version > VERSION:
-        raise ModelFileError(
-            f"{name} was written by a newer fastgmm (model file version {version}; this one reads up to {VERSION})"
-        )
+    content = read_raw(name, "model file")
+    version = check_format(content, name, FORMAT, VERSION, "model file")
     try:
         return _checked(content, version)
     except ModelFileError as error:
         raise ModelFileError(f"{name} is a damaged model file: {error}") from error
 
 
-def _read_raw(path: str) -> Any:
-    """Return the content of a file before any check: plain values and arrays by name if it is a model file."""
-    data = Path(path).read_bytes()
-    try:
-        if data[:2] == b"PK":
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                content = dict(archive)
-            metadata = json.loads(str(content.pop(METADATA)), parse_constant=_refuse_constant)
-            return metadata | content
-        return json.loads(data, parse_constant=_refuse_constant)
-    except ModelFileError as error:
-        raise ModelFileError(f"{path} is a damaged model file: {error}") from error
-    except Exception as error:  # an archive may be damaged, or claim, in any way
-        raise ModelFileError(f"{path} is not a fastgmm model file") from error
-
-
-def _refuse_constant(constant: str) -> None:
-    raise ModelFileError(f"it holds the number {constant}")
-
-
 def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
-    estimator = _field(content, "estimator", str)
+    estimator = plain_field(content, "estimator", str)
     if estimator not in STORED_ARRAYS:
         raise ModelFileError(f"unknown estimator {estimator!r}")
-    dtype = _field(content, "dtype", str)
+    dtype = plain_field(content, "dtype", str)
     if dtype not in ("float64", "float32"):
         raise ModelFileError(f"unknown dtype {dtype!r}")
     stored = _stored_arrays(estimator, dtype, any(name in content for name in STORED_ARRAYS[estimator].prior))
-    arrays = {name: _array(content, name, kind) for name, kind in stored.items()}
+    arrays = {name: array_field(content, name, kind) for name, kind in stored.items()}
     n_features = np.shape(arrays["means"])[-1] if arrays["means"].ndim == 2 else 0
     if n_features == 0:
         raise ModelFileError(f"'means' has the shape {arrays['means'].shape}, which is not (n_components, n_features)")
@@ -301,38 +276,38 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
             raise ModelFileError("'feature_names' is not a list of names")
         if len(names) != n_features:
             raise ModelFileError(f"there are {len(names)} 'feature_names' for {n_features} features")
-    fit = _field(content, "fit", dict)
+    fit = plain_field(content, "fit", dict)
     return ModelDocument(
         version=version,
-        fastgmm_version=_field(content, "fastgmm_version", str),
+        fastgmm_version=plain_field(content, "fastgmm_version", str),
         estimator=estimator,
-        covariance_type=_field(content, "covariance_type", str),
+        covariance_type=plain_field(content, "covariance_type", str),
         arrays=arrays,
         feature_names=None if names is None else tuple(names),
         fit={
-            "converged": _field(fit, "converged", bool, None),
-            "stop_reason": _field(fit, "stop_reason", str, None),
-            "n_iter": _count(fit, "n_iter"),
-            "n_passes": _count(fit, "n_passes"),
-            "lower_bound": _field(fit, "lower_bound", float, None),
-            "n_samples": _count(fit, "n_samples"),
-            "log_likelihood": _field(fit, "log_likelihood", float, None),
-            "n_known_parameters": _count(fit, "n_known_parameters") or 0,
+            "converged": plain_field(fit, "converged", bool, None),
+            "stop_reason": plain_field(fit, "stop_reason", str, None),
+            "n_iter": count_field(fit, "n_iter"),
+            "n_passes": count_field(fit, "n_passes"),
+            "lower_bound": plain_field(fit, "lower_bound", float, None),
+            "n_samples": count_field(fit, "n_samples"),
+            "log_likelihood": plain_field(fit, "log_likelihood", float, None),
+            "n_known_parameters": count_field(fit, "n_known_parameters") or 0,
             "spurious": _spurious(fit, len(arrays["means"])),
-            "params": _field(fit, "params", dict),
+            "params": plain_field(fit, "params", dict),
         },
     )
 
 
 def _spurious(fit: Mapping[str, Any], n_components: int) -> list[tuple[int, str]]:
     found = []
-    for each in _field(fit, "spurious", list, None) or []:
+    for each in plain_field(fit, "spurious", list, None) or []:
         if not isinstance(each, dict):
             raise ModelFileError("'spurious' is not a list of components")
-        component = _field(each, "component", int)
+        component = plain_field(each, "component", int)
         if not 0 <= component < n_components:
             raise ModelFileError(f"'spurious' names component {component} of {n_components}")
-        found.append((component, _field(each, "reason", str)))
+        found.append((component, plain_field(each, "reason", str)))
     return found
 
 
@@ -344,47 +319,5 @@ def _stored_arrays(estimator: str, dtype: str, with_prior: bool) -> dict[str, st
     return dict.fromkeys(rounded, dtype) | dict.fromkeys(exact + (prior if with_prior else ()), "float64")
 
 
-def _count(content: Mapping[str, Any], name: str) -> int | None:
-    """Return a number that is not negative, None where it is missing or null; ModelFileError for anything else."""
-    value: int | None = _field(content, name, int, None)
-    if value is not None and value < 0:
-        raise ModelFileError(f"{name!r} is {value}, which is negative")
-    return value
-
-
-def _field(content: Mapping[str, Any], name: str, kind: type, *default: None) -> Any:
-    """Return a plain value, `default` (where given) if it is missing or null; ModelFileError for another type."""
-    value = content.get(name)
-    if value is None:
-        if default:
-            return None
-        raise ModelFileError(f"{name!r} is missing")
-    if kind is float and type(value) is int:
-        try:
-            value = float(value)
-        except OverflowError as error:
-            raise ModelFileError(f"{name!r} is a number beyond float64") from error
-    if type(value) is not kind:
-        raise ModelFileError(f"{name!r} is {value!r}, which is not of type {kind.__name__}")
-    return value
-
-
-def _array(content: Mapping[str, Any], name: str, dtype: str) -> NDArray[np.floating]:
-    if name not in content:
-        raise ModelFileError(f"{name!r} is missing")
-    try:
-        array = np.asarray(content[name])
-    except ValueError:
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiu":
-        raise ModelFileError(f"{name!r} is not an array of numbers")
-    with np.errstate(over="ignore"):
-        return array.astype(dtype)
-
-
 def _finite_or_none(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

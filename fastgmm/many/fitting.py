@@ -12,19 +12,16 @@ from fastgmm import exceptions, validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import Family
 from fastgmm.kernels import many
+from fastgmm.many.blanks import blank_fits, blank_survey, lane_count
 from fastgmm.many.problems import Problems, open_problems
-from fastgmm.many.result import FittedMany, Verdict, warn_of_failures
+from fastgmm.many.result import FittedMany, warn_of_failures
 from fastgmm.many.rules import ManyLikelihoods, ManyPosteriors, Rule
 from fastgmm.many.starts import Starts
-from fastgmm.many.status import Status
-from fastgmm.rows import ArrayRows
+from fastgmm.many.status import Status, Verdict
 from fastgmm.spurious import find_spikes, spurious_components
 from fastgmm.support.showing import shown
 
 METHODS = ("auto", "kmeans", "k-means++", "random", "random_from_data")
-# How many problems wait for a thread at a time, at most. Results do not depend on it.
-_MOST_LANES = 64
-_LANE_FLOPS = 4e5
 # What a fit of many is told by other means, or has no use for.
 _IGNORED = {"verbose", "verbose_interval", "race", "learning_decay", "learning_offset", "total_samples"}
 _KNOWN = _IGNORED | {
@@ -53,14 +50,17 @@ def fit_many(
     estimator : GaussianMixture or BayesianGaussianMixture
         Carries all parameters, and stays as it is. All problems have its number of components. Its `random_state`
         gives one set of random numbers, which every problem uses: its answer depends on its own rows alone.
-    X : (P, n, D) array, list of P arrays (n_i, D), or (N, D) array with `offsets` or `groups`
+    X : (P, n, D) array, list of P arrays (n_i, D), (N, D) array with `offsets` or `groups`, or (n, D) array
+        The last are rows that all problems share, which differ in `sample_weight` (P, n) alone: so bootstraps are
+        fitted. They are not copied for each problem: kernels read copies for some at a time, 16 MB of them at most.
         float32 is converted, a few problems at a time: the arithmetic is float64.
     offsets : (P + 1,) integers, optional
         Problem i has rows ``offsets[i]`` to before ``offsets[i + 1]``; begins with 0 and ends with N.
     groups : (N,) array of keys that can be sorted, optional
         Rows of equal keys are a problem. Problems are in the order of the keys, which are ``result.keys``.
     sample_weight : array of the layout of X without its last axis, or str, optional
-        Weights >= 0 of rows; or the name of the column that holds them, where X is a data frame or a list of such.
+        Weights >= 0 of rows, (P, n) where problems share X; or the name of the column that holds them, where X is a
+        data frame or a list of such.
     means, weights, precisions : (P, ...) arrays, optional
         Starts, in the shapes of the estimator's `means_init`, `weights_init` and `precisions_init`, with an axis of
         problems in front. Those of the estimator count for all problems where these are not given. Weights and
@@ -79,7 +79,7 @@ def fit_many(
     starts = Starts(estimator, family, n_problems, shape[1], means, weights, precisions)
     rule = _rule(estimator, family, problems, starts.ordered)
     starts.draw(problems, validation.check_random_state(estimator.random_state))
-    fits = _blank_fits(np.zeros(n_problems, np.int64), shape, family.shape(*shape))
+    fits = blank_fits(np.zeros(n_problems, np.int64), shape, family.shape(*shape))
     like = family.blank(*shape)
     smoothing = many.smoothing_address(like) if rule.smooths_seeds else 0
     limits = float(estimator.tol), int(estimator.max_iter), float(estimator.reg_covar)
@@ -88,8 +88,8 @@ def fit_many(
     passes = starts.n_starts * (int(estimator.max_iter) + 2)
     spurious: list[Verdict] = []
     for slab, rows in problems.slabs(shape[0], passes):
-        n_lanes = _lane_count(rows, *shape)
-        survey = _blank_survey(fits.status[slab], starts, shape, rule.wants_moments)
+        n_lanes = lane_count(rows, *shape)
+        survey = blank_survey(fits.status[slab], starts.n_starts if starts.by_centres else 0, shape, rule.wants_moments)
         lanes = n_lanes, estimator.n_threads, n_lanes
         many.survey(*lanes, drawing, rows, shape[0], starts.draws(slab), survey)
         start, record = starts.record(slab, survey), rule.record(slab, survey)
@@ -135,7 +135,7 @@ class _Best:
     def other(self, status: NDArray[np.int64]) -> tuple[many.Fits, Any]:
         """Return the arrays that another start is written to; `status` as before the first."""
         shape, family_shape = self.fits.mean.shape[1:], self.fits.whitener.shape[1:]
-        return _blank_fits(status.copy(), shape, family_shape), self._rule.another(self.record)
+        return blank_fits(status.copy(), shape, family_shape), self._rule.another(self.record)
 
     def take(self, fits: many.Fits, record: Any) -> None:
         """Keep the fits of a start that are better; the first start's are kept already, but not judged."""
@@ -169,9 +169,7 @@ class _Best:
 
     def _judged(self, i: int, fits: many.Fits, record: Any) -> Verdict:
         problems, p = self._problems, self._slab.start + i
-        begin, end = problems.offsets[p : p + 2]
-        chosen = slice(begin, end) if problems.order is None else problems.order[begin:end]
-        rows = ArrayRows(problems.rows[chosen], None if problems.weight is None else problems.weight[begin:end])
+        rows = problems.rows_of(p)
         rule, state = self._rule.state(i, fits, record)
         spikes = find_spikes(rule.family, state.density, state.weights, state.covariances, rows, rule.reg_covar, False)
         return Verdict(spurious_components(rule, state, spikes, rows, self._names), bool(spikes))
@@ -187,21 +185,6 @@ def _warn_spurious(spurious: list[Verdict]) -> None:
             exceptions.SpuriousComponentWarning,
             stacklevel=3,
         )
-
-
-def _blank_fits(status: NDArray[np.int64], shape: tuple[int, ...], family_shape: tuple[int, ...]) -> many.Fits:
-    n_problems = len(status)
-    return many.Fits(
-        status,
-        np.full(n_problems, -1, np.int64),
-        np.full(n_problems, -1, np.int64),
-        np.zeros(n_problems, np.int64),
-        np.full(n_problems, np.nan),
-        np.full(n_problems, np.nan),
-        np.full((n_problems, *shape), np.nan),
-        np.full((n_problems, *family_shape), np.nan),
-        np.full((n_problems, *family_shape), np.nan),
-    )
 
 
 def _part(fits: many.Fits, slab: slice) -> many.Fits:
@@ -229,21 +212,3 @@ def check_estimator(estimator: Any) -> None:
             f"init_params must be one of {', '.join(map(repr, METHODS))} in fit_many, "
             f"got {shown(estimator.init_params)}."
         )
-
-
-def _lane_count(rows: many.Rows, n_components: int, n_features: int) -> int:
-    work = len(rows.X) * n_components * (6.0 * n_features + 30.0)
-    return int(max(1, min(len(rows.offsets) - 1, _MOST_LANES, 10.0 * work // _LANE_FLOPS)))
-
-
-def _blank_survey(status: NDArray[np.int64], starts: Starts, shape: tuple[int, int], moments: bool) -> many.Survey:
-    n_problems, n_features = len(status), shape[1]
-    n_starts = starts.n_starts if starts.by_centres else 0
-    return many.Survey(
-        status,
-        np.empty(n_problems),
-        np.full((n_problems, n_features), np.nan),
-        np.empty(n_problems),
-        np.empty((n_problems if moments else 0, n_features, n_features)),
-        np.empty((n_problems, n_starts, *shape)),
-    )

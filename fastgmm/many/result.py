@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+import os
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,23 +16,18 @@ from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting.plain import FitResult
 from fastgmm.kernels import many
+from fastgmm.many.files import read_fits, write_fits
 from fastgmm.many.problems import Problems
 from fastgmm.many.rules import Rule
-from fastgmm.many.status import REASONS, Status, summary
+from fastgmm.many.status import REASONS, Status, Verdict, summary
+from fastgmm.many.uses import Uses
 from fastgmm.rows import row_type
-from fastgmm.spurious import SpuriousComponent
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
+from fastgmm.support.typing import Self
 
 
-class Verdict(NamedTuple):
-    """The spurious components of one problem's fit, and whether any of its components sits on one repeated value."""
-
-    components: list[SpuriousComponent]
-    has_spikes: bool
-
-
-class FittedMany:
+class FittedMany(Uses):
     """Fits of P problems, as arrays with an axis of problems in front; ``result[i]`` is a fitted estimator.
 
     Made by :func:`fastgmm.fit_many`. Arrays are float64, whatever the type of X; where there is no fit they hold NaN.
@@ -60,12 +56,17 @@ class FittedMany:
 
     Notes
     -----
+    ``predict``, ``score`` and the other methods take rows X in any layout that ``fit_many`` takes, for as many
+    problems, in their order; with `groups`, their keys are among those of the fit. An array (n, D) without `offsets`
+    and `groups` holds rows that all problems share. What is returned for rows is laid out as they are: (P, n), a list,
+    (N,), and for shared rows (P, n). A problem that has no fit gets the label -1 and NaN for all else, whatever its
+    rows hold.
+
     Of a variational fit also, with the axis of problems in front of the estimator's shapes,
     `weight_concentration_`, `mean_precision_`, `degrees_of_freedom_`, and, of length P or 1, `mean_prior_` and
     `covariance_prior_`.
     """
 
-    weights_: Array
     means_: Array
     covariances_: Array
     precisions_cholesky_: Array
@@ -104,6 +105,35 @@ class FittedMany:
 
     def __repr__(self) -> str:
         return f"FittedMany({summary(self.status)})"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to a ``.npz`` file, of which `load` makes the same one again, bit for bit.
+
+        It is no pickle: reading it runs no code. Of the estimator it holds the parameters that are plain values, and
+        those of priors; starts, threads and a generator as `random_state` are left at their defaults. An existing file
+        is replaced in one step. Raises fastgmm.io.ModelFileError for another extension, and for what such a file cannot
+        hold (families of one's own, keys of mixed types); OSError where it cannot be written.
+        """
+        write_fits(
+            path,
+            self.estimator,
+            self._family,
+            self._fits,
+            self._rule,
+            self.spurious_,
+            self.keys,
+            self._names,
+            self._dtype,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the result that `save` wrote.
+
+        Raises fastgmm.io.ModelFileError for a file that is none, that is damaged (its checksum is wrong) or that a
+        newer fastgmm wrote; OSError for one that cannot be read.
+        """
+        return cls(*read_fits(path))
 
     def __getitem__(self, index: int) -> Any:
         """Return the fitted estimator of one problem; ValueError, with the status, where it has no fit."""

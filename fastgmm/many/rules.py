@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastgmm import validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import Family
-from fastgmm.kernels import Posterior, divergence, many
+from fastgmm.kernels import Density, Posterior, divergence, many
 from fastgmm.kernels.updates.constraints import constraint_address
 from fastgmm.many.status import Status
 from fastgmm.rules import (
@@ -19,6 +19,7 @@ from fastgmm.rules import (
     VariationalBayes,
     VariationalPosterior,
     default_scales,
+    expected_density,
     expected_weights,
     make_prior,
 )
@@ -52,6 +53,18 @@ class ManyLikelihoods:
         """Return a record for another start of the same problems."""
         return record._replace(weights=np.full_like(record.weights, np.nan))
 
+    def arrays(self) -> dict[str, Array]:
+        """Return the rule's own arrays of all problems by name, as files hold them; whoever reads one fills them."""
+        return self.outcome()
+
+    def outcome(self) -> dict[str, Array]:
+        """Return those of the arrays that fits write to: none is negative."""
+        return {"weights": self._weights}
+
+    def decided(self) -> dict[str, Any]:
+        """Return the parameters of the estimator that are left to the fit, as it took them."""
+        return {}
+
     def outputs(self, record: many.Likelihood) -> tuple[Array, ...]:
         """Return the arrays of a record that fits write to."""
         return (record.weights,)
@@ -61,6 +74,10 @@ class ManyLikelihoods:
         with np.errstate(invalid="ignore"):
             narrow: NDArray[np.bool_] = may_have_spikes(self._rule.family, fits.whitener, self._rule.reg_covar, 1)
         return narrow | (fits.spurious >= 0)
+
+    def density(self, i: int, fits: many.Fits) -> Density:
+        """Return the density that rows of one problem are scored with."""
+        return self._rule.family.density_of_whitener(self._weights[i], fits.mean[i], fits.whitener[i])
 
     def state(
         self, i: int, fits: many.Fits, record: many.Likelihood | None = None
@@ -160,6 +177,18 @@ class ManyPosteriors:
             concentration=concentration, mean_precision=mean_precision, degrees_of_freedom=degrees_of_freedom
         )
 
+    def arrays(self) -> dict[str, Array]:
+        """Return the rule's own arrays of all problems by name, as files hold them; whoever reads one fills them."""
+        return {"mean_prior": self._mean, "scale_prior": self._scale} | self.outcome()
+
+    def outcome(self) -> dict[str, Array]:
+        """Return those of the arrays that fits write to: none is negative."""
+        return self._posterior._asdict()
+
+    def decided(self) -> dict[str, Any]:
+        """Return the parameters of the estimator that are left to the fit, as it took them."""
+        return {"sort_sticks": self._sort}
+
     def outputs(self, record: many.Variational) -> tuple[Array, ...]:
         """Return the arrays of a record that fits write to."""
         return record.concentration, record.mean_precision, record.degrees_of_freedom
@@ -168,11 +197,18 @@ class ManyPosteriors:
         """Return that no fit has spurious components: the prior keeps the bound from growing without limit."""
         return np.zeros(len(fits.status), bool)
 
+    def density(self, i: int, fits: many.Fits) -> Density:
+        """Return the density that rows of one problem are scored with."""
+        return expected_density(self._family, self._posterior_of(i), fits.mean[i], fits.whitener[i])
+
+    def _posterior_of(self, i: int) -> Posterior:
+        return Posterior(*(array[i].copy() for array in self._posterior))
+
     def state(self, i: int, fits: many.Fits, record: Any = None) -> tuple[VariationalBayes, VariationalPosterior]:
         """Return the rule and the state of one problem."""
         prior = self._prior(self._mean[min(i, len(self._mean) - 1)], self._scale[min(i, len(self._scale) - 1)])
         rule = VariationalBayes(self._family, prior, self._sticks, self._sort, self._reg_covar)
-        state = rule.state(Posterior(*(array[i].copy() for array in self._posterior)), fits.mean[i], fits.whitener[i])
+        state = rule.state(self._posterior_of(i), fits.mean[i], fits.whitener[i])
         return rule, VariationalPosterior(
             state.posterior, fits.covariance[i].copy(), state.density, divergence(state.density, prior, state.posterior)
         )

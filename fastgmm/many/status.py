@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels import many
+from fastgmm.spurious import SpuriousComponent
 
 
 class Status(IntEnum):
@@ -35,3 +37,10 @@ def summary(status: NDArray[np.int64]) -> str:
     counts = np.bincount(status, minlength=len(Status))
     each = [f"{counts[kind]} {kind.name.lower().replace('_', ' ')}" for kind in Status if counts[kind]]
     return f"{len(status)} problem{'s' * (len(status) != 1)}" + (": " + ", ".join(each) if each else "")
+
+
+class Verdict(NamedTuple):
+    """The spurious components of one problem's fit, and whether any of its components sits on one repeated value."""
+
+    components: list[SpuriousComponent]
+    has_spikes: bool

@@ -24,11 +24,10 @@ whole = GaussianMixture(2, tol=1e-6, max_iter=500, random_state=0).fit(X)
 
 rng = np.random.default_rng(0)
 weights = rng.multinomial(len(X), np.full(len(X), 1 / len(X)), size=1000).astype(float)
-rows = np.broadcast_to(X, (1000, *X.shape))
 estimator = GaussianMixture(2, means_init=whole.means_, tol=1e-6, max_iter=500)
-fit_many(estimator, rows[:10], sample_weight=weights[:10])  # compiles, or loads what was compiled
+fit_many(estimator, X, sample_weight=weights[:10])  # compiles, or loads what was compiled
 began = time.perf_counter()
-many = fit_many(estimator, rows, sample_weight=weights)
+many = fit_many(estimator, X, sample_weight=weights)
 seconds = time.perf_counter() - began
 print(f"{len(many)} fits, all converged: {many.converged_.all()}; less than a second: {seconds < 1}")
 

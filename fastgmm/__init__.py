@@ -7,7 +7,7 @@ imports from those below it alone:
 |---|---|
 | `cli`, `io`, `plotting` | the command line, model files, pictures |
 | `many` | thousands of small fits in one compiled call |
-| `inference` | standard errors |
+| `inference`, `reading` | standard errors; overlap of components, entropy, goodness of fit |
 | `selection` | fits of several sizes and families, of which the best is kept |
 | `estimators` | `GaussianMixture`, `BayesianGaussianMixture`: scikit-learn's interface |
 | `starts` | where fits start: k-means, agglomeration, short fits |
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from fastgmm import kernels as kernels
     from fastgmm import many as many
     from fastgmm import plotting as plotting
+    from fastgmm import reading as reading
     from fastgmm import selection as selection
     from fastgmm import sources as sources
     from fastgmm import statistics as statistics
@@ -65,7 +66,7 @@ _HOMES = {
 # Folders and modules with public names; each is loaded when it is first asked for.
 _MODULES = {
     *("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many", "plotting"),
-    *("inference", "selection", "sources"),
+    *("inference", "reading", "selection", "sources"),
     "statistics",
 }
 

@@ -429,7 +429,9 @@ def test_plot_of_unknown_kind_is_refused_at_the_door(run):
 
 def test_fit_draws_pairs_of_columns(run):
     pytest.importorskip("matplotlib")
-    code, out, err = run("fit", "iris", "-k", 3, "-q", "--plot-pairs", "pairs.svg", "--columns", "petal_width,sepal_length")
+    code, out, err = run(
+        "fit", "iris", "-k", 3, "-q", "--plot-pairs", "pairs.svg", "--columns", "petal_width,sepal_length"
+    )
     assert (code, out, err) == (0, "", "")
     text = Path("pairs.svg").read_text()
     # Text is drawn as outlines, with what it says in comments.
@@ -440,7 +442,7 @@ def test_fit_draws_pairs_of_columns(run):
 
 def test_pairs_of_many_columns_are_refused_before_the_fit(run, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(fastgmm.GaussianMixture, "fit", _fail)
+    monkeypatch.setattr(GaussianMixture, "fit", _fail)
     np.save("wide.npy", np.zeros((20, 9)))
     code, _, err = run("fit", "wide.npy", "-k", 1, "--plot-pairs", "pairs.png")
     assert code == 1

@@ -28,9 +28,11 @@ ELLIPSE_DEVIATIONS = (1.0, 2.0)
 CURVE_POINTS = 600
 LEGEND_ENTRIES = 20
 # Columns that the label of a principal axis names.
-AXIS_COLUMNS = 3
-# Bins of a histogram at most; at least 30, of fewer rows by their number.
-MOST_BINS = 120
+AXIS_COLUMNS = 2
+# Bins of a histogram at least, but of few rows, and at most.
+FEWEST_BINS, MOST_BINS = 30, 120
+# Standard deviations to both sides of a mean that curves reach.
+REACH = 4.0
 
 
 def matplotlib() -> Any:
@@ -172,9 +174,10 @@ def _terms(axis: Array, names: Sequence[str]) -> str:
 
 def name_axes(ax: Any, labels: Sequence[str]) -> None:
     """Write the labels of both axes."""
+    fontsize = "small" if any("\n" in label for label in labels) else "medium"
     # A name may hold dollar signs, which would begin a formula.
-    ax.set_xlabel(labels[0], parse_math=False)
-    ax.set_ylabel(labels[1], parse_math=False)
+    ax.set_xlabel(labels[0], parse_math=False, fontsize=fontsize)
+    ax.set_ylabel(labels[1], parse_math=False, fontsize=fontsize)
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -233,7 +236,7 @@ def draw_ellipses(ax: Any, subject: Subject, plane: Plane, fontsize: str = "medi
     ax.autoscale_view()
 
 
-def bin_count(values: Array) -> int:
+def bin_count(values: Array, fewest: int = FEWEST_BINS) -> int:
     """Return the number of bins by the rule of Freedman and Diaconis, kept from extremes.
 
     Outliers make it choose few wide bins or very many.
@@ -241,27 +244,29 @@ def bin_count(values: Array) -> int:
     low, high = np.percentile(values, [25, 75])
     width = 2.0 * (high - low) / len(values) ** (1 / 3)
     wanted = np.ceil((values.max() - values.min()) / width) if width > 0.0 else 1.0
-    return int(np.clip(wanted, min(30, 2 * len(values) ** 0.5), MOST_BINS))
+    return int(np.clip(wanted, min(fewest, 2 * len(values) ** 0.5), MOST_BINS))
 
 
-def grid_of(values: Array, means: Array, deviations: Array) -> Array:
+def grid_of(values: Array, means: Array, deviations: Array, reach: float = REACH) -> Array:
     """Return increasing numbers over the range of values, more of them near components, (n,)."""
     low, high = values.min(), values.max()
     margin = 0.05 * (high - low)
     # A component may be narrower than the distance of evenly spaced points.
-    near = (means[:, None] + deviations[:, None] * np.linspace(-4, 4, 81)).ravel()
+    near = (means[:, None] + deviations[:, None] * np.linspace(-reach, reach, 81)).ravel()
     return np.union1d(np.linspace(low - margin, high + margin, CURVE_POINTS), near)
 
 
-def draw_densities(ax: Any, subject: Subject, column: int = 0) -> None:
+def draw_densities(
+    ax: Any, subject: Subject, column: int = 0, fewest_bins: int = FEWEST_BINS, reach: float = REACH
+) -> None:
     """Draw the histogram of a column, the weighted density of each component, and the sum of all as "mixture"."""
     values = subject.data[:, column]
     ax.hist(
-        values, bins=bin_count(values), weights=subject.weight, density=True, color="#D0D0D0", edgecolor="white",
-        linewidth=0.5,
+        values, bins=bin_count(values, fewest_bins), weights=subject.weight, density=True, color="#D0D0D0",
+        edgecolor="white", linewidth=0.5,
     )  # fmt: skip
     means, deviations = subject.means[:, column], np.sqrt(subject.covariances[:, column, column])
-    points = grid_of(values, means[subject.effective], deviations[subject.effective])
+    points = grid_of(values, means[subject.effective], deviations[subject.effective], reach)
     total = np.zeros_like(points)
     for index, (share, mean, deviation) in enumerate(zip(subject.weights, means, deviations, strict=True)):
         standardised = (points - mean) / deviation
@@ -276,7 +281,8 @@ def draw_densities(ax: Any, subject: Subject, column: int = 0) -> None:
 def draw_legend(ax: Any, outside: bool, extra: Sequence[tuple[Any, str]] = ()) -> None:
     """Draw the legend of what has a label in `ax`, there or to the right of it; `extra` as of ``put_legend``."""
     placement = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
-    put_legend(ax, *ax.get_legend_handles_labels(), extra, frameon=not outside, **placement)
+    handles, labels = ax.get_legend_handles_labels()
+    put_legend(ax, handles, labels, extra, frameon=not outside, **placement)
 
 
 def put_legend(

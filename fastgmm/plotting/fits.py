@@ -109,7 +109,7 @@ def plot_trace(model: Any, ax: Any = None) -> Any:
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.spines[["top", "right"]].set_visible(False)
     if len(model.restarts_) > 1:
-        ax.legend(frameon=False, fontsize="small", loc="lower right")
+        ax.legend(frameon=False, fontsize="small", loc="best")
     return ax
 
 
@@ -126,4 +126,6 @@ def _draw_other_starts(ax: Any, model: Any) -> None:
     for outcome in ("dropped", "failed"):
         number = sum(each.outcome == outcome for each in model.restarts_)
         if number:
-            ax.plot([], [], linestyle="", marker="x", color=OTHERS_COLOUR, label=f"{counted(number, 'start')} {outcome}")
+            ax.plot(
+                [], [], linestyle="", marker="x", color=OTHERS_COLOUR, label=f"{counted(number, 'start')} {outcome}"
+            )

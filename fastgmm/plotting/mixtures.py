@@ -30,8 +30,8 @@ from fastgmm.plotting.drawing import (
 from fastgmm.statistics import Array
 
 # Areas of the points of rows that are certain and that are not at all, of few rows, and opacities.
-UNCERTAIN_AREAS = (7.0, 95.0)
-UNCERTAIN_OPACITIES = (0.3, 0.95)
+UNCERTAIN_AREAS = (13.0, 170.0)
+UNCERTAIN_OPACITIES = (0.4, 0.95)
 # Uncertainties that the legend shows points of, where rows reach them.
 UNCERTAIN_STEPS = (0.0, 0.25, 0.5, 0.75)
 

@@ -24,8 +24,10 @@ from fastgmm.plotting.drawing import (
 
 #: The most columns of one picture: of more, panels are too small to be read.
 MOST_COLUMNS = 8
-# Inches of a panel, and of a whole picture at most.
-PANEL, WIDEST = 2.4, 15.0
+# Inches of a panel, and of a whole picture at least and at most.
+PANEL, NARROWEST, WIDEST = 2.4, 6.0, 15.0
+# Of histograms in panels, at least; and standard deviations to both sides that curves reach.
+BINS, REACH = 10, 3.0
 
 
 def plot_pairs(
@@ -55,7 +57,7 @@ def plot_pairs(
     places = _places(subject, columns)
     n_panels = len(places)
     if figure is None:
-        size = min(max(PANEL * n_panels, 5.0), WIDEST)
+        size = min(max(PANEL * n_panels, NARROWEST), WIDEST)
         figure = new_figure(size, size)
     labels = np.asarray(subject.model.predict(subject.rows))
     drawn = subject.chosen(max_points)
@@ -74,17 +76,17 @@ def plot_pairs(
             _label_outside(ax, plane.labels, row == n_panels - 1, column == 0)
         ax = figure.add_subplot(grid[row, row])
         first_of_column.append(ax)
-        draw_densities(ax, subject, below)
+        draw_densities(ax, subject, below, BINS, REACH)
         ax.set_yticks([])
         _label_outside(ax, (subject.names[below], "density" if row == 0 else ""), row == n_panels - 1, row == 0)
     handles, names = first_of_column[0].get_legend_handles_labels()
-    # Above the diagonal there is room, unless there is one panel.
-    place = "upper right" if n_panels > 1 else "outside right upper"
+    # Above the diagonal, below the title, there is room, unless there is one panel.
+    place = {"loc": "upper right", "bbox_to_anchor": (1.0, 0.95)} if n_panels > 1 else {"loc": "outside right upper"}
     extra = []
     if len(drawn) < len(labels):
         nothing = matplotlib().lines.Line2D([], [], linestyle="")
         extra.append((nothing, f"{len(drawn):,} of {len(labels):,} rows drawn"))
-    put_legend(figure, handles, names, extra, frameon=False, loc=place)
+    put_legend(figure, handles, names, extra, frameon=False, **place)
     figure.suptitle(subject.title, fontsize="medium")
     return figure
 

@@ -237,6 +237,17 @@ def test_overlap_has_no_unit(scale):
     np.testing.assert_allclose(bhattacharyya(other).distances, bhattacharyya(one).distances, rtol=1e-9)
 
 
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_small_overlaps_keep_their_digits(side):
+    """A narrow component in the tail of a wide one: on either side the same, and not 0."""
+    model = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [side * 10.0]], [1.0, 0.01], "spherical")
+    # log joint 1 - log joint 0 = log 10 - 50 (x - 10)^2 + x^2 / 2.
+    low, high = np.sort(np.roots([0.5 - 50.0, 1000.0, np.log(10.0) - 5000.0]))
+    expected = stats.norm.sf(low) - stats.norm.sf(high)
+    assert 0.0 < expected < 1e-12
+    assert overlap(model).probabilities[0, 1] == pytest.approx(expected, rel=1e-9)
+
+
 def test_overlap_of_components_that_are_one():
     model = GaussianMixture.from_parameters([0.25, 0.75], [[0.0], [0.0]], [1.0, 1.0], "spherical")
     assert overlap(model).probabilities.tolist() == [[0.0, 1.0], [0.0, 0.0]]

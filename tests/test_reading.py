@@ -245,7 +245,7 @@ def test_small_overlaps_keep_their_digits(side):
     low, high = np.sort(np.roots([0.5 - 50.0, 1000.0, np.log(10.0) - 5000.0]))
     expected = stats.norm.sf(low) - stats.norm.sf(high)
     assert 0.0 < expected < 1e-12
-    assert overlap(model).probabilities[0, 1] == pytest.approx(expected, rel=1e-9)
+    assert overlap(model).probabilities[0, 1] == pytest.approx(expected, rel=1e-9, abs=0.0)
 
 
 def test_overlap_of_components_that_are_one():

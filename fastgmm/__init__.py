@@ -7,7 +7,8 @@ imports from those below it alone:
 |---|---|
 | `cli`, `io`, `plotting` | the command line, model files, pictures |
 | `many` | thousands of small fits in one compiled call |
-| `inference`, `analysis` | standard errors; modes, distances between mixtures, fewer components |
+| `inference`, `reading` | standard errors; overlap of components, entropy, goodness of fit |
+| `analysis` | modes, distances between mixtures, fewer components |
 | `predictors` | a classifier, a regressor and an outlier detector |
 | `selection` | fits of several sizes and families, of which the best is kept |
 | `estimators` | `GaussianMixture`, `BayesianGaussianMixture`: scikit-learn's interface |
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from fastgmm import many as many
     from fastgmm import plotting as plotting
     from fastgmm import predictors as predictors
+    from fastgmm import reading as reading
     from fastgmm import selection as selection
     from fastgmm import sources as sources
     from fastgmm import statistics as statistics
@@ -76,7 +78,7 @@ _HOMES = {
 # Folders and modules with public names; each is loaded when it is first asked for.
 _MODULES = {
     *("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many", "plotting"),
-    *("analysis", "inference", "predictors", "selection", "sources"),
+    *("analysis", "inference", "predictors", "reading", "selection", "sources"),
     "statistics",
 }
 

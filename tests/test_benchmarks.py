@@ -383,7 +383,8 @@ def test_small_fits_and_predictions_of_both_sides(load, monkeypatch, capsys):
     ]
     for row in rows:
         ratios = [float(cell.split("(")[1].strip(") ")) for cell in row[1:-1]]
-        assert float(row[-1].strip(" |")) == min(ratios) > 0
+        # Of a call that the machine held up, a ratio may be shown as 0.
+        assert float(row[-1].strip(" |")) == min(ratios) >= 0
 
 
 def test_quality_compares_the_ends_of_fits(load, tmp_path, capsys):

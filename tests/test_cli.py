@@ -427,6 +427,30 @@ def test_plot_of_unknown_kind_is_refused_at_the_door(run):
     assert re.match(r"fastgmm: error: cannot draw to fit.xyz: the name must end in one of .*\.png", err)
 
 
+def test_fit_draws_pairs_of_columns(run):
+    pytest.importorskip("matplotlib")
+    code, out, err = run(
+        "fit", "iris", "-k", 3, "-q", "--plot-pairs", "pairs.svg", "--columns", "petal_width,sepal_length"
+    )
+    assert (code, out, err) == (0, "", "")
+    text = Path("pairs.svg").read_text()
+    # Text is drawn as outlines, with what it says in comments.
+    for label in ("petal_width", "sepal_length", "density", "3 components, full covariance, BIC "):
+        assert f"<!-- {label}" in text
+    assert "petal_length" not in text
+
+
+def test_pairs_of_many_columns_are_refused_before_the_fit(run, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(GaussianMixture, "fit", _fail)
+    np.save("wide.npy", np.zeros((20, 9)))
+    code, _, err = run("fit", "wide.npy", "-k", 1, "--plot-pairs", "pairs.png")
+    assert code == 1
+    assert err == (
+        "fastgmm: error: --plot-pairs draws 8 columns at most, the data have 9: choose the columns with --columns\n"
+    )
+
+
 def test_plot_without_matplotlib_is_refused_at_the_door(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -352,7 +352,7 @@ def test_predictions_of_a_frame_have_its_index_and_divisions(estimator):
     model = estimator(**PARAMS).fit(_frame(X))
     rows = _frame(X).set_index(np.arange(N) * 2)
     frame = dd.from_pandas(rows, npartitions=3)
-    for name in ("predict", "score_samples", "predict_proba", "log_densities"):
+    for name in ("predict", "score_samples", "predict_proba", "log_densities", "uncertainty"):
         found, expected = getattr(model, name)(frame), getattr(model, name)(rows)
         assert isinstance(found, dd.Series if expected.ndim == 1 else dd.DataFrame)
         assert found.divisions == frame.divisions

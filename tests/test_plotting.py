@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
-from fastgmm.datasets import load_faithful, load_iris
+from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC
+from fastgmm.datasets import load_diabetes, load_faithful, load_galaxies, load_iris
 
 pytest.importorskip("matplotlib")
 
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Ellipse, Rectangle
 
-from fastgmm.plotting import PALETTE, check_image_path, plot_mixture
+from fastgmm.fitting.restarts import Restart
+from fastgmm.plotting import PALETTE, check_image_path, plot_mixture, plot_pairs, plot_trace, plot_uncertainty
 
 FAMILIES = ["full", "tied", "diag", "spherical"]
 COVARIANCES = {
@@ -65,23 +66,65 @@ def test_ellipses_are_at_one_and_two_deviations(family):
             np.testing.assert_allclose(shape, deviations**2 * covariance, atol=1e-12)
 
 
+def standardised(data, weight=None):
+    """Return the means and the standard deviations of columns."""
+    mean = np.average(data, axis=0, weights=weight)
+    return mean, np.sqrt(np.average((data - mean) ** 2, axis=0, weights=weight))
+
+
+@pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_more_features_are_projected_on_the_principal_axes_of_the_data(family):
+def test_more_features_are_projected_on_the_principal_axes_of_the_data(family, standardize):
     iris = load_iris()
-    model = GaussianMixture(3, covariance_type=family, random_state=0).fit(iris.data)
-    axes = plot_mixture(model, iris.data)
-    variances, directions = np.linalg.eigh(np.cov(iris.data, rowvar=False))
+    # Millimetres of one column would decide the axes, were they not standardised.
+    data = iris.data * [10.0, 1.0, 1.0, 1.0]
+    model = GaussianMixture(3, covariance_type=family, random_state=0).fit(data)
+    axes = plot_mixture(model, data, standardize=standardize, feature_names=["a", "b", "c", "d"])
+    mean, unit = standardised(data)
+    unit = unit if standardize else np.ones(4)
+    variances, directions = np.linalg.eigh(np.cov((data - mean) / unit, rowvar=False))
     plane = directions[:, [3, 2]]
     plane = plane * np.sign([plane[abs(plane[:, 0]).argmax(), 0], plane[abs(plane[:, 1]).argmax(), 1]])
-    projected = (iris.data - iris.data.mean(axis=0)) @ plane
-    labels = model.predict(iris.data)
+    projected = (data - mean) / unit @ plane
+    labels = model.predict(data)
     for index, (collection, covariance) in enumerate(zip(axes.collections, matrices(model), strict=True)):
         np.testing.assert_allclose(collection.get_offsets(), projected[labels == index], atol=1e-9)
         centre, shape = outlines(axes)[2 * index]
-        np.testing.assert_allclose(centre, (model.means_[index] - iris.data.mean(axis=0)) @ plane, atol=1e-9)
-        np.testing.assert_allclose(shape, plane.T @ covariance @ plane, atol=1e-9)
-    assert axes.get_xlabel() == f"principal axis 1 ({variances[3] / variances.sum():.0%} of the variance)"
-    assert axes.get_ylabel() == f"principal axis 2 ({variances[2] / variances.sum():.0%} of the variance)"
+        np.testing.assert_allclose(centre, (model.means_[index] - mean) / unit @ plane, atol=1e-9)
+        scaled = covariance / unit / unit[:, None]
+        np.testing.assert_allclose(shape, plane.T @ scaled @ plane, atol=1e-9)
+    for label, place in ((axes.get_xlabel(), 0), (axes.get_ylabel(), 1)):
+        share, terms = label.split("\n")
+        assert share == f"principal axis {place + 1} ({variances[3 - place] / variances.sum():.0%} of the variance):"
+        largest = np.argsort(-abs(plane[:, place]))[:2]
+        assert terms.endswith(" + ...")
+        assert terms.startswith(f"{plane[largest[0], place]:.2f} {'abcd'[largest[0]]} ")
+        for column in largest[1:]:
+            value = plane[column, place]
+            assert f" {'-' if value < 0 else '+'} {abs(value):.2f} {'abcd'[column]} " in terms
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_pictures_in_extreme_units_are_those_of_common_ones(scale):
+    """Of three columns; matplotlib draws no numbers of such sizes itself."""
+    data = np.c_[load_faithful().data, np.zeros(272)]
+    unit = np.array([scale, 1.0, 1.0])
+    weights, means = [0.4, 0.6], np.array([[2.0, 54.0, 0.0], [4.3, 80.0, 0.0]])
+    variances = np.array([[0.07, 34.0, 1.0], [0.17, 36.0, 1.0]])
+    drawn = []
+    for factor in (np.ones(3), unit):
+        model = GaussianMixture.from_parameters(weights, means * factor, variances * factor**2, "diag")
+        axes = plot_mixture(model, data * factor)
+        drawn.append(np.concatenate([np.ravel(part) for pair in outlines(axes) for part in pair]))
+        drawn.append(np.concatenate([np.ravel(part.get_offsets()) for part in axes.collections]))
+    np.testing.assert_allclose(drawn[2], drawn[0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(drawn[3], drawn[1], rtol=1e-9, atol=1e-9)
+
+
+def test_one_row_of_three_columns_is_drawn():
+    model = GaussianMixture.from_parameters([1.0], np.zeros((1, 3)), np.ones((1, 3)), "diag")
+    (points,) = plot_mixture(model, [[1.0, 2.0, 3.0]]).collections
+    assert np.isfinite(points.get_offsets()).all()
 
 
 def test_weights_turn_the_principal_axes():
@@ -89,10 +132,15 @@ def test_weights_turn_the_principal_axes():
     rows = np.concatenate([rng.normal(size=(50, 3)) * [9, 1, 0.1], rng.normal(size=(50, 3)) * [0.1, 1, 9]])
     model = GaussianMixture(1).fit(rows)
     weight = np.repeat([1.0, 0.0], 50)
-    axes = plot_mixture(model, rows, sample_weight=weight)
+    axes = plot_mixture(model, rows, sample_weight=weight, standardize=False)
     first, second = np.var(rows[:50], axis=0)[:2] / np.var(rows[:50], axis=0).sum()
     assert float(axes.get_xlabel().split("(")[1].split("%")[0]) == pytest.approx(100 * first, abs=2)
     assert float(axes.get_ylabel().split("(")[1].split("%")[0]) == pytest.approx(100 * second, abs=2)
+    # And their units.
+    axes = plot_mixture(model, rows, sample_weight=weight)
+    mean, unit = standardised(rows, weight)
+    values = np.linalg.eigvalsh(np.cov(((rows - mean) / unit)[:50], rowvar=False))
+    assert float(axes.get_xlabel().split("(")[1].split("%")[0]) == pytest.approx(100 * values[2] / values.sum(), abs=1)
 
 
 def test_points_are_coloured_by_component():
@@ -194,7 +242,11 @@ def test_nothing_lies_outside_the_picture(n_features):
     figure = axes.figure
     figure.draw_without_rendering()
     frame = figure.bbox
-    for artist in (axes.title, axes.xaxis.label, axes.yaxis.label, axes.get_legend(), *axes.get_xticklabels()):
+    low, high = axes.get_xlim()
+    ticks = [
+        text for place, text in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True) if low <= place <= high
+    ]
+    for artist in (axes.title, axes.xaxis.label, axes.yaxis.label, axes.get_legend(), *ticks):
         box = artist.get_window_extent()
         assert frame.x0 <= box.x0
         assert box.x1 <= frame.x1
@@ -230,7 +282,7 @@ def test_of_variational_bayes_only_effective_components_are_drawn(family, n_feat
     data = np.random.default_rng(0).normal(size=(200, n_features)) * 2.0
     data[:80] += 9.0
     model, effective = some_of_six(data, covariance_type=family)
-    axes = plot_mixture(model, data)
+    axes = plot_mixture(model, data, standardize=False)
     bound = model.evidence_lower_bound(data)
     assert axes.get_title() == (
         f"{len(effective)} of 6 effective components, {family} covariance, evidence bound {bound:.1f}"
@@ -370,3 +422,209 @@ def test_rows_that_cannot_be_drawn_are_refused(tmp_path):
         TypeError, match=r"X must be an array or a data frame, .* got 'big\.parquet': fastgmm\.io\.read_table"
     ):
         plot_mixture(model, "big.parquet")
+
+
+def test_the_best_of_a_selection_is_drawn():
+    data = load_faithful().data
+    selection = GaussianMixtureIC(1, 2, covariance_type="tied", random_state=0).fit(data)
+    assert plot_mixture(selection, data).get_title() == plot_mixture(selection.best_estimator_, data).get_title()
+
+
+def test_an_outlier_makes_no_endless_histogram():
+    values = np.append(np.random.default_rng(0).normal(size=500), 1e12)[:, np.newaxis]
+    axes = plot_mixture(GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical"), values)
+    assert sum(isinstance(patch, Rectangle) for patch in axes.patches) == 120
+
+
+def test_columns_of_weights_and_wrong_names():
+    pandas = pytest.importorskip("pandas")
+    data = load_faithful().data
+    frame = pandas.DataFrame(data, columns=["a", "b"]).assign(w=np.arange(272) % 3 + 1.0)
+    model = GaussianMixture(2, random_state=0).fit(frame, sample_weight="w")
+    bic = model.bic(frame, sample_weight="w")
+    assert plot_mixture(model, frame, sample_weight="w").get_title().endswith(f"BIC {bic:.1f}")
+    with pytest.raises(ValueError, match="feature_names must be 2 names, one for each column, got 1"):
+        plot_mixture(model, frame[["a", "b"]], feature_names=["a"])
+
+
+# --- uncertainty -------------------------------------------------------------------------------------------------
+
+
+def test_uncertain_rows_are_larger_and_darker():
+    data = load_iris().data
+    model = GaussianMixture(3, random_state=0).fit(data)
+    axes = plot_uncertainty(model, data)
+    uncertainty, labels = model.uncertainty(data), model.predict(data)
+    assert uncertainty.max() > 0.2
+    assert axes.get_title() == f"3 components, full covariance, mean uncertainty {uncertainty.mean():.3g}"
+    classified = plot_mixture(model, data).collections
+    areas, opacities, certain = [], [], []
+    for index, found, there in zip(range(3), axes.collections, classified, strict=False):
+        own = np.flatnonzero(labels == index)
+        own = own[np.argsort(uncertainty[own], kind="stable")]
+        places = there.get_offsets()[np.argsort(uncertainty[labels == index], kind="stable")]
+        np.testing.assert_array_equal(found.get_offsets(), places)
+        assert {to_hex(shade).upper() for shade in found.get_facecolor()} == {PALETTE[index]}
+        areas.append(found.get_sizes())
+        opacities.append(found.get_facecolor()[:, 3])
+        certain.append(uncertainty[own])
+    certain, areas, opacities = map(np.concatenate, (certain, areas, opacities))
+    order = np.argsort(certain, kind="stable")
+    assert np.all(np.diff(areas[order]) >= 0)
+    assert np.all(np.diff(opacities[order]) >= 0)
+    assert areas.max() > 3 * areas.min()
+    assert opacities.max() > opacities.min()
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts[3:5] == ["uncertainty 0", "uncertainty 0.25"]
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_uncertainty_of_one_column_is_a_curve(estimator):
+    values = load_galaxies().data / 1000
+    model = estimator(3, random_state=0, max_iter=500).fit(values)
+    weight = np.arange(82) % 2 + 1.0
+    axes = plot_uncertainty(model, values, sample_weight=weight, feature_names=["velocity"])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("velocity", "uncertainty")
+    expected = 1 - model.predict_proba(values).max(axis=1)
+    assert axes.get_title().endswith(f"uncertainty {np.average(expected, weights=weight):.3g}")
+    points = np.concatenate([part.get_offsets() for part in axes.collections if len(part.get_offsets())])
+    order = np.argsort(points[:, 0], kind="stable")
+    np.testing.assert_allclose(points[order, 0], np.sort(values[:, 0]))
+    np.testing.assert_allclose(points[order, 1], expected[np.argsort(values[:, 0], kind="stable")], atol=1e-12)
+    (curve,) = axes.lines
+    x, y = curve.get_data()
+    np.testing.assert_allclose(y, 1 - model.predict_proba(x[:, np.newaxis]).max(axis=1), atol=1e-12)
+
+
+# --- pairs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pairs_show_the_marginals(family):
+    iris = load_iris()
+    model = GaussianMixture(3, covariance_type=family, random_state=0).fit(iris.data)
+    chosen = [2, 0, 3]
+    figure = plot_pairs(model, iris.data, chosen, feature_names=iris.feature_names)
+    labels = model.predict(iris.data)
+    panels = iter(figure.axes)
+    for row, below in enumerate(chosen):
+        for left in chosen[:row]:
+            axes = next(panels)
+            part = model.marginal([left, below])
+            found = outlines(axes)
+            for index, covariance in enumerate(matrices(part)):
+                centre, shape = found[2 * index]
+                np.testing.assert_allclose(centre, part.means_[index])
+                np.testing.assert_allclose(shape, covariance, atol=1e-12)
+                points = axes.collections[index].get_offsets()
+                np.testing.assert_array_equal(points, iris.data[labels == index][:, [left, below]])
+        axes = next(panels)
+        *components, total = axes.lines
+        assert len(components) == 3
+        points, density = total.get_data()
+        expected = model.marginal(below).score_samples(points[:, np.newaxis])
+        np.testing.assert_allclose(np.log(density), expected, rtol=1e-6)
+    assert next(panels, None) is None
+    assert [axes.get_xlabel() for axes in figure.axes[3:]] == [iris.feature_names[column] for column in chosen]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["density", "sepal_length", "", "petal_width", "", ""]
+    assert figure.texts[0].get_text() == f"3 components, {family} covariance, BIC {model.bic(iris.data):.1f}"
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == [*(f"{index}: {weight:.1%}" for index, weight in enumerate(model.weights_)), "mixture"]
+
+
+def test_columns_of_pairs_by_name_in_a_figure_of_the_caller():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(load_diabetes().data, columns=["glucose", "insulin", "sspg"])
+    model = GaussianMixture(3, random_state=0).fit(frame)
+    figure = Figure()
+    assert plot_pairs(model, frame, ["sspg", "glucose"], figure=figure, max_points=100) is figure
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "sspg", "glucose"]
+    assert figure.axes[1].get_ylabel() == "glucose"
+    assert sum(len(part.get_offsets()) for part in figure.axes[1].collections) == 100
+    assert figure.legends[0].get_texts()[-1].get_text() == "100 of 145 rows drawn"
+    assert len(plot_pairs(model, frame, "insulin").axes) == 1
+    with pytest.raises(ValueError, match=r"columns must be numbers from 0 to 2, or names among glucose, .* got 'age'"):
+        plot_pairs(model, frame, ["age", "sspg"])
+
+
+def test_pairs_of_many_columns_are_refused_with_a_remedy():
+    rows = np.random.default_rng(0).normal(size=(30, 9))
+    model = GaussianMixture.from_parameters([1.0], np.zeros((1, 9)), np.ones((1, 9)), "diag")
+    message = r"columns must be at most 8 columns to draw pairs of, X has 9: .* as in columns=\[0, 1\]"
+    with pytest.raises(ValueError, match=message):
+        plot_pairs(model, rows)
+    with pytest.raises(ValueError, match="got 9: choose some"):
+        plot_pairs(model, rows, range(9))
+    assert len(plot_pairs(model, rows, [8, 1]).axes) == 3
+
+
+def test_panels_of_a_column_have_its_range():
+    data = load_iris().data
+    figure = plot_pairs(GaussianMixture(3, random_state=0).fit(data), data)
+    assert len(figure.axes) == 10
+    first, below, _, lowest = (figure.axes[place] for place in (0, 1, 2, 6))
+    assert first.get_xlim() == below.get_xlim() == lowest.get_xlim()
+    assert lowest.get_ylim() == figure.axes[7].get_ylim()
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        box = axes.get_tightbbox()
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0
+        assert box.y1 <= figure.bbox.y1
+        assert not figure.legends[0].get_window_extent().overlaps(box)
+
+
+# --- the trace of a fit ------------------------------------------------------------------------------------------
+
+
+def test_the_trace_is_the_bounds_and_the_ends_of_other_starts():
+    data = load_iris().data
+    model = GaussianMixture(3, n_init=6, init_params="random_from_data", random_state=0, max_iter=500).fit(data)
+    axes = plot_trace(model)
+    best, *others = axes.lines
+    np.testing.assert_array_equal(best.get_xdata(), np.arange(1, model.n_iter_ + 1))
+    np.testing.assert_array_equal(best.get_ydata(), model.lower_bounds_)
+    drawn = sorted(zip(*np.concatenate([line.get_data() for line in others], axis=1), strict=True))
+    ends = sorted((each.n_iter, each.bound) for each in model.restarts_)
+    ends.remove((model.n_iter_, model.lower_bound_))
+    assert drawn == ends
+    assert len(drawn) == 5
+    assert axes.get_title() == (
+        f"Converged after {model.n_iter_} iterations, with a lower bound of {model.lower_bound_:.6g}"
+    )
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("iteration", "mean log-likelihood")
+
+
+def test_starts_that_came_to_no_end_are_counted():
+    model = GaussianMixture(2, random_state=0).fit(load_faithful().data)
+    good, *_ = model.restarts_
+    model.restarts_ = [
+        good,
+        Restart(good.bound - 1.0, 7, "converged", spurious=1),
+        Restart(np.nan, 2, "failed"),
+        Restart(-1e9, 2, "dropped"),
+        Restart(-1e9, 3, "dropped"),
+    ]
+    axes = plot_trace(model)
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["best start", "spurious", "2 starts dropped", "1 start failed"]
+    hollow = axes.lines[1]
+    assert (hollow.get_xdata(), hollow.get_ydata()) == ([7], [good.bound - 1.0])
+    assert hollow.get_markerfacecolor() == "white"
+    assert axes.get_ylim()[0] > good.bound - 2.0
+
+
+def test_traces_of_other_fits():
+    data = load_faithful().data
+    bayes = BayesianGaussianMixture(2, random_state=0).fit(data)
+    assert plot_trace(bayes).get_ylabel() == "evidence bound"
+    learned = GaussianMixture(2, random_state=0)
+    for batch in np.array_split(data, 3):
+        learned.partial_fit(batch)
+    (line,) = plot_trace(learned).lines
+    np.testing.assert_array_equal(line.get_ydata(), learned.lower_bounds_)
+    with pytest.raises(ValueError, match=r"but it has none: its stop_reason_ is 'given'\. Call fit"):
+        plot_trace(GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical"))
+    with pytest.raises(ValueError, match="not fitted"):
+        plot_trace(GaussianMixture())

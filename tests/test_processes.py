@@ -522,7 +522,7 @@ def test_the_leaves_import_no_estimator():
 
 def test_modules_with_public_names_are_loaded_when_they_are_asked_for():
     names = ("datasets", "estimators", "exceptions", "families", "fitting", "io", "kernels", "many")
-    names += ("plotting", "sources", "statistics")
+    names += ("plotting", "reading", "sources", "statistics")
     for name in names:
         code = f"import fastgmm; print('{name}' in dir(fastgmm), fastgmm.{name}.__name__)"
         assert _run(code) == ["True", f"fastgmm.{name}"]

@@ -79,7 +79,7 @@ def test_every_public_name_is_in_the_reference():
     documented = _documented()
     assert [name for name in fastgmm.__all__ if f"fastgmm.{name}" not in documented] == []
     assert [name for name in kernels.__all__ if f"fastgmm.kernels.{name}" not in documented] == []
-    for module in (fastgmm.many, fastgmm.sources, fastgmm.io, fastgmm.datasets, fastgmm.plotting):
+    for module in (fastgmm.many, fastgmm.sources, fastgmm.io, fastgmm.datasets, fastgmm.plotting, fastgmm.reading):
         names = {name: {f"{module.__name__}.{name}", f"fastgmm.{name}"} for name in module.__all__}
         assert [name for name, places in names.items() if not places & documented] == [], module.__name__
     # Of these the page shows the module, and by name those that are made when they are first used.

@@ -308,6 +308,9 @@ def _add_outputs(output: Any) -> None:
     output.add_argument("--labels", metavar="CSV", help="write the component of each row to this file (-: print it)")
     output.add_argument("--plot", metavar="IMAGE", help="draw data and components (.png, .pdf, .svg; needs matplotlib)")
     output.add_argument(
+        "--plot-pairs", metavar="IMAGE", help="draw each two columns, and each alone with its density; up to 8 columns"
+    )
+    output.add_argument(
         "--plot-criterion",
         metavar="IMAGE",
         help="draw the criterion of all fits over the number of components, a line for each covariance",

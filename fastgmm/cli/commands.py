@@ -55,6 +55,8 @@ def fit(arguments: argparse.Namespace) -> None:
     """Fit a mixture of each size and covariance; report, store and draw the best by a criterion."""
     _check_outputs(arguments)
     table = read(arguments)
+    if arguments.plot_pairs is not None:
+        _check_pairs(table)
     n_samples = table.rows.n_rows
     if max(arguments.components) > n_samples:
         raise ValueError(
@@ -94,6 +96,8 @@ def fit(arguments: argparse.Namespace) -> None:
             write_table(arguments.labels, table.labelled(best.model.predict))
     if arguments.plot is not None:
         _plot(arguments, table, best)
+    if arguments.plot_pairs is not None:
+        _plot_pairs(arguments, table, best)
     if arguments.plot_criterion is not None:
         _plot_criterion(arguments, fits, best)
 
@@ -202,7 +206,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     """Find out before a long fit whether its results can be written."""
     if arguments.output is not None:
         check_model_path(arguments.output)
-    pictures = [path for path in (arguments.plot, arguments.plot_criterion) if path is not None]
+    pictures = [path for path in (arguments.plot, arguments.plot_pairs, arguments.plot_criterion) if path is not None]
     given = [path for path in (arguments.output, arguments.labels, *pictures) if path not in (None, "-")]
     if len({os.path.abspath(path) for path in given}) < len(given):
         raise ValueError(f"each output needs a file of its own, got {', '.join(given)}")
@@ -387,17 +391,44 @@ def _described(model: Any) -> str:
     return f"{describe(model)}, {method_of(model).detail(model)}"
 
 
+def _check_pairs(table: Data) -> None:
+    """Find out before a long fit whether its columns are few enough for a picture of pairs."""
+    from fastgmm.plotting import MOST_COLUMNS
+
+    if table.rows.n_features > MOST_COLUMNS:
+        raise ValueError(
+            f"--plot-pairs draws {MOST_COLUMNS} columns at most, the data have {table.rows.n_features}: choose the "
+            "columns with --columns"
+        )
+
+
+def _some_rows(arguments: argparse.Namespace, table: Data) -> tuple[Any, dict[str, Any]]:
+    """Return rows for a picture, drawn at random of many, and the arguments that say what they are."""
+    X, weight = table.rows.sample(PLOT_ROWS, np.random.RandomState(arguments.seed))
+    return X, {"sample_weight": weight if table.rows.is_weighted else None, "feature_names": table.names}
+
+
+def _plot_title(arguments: argparse.Namespace, best: Fit) -> str:
+    # Of all rows, not of those that are drawn.
+    return f"{describe(best.model)}, {_criterion(arguments)} {best.criterion:.1f}"
+
+
 def _plot(arguments: argparse.Namespace, table: Data, best: Fit) -> None:
     from fastgmm.plotting import plot_mixture
 
-    X, weight = table.rows.sample(PLOT_ROWS, np.random.RandomState(arguments.seed))
-    axes = plot_mixture(
-        best.model, X, sample_weight=weight if table.rows.is_weighted else None, feature_names=table.names
-    )
-    # Of all rows, not of those that are drawn.
-    title = f"{describe(best.model)}, {_criterion(arguments)} {best.criterion:.1f}"
-    axes.set_title(title, fontsize="medium")
-    _save(axes, arguments.plot)
+    X, of_rows = _some_rows(arguments, table)
+    axes = plot_mixture(best.model, X, **of_rows)
+    axes.set_title(_plot_title(arguments, best), fontsize="medium")
+    _save(axes.figure, arguments.plot)
+
+
+def _plot_pairs(arguments: argparse.Namespace, table: Data, best: Fit) -> None:
+    from fastgmm.plotting import plot_pairs
+
+    X, of_rows = _some_rows(arguments, table)
+    figure = plot_pairs(best.model, X, **of_rows)
+    figure.suptitle(_plot_title(arguments, best), fontsize="medium")
+    _save(figure, arguments.plot_pairs)
 
 
 def _plot_criterion(arguments: argparse.Namespace, fits: list[Fit], best: Fit) -> None:
@@ -407,9 +438,9 @@ def _plot_criterion(arguments: argparse.Namespace, fits: list[Fit], best: Fit) -
         CriterionPoint(len(fit.model.weights_), fit.model._family().name, fit.criterion, not fit.doubt, fit is best)
         for fit in fits
     ]
-    _save(plot_points(points, _criterion(arguments)), arguments.plot_criterion)
+    _save(plot_points(points, _criterion(arguments)).figure, arguments.plot_criterion)
 
 
-def _save(axes: Any, path: str) -> None:
+def _save(figure: Any, path: str) -> None:
     with replacing(path) as stream:
-        axes.figure.savefig(stream, format=Path(path).suffix[1:].lower())
+        figure.savefig(stream, format=Path(path).suffix[1:].lower())

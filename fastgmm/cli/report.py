@@ -14,8 +14,8 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.estimators.showing import parameter_columns
-from fastgmm.methods import counted, method_of
+from fastgmm.estimators.summary import summarise
+from fastgmm.support.showing import pairs_text, table_text
 
 __all__ = [
     "Progress",
@@ -28,52 +28,23 @@ __all__ = [
 ]
 
 
-SHOWN_FEATURES = 40
-
 # The beginning of a line of a terminal, with nothing on it.
 _CLEARED = "\r\x1b[K"
 
 
 def print_pairs(pairs: Iterable[tuple[str, str | None]]) -> None:
     """Print names and values in two columns, but for values that are None."""
-    known = [(name, value) for name, value in pairs if value is not None]
-    width = max([18, *(len(name) + 2 for name, _ in known)])
-    for name, value in known:
-        print(f"{name:<{width}}{value}")
+    print(pairs_text(pairs))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose columns are as wide as their longest cell, aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(table_text(header, rows))
 
 
 def print_parameters(model: Any, names: Sequence[str]) -> None:
     """Print the effective components' weights, means and standard deviations, in as many tables as the width needs."""
-    shown = method_of(model).effective(model)
-    lead = [[str(index), f"{model.weights_[index]:.4f}"] for index in shown]
-    columns = parameter_columns(model, shown, names[:SHOWN_FEATURES])
-    room = shutil.get_terminal_size((100, 24)).columns - len("component  weight")
-    tables: list[list[list[str]]] = []
-    used = room
-    for column in columns:
-        width = len("  ") + max(map(len, column))
-        if used + width > room:
-            tables.append([])
-            used = 0
-        tables[-1].append(column)
-        used += width
-    for features in tables:
-        header, *rows = zip(*features, strict=True)
-        print_table(["component", "weight", *header], [[*front, *row] for front, row in zip(lead, rows, strict=True)])
-        print()
-    print("in each cell: mean (standard deviation)")
-    others = len(model.weights_) - len(shown)
-    if others > 0:
-        print(f"not shown: {counted(others, 'more component')} of less than one row")
-    if len(names) > SHOWN_FEATURES:
-        print(f"not shown: {counted(len(names) - SHOWN_FEATURES, 'more feature')}")
+    print(summarise(model, feature_names=names).parameters_text(shutil.get_terminal_size((100, 24)).columns))
 
 
 def yes_no(value: bool) -> str:

@@ -18,6 +18,7 @@ from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import if_far
 from fastgmm.estimators.showing import as_html
+from fastgmm.estimators.summary import Summary, summarise
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting import acceleration, online
@@ -47,6 +48,14 @@ class Mixture(Fitting, ABC):
     def _repr_html_(self) -> str:
         """Return the mixture as notebooks show it."""
         return as_html(self)
+
+    def summary(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Summary:
+        """Return the fitted mixture as a record whose text is a table: ``print(model.summary(X))``.
+
+        Weight, means and standard deviations of each component, and how the fit ended; with rows X (N, D) also their
+        log-likelihood and the criteria. ``to_frame()`` and ``to_dict()`` have the components for other tools.
+        """
+        return summarise(self, X, sample_weight)
 
     def _validate_parameters(self) -> None:
         refuse_overrides(type(self), vars(self))

@@ -20,7 +20,7 @@ from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.fitting.restarts import Restart
 from fastgmm.kernels import Density
-from fastgmm.passes.scores import LogDensities, Score, Totals
+from fastgmm.passes.scores import LogDensities, OfShares, Score, Totals, uncertainties
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.sources import open_rows
 from fastgmm.spurious import SpuriousComponent
@@ -197,6 +197,14 @@ class Scoring(PrivateMethods, Interface, ABC):
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Return the posterior probability of each component for each row of X (N, D), as (N, K)."""
         return self._scored(X, "responsibilities")
+
+    def uncertainty(self, X: ArrayLike) -> NDArray:
+        """Return how uncertain it is to which component each row of X (N, D) belongs, as (N,).
+
+        The probability that it is not the most probable one: 1 less the largest of ``predict_proba``, with all digits.
+        """
+        rows = self._rows(X)
+        return rows.scored(OfShares(self._density(), uncertainties, "uncertainty", self.n_threads))
 
     def score_samples(self, X: ArrayLike) -> NDArray:
         """Return the log-density (nat) of each row of X (N, D), as (N,).

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgmm.statistics import Array
 from fastgmm.validation import feature_labels
 
 # Rows and columns of the table in a notebook; more are counted.
@@ -17,15 +18,24 @@ _SHOWN_COMPONENTS = 20
 _SHOWN_FEATURES = 12
 
 
-def parameter_columns(model: Any, components: NDArray[np.intp], names: Sequence[str]) -> list[list[str]]:
-    """Return columns of text for the first features: the name of `names`, and in each component "mean (deviation)"."""
+def parameters_of(model: Any, components: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Return the means and the standard deviations of components, (M, D) each."""
     family, covariances = model._covariances()
     variances = family.variances(covariances, *np.shape(model.means_))
-    means, deviations = np.asarray(model.means_)[components].T, np.sqrt(variances)[components].T
+    return np.asarray(model.means_)[components], np.sqrt(variances)[components]
+
+
+def columns_of(means: NDArray, deviations: NDArray, names: Sequence[str]) -> list[list[str]]:
+    """Return columns of text for the first features: the name of `names`, and in each component "mean (deviation)"."""
     return [
         [name, *(f"{mean:.5g} ({deviation:.4g})" for mean, deviation in zip(column, spreads, strict=True))]
-        for name, column, spreads in zip(names, means, deviations, strict=False)
+        for name, column, spreads in zip(names, means.T, deviations.T, strict=False)
     ]
+
+
+def parameter_columns(model: Any, components: NDArray[np.intp], names: Sequence[str]) -> list[list[str]]:
+    """Return the columns of text of some components of a model, as of ``columns_of``."""
+    return columns_of(*parameters_of(model, components), names)
 
 
 def as_html(model: Any) -> str:
@@ -55,14 +65,14 @@ def as_html(model: Any) -> str:
         if rest > 0
     ]
     note = "In each cell: mean (standard deviation)." + (f" Not shown: {', '.join(more)}." if more else "")
-    return f"<div>{call}<p>{html.escape(_end(model))}</p>{table}<p>{note}</p></div>"
+    return f"<div>{call}<p>{html.escape(ending(model))}</p>{table}<p>{note}</p></div>"
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
-def _end(model: Any) -> str:
+def ending(model: Any) -> str:
     """Return how the fit of a mixture ended, in words."""
     reason = getattr(model, "stop_reason_", "given")
     ended = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastgmm.kernels import Density
 from fastgmm.kernels.skipping import EVIDENCE, LABELS
 from fastgmm.passes.layout import cut
 from fastgmm.passes.skipping import LivePass, may_pay
-from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array
+from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array, scan_rows
 from fastgmm.statistics import Array
 
 # More than any row's number.
@@ -162,3 +163,49 @@ class Totals:
         """Return the sums over all rows, which may be added to those of others."""
         scores = Scores(self.density, rows, self.n_threads, sums=True)
         return np.array([scores.sum_evidence, scores.sum_peak, scores.weight])
+
+
+@dataclass(eq=False)
+class OfShares:
+    """The task that returns one number for each row, (N,), a function of its responsibilities.
+
+    They are had for some rows at a time: no N x K array is held. `measure` maps (n, K) to (n,); `output` is its name.
+    """
+
+    density: Density
+    measure: Callable[[NDArray], NDArray]
+    output: str
+    n_threads: int | None = None
+
+    def __call__(self, rows: Rows) -> NDArray:
+        """Return the numbers, in the type of the rows."""
+        found = np.empty(rows.n_rows, rows.dtype)
+        score = Score(self.density, "responsibilities", self.n_threads)
+        for block in rows.blocks(scan_rows(rows.n_features + len(self.density.mean))):
+            place = block.places.start
+            shares = score(ArrayRows(block.X, offset=place))
+            found[place - rows.offset : block.places.stop - rows.offset] = self.measure(shares)
+        return found
+
+
+def uncertainties(shares: NDArray) -> NDArray:
+    """Return the probability that a row is of no matter which but its most probable component, (n,) of (n, K).
+
+    1 less the largest, to full relative precision.
+    """
+    others = shares.copy()
+    np.put_along_axis(others, shares.argmax(axis=1)[:, None], 0.0, axis=1)
+    total: NDArray = others.sum(axis=1)
+    return total
+
+
+def entropy_terms(shares: NDArray) -> NDArray:
+    """Return -t log t (nat) of each probability, 0 at 0."""
+    terms: NDArray = -shares * np.log(np.where(shares > 0.0, shares, 1.0))
+    return terms
+
+
+def entropies(shares: NDArray) -> NDArray:
+    """Return the entropy (nat) of each row's probabilities, (n,) of (n, K)."""
+    total: NDArray = entropy_terms(shares).sum(axis=1)
+    return total

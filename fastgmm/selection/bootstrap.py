@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,13 @@ def bootstrap_test(
         larger = copy_with(prototype, n_components=n_components + 1).fit(rows)
         gain = 2.0 * len(rows) * (larger.score(rows) - smaller.score(rows))
         drawn = _gains(smaller, larger, len(rows), n_samples, np.random.default_rng([seed, n_components]))
-        _require_samples(len(drawn), n_samples, n_components)
+        require_samples(
+            len(drawn),
+            n_samples,
+            f"{n_components} components",
+            f"with {n_components + 1}",
+            "Raise reg_covar of the estimator, or lower max_components",
+        )
         statistics.append(gain)
         p_values.append((1.0 + np.count_nonzero(drawn >= gain)) / (len(drawn) + 1.0))
         samples.append(drawn)
@@ -109,11 +116,11 @@ def bootstrap_test(
     return BootstrapTest(n_components, np.array(statistics), np.array(p_values), samples)
 
 
-def _require_samples(n_fitted: int, n_samples: int, n_components: int) -> None:
-    """Say where not all samples could be fitted; ValueError where none could."""
+def require_samples(n_fitted: int, n_samples: int, drawn_from: str, fitted: str, remedy: str) -> None:
+    """Say where not all samples could be fitted; ValueError where none could. For functions that users call."""
     failed = (
-        f"of {n_samples} samples of {n_components} components, {n_samples - n_fitted} could not be fitted with "
-        f"{n_components + 1}, and are left out. Raise reg_covar of the estimator, or lower max_components."
+        f"of {n_samples} samples of {drawn_from}, {n_samples - n_fitted} could not be fitted {fitted}, and are left "
+        f"out. {remedy}."
     )
     if n_fitted == 0:
         raise ValueError(failed)
@@ -121,14 +128,19 @@ def _require_samples(n_fitted: int, n_samples: int, n_components: int) -> None:
         warnings.warn(failed[:1].upper() + failed[1:], exceptions.ConvergenceWarning, stacklevel=3)
 
 
+def samples_from(model: Any, n_rows: int, n_samples: int, generator: Any) -> Iterator[Array]:
+    """Yield samples of `n_rows` rows that are drawn from a mixture, some at a time, (B, n_rows, D) float64."""
+    n_at_once = max(1, _SLAB_FLOATS // (n_rows * np.shape(model.means_)[1]))
+    for first in range(0, n_samples, n_at_once):
+        n_drawn = min(n_at_once, n_samples - first)
+        drawn = [model.sample(n_rows, random_state=generator)[0] for _ in range(n_drawn)]
+        yield np.stack(drawn).astype(np.float64)
+
+
 def _gains(smaller: GaussianMixture, larger: GaussianMixture, n_rows: int, n_samples: int, generator: Any) -> Array:
     """Return twice the gain in log-likelihood by the larger mixture, of samples from the smaller one."""
     found: list[Array] = []
-    n_at_once = max(1, _SLAB_FLOATS // (n_rows * smaller.n_features_in_))
-    for first in range(0, n_samples, n_at_once):
-        drawn = np.stack(
-            [smaller.sample(n_rows, random_state=generator)[0] for _ in range(min(n_at_once, n_samples - first))]
-        ).astype(np.float64)
+    for drawn in samples_from(smaller, n_rows, n_samples, generator):
         fits = [fit_many(each._blank(), drawn) for each in (smaller, larger)]
         fine = np.all([fit.status <= Status.NOT_CONVERGED for fit in fits], axis=0)
         found.append(2.0 * n_rows * (fits[1].lower_bound_ - fits[0].lower_bound_)[fine])

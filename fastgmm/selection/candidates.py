@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgmm.estimators.summary import measures
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.statistics import Array
@@ -202,12 +203,7 @@ class Judge:
         return Candidate(n_components, name, model, values, time.monotonic() - begin, doubt=doubt)
 
     def _values(self, model: Any) -> dict[str, float]:
-        if hasattr(model, "evidence_lower_bound"):
-            mean = model.score(self._rows, **self._density)
-            total = mean * self._rows.summary.total_weight
-            values = {"log_likelihood": total, "evidence": model.evidence_lower_bound(self._rows)}
-        else:
-            values = model._criteria(self._rows)
+        values = measures(model, self._rows)
         if self._folds is not None:
             values["held-out"] = self._folds.score(model, **self._density)
         return values

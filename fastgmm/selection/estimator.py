@@ -30,7 +30,7 @@ from fastgmm.selection.candidates import (
     judged,
     require_open,
 )
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import shown, table_text
 from fastgmm.support.typing import Self
 
 
@@ -281,6 +281,10 @@ class GaussianMixtureIC(WithEstimator):
         """Return the posterior probability of each component of the best mixture for each row of X (N, D), (N, K)."""
         return cast("NDArray", self._best().predict_proba(X))
 
+    def uncertainty(self, X: ArrayLike) -> NDArray:
+        """Return 1 less the probability of the most probable component of the best mixture for each row of X, (N,)."""
+        return cast("NDArray", self._best().uncertainty(X))
+
     def score_samples(self, X: ArrayLike) -> NDArray:
         """Return the log-density (nat) of each row of X (N, D) in the best mixture, as (N,)."""
         return cast("NDArray", self._best().score_samples(X))
@@ -303,14 +307,19 @@ class GaussianMixtureIC(WithEstimator):
             (each for each in self.candidates_ if each.model is not None),
             key=lambda each: (not each.is_sound, each.value(name) if lower else -each.value(name)),
         )
-        heading = f"{'components':>10}  {'covariance':<14}  {name:>14}  {'delta':>10}  {'log-likelihood':>16}"
-        lines = [
-            f"{each.n_components:>10}  {each.covariance_type:<14}  {each.value(name):>14.4f}  "
-            f"{abs(each.value(name) - self.criterion_):>10.4f}  {each.value('log_likelihood'):>16.4f}"
-            + ("" if each.is_sound else "  doubtful")
+        header = ["components", "covariance", name, "delta", "log-likelihood", ""]
+        rows = [
+            [
+                str(each.n_components),
+                each.covariance_type,
+                f"{each.value(name):.4f}",
+                f"{abs(each.value(name) - self.criterion_):.4f}",
+                f"{each.value('log_likelihood'):.4f}",
+                "" if each.is_sound else "doubtful",
+            ]
             for each in ranked[: max(n, 1)]
         ]
-        return "\n".join([heading, *lines])
+        return table_text(header, rows)
 
 
 def _families(covariance_type: Any, prototype: Any) -> list[tuple[Any, str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.passes.scores import Score
+from fastgmm.passes.scores import Score, entropy_terms
 from fastgmm.rows import ArrayRows, Rows, scan_rows
 from fastgmm.statistics import Array
 
@@ -128,10 +128,10 @@ class _Task:
         return total
 
     def _of_block(self, shares: Array, weight: Array) -> _Entropies:
-        own = _entropy(shares)
+        own = entropy_terms(shares)
         gains = np.zeros((self.n_clusters, self.n_clusters))
         for first in range(self.n_clusters - 1):
-            union = _entropy(shares[:, first, None] + shares[:, first + 1 :])
+            union = entropy_terms(shares[:, first, None] + shares[:, first + 1 :])
             gains[first, first + 1 :] = weight @ (own[:, first, None] + own[:, first + 1 :] - union)
         return _Entropies(float(weight @ own.sum(axis=1)), gains)
 
@@ -141,11 +141,6 @@ def _summed(shares: Array, of_component: NDArray[np.int64], n_clusters: int) -> 
     for component, cluster in enumerate(of_component):
         summed[:, cluster] += shares[:, component]
     return summed
-
-
-def _entropy(shares: Array) -> Array:
-    """Return -t log t, 0 at 0."""
-    return -shares * np.log(np.where(shares > 0.0, shares, 1.0))
 
 
 def _misfit(sizes: Array, values: Array) -> float:

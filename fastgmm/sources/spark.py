@@ -32,6 +32,8 @@ _ADDED = {
     "labels": ("prediction", "int", np.int32),
     "responsibilities": ("probability", "array<double>", np.float64),
     "evidence": ("log_density", "double", np.float64),
+    "uncertainty": ("uncertainty", "double", np.float64),
+    "entropy": ("entropy", "double", np.float64),
 }
 
 

@@ -1,8 +1,8 @@
-"""How messages show what was given."""
+"""How messages show what was given, and tables of text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _HEAD, _TAIL = 60, 40
@@ -22,3 +22,19 @@ def listing(names: Sequence[Any]) -> str:
     """Join names by commas, cutting a long list short."""
     some = ", ".join(map(str, names[:12]))
     return some if len(names) <= 12 else f"{some} and {len(names) - 12} more"
+
+
+def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose columns are as wide as their longest cell, aligned to the right, without a last newline."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    )
+
+
+def pairs_text(pairs: Iterable[tuple[str, str | None]]) -> str:
+    """Return names and values in two columns, but for values that are None, without a last newline."""
+    known = [(name, value) for name, value in pairs if value is not None]
+    width = max([18, *(len(name) + 2 for name, _ in known)])
+    return "\n".join(f"{name:<{width}}{value}" for name, value in known)

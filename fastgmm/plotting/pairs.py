@@ -1,0 +1,117 @@
+"""A picture of every two columns of a fitted mixture's rows, and of each column alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgmm import validation
+from fastgmm.plotting.drawing import (
+    Plane,
+    Subject,
+    draw_densities,
+    draw_ellipses,
+    draw_points,
+    matplotlib,
+    name_axes,
+    new_figure,
+    point_style,
+    put_legend,
+)
+
+#: The most columns of one picture: of more, panels are too small to be read.
+MOST_COLUMNS = 8
+# Inches of a panel, and of a whole picture at least and at most.
+PANEL, NARROWEST, WIDEST = 2.4, 6.0, 15.0
+# Of histograms in panels, at least; and standard deviations to both sides that curves reach.
+BINS, REACH = 10, 3.0
+
+
+def plot_pairs(
+    model: Any,
+    X: ArrayLike,
+    columns: int | str | Iterable[int | str] | None = None,
+    *,
+    figure: Any = None,
+    sample_weight: ArrayLike | None = None,
+    feature_names: Sequence[str] | None = None,
+    max_points: int = 5_000,
+) -> Any:
+    """Draw the rows of `X` by component in the plane of every two columns, and each column alone on the diagonal.
+
+    Off the diagonal, below it: rows with each component's ellipses at one and two standard deviations.  On it: a
+    histogram with the weighted density of each component and their sum.  All are of the mixture's exact marginals
+    (``model.marginal``), while a row's component is that of the whole row.
+
+    `columns` are numbers from 0 or names, in the order that they are drawn in; at most 8, and all by default.  `figure`
+    is a matplotlib figure or subfigure to draw in, such as ``plt.figure()``; without it a new one is made, outside
+    pyplot's state.  The others are as of ``plot_mixture``: weights count in histograms and in the title.
+
+    Returns the matplotlib Figure; ``figure.savefig`` stores the picture, ``figure.axes`` has the panels, row by row.
+    Raises ImportError without matplotlib, ValueError if `X` does not fit the model, or for too many columns.
+    """
+    subject = Subject(model, X, sample_weight, feature_names)
+    places = _places(subject, columns)
+    n_panels = len(places)
+    if figure is None:
+        size = min(max(PANEL * n_panels, NARROWEST), WIDEST)
+        figure = new_figure(size, size)
+    labels = np.asarray(subject.model.predict(subject.rows))
+    drawn = subject.chosen(max_points)
+    grid = figure.add_gridspec(n_panels, n_panels)
+    style = point_style(len(drawn), scale=0.5)
+    fontsize = "small" if n_panels > 2 else "medium"
+    first_of_column: list[Any] = []
+    for row, below in enumerate(places):
+        first = None
+        for column in range(row):
+            ax = figure.add_subplot(grid[row, column], sharex=first_of_column[column], sharey=first)
+            first = ax if first is None else first
+            plane = Plane.of_columns(subject.names, places[column], below)
+            draw_points(ax, plane.project(subject.data[drawn]), labels[drawn], subject, style)
+            draw_ellipses(ax, subject, plane, fontsize)
+            _label_outside(ax, plane.labels, row == n_panels - 1, column == 0)
+        ax = figure.add_subplot(grid[row, row])
+        first_of_column.append(ax)
+        draw_densities(ax, subject, below, BINS, REACH)
+        ax.set_yticks([])
+        _label_outside(ax, (subject.names[below], "density" if row == 0 else ""), row == n_panels - 1, row == 0)
+    handles, names = first_of_column[0].get_legend_handles_labels()
+    # Above the diagonal, below the title, there is room, unless there is one panel.
+    place = {"loc": "upper right", "bbox_to_anchor": (1.0, 0.95)} if n_panels > 1 else {"loc": "outside right upper"}
+    extra = []
+    if len(drawn) < len(labels):
+        nothing = matplotlib().lines.Line2D([], [], linestyle="")
+        extra.append((nothing, f"{len(drawn):,} of {len(labels):,} rows drawn"))
+    put_legend(figure, handles, names, extra, frameon=False, **place)
+    figure.suptitle(subject.title, fontsize="medium")
+    return figure
+
+
+def _places(subject: Subject, columns: Any) -> list[int]:
+    """Return the numbers of the columns to be drawn; ValueError where they are too many."""
+    n_features = subject.data.shape[1]
+    if columns is None:
+        places = list(range(n_features))
+        wanted = f"X has {n_features}"
+    else:
+        places = validation.check_columns(columns, subject.given_names, n_features).tolist()
+        wanted = f"got {len(places)}"
+    if len(places) > MOST_COLUMNS:
+        raise ValueError(
+            f"columns must be at most {MOST_COLUMNS} columns to draw pairs of, {wanted}: choose some, by number or "
+            f"name, as in columns={[subject.names[0], subject.names[1]] if subject.given_names is not None else [0, 1]}"
+        )
+    return places
+
+
+def _label_outside(ax: Any, labels: Sequence[str], is_last: bool, is_first: bool) -> None:
+    """Write labels and ticks of a panel where it is at the edge of the picture."""
+    name_axes(ax, (labels[0] if is_last else "", labels[1] if is_first else ""))
+    ax.tick_params(labelbottom=is_last, labelleft=is_first, labelsize="small")
+    ax.locator_params(axis="x", nbins=4)
+    if ax.get_yticks().size:
+        ax.locator_params(axis="y", nbins=4)

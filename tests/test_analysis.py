@@ -282,3 +282,31 @@ def test_names_of_columns_stay():
     rng = np.random.default_rng(0)
     model = GaussianMixture(2, random_state=0).fit(pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"]))
     assert reduce_components(model, 1).feature_names_in_.tolist() == ["a", "b"]
+
+
+def test_plans_of_tiny_weights():
+    """Solvers of linear programs have absolute tolerances; weights may be of any size."""
+    far = _one([0.0, 1e6], [1.0, 1.0], [1 - 1e-8, 1e-8])
+    assert wasserstein_distance(far, _one([0.0], [1.0])) == pytest.approx(100.0)
+    assert wasserstein_distance(far, _one([0.0, 1.0], [1.0, 1.0], [0.5, 0.5])) == pytest.approx(100.0, rel=1e-2)
+    for seed in (8, 21, 44):
+        rng = np.random.default_rng(seed)
+        p, q = (
+            _one(rng.normal(size=30), rng.uniform(0.5, 1.5, size=30), rng.dirichlet(np.full(30, 0.05)))
+            for _ in range(2)
+        )
+        assert wasserstein_distance(p, q) == pytest.approx(wasserstein_distance(q, p), rel=1e-6)
+        assert wasserstein_distance(p, p) < 1e-6
+
+
+@pytest.mark.parametrize("n_features", [2, 5, 20])
+@pytest.mark.parametrize("condition", [1e10, 1e12])
+def test_modes_of_narrow_components(n_features, condition):
+    rng = np.random.default_rng(n_features)
+    turn, _ = np.linalg.qr(rng.normal(size=(n_features, n_features)))
+    covariance = (turn * np.geomspace(1.0, 1.0 / condition, n_features)) @ turn.T
+    means = 30.0 * np.arange(5.0)[:, None] * np.ones(n_features)
+    model = GaussianMixture.from_parameters(np.full(5, 0.2), means, np.repeat(covariance[None], 5, axis=0))
+    found = modes(model)
+    assert len(found.points) == 5
+    np.testing.assert_allclose(np.sort(found.points, axis=0), means, atol=1e-3)

@@ -1286,3 +1286,24 @@ def test_standardised_columns_are_not_for_families_of_one_unit(run):
     code, _, err = run("fit", "iris", "--columns", "petal_width", "-k", 12, "--standardize", "--seed", 1, "-q")
     assert code == 0
     assert "z(petal_width) = " in err
+
+
+def test_weights_that_do_not_count_rows_are_told(run, table):
+    rng = np.random.default_rng(0)
+    name = table("a,w\n" + "".join(f"{a!r},{w}\n" for a, w in zip(rng.normal(size=60).tolist(), [0.001] * 60, strict=True)))
+    code, _, err = run("fit", name, "-k", "1-2", "--weights", "w", "-q")
+    assert code == 0
+    assert "the column of --weights sums to 0.06 over 60 rows. BIC takes that for the number of rows" in err
+
+
+def test_a_standardised_model_goes_on_in_its_own_units(run, table):
+    """What is added to variances is as small beside the narrowest column as it was."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2)) * [1e-3, 1.0]
+    name = table("mm,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in X.tolist()))
+    assert run("fit", name, "-k", 1, "--standardize", "-o", "m.json", "-q")[0] == 0
+    model = load_model("m.json")
+    assert model.reg_covar == pytest.approx(1e-6 * X[:, 0].var(), rel=1e-6)
+    del model.feature_names_in_
+    variance = model.covariances_[0, 0, 0]
+    assert model.fit(X).covariances_[0, 0, 0] == pytest.approx(variance, rel=1e-3)

@@ -248,3 +248,14 @@ def test_the_bootstrap_refuses_by_name(faithful):
     before = model.means_.copy()
     likelihood_bootstrap(model, faithful, n_samples=2)
     np.testing.assert_array_equal(model.means_, before)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_errors_of_tiny_and_huge_numbers(faithful, scale):
+    model = GaussianMixture(2, random_state=0, reg_covar=0.0).fit(faithful)
+    plain = likelihood_bootstrap(model, faithful, n_samples=20, random_state=0).standard_errors()
+    scaled = GaussianMixture(2, random_state=0, reg_covar=0.0).fit(scale * faithful)
+    found = likelihood_bootstrap(scaled, scale * faithful, n_samples=20, random_state=0).standard_errors()
+    np.testing.assert_allclose(found["covariances"] / scale / scale, plain["covariances"], rtol=1e-3)
+    with pytest.raises(ValueError, match="not for mixtures with equal_weights, got equal_weights=True"):
+        likelihood_bootstrap(GaussianMixture(2, equal_weights=True, random_state=0).fit(faithful), faithful)

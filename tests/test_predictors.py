@@ -142,10 +142,10 @@ def test_families_of_classes_are_chosen_as_by_mclust(iris):
 
 def test_a_mixture_for_each_class(iris):
     X, y = iris
-    mixture = GaussianMixture(2, random_state=0, covariance_type="diag")
+    mixture = GaussianMixture(2, random_state=0, covariance_type="diag", reg_covar=0.0)
     classifier = GaussianMixtureClassifier(estimator=mixture, priors=[0.5, 0.25, 0.25]).fit(X, y)
     joint = np.column_stack([mixture.fit(X[y == c]).score_samples(X) + np.log([0.5, 0.25, 0.25][c]) for c in range(3)])
-    np.testing.assert_allclose(classifier._joint(X), joint, rtol=1e-12)
+    np.testing.assert_allclose(classifier._joint(X), joint, rtol=1e-9)
     np.testing.assert_array_equal(classifier.predict(X), joint.argmax(axis=1))
     np.testing.assert_allclose(classifier.predict_proba(X).sum(axis=1), 1.0, rtol=1e-12)
     np.testing.assert_allclose(np.exp(classifier.score_samples(X)), np.exp(joint).sum(axis=1), rtol=1e-9)
@@ -239,8 +239,12 @@ def test_faults_are_named(iris):
         GaussianMixtureClassifier(estimator=ONE).fit(X, y, np.where(y == 0, 0.0, 1.0))
     with pytest.raises(ValueError, match="model_type must be"):
         GaussianMixtureClassifier("LDA").fit(X, y)
-    with pytest.raises(TypeError, match="must be a GaussianMixture where model_type is 'EDDA'"):
-        GaussianMixtureClassifier("EDDA", estimator=GaussianMixtureIC()).fit(X, y)
+    with pytest.raises(TypeError, match="must be a GaussianMixture, or a GaussianMixtureIC of such, where"):
+        GaussianMixtureClassifier("EDDA", estimator=BayesianGaussianMixture()).fit(X, y)
+    with pytest.raises(ValueError, match="has none in row 1"):
+        GaussianMixtureClassifier().fit(X[:3], np.array(["a", None, "b"], dtype=object))
+    with pytest.raises(ValueError, match="classes of one kind"):
+        GaussianMixtureClassifier().fit(X[:3], np.array(["a", 1, "b"], dtype=object))
     with pytest.raises(ValueError, match=r"contamination must be 'auto' or a number in \(0, 0.5\], got 0.7"):
         GaussianMixtureOutlierDetector(contamination=0.7).fit(X)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
@@ -257,3 +261,72 @@ def test_check_estimator(kind):
     results = checks.check_estimator(kind(estimator=GaussianMixture(1)), on_fail=None)
     failed = [(each["check_name"], each["exception"]) for each in results if each["status"] == "failed"]
     assert not failed
+
+
+# -- what a sceptical reader found -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_type", ["MclustDA", "EDDA"])
+@pytest.mark.parametrize("scale", [1e-3, 1e-150, 1e150])
+def test_classes_do_not_depend_on_the_unit(iris, model_type, scale):
+    X, y = iris
+    estimator = GaussianMixture(1) if model_type == "EDDA" else GaussianMixture(2, random_state=0)
+    plain = GaussianMixtureClassifier(model_type, estimator=estimator).fit(X, y).predict(X)
+    scaled = GaussianMixtureClassifier(model_type, estimator=estimator).fit(scale * X, y)
+    np.testing.assert_array_equal(scaled.predict(scale * X), plain)
+    detector = GaussianMixtureOutlierDetector(estimator, contamination=0.1)
+    np.testing.assert_array_equal(detector.fit(scale * X).predict(scale * X), detector.fit(X).predict(X))
+
+
+@pytest.mark.parametrize("n_outliers", [1, 2, 3, 5])
+def test_outliers_are_no_components(n_outliers):
+    """Each of a few rows that are far from all others gets a component, whose density is high there."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(500, 2)), rng.uniform(20, 200, size=(n_outliers, 2))])
+    detector = GaussianMixtureOutlierDetector(contamination="auto").fit(X)
+    assert (detector.predict(X[-n_outliers:]) == -1).all()
+    assert (detector.predict(X[:500]) == -1).mean() < 0.04
+
+
+def test_rows_that_are_too_far_for_any_class_are_refused(iris):
+    classifier = GaussianMixtureClassifier("EDDA", estimator=GaussianMixture()).fit(*iris)
+    with pytest.raises(ValueError, match="row 1 of X is so far from all classes"):
+        classifier.predict(np.array([[5.0, 3.0, 1.0, 0.2], [1e200] * 4]))
+
+
+def test_the_choice_of_families_is_a_parameter(iris):
+    chosen = GaussianMixtureClassifier("EDDA").set_params(estimator__covariance_type=["full", "tied", "VEV"]).fit(*iris)
+    assert chosen.covariance_type_ == "VEV"
+    assert GaussianMixtureClassifier("EDDA", estimator=GaussianMixture()).fit(*iris).covariance_type_ == "full"
+
+
+def test_classes_of_few_rows_in_many_columns_are_not_components_each():
+    """Half of wine: 30, 36 and 24 rows in 13 columns; R's MclustDA is right for 94 % of the other half."""
+    sklearn = pytest.importorskip("sklearn.datasets")
+    X, y = sklearn.load_wine(return_X_y=True)
+    parts = np.arange(len(y)) % 2 == 0
+    classifier = GaussianMixtureClassifier().fit(X[parts], y[parts])
+    assert classifier.score(X[~parts], y[~parts]) > 0.85
+    noise = np.random.default_rng(0).normal(size=(40, 6))
+    assert GaussianMixtureIC(random_state=0).fit(noise).n_components_ == 1
+
+
+def test_one_wild_target_does_not_spoil_the_others():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-3.0, 3.0, size=(500, 1))
+    y = np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=500)
+    wild = y.copy()
+    wild[7] = 1e6
+    regressor = GaussianMixtureRegressor(GaussianMixture(8, random_state=0, n_init=2)).fit(X, wild)
+    mean, deviation = regressor.predict(X[:5], return_std=True)
+    assert np.abs(mean - np.sin(2 * X[:5, 0])).max() < 0.3
+    assert deviation.max() < 0.5
+    # A row that does not count has no say in the units either.
+    weight = np.ones(500)
+    weight[7] = 0.0
+    some = np.arange(500) != 7
+    ours = GaussianMixtureRegressor(GaussianMixture(3, random_state=0)).fit(
+        np.where(some[:, None], X, 1e200), y, weight
+    )
+    theirs = GaussianMixtureRegressor(GaussianMixture(3, random_state=0)).fit(X[some], y[some])
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)

@@ -606,3 +606,13 @@ def test_few_rows_are_not_components_each(n_rows, family):
     assert "free parameters, are too many for" in "".join(table["doubt"])
     chosen = table["n_parameters"][selection.best_index_]
     assert chosen < n_rows or selection.n_components_ == 1
+
+
+def test_what_is_doubtful_is_no_progress():
+    def candidate(size, value, doubt=""):
+        return candidates.Candidate(size, "full", object(), {"bic": value}, 0.0, "", doubt)
+
+    found = [candidate(1, 1000.0), candidate(2, -5000.0, "too many"), candidate(3, 900.0), candidate(4, 800.0)]
+    assert candidates.Patience(2, "bic").dropped(found, "full") == ""
+    found += [candidate(5, 900.0), candidate(6, 900.0)]
+    assert "since 4 components" in candidates.Patience(2, "bic").dropped(found, "full")

@@ -14,6 +14,8 @@ from fastgmm.statistics import Array
 
 # Draws that an estimate is made of.
 _DRAWS = 100_000
+# What a weight of 1 is brought to for linear programming.
+_SCALED_WEIGHT = 2.0**30
 
 
 class Estimate(NamedTuple):
@@ -79,7 +81,7 @@ def wasserstein_distance(p: Any, q: Any) -> float:
     mixtures of Gaussians themselves. Exact, by linear programming over K1 x K2 moves. Features count in their units:
     scale them first where these differ.
     """
-    from scipy.optimize import linear_sum_assignment, linprog  # their import takes longer than most fits
+    from scipy.optimize import linear_sum_assignment  # its import takes longer than most fits
 
     first, second = _pair(p, q)
     unit = _largest(first, second)
@@ -95,19 +97,30 @@ def wasserstein_distance(p: Any, q: Any) -> float:
     if len(first) == len(second) and np.ptp(first.weights) == np.ptp(second.weights) == 0.0:
         rows, columns = linear_sum_assignment(cost)
         return unit * math.sqrt(float(cost[rows, columns].mean()))
+    return unit * math.sqrt(max(0.0, _transport(cost, first.weights, second.weights)))
+
+
+def _transport(cost: Array, leaves: Array, arrives: Array) -> float:
+    """Return the least cost of moving weights (N,) to weights (M,), both with a sum of 1."""
+    from scipy.optimize import linprog  # its import takes longer than most fits
+
     n, m = cost.shape
-    leaves, arrives = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
+    if n == 1 or m == 1:
+        return float(leaves @ cost @ arrives)
+    rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
+    # One constraint follows from the others: that of the largest weight, which holds what rounding leaves.
+    kept = np.arange(m) != arrives.argmax()
     largest = float(cost.max()) or 1.0
-    # The last constraint follows from the others.
     plan = linprog(
         cost.ravel() / largest,
-        A_eq=np.vstack([leaves, arrives[:-1]]),
-        b_eq=np.concatenate([first.weights, second.weights[:-1]]),
+        A_eq=np.vstack([rows, columns[kept]]),
+        # The solver's tolerance is absolute.
+        b_eq=_SCALED_WEIGHT * np.concatenate([leaves, arrives[kept]]),
         method="highs",
     )
     if plan.x is None:
         raise ValueError(f"no plan of moves was found: {plan.message}")
-    return unit * math.sqrt(max(0.0, largest * float(plan.fun or 0.0)))
+    return largest * float(plan.fun or 0.0) / _SCALED_WEIGHT
 
 
 def _pair(p: Any, q: Any) -> tuple[Components, Components]:
@@ -169,6 +182,8 @@ def _largest(*mixtures: Components) -> float:
 
 def _squared_bures(a: Array, S: Array, b: Array, T: Array) -> float:
     """Return the squared Wasserstein distance of order 2 of two normal laws."""
+    if np.array_equal(S, T):
+        return float(((a - b) ** 2).sum())
     values, vectors = np.linalg.eigh(S)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     inner = np.linalg.eigvalsh(root @ T @ root)

@@ -63,7 +63,9 @@ def modes(model: Any) -> Modes:
     known = Components.of(model)
     offset, scale = known.frame()
     mixture = known.moved(offset, scale)
-    precisions = np.asarray(np.linalg.inv(mixture.covariances), np.float64)
+    # By factors: an inverse of its own would not be symmetric, nor positive definite, to the last digits.
+    factors = np.linalg.inv(np.linalg.cholesky(mixture.covariances))
+    precisions = np.asarray(np.swapaxes(factors, 1, 2) @ factors, np.float64)
     begins = np.concatenate([mixture.means, _between(mixture, precisions)])
     n_rows = max(1, _BLOCK // (len(mixture) * mixture.means.shape[1] ** 2))
     ends = np.concatenate([_uphill(mixture, precisions, begins[i : i + n_rows]) for i in range(0, len(begins), n_rows)])
@@ -74,6 +76,8 @@ def modes(model: Any) -> Modes:
     for end in np.argsort(-density, kind="stable"):
         if _is_peak(hessian[end]) and not any(distance(end, peak) < _SAME for peak in peaks):
             peaks.append(int(end))
+    if not peaks:
+        peaks = [int(density.argmax())]
     of_component = np.full(len(_all_weights(model)), -1, np.int64)
     of_component[known.numbers] = [int(np.argmin([distance(k, peak) for peak in peaks])) for k in range(len(mixture))]
     points = ends[peaks] * scale + offset

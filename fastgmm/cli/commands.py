@@ -25,7 +25,7 @@ from fastgmm.io.models import ModelDocument, check_model_path, read_document, re
 from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
 from fastgmm.rows import Shared
-from fastgmm.selection.candidates import best_place, doubt_of
+from fastgmm.selection.candidates import best_place, doubt_of, told_of_weights
 from fastgmm.support.files import check_writable, replacing
 from fastgmm.validation import feature_labels
 
@@ -75,6 +75,9 @@ def fit(arguments: argparse.Namespace) -> None:
     if len(arguments.components) * len(arguments.covariance) > 1:
         # What starts have in common is made once for all fits.
         (table if standard is None else standard.data).rows.shared = Shared()
+        told = told_of_weights(table.rows, _criterion(arguments)) if arguments.method == "em" else ""
+        if told:
+            print(f"fastgmm: warning: {told.replace('sample_weight', 'the column of --weights')}", file=sys.stderr)
     fits = _fit_each(arguments, table, standard)
     lower_is_better = METHODS[arguments.method].lower_is_better
     values = [fit.criterion for fit in fits]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastgmm.cli.inputs import Data
-from fastgmm.families import NAMED, Family
+from fastgmm.estimators.units import bring_to
+from fastgmm.families import NAMED
 from fastgmm.predictors.base import standard_units
 from fastgmm.rows import ArrayRows
 from fastgmm.statistics import Array
@@ -54,32 +54,4 @@ class Standardised(NamedTuple):
 
     def undo(self, model: Any) -> None:
         """Bring a model that was fitted to the rows to the units of the table."""
-        family: Family = model._family()
-        scale = self.scale
-        fitted: dict[str, Any] = {
-            "means_": model.means_ * scale + self.offset,
-            "covariances_": _times(family, model.covariances_, scale),
-            "precisions_": _times(family, model.precisions_, 1.0 / scale),
-            # A factor U of U U^T: of matrices the rows are in units of the columns.
-            "precisions_cholesky_": model.precisions_cholesky_ / (scale[:, None] if family.has_matrices else scale),
-            "restarts_": [],
-        }
-        lost = float(np.log(scale).sum())
-        if hasattr(model, "mean_prior_"):
-            fitted["mean_prior_"] = model.mean_prior_ * scale + self.offset
-            fitted["covariance_prior_"] = _times(family, np.asarray(model.covariance_prior_), scale)
-            lost *= self.data.total_weight
-        fitted["lower_bounds_"] = [bound - lost for bound in model.lower_bounds_]
-        fitted["lower_bound_"] = model.lower_bound_ - lost
-        if not all(np.isfinite(np.asarray(value)).all() for value in fitted.values()) or not math.isfinite(lost):
-            raise ValueError("in the units of the data the model leaves the range of float64: scale the columns")
-        vars(model).update(fitted)
-        for name in ("_learned", "_watched_bounds"):
-            vars(model)[name] = None if name == "_learned" else ()
-
-
-def _times(family: Family, covariances: Any, scale: Array) -> Any:
-    """Return covariances, or precisions, of columns times `scale`."""
-    if family.has_matrices:
-        return covariances * scale[:, None] * scale
-    return covariances * scale**2
+        bring_to(model, self.offset, self.scale, self.data.total_weight)

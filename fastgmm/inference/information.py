@@ -68,7 +68,9 @@ def standard_errors(
     if family != FAMILIES.get(family.name) or (family.constraint is not None and not family.is_tied):
         raise ValueError(f"standard_errors is not for covariance_type {family.name!r}: take likelihood_bootstrap")
     if getattr(model, "_n_known_parameters", 0):
-        raise ValueError("standard_errors is not for mixtures with frozen parts: take samples of rows instead")
+        raise ValueError(
+            "standard_errors is not for mixtures with frozen parts or equal_weights: take samples of rows instead"
+        )
     means = np.asarray(model.means_, np.float64)
     layout = _Layout.of(family, *means.shape)
     task = _Task(model._weights(), means, family.matrices(covariances, *means.shape), layout)

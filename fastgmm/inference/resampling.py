@@ -38,7 +38,13 @@ class Resampled:
 
     def standard_errors(self) -> dict[str, Array]:
         """Return the standard deviation of each parameter: of "weights" (K,), "means" (K, D) and "covariances"."""
-        return {name: np.asarray(values.std(axis=0, ddof=1)) for name, values in vars(self).items()}
+        errors = {}
+        for name, values in vars(self).items():
+            # Squares of tiny or huge numbers leave float64.
+            unit = np.abs(values).max(axis=0)
+            unit = np.where(unit > 0.0, unit, 1.0)
+            errors[name] = np.asarray(unit * (values / unit).std(axis=0, ddof=1), np.float64)
+        return errors
 
     def intervals(self, level: float = 0.95) -> dict[str, Array]:
         """Return the ends of the middle `level` of each parameter, as above with an axis of 2 before."""
@@ -81,8 +87,11 @@ def likelihood_bootstrap(
     model = getattr(model, "best_estimator_", model)
     if not isinstance(model, GaussianMixture):
         raise TypeError(f"model must be a GaussianMixture, got {shown(model)}")
-    if getattr(model, "frozen", None) is not None:
-        raise ValueError("likelihood_bootstrap is not for mixtures with frozen parts, got frozen " + repr(model.frozen))
+    for name, usual in (("frozen", None), ("equal_weights", False)):
+        if getattr(model, name, usual) != usual:
+            raise ValueError(
+                f"likelihood_bootstrap is not for mixtures with {name}, got {name}={shown(getattr(model, name))}"
+            )
     n_samples = validation.check_count(n_samples, "n_samples", 2)
     generator = np.random.default_rng(int(validation.check_random_state(random_state).uniform() * 2**53))
     rows, own = model._rows(X, sample_weight).take(None)

@@ -11,9 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.estimators.nested import WithEstimator
+from fastgmm.estimators.units import bring_to
+from fastgmm.rows import ArrayRows
 from fastgmm.selection import GaussianMixtureIC
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
+
+# Of normal rows the quartiles are so many standard deviations apart; a deviation so many times as large is made by few.
+_NORMAL_QUARTILES = 1.349
+_WILD = 10.0
 
 MIXTURES = (GaussianMixture, BayesianGaussianMixture, GaussianMixtureIC)
 
@@ -81,14 +87,37 @@ def mean_of(values: Array, weight: Array | None) -> Array:
 
 
 def standard_units(rows: Array, weight: Array | None) -> tuple[Array, Array]:
-    """Return the mean (D,) and the standard deviation (D,) of each column of rows (N, D); of constant ones 1."""
-    offset = mean_of(rows, weight)
-    gap = rows - offset
+    """Return the mean (D,) and the standard deviation (D,) of each column of rows (N, D); of constant ones 1.
+
+    Rows of weight 0 do not count. Where a few numbers are so far out that they make the deviation, the middle half of
+    the rows does instead, and the median is the mean.
+    """
+    held = rows if weight is None else rows[weight > 0.0]
+    own = None if weight is None else weight[weight > 0.0]
+    low, middle, high = np.quantile(held, [0.25, 0.5, 0.75], axis=0)
+    offset = mean_of(held, own)
     # Squares of what is far from 1 leave float64.
-    largest = np.abs(gap).max(axis=0)
+    largest = np.abs(held - offset).max(axis=0)
     # A constant column's mean may have been rounded.
-    constant = np.ptp(rows, axis=0) == 0.0
+    constant = np.ptp(held, axis=0) == 0.0
     unit = np.where(constant, 1.0, largest)
-    deviation = unit * np.sqrt(mean_of((gap / unit) ** 2, weight))
-    held = ~constant & (deviation > 0.0)
-    return np.where(constant, rows[0], offset), np.where(held, deviation, 1.0)
+    deviation = unit * np.sqrt(mean_of(((held - offset) / unit) ** 2, own))
+    robust = (high - low) / _NORMAL_QUARTILES
+    wild = (robust > 0.0) & (deviation > _WILD * robust)
+    deviation, offset = np.where(wild, robust, deviation), np.where(wild, middle, offset)
+    return np.where(constant, held[0], offset), np.where(~constant & (deviation > 0.0), deviation, 1.0)
+
+
+def fitted_in_one_unit(mixture: Any, rows: NDArray, weight: Array | None, names: NDArray | None) -> Any:
+    """Return a mixture fitted to rows (N, D) in the unit of the narrowest column, brought back to theirs.
+
+    So that `reg_covar` is small beside any column, whatever its unit is. Every family is the same in any one unit.
+    """
+    _, scales = standard_units(rows.astype(np.float64), weight)
+    constant = np.ptp(rows, axis=0) == 0.0
+    # A power of two: no number is rounded by it.
+    unit = 1.0 if constant.all() else float(2.0 ** np.round(np.log2(scales[~constant].min())))
+    fitted = mixture.fit(ArrayRows(rows / unit, weight, names))
+    model = getattr(fitted, "best_estimator_", fitted)
+    bring_to(model, np.zeros(rows.shape[1]), unit, float(len(rows)) if weight is None else float(weight.sum()))
+    return model

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
 from fastgmm.estimators import GaussianMixture
-from fastgmm.families import names_of_all
 from fastgmm.methods import method_of
-from fastgmm.predictors.base import Predictor
+from fastgmm.predictors.base import Predictor, fitted_in_one_unit
 from fastgmm.selection import GaussianMixtureIC
+from fastgmm.selection.estimator import families_of
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
@@ -36,8 +36,9 @@ class GaussianMixtureClassifier(Predictor):
     estimator : GaussianMixture, BayesianGaussianMixture or GaussianMixtureIC, optional
         Of 'MclustDA' the mixture of a class, which stays as it is; default ``GaussianMixtureIC(max_components=5)``,
         which chooses a size and a family for each class by BIC. A Bayesian mixture counts by its Student-t predictive
-        density. Of 'EDDA' a ``GaussianMixture``, whose
-        `covariance_type`, `reg_covar` and `n_threads` count; by default the family is chosen among all by BIC.
+        density. Of 'EDDA' a ``GaussianMixture``, whose `covariance_type`, `reg_covar` and `n_threads` count, or a
+        ``GaussianMixtureIC`` (the default) of several families, the best of which is chosen by BIC. Columns are in one
+        unit, the narrowest standard deviation, for the fits.
     priors : (C,) array-like, optional
         The probabilities of the classes, in the order of `classes_`; default their shares of the rows of the fit.
 
@@ -77,8 +78,8 @@ class GaussianMixtureClassifier(Predictor):
 
     def _default_estimator(self) -> Any:
         if self.model_type == "EDDA":
-            return GaussianMixture()
-        return GaussianMixtureIC(max_components=5, estimator=GaussianMixture(n_init=2), random_state=0)
+            return GaussianMixtureIC()
+        return GaussianMixtureIC(max_components=5, estimator=GaussianMixture(n_init=2), patience=2, random_state=0)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: a classifier of two classes or more."""
@@ -111,7 +112,7 @@ class GaussianMixtureClassifier(Predictor):
         classes, members = _classes(targets)
         counts = np.asarray(np.bincount(members, weight, len(classes)), np.float64)
         if not np.all(counts > 0.0):
-            raise ValueError(f"class {_shown(classes[np.argmin(counts)])} has no row with a weight above 0.")
+            raise ValueError(f"class {shown(classes[np.argmin(counts)])} has no row with a weight above 0.")
         fitted: dict[str, Any] = {
             "classes_": classes,
             "class_prior_": _priors(self.priors, counts),
@@ -122,7 +123,7 @@ class GaussianMixtureClassifier(Predictor):
         else:
             fitted["mixtures_"] = [
                 self._mixture_of_class(
-                    _shown(each), rows[members == c], None if weight is None else weight[members == c]
+                    shown(each), rows[members == c], None if weight is None else weight[members == c], names
                 )
                 for c, each in enumerate(classes)
             ]
@@ -131,36 +132,43 @@ class GaussianMixtureClassifier(Predictor):
         self.__dict__.update(fitted if names is None else fitted | {"feature_names_in_": names})
         return self
 
-    def _mixture_of_class(self, name: str, rows: NDArray, weight: Array | None) -> Any:
-        """Return the mixture of the rows of one class; errors say which."""
+    def _mixture_of_class(self, name: str, rows: NDArray, weight: Array | None, names: NDArray | None) -> Any:
+        """Return the mixture of the rows of one class; errors and warnings say which."""
         mixture = self._mixture()
-        if isinstance(mixture, GaussianMixtureIC):
-            mixture.max_components = max(1, min(mixture.max_components, len(rows)))
-        try:
-            mixture.fit(rows, sample_weight=weight)
-        except ValueError as error:
-            raise ValueError(
-                f"the mixture of class {name} ({len(rows)} rows) could not be fitted: {error} Fewer components, a "
-                'larger reg_covar, or model_type="EDDA" need fewer rows.'
-            ) from error
-        return getattr(mixture, "best_estimator_", mixture)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                fitted = fitted_in_one_unit(mixture, rows, weight, names)
+            except ValueError as error:
+                raise ValueError(
+                    f"the mixture of class {name} ({len(rows)} rows) could not be fitted: {str(error).rstrip('.')}. "
+                    'Fewer components, a larger reg_covar, or model_type="EDDA" need fewer rows.'
+                ) from error
+        # Rows come without them, once they are checked.
+        vars(fitted).pop("feature_names_in_", None)
+        for each in caught:
+            warnings.warn(f"class {name}: {each.message}", each.category, stacklevel=3)
+        return fitted
 
     def _eigenvalue_decomposition(
         self, rows: NDArray, members: NDArray[np.int64], weight: Array | None, n_classes: int
     ) -> dict[str, Any]:
         """Return one mixture of a component for each class, of the family that is given or best by BIC, in parts."""
         prototype = self._mixture()
+        chosen: Any = [getattr(prototype, "covariance_type", None)]
+        if isinstance(prototype, GaussianMixtureIC):
+            wanted = prototype.covariance_type
+            prototype = GaussianMixture() if prototype.estimator is None else prototype.estimator
+            chosen = [family for family, _ in families_of(wanted, prototype)]
         if not isinstance(prototype, GaussianMixture):
             raise TypeError(
-                "estimator must be a GaussianMixture where model_type is 'EDDA': each class is one component, got "
-                f"{shown(self.estimator)}"
+                "estimator must be a GaussianMixture, or a GaussianMixtureIC of such, where model_type is 'EDDA': each "
+                f"class is one component, got {shown(self.estimator)}"
             )
-        chosen = [prototype.covariance_type] if self.estimator is not None else names_of_all(False)
         best, least, first = None, math.inf, None
         for family in chosen:
-            model = prototype.set_params(covariance_type=family)
             try:
-                joint = _by_class(model, rows, members, weight, n_classes)
+                joint = _by_class(prototype, family, rows, members, weight, n_classes)
             except ValueError as error:
                 first = first or error
                 continue
@@ -177,12 +185,18 @@ class GaussianMixtureClassifier(Predictor):
         rows = self._fitted_rows(X)
         with np.errstate(divide="ignore"):
             log_priors = np.log(self.class_prior_)
-        return np.column_stack(
+        joint = np.column_stack(
             [
                 np.asarray(mixture.score_samples(rows, **method_of(mixture).density), np.float64) + log_prior
                 for mixture, log_prior in zip(self.mixtures_, log_priors, strict=True)
             ]
         )
+        far = joint.max(axis=1) == -np.inf
+        if far.any():
+            raise exceptions.OutOfRangeError(
+                f"row {int(far.argmax())} of X is so far from all classes that its squared distances overflow"
+            )
+        return joint
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Return the most probable class of each row of X (N, D), as (N,)."""
@@ -214,11 +228,6 @@ class GaussianMixtureClassifier(Predictor):
         return float(np.average(found == wanted, weights=weight))
 
 
-def _shown(name: Any) -> str:
-    """Return a class, which NumPy may hold, as its user wrote it."""
-    return shown(name.item() if isinstance(name, np.generic) else name)
-
-
 def _classes(targets: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
     """Return the sorted classes, and the number of each row's class; ValueError where targets are no classes."""
     if targets.ndim == 2 and targets.shape[1] == 1:
@@ -237,9 +246,18 @@ def _classes(targets: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
                 "Unknown label type: continuous. y must hold classes, and holds numbers that are no integers: take a "
                 "GaussianMixtureRegressor for these, or make them strings."
             )
-    classes, members = np.unique(targets, return_inverse=True)
+    if targets.dtype.kind == "O":
+        missing = [row for row, value in enumerate(targets) if value is None or value != value]
+        if missing:
+            raise ValueError(
+                f"y must hold a class for each row, and has none in row {missing[0]}: leave such rows out."
+            )
+    try:
+        classes, members = np.unique(targets, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"y must hold classes of one kind, which can be sorted: {error}.") from error
     if len(classes) < 2:
-        raise ValueError(f"y must hold two classes at least; got one class: {_shown(classes[0])}.")
+        raise ValueError(f"y must hold two classes at least; got one class: {shown(classes[0])}.")
     return classes, members.astype(np.int64)
 
 
@@ -254,12 +272,17 @@ def _priors(priors: Any, counts: Array) -> Array:
 
 
 def _by_class(
-    model: GaussianMixture, rows: NDArray, members: NDArray[np.int64], weight: Array | None, n_classes: int
+    model: GaussianMixture,
+    family: Any,
+    rows: NDArray,
+    members: NDArray[np.int64],
+    weight: Array | None,
+    n_classes: int,
 ) -> GaussianMixture:
     """Return the mixture whose components are the classes: maximum likelihood, for the class of each row is known."""
     known = GaussianMixture(
         n_classes,
-        covariance_type=validation.check_family(model.covariance_type),
+        covariance_type=validation.check_family(family),
         reg_covar=model.reg_covar,
         n_threads=model.n_threads,
         init_params=members,
@@ -268,7 +291,7 @@ def _by_class(
     with warnings.catch_warnings():
         # One update is the maximum: there is nothing to converge.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-        return known.fit(rows, sample_weight=weight)
+        return cast("GaussianMixture", fitted_in_one_unit(known, rows, weight, None))
 
 
 def _bic(joint: GaussianMixture, rows: NDArray, members: NDArray[np.int64], weight: Array | None) -> float:

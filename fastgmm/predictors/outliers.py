@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
 from fastgmm.estimators import GaussianMixture
-from fastgmm.predictors.base import Predictor
+from fastgmm.predictors.base import Predictor, fitted_in_one_unit
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
@@ -21,7 +21,8 @@ class GaussianMixtureOutlierDetector(Predictor):
     ----------
     estimator : GaussianMixture, BayesianGaussianMixture or GaussianMixtureIC, optional
         The mixture, which stays as it is; default ``GaussianMixtureIC()``, which chooses the number of components, 1 to
-        9, and the family by BIC. Outliers must be too few to be a component of their own.
+        9, and the family by BIC. Components on very few rows (less than 2 (D + 1)), which are such outliers themselves,
+        are left out of it. Columns are in one unit, the narrowest standard deviation, for the fit.
     contamination : float in (0, 0.5], or 'auto', default 0.1
         The share of the rows of the fit that are outliers, as of scikit-learn's ``EllipticEnvelope``. 'auto': of new
         rows of the very mixture one in a hundred would be called one.
@@ -29,6 +30,7 @@ class GaussianMixtureOutlierDetector(Predictor):
     Attributes
     ----------
     mixture_ : GaussianMixture or BayesianGaussianMixture
+        In the units of X.
     offset_ : float
         The log-density (nat) below which a row is an outlier.
     n_features_in_, feature_names_in_ : as of ``GaussianMixture``
@@ -55,7 +57,7 @@ class GaussianMixtureOutlierDetector(Predictor):
     def _default_estimator(self) -> Any:
         from fastgmm.selection import GaussianMixtureIC
 
-        return GaussianMixtureIC(estimator=GaussianMixture(n_init=2), random_state=0)
+        return GaussianMixtureIC(estimator=GaussianMixture(n_init=2), patience=3, random_state=0)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: an outlier detector that needs no target."""
@@ -80,13 +82,15 @@ class GaussianMixtureOutlierDetector(Predictor):
             raise ValueError(f"contamination must be 'auto' or a number in (0, 0.5], got {shown(share)}.")
         if isinstance(sample_weight, str):
             X, sample_weight = validation.split_weight(X, sample_weight)
-        fitted = self._mixture().fit(X, sample_weight=sample_weight)
-        mixture = getattr(fitted, "best_estimator_", fitted)
+        rows = validation.check_rows(X, type(self).__name__, minimum=2)
+        weight = validation.check_sample_weight(sample_weight, len(rows))
+        mixture = fitted_in_one_unit(self._mixture(), rows, weight, validation.feature_names(X))
+        n_rows = len(rows) if weight is None else int(np.count_nonzero(weight))
+        mixture = _without_few(mixture, n_rows)
         densities = np.asarray(_densities(mixture, X), np.float64)
         if share == "auto":
             offset = mixture.density_threshold(_MASS)
         else:
-            weight = validation.check_sample_weight(sample_weight, len(densities))
             offset = _quantile(densities, float(share), weight)
         self.__dict__.pop("feature_names_in_", None)
         names = getattr(mixture, "feature_names_in_", None)
@@ -113,6 +117,24 @@ class GaussianMixtureOutlierDetector(Predictor):
 _ROUNDED_UP = 1.0 + 1e-12
 #: How much of a mixture's probability lies above the threshold 'auto'.
 _MASS = 0.99
+
+
+def _without_few(mixture: Any, n_rows: int) -> Any:
+    """Return the mixture without its components on very few of so many rows, unless these are all."""
+    family = mixture._family()
+    held = mixture._shares() * n_rows >= 2 * (np.shape(mixture.means_)[1] + 1)
+    if held.all() or not held.any():
+        return mixture
+    _, covariances = mixture._covariances()
+    matrices = family.matrices(covariances, *np.shape(mixture.means_))[held]
+    weights = mixture._shares()[held]
+    kept = GaussianMixture.from_parameters(
+        weights / weights.sum(), np.asarray(mixture.means_, np.float64)[held], matrices, n_threads=mixture.n_threads
+    )
+    names = mixture._names()
+    if names is not None:
+        kept.feature_names_in_ = names
+    return kept
 
 
 def _densities(mixture: Any, X: Any) -> Any:

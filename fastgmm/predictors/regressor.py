@@ -13,6 +13,7 @@ from fastgmm import validation
 from fastgmm.estimators import GaussianMixture
 from fastgmm.estimators.conditional import Conditional
 from fastgmm.predictors.base import Predictor, mean_of, standard_units
+from fastgmm.rows import ArrayRows
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
@@ -70,7 +71,9 @@ class GaussianMixtureRegressor(Predictor):
     def _default_estimator(self) -> Any:
         from fastgmm.selection import GaussianMixtureIC
 
-        return GaussianMixtureIC(covariance_type="full", estimator=GaussianMixture(n_init=2), random_state=0)
+        return GaussianMixtureIC(
+            covariance_type="full", estimator=GaussianMixture(n_init=2), patience=3, random_state=0
+        )
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: a regressor of one target or several."""
@@ -107,9 +110,11 @@ class GaussianMixtureRegressor(Predictor):
         validation.require_finite(targets, "y")
         joint = np.column_stack([rows, targets]).astype(np.float64)
         offset, scale = standard_units(joint, weight)
-        mixture = self._mixture().fit((joint - offset) / scale, sample_weight=weight)
+        labels = [*validation.feature_labels(names, rows.shape[1]), *_target_names(y, targets.shape[1])]
+        told = np.array([f"z({label})" for label in labels], dtype=object)
+        mixture = self._mixture().fit(ArrayRows((joint - offset) / scale, weight, told))
         fitted = {
-            "mixture_": getattr(mixture, "best_estimator_", mixture),
+            "mixture_": _unnamed(getattr(mixture, "best_estimator_", mixture)),
             "offset_": offset,
             "scale_": scale,
             "n_features_in_": rows.shape[1],
@@ -182,3 +187,20 @@ class GaussianMixtureRegressor(Predictor):
 
     def _shaped(self, values: Array) -> Array:
         return values[:, 0] if self._is_vector else values
+
+
+def _target_names(y: Any, n_targets: int) -> list[str]:
+    """Return the names of the targets for messages: those of a frame or a series, else y or y1, y2, ..."""
+    names = validation.feature_names(y)
+    if names is not None and len(names) == n_targets:
+        return [str(name) for name in names]
+    if n_targets == 1:
+        name = getattr(y, "name", None)
+        return [name if isinstance(name, str) else "y"]
+    return [f"y{number}" for number in range(1, n_targets + 1)]
+
+
+def _unnamed(mixture: Any) -> Any:
+    """Return the mixture without the names that messages of its fit had: its columns are no one's."""
+    vars(mixture).pop("feature_names_in_", None)
+    return mixture

@@ -26,6 +26,10 @@ CRITERIA = {
 }
 
 
+# A variance that is at most so many times `reg_covar` is nothing else; so many standard deviations are far.
+_FLAT = 1.1
+_APART = 10.0
+
 #: Rows times features times components of a fit that is worth a thread of its own: of smaller ones most of the time is
 #: Python's, of which there is one at a time.
 LEAST_WORK = 2**16
@@ -60,7 +64,7 @@ def doubt_of(model: Any, n_rows: int) -> str:
     """Return why the likelihood of a model fitted to so many rows of positive weight is no measure, "" where it is one.
 
     A component is spurious; or a fit by maximum likelihood follows the rows themselves: with as many free parameters as
-    they have numbers, or a component for less than two of them.
+    they have numbers, fewer rows than the covariances of all components need, or one without a spread of its own.
     """
     if model.spurious_:
         found = model.spurious_
@@ -69,10 +73,47 @@ def doubt_of(model: Any, n_rows: int) -> str:
     n_components, n_features = np.shape(model.means_)
     if hasattr(model, "evidence_lower_bound") or n_components == 1:
         return ""
-    n_parameters, n_numbers = model._n_parameters(), n_rows * n_features
-    if 2 * n_components <= n_rows and n_parameters < n_numbers:
+    family, n_parameters = model._family(), model._n_parameters()
+    # A covariance of its own needs so many rows; one that is shared has all.
+    n_needed = 2 if family.is_tied or not family.has_matrices else family.fewest_rows(n_features)
+    if n_components * max(n_needed, 2) > n_rows or n_parameters >= n_rows * n_features:
+        return f"{n_components} components, with {n_parameters} free parameters, are too many for {n_rows} rows"
+    flat = _flat_component(model, n_rows)
+    return "" if flat < 0 else f"component {flat} has no spread in some direction but what reg_covar adds, on few rows"
+
+
+def _flat_component(model: Any, n_rows: int) -> int:
+    """Return the first component on few rows without a spread of its own in some direction, or -1.
+
+    Not one that is far from all others: an outlier, which no other component would take.
+    """
+    family, covariances = model._covariances()
+    means, weights = np.asarray(model.means_, np.float64), model._shares()
+    least = np.linalg.eigvalsh(family.matrices(covariances, *means.shape))[:, 0]
+    few = weights * n_rows < 2 * family.fewest_rows(means.shape[1])
+    flat = (least <= _FLAT * model.reg_covar) & few & (weights > 0.0)
+    if family.is_tied or not flat.any():
+        return -1
+    deviations = np.sqrt(family.variances(covariances, *means.shape))
+    others = np.flatnonzero(~flat & (weights > 0.0))
+    for k in np.flatnonzero(flat):
+        gaps = np.abs(means[others] - means[k]) / deviations[others]
+        if len(others) == 0 or gaps.max(axis=1).min() < _APART:
+            return int(k)
+    return -1
+
+
+def told_of_weights(rows: Rows, criterion: str) -> str:
+    """Return a warning where weights sum to far less than the number of rows, for which criteria take it; else ""."""
+    if not rows.is_weighted:
         return ""
-    return f"{n_components} components, with {n_parameters} free parameters, are too many for {n_rows} rows"
+    total, n_rows = rows.summary.total_weight, rows.summary.n_weighted
+    if total >= 0.5 * n_rows:
+        return ""
+    return (
+        f"sample_weight sums to {total:g} over {n_rows} rows. {criterion.upper()} takes that for the number of rows, "
+        "and charges too little for components: scale weights to sum to the number of rows seen."
+    )
 
 
 def best_place(values: Sequence[float], sound: Sequence[bool], lower_is_better: bool) -> int:
@@ -220,7 +261,11 @@ class Patience(NamedTuple):
         if self.n_sizes is None:
             return ""
         sign = 1.0 if LOWER_IS_BETTER[self.criterion] else -1.0
-        values = [sign * each.value(self.criterion) for each in found if each.covariance_type == name]
+        values = [
+            sign * each.value(self.criterion) if each.is_sound else math.nan
+            for each in found
+            if each.covariance_type == name
+        ]
         known = np.where(np.isnan(values), np.inf, values)
         best = int(np.argmin(known)) if len(known) else 0
         if len(known) - 1 - best < self.n_sizes or not np.isfinite(known[best]):

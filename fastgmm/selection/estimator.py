@@ -29,6 +29,7 @@ from fastgmm.selection.candidates import (
     copy_with,
     judged,
     require_open,
+    told_of_weights,
 )
 from fastgmm.support.showing import shown, table_text
 from fastgmm.support.typing import Self
@@ -69,8 +70,8 @@ class GaussianMixtureIC(WithEstimator):
     ----------
     best_estimator_ : GaussianMixture or BayesianGaussianMixture
         The best fit, the same as alone; ``predict``, ``score`` and the like, `weights_`, `means_` and so on are its.
-        One with spurious components (a repeated value, too few rows), or with as many free parameters as X has
-        numbers, or a component for less than two rows, wins only where all are so.
+        One with spurious components (a repeated value, too few rows), with as many free parameters as X has numbers,
+        or with fewer rows than its covariances need, wins only where all are so.
     n_components_, covariance_type_ : int, str
         Its number of components and its family.
     criterion_ : float
@@ -164,7 +165,7 @@ class GaussianMixtureIC(WithEstimator):
 
     def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callable[[Candidate], None] | None) -> Rows:
         criterion, prototype = self._checked()
-        families = _families(self.covariance_type, prototype)
+        families = families_of(self.covariance_type, prototype)
         rows = prototype._open(X, sample_weight, minimum=2)
         density = method_of(prototype).density
         folds = None
@@ -239,7 +240,8 @@ class GaussianMixtureIC(WithEstimator):
                 f"no candidate could be fitted. The first, {_title(first)}: {first.error} Lower min_components, or "
                 "raise reg_covar of the estimator."
             )
-        _warn_of_weights(rows, criterion)
+        if criterion in ("bic", "aic", "icl") and (told := told_of_weights(rows, criterion)):
+            warnings.warn(told, UserWarning, stacklevel=4)
         _warn(candidates, best, best_place(values, [True] * len(values), lower), criterion)
         chosen = candidates[best]
         self.__dict__.update(
@@ -322,7 +324,7 @@ class GaussianMixtureIC(WithEstimator):
         return table_text(header, rows)
 
 
-def _families(covariance_type: Any, prototype: Any) -> list[tuple[Any, str]]:
+def families_of(covariance_type: Any, prototype: Any) -> list[tuple[Any, str]]:
     """Return the covariance types that were asked for, each with the name of its family; ValueError for others."""
     if isinstance(covariance_type, str) and covariance_type == "all":
         return [(name, name) for name in names_of_all(prototype._has_prior)]
@@ -344,19 +346,6 @@ def _title(candidate: Candidate) -> str:
 def _line(candidate: Candidate, criterion: str) -> str:
     found = candidate.error or f"{criterion} {candidate.value(criterion):.4f}"
     return f"{_title(candidate)}: {found} ({candidate.seconds:.2g} s)"
-
-
-def _warn_of_weights(rows: Rows, criterion: str) -> None:
-    """Say that criteria take the sum of weights for the number of rows, where that is far below it."""
-    if rows.is_weighted and criterion in ("bic", "aic", "icl"):
-        total, n_rows = rows.summary.total_weight, rows.summary.n_weighted
-        if total < 0.5 * n_rows:
-            warnings.warn(
-                f"sample_weight sums to {total:g} over {n_rows} rows. {criterion.upper()} takes that for the number of "
-                "rows, and charges too little for components: scale weights to sum to the number of rows seen.",
-                UserWarning,
-                stacklevel=5,
-            )
 
 
 def _warn(candidates: list[Candidate], best: int, highest: int, criterion: str) -> None:

@@ -10,7 +10,9 @@ _HEAD, _TAIL = 60, 40
 
 def shown(value: object) -> str:
     """Return the text of a value for a message: one line, of an array or another long value the ends."""
-    text = repr(value)
+    # NumPy's numbers as who wrote them knows them.
+    is_number = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    text = repr(value.item() if is_number else value)  # type: ignore[attr-defined]
     if "\n" in text:
         text = " ".join(text.split())
     if len(text) <= _HEAD + _TAIL + 5:

@@ -201,8 +201,8 @@ def goodness_of_fit(
     if n_samples > 0 and getattr(model, "stop_reason_", "given") == "given":
         raise ValueError(
             f"n_samples must be 0 for a mixture that was not fitted, got {n_samples}: samples are fitted as it was, "
-            "but its parameters were given (from_parameters, marginal). n_samples=0 is the plain test of a law that was "
-            "known before; for one column of a fit, give the whole model, all columns of X, and column=."
+            "but its parameters were given (from_parameters, marginal). n_samples=0 is the plain test of a law that "
+            "was known before; for one column of a fit, give the whole model, all columns of X, and column=."
         )
     values = model._rows(X).take(None)[0][:, place]
     statistic = _largest_gap(values, *_law_of(model, place))

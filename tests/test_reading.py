@@ -394,13 +394,13 @@ def test_one_column_of_several(family):
     found = goodness_of_fit(model, X, column=0, n_samples=39, random_state=1)
     assert found.statistic == pytest.approx(goodness_of_fit(model.marginal(0), X[:, :1], n_samples=0).statistic)
     assert found.p_value > 0.05
-    generator, twins = np.random.default_rng(8), []
+    generator, twins = np.random.default_rng(int(np.random.RandomState(1).uniform() * 2**31)), []
     for _ in range(39):
         rows = model.sample(100, random_state=generator)[0]
         again = GaussianMixture(2, covariance_type=family, init_params="kmeans", random_state=0).fit(rows)
         twins.append(stats.kstest(rows[:, 0], again.marginal(0).cdf).statistic)
-    # As a mixture of one column, the fits would be nearer: 0.04 rather than 0.06.
-    assert np.median(found.samples) == pytest.approx(np.median(twins), rel=0.15)
+    # Fitted from other random starts, a few end elsewhere; as mixtures of one column hardly any would be the same.
+    assert np.isclose(found.samples, twins, rtol=1e-3).sum() >= 36
 
 
 def test_a_column_by_its_name_and_one_that_is_none():

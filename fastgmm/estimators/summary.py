@@ -139,7 +139,7 @@ def summarise(
     values: dict[str, float] = {}
     if getattr(model, "n_iter_", 0) > 0:
         values["n_iter"] = int(model.n_iter_)
-        if np.isfinite(model.lower_bound_) and model.stop_reason_ != "update":
+        if np.isfinite(model.lower_bound_) and getattr(model, "stop_reason_", None) != "update":
             values["lower_bound"] = float(model.lower_bound_)
     if hasattr(model, "_n_parameters"):
         values["n_parameters"] = model._n_parameters()

@@ -38,6 +38,9 @@ __all__ = [
 _DRAWN_FLOATS = 2**21
 # Farther apart components, in standard deviations, do not overlap in float64; squares of this are in its range.
 _FAR = 1e150
+# Fits to samples may have so many iterations at least; for a mixture that did not converge this is their largest tol.
+_ITERATIONS = 1000
+_TOL = 1e-6
 
 
 def entropy(model: Any, X: ArrayLike) -> NDArray:
@@ -154,7 +157,7 @@ def bhattacharyya(model: Any) -> Bhattacharyya:
 
 
 class GoodnessOfFit(NamedTuple):
-    """The test of Kolmogorov and Smirnov of a mixture of one column.
+    """The test of Kolmogorov and Smirnov of one column of a mixture.
 
     Attributes
     ----------
@@ -175,23 +178,34 @@ class GoodnessOfFit(NamedTuple):
     samples: Array
 
 
-def goodness_of_fit(model: Any, X: ArrayLike, *, n_samples: int = 199, random_state: Any = 0) -> GoodnessOfFit:
-    """Test whether the rows of X (N, 1) may be of a fitted mixture of one column (Kolmogorov and Smirnov).
+def goodness_of_fit(
+    model: Any, X: ArrayLike, *, column: int | str | None = None, n_samples: int = 199, random_state: Any = 0
+) -> GoodnessOfFit:
+    """Test whether a column of the rows of X (N, D) may be of a fitted mixture (Kolmogorov and Smirnov).
 
     Of rows that the mixture was fitted to, the statistic is small because of that. So `n_samples` samples of N rows are
     drawn from the mixture and fitted as it was, by ``fit_many``, and the p-value compares the statistic with theirs (a
     parametric bootstrap). For rows that the fit has not seen, ``n_samples=0`` gives the plain p-value. Values that are
     rounded, and so repeat, count against a mixture where there are many of them.
 
-    `model` may be a ``GaussianMixtureIC``, too; the samples are then fitted with the number of components and the
-    family that were chosen. Raises ValueError for more than one column (test ``model.marginal(column)``), and where
-    ``fit_many`` cannot fit as the model was fitted.
+    Of a mixture of several columns `column` says which one is looked at, by number from 0 or by name; the samples have
+    all columns, and are fitted so. `model` may be a ``GaussianMixtureIC``, too; the samples are then fitted with the
+    number of components and the family that were chosen. They get 1000 iterations where the model's `max_iter` is less,
+    and a `tol` of 1e-6 at most where it did not end by its own: it may be of ``update``. Raises ValueError for several
+    columns without `column`, where ``fit_many`` cannot fit as the model was fitted, and unless ``n_samples=0`` for
+    mixtures that were not fitted but given, as a ``marginal`` is.
     """
     model = _mixture(model)
-    weights, means, deviations = model._one_column("goodness_of_fit")
+    place = _place(model, column)
     n_samples = validation.check_count(n_samples, "n_samples", 0)
-    values = model._rows(X).take(None)[0][:, 0]
-    statistic = _largest_gap(values, weights, means, deviations)
+    if n_samples > 0 and getattr(model, "stop_reason_", "given") == "given":
+        raise ValueError(
+            f"n_samples must be 0 for a mixture that was not fitted, got {n_samples}: samples are fitted as it was, "
+            "but its parameters were given (from_parameters, marginal). n_samples=0 is the plain test of a law that "
+            "was known before; for one column of a fit, give the whole model, all columns of X, and column=."
+        )
+    values = model._rows(X).take(None)[0][:, place]
+    statistic = _largest_gap(values, *_law_of(model, place))
     # Not with the package: SciPy takes longer to import than all the rest.
     from scipy.stats import kstwo
 
@@ -199,12 +213,34 @@ def goodness_of_fit(model: Any, X: ArrayLike, *, n_samples: int = 199, random_st
     if n_samples == 0:
         return GoodnessOfFit(statistic, plain, plain, np.zeros(0))
     seed = int(validation.check_random_state(random_state).uniform() * 2**31)
-    samples = _gaps_of_samples(model, len(values), n_samples, seed)
+    samples = _gaps_of_samples(model, place, len(values), n_samples, seed)
     require_samples(
         len(samples), n_samples, "the mixture", "as it was", "Raise reg_covar of the model, or draw none: n_samples=0"
     )
     p_value = (1.0 + np.count_nonzero(samples >= statistic)) / (len(samples) + 1.0)
     return GoodnessOfFit(statistic, float(p_value), plain, samples)
+
+
+def _place(model: Mixture, column: int | str | None) -> int:
+    """Return the number of the column that is looked at."""
+    n_features = np.shape(model.means_)[1]
+    if column is None:
+        if n_features != 1:
+            raise ValueError(
+                f"goodness_of_fit is of one column, and this mixture has {n_features}: give column, its number or name."
+            )
+        return 0
+    places = model._places(column)
+    if len(places) != 1:
+        raise ValueError(f"column must be the number or the name of one column, got {shown(column)}.")
+    return int(places[0])
+
+
+def _law_of(model: Mixture, place: int) -> tuple[Array, Array, Array]:
+    """Return the weights, means and standard deviations (K,) of one column of a mixture."""
+    family, weights = model._family(), model._shares()
+    variances = family.variances(family.covariances_of_whitener(model._whitener(family)), *np.shape(model.means_))
+    return weights, np.asarray(model.means_, np.float64)[:, place], np.sqrt(variances[:, place])
 
 
 def _mixture(model: Any) -> Mixture:
@@ -297,18 +333,28 @@ def _largest_gap(values: Array, weights: Array, means: Array, deviations: Array)
     return float(max(above, below))
 
 
-def _gaps_of_samples(model: Mixture, n_rows: int, n_samples: int, seed: int) -> Array:
+def _gaps_of_samples(model: Mixture, place: int, n_rows: int, n_samples: int, seed: int) -> Array:
     """Return the statistics of samples that are drawn from a mixture and fitted as it was, of those that could be."""
+    family, shape = model._family(), np.shape(model.means_)
     prototype = copy_with(
-        model, n_components=len(model.means_), random_state=seed, checkpoint=None, warm_start=False, _is_compared=True
+        model,
+        n_components=shape[0],
+        covariance_type=family,
+        # Updates by hand, and fits that go on, have a max_iter that says nothing of how far they went.
+        max_iter=max(int(model.max_iter), _ITERATIONS),
+        tol=float(model.tol) if getattr(model, "converged_", False) else min(float(model.tol), _TOL),
+        random_state=seed,
+        checkpoint=None,
+        warm_start=False,
+        _is_compared=True,
     )
     check_estimator(prototype)
     found = []
     for drawn in samples_from(model, n_rows, n_samples, np.random.default_rng(seed)):
         fits = fit_many(prototype, drawn)
-        # Of one column, the factor of the precision is one over the standard deviation, of each or of all components.
-        deviations = 1.0 / np.abs(fits.precisions_cholesky_.reshape(len(drawn), -1))
         for number in np.flatnonzero(fits.status <= Status.NOT_CONVERGED):
-            law = fits.weights_[number], fits.means_[number, :, 0], deviations[number]
-            found.append(_largest_gap(drawn[number, :, 0], *law))
+            covariances = family.of_attribute(fits.covariances_[number], shape[0])
+            deviations = np.sqrt(family.variances(covariances, *shape)[:, place])
+            law = fits.weights_[number], fits.means_[number, :, place], deviations
+            found.append(_largest_gap(drawn[number, :, place], *law))
     return np.array(found)

@@ -432,6 +432,22 @@ def test_keys_and_names_are_kept(keys, tmp_path):
     np.testing.assert_array_equal(again.predict(frame, groups=groups), result.predict(frame, groups=groups))
 
 
+def test_keys_that_a_file_would_merge_are_refused(tmp_path):
+    keys = np.array(["a", "a\0"], object)
+    result = fit_many(GaussianMixture(1), np.random.default_rng(0).normal(size=(40, 1)), groups=keys[np.arange(40) % 2])
+    with pytest.raises(ModelFileError, match=r"cannot store the key 'a\\x00' in a file, where it would be 'a'"):
+        result.save(tmp_path / "fits.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_told_by_the_name_that_was_given(tmp_path):
+    result = fit_many(GaussianMixture(1), np.random.default_rng(0).normal(size=(40, 1)), groups=np.arange(40) % 2)
+    path = tmp_path / "none" / "fits.npz"
+    with pytest.raises(FileNotFoundError) as caught:
+        result.save(path)
+    assert caught.value.filename == str(path)
+
+
 def test_spurious_components_are_kept(tmp_path):
     X = np.concatenate([np.random.default_rng(0).normal(size=(60, 1)), np.full((40, 1), 3.0)])
     result = quietly(fit_many, GaussianMixture(2, random_state=0), [X, X[:60]])

@@ -161,7 +161,7 @@ def test_moments_that_lost_their_digits_are_collected_again(kind):
     model = kind(1, max_iter=0, **prior).fit(rows()).set_params(max_iter=1)
     before = model.means_.copy()
     total = added(model, X)
-    with pytest.raises(ValueError, match=r"collect them again by statistics\(X, origin=total.mean\)"):
+    with pytest.raises(ValueError, match=r"Collect them again by statistics\(X, origin=total.mean\)"):
         model.update(total)
     np.testing.assert_array_equal(model.means_, before)
     parts = [model.statistics(part, origin=total.mean) for part in np.split(X, 3)]
@@ -205,6 +205,62 @@ def test_nobody_writes_to_the_model_through_its_statistics():
     assert GaussianMixture.from_parameters(model.weights_, model.means_, model.covariances_).score(X) == expected
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_without_rows_are_zeros(kind):
+    X = rows()
+    model = begun(kind, X)
+    total = model.statistics(X)
+    for part in (model.statistics(X[:0]), model.statistics(X[:9], np.zeros(9)), model.statistics(X[:0], np.ones(0))):
+        assert not part.to_array().any()
+        np.testing.assert_array_equal((part + total).to_array(), total.to_array())
+    about = np.ones((3, 2))
+    np.testing.assert_array_equal(model.statistics(X[:0], origin=about).origin, about)
+    with pytest.raises(ValueError, match="of some weight"):
+        model.update(model.statistics(X[:0]))
+    with pytest.raises(ValueError, match="zeros only"):
+        model.fit(X, sample_weight=np.zeros(240))
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        model.score(X[:0])
+    with pytest.raises(ValueError, match="X has 1 features"):
+        model.statistics(X[:0, :1])
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=["a", "b"])
+    assert begun(kind, frame).statistics(frame[:0]).weight == 0.0
+
+
+def test_an_update_of_parameters_that_were_set_by_hand():
+    X = rows()
+    start = begun(GaussianMixture, X)
+    model = GaussianMixture(3)
+    model.weights_, model.means_ = start.weights_, start.means_
+    model.covariances_, model.precisions_cholesky_ = start.covariances_, start.precisions_cholesky_
+    model.update(model.statistics(X))
+    np.testing.assert_array_equal(model.means_, start.update(start.statistics(X)).means_)
+    assert (model.n_iter_, model.n_passes_, model.stop_reason_) == (1, 1, "update")
+
+
+def test_rows_without_spread_are_a_cause_that_is_named():
+    X = np.repeat([[1e3, 2e3]], 50, axis=0)
+    model = GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [np.eye(2)], reg_covar=0.0)
+    with pytest.raises(ValueError, match=r"or rows of a component have no spread\. .*a larger reg_covar or fewer"):
+        model.update(model.statistics(X))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_masses_sum_to_the_weight(kind, name):
+    """In float32 arithmetic, with components left out and passed over, far out and of all families."""
+    if kind is BayesianGaussianMixture and not FAMILIES[name].is_conjugate:
+        return
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(20_000, 4)) + 100.0 * rng.integers(0, 2, (20_000, 1))).astype(np.float32)
+    for params in ({}, {"truncate": 2}):
+        model = kind(8, covariance_type=name, random_state=0, max_iter=0, **params).fit(X[::50])
+        total = model.statistics(X, rng.uniform(0.0, 1e-3, 20_000))
+        assert abs(total.mass.sum() / total.weight - 1.0) < 1e-7
+        model.update(total)
+
+
 def test_partial_fit_begins_anew_after_an_update():
     X = rows()
     model = GaussianMixture(3, random_state=0).fit(X)
@@ -227,6 +283,9 @@ def statistics_with(model, **changes):
         ({"origin": np.ones((3, 1))}, r"statistics.origin must have the shape \(3, 2\) of this mixture"),
         ({"deviation": np.full((3, 2), np.nan)}, "Input statistics.deviation contains NaN"),
         ({"weight": 0.0}, "statistics must be those of rows of some weight, not 0.0"),
+        ({"log_evidence": math.nan}, "Input statistics.log_evidence contains NaN"),
+        ({"log_evidence": -math.inf}, "Input statistics.log_evidence contains infinity"),
+        ({"weight": 240.1}, r"statistics.mass must sum to statistics.weight, 240.1, got (240|239.99)"),
         ({"mass": np.array([1.0, -1.0, 1.0])}, "statistics must be those of rows of some weight"),
     ],
 )

@@ -624,6 +624,14 @@ def test_traces_of_other_fits():
         learned.partial_fit(batch)
     (line,) = plot_trace(learned).lines
     np.testing.assert_array_equal(line.get_ydata(), learned.lower_bounds_)
+    fitted = GaussianMixture(2, n_init=4, init_params="random_from_data", random_state=0).fit(data)
+    n_iter, bound = fitted.n_iter_, fitted.lower_bound_
+    axes = plot_trace(fitted.update(fitted.statistics(data)))
+    (line,) = axes.lines
+    # The bound of the mixture that the update began with, where the fit had ended; starts are not of its making.
+    assert (line.get_xdata().tolist(), axes.get_legend()) == ([n_iter], None)
+    assert line.get_ydata() == pytest.approx([bound])
+    assert axes.get_title().startswith("Updated by statistics")
     with pytest.raises(ValueError, match=r"but it has none: its stop_reason_ is 'given'\. Call fit"):
         plot_trace(GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical"))
     with pytest.raises(ValueError, match="not fitted"):

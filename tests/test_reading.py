@@ -105,6 +105,15 @@ def test_summaries_are_tables_for_others():
     pandas.testing.assert_frame_equal(again, table)
 
 
+def test_names_that_repeat_are_numbered(rng):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rng.normal(size=(50, 4)), columns=["a", "a", "a 2", "a"])
+    model = GaussianMixture(1).fit(frame)
+    table = model.summary().to_frame()
+    assert [name for name in table.columns if name.startswith("mean")] == ["mean a", "mean a 3", "mean a 2", "mean a 4"]
+    np.testing.assert_array_equal(table.filter(like="mean").to_numpy(), model.means_)
+
+
 def test_a_frame_without_pandas(faithful, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r'a data frame of a summary needs pandas: pip install "fastgmm\[pandas\]"'):
@@ -375,10 +384,59 @@ def test_a_normal_law_does_not_fit_acidity(family):
     assert np.quantile(found.samples, 0.95) == pytest.approx(0.886 / np.sqrt(155), rel=0.2)
 
 
+@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical", "VEI", "tied-diag", "tied-spherical"])
+def test_one_column_of_several(family):
+    """Samples are of all columns, and fitted so: beside a twin of few lines, and a true model is not rejected."""
+    rng = np.random.default_rng(5)
+    shift = np.array([[0.0, 0.0], [2.0, 8.0]])[np.arange(100) % 2]
+    X = rng.normal(size=(100, 2)) + shift
+    model = GaussianMixture(2, covariance_type=family, init_params="kmeans", random_state=0).fit(X)
+    found = goodness_of_fit(model, X, column=0, n_samples=39, random_state=1)
+    assert found.statistic == pytest.approx(goodness_of_fit(model.marginal(0), X[:, :1], n_samples=0).statistic)
+    assert found.p_value > 0.05
+    generator, twins = np.random.default_rng(int(np.random.RandomState(1).uniform() * 2**31)), []
+    for _ in range(39):
+        rows = model.sample(100, random_state=generator)[0]
+        again = GaussianMixture(2, covariance_type=family, init_params="kmeans", random_state=0).fit(rows)
+        twins.append(stats.kstest(rows[:, 0], again.marginal(0).cdf).statistic)
+    # Fitted from other random starts, a few end elsewhere; as mixtures of one column hardly any would be the same.
+    assert np.isclose(found.samples, twins, rtol=1e-3).sum() >= 36
+
+
+def test_a_column_by_its_name_and_one_that_is_none():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(FAITHFUL, columns=["eruption", "waiting"])
+    model = GaussianMixture(2, random_state=0).fit(frame)
+    by_name = goodness_of_fit(model, frame, column="waiting", n_samples=0)
+    assert by_name.statistic == pytest.approx(stats.kstest(FAITHFUL[:, 1], model.marginal(1).cdf).statistic)
+    for column, message in (("a", "got 'a'"), (2, "got 2"), ([0, 1], "of one column, got")):
+        with pytest.raises(ValueError, match=message):
+            goodness_of_fit(model, frame, column=column)
+
+
+def test_updates_by_hand_are_tested_as_fits_are():
+    """Their max_iter is 0: samples that were not fitted were never nearer than the rows."""
+    values = load_acidity().data
+    model = GaussianMixture(2, max_iter=0, init_params="random_from_data", random_state=0).fit(values)
+    whole = GaussianMixture(2, init_params="random_from_data", tol=1e-6, max_iter=1000, random_state=0).fit(values)
+    for _ in range(whole.n_iter_):
+        model.update(model.statistics(values))
+    found = goodness_of_fit(model, values, n_samples=39, random_state=3)
+    expected = goodness_of_fit(whole, values, n_samples=39, random_state=3)
+    np.testing.assert_allclose(found.samples, expected.samples, rtol=1e-2)
+    assert found.p_value == expected.p_value
+
+
 def test_bad_input_of_goodness_of_fit(faithful):
-    with pytest.raises(ValueError, match=r"goodness_of_fit is of a mixture of one column, .* take marginal\(column\)"):
+    with pytest.raises(ValueError, match=r"goodness_of_fit is of one column, and this mixture has 2: give column"):
         goodness_of_fit(faithful, FAITHFUL)
     part = faithful.marginal(0)
+    for given in (part, GaussianMixture.from_parameters([1.0], [[3.0]], [1.0], "spherical")):
+        with pytest.raises(
+            ValueError, match=r"n_samples must be 0 for a mixture that was not fitted, got 199: .*column="
+        ):
+            goodness_of_fit(given, FAITHFUL[:, :1])
+    part = GaussianMixture(2, random_state=0).fit(FAITHFUL[:, :1])
     with pytest.raises(ValueError, match="n_samples"):
         goodness_of_fit(part, FAITHFUL[:, :1], n_samples=-1)
     with pytest.raises(ValueError, match="of 3 samples of the mixture, 3 could not be fitted as it was"):
@@ -390,6 +448,7 @@ def test_bad_input_of_goodness_of_fit(faithful):
 
 def test_samples_that_fail_are_left_out_with_a_warning():
     model = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [9.0]], [1.0, 1.0], "spherical", reg_covar=0.0)
+    model.stop_reason_ = "converged"
     rows = np.array([[0.0], [1.0], [0.5], [8.0], [9.0], [9.5]])
     with pytest.warns(ConvergenceWarning, match="Of 60 samples of the mixture, [0-9]+ could not be fitted as it was"):
         found = goodness_of_fit(model, rows, n_samples=60)

@@ -67,6 +67,13 @@ def test_other_ends():
     for batch in np.array_split(FAITHFUL, 3):
         model.partial_fit(batch)
     assert read(model)[0][0].startswith(f"Learned from batches in {model.n_iter_} updates, with a lower bound of -")
+    bound = model.score(FAITHFUL)
+    model.update(model.statistics(FAITHFUL))
+    end = f"Updated by statistics, 4 iterations, with a lower bound of {bound:.6g} before the last one."
+    assert read(model)[0][0] == end
+    found = model.summary()
+    assert found.fit == end[:1].lower() + end[1:-1]
+    assert "lower_bound" not in found.values
     pruned = BayesianGaussianMixture(5, random_state=0, max_iter=500).fit(FAITHFUL).prune()
     assert read(pruned)[0][0] == f"Converged after {pruned.n_iter_} iterations."
 

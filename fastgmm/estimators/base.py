@@ -27,12 +27,15 @@ from fastgmm.fitting.plain import FitResult, Updated
 from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
 from fastgmm.passes.scores import Score
-from fastgmm.rows import Rows
+from fastgmm.rows import ArrayRows, Rows
 from fastgmm.sources import Source
 from fastgmm.starts.seeding import METHODS
 from fastgmm.statistics import Array, SufficientStatistics
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
+
+# How far masses may be from the weight, relative to it. By float32 arithmetic they are up to 8e-7 off.
+_MASS_ERROR = 1e-4
 
 
 class Mixture(Fitting, ABC):
@@ -196,7 +199,8 @@ class Mixture(Fitting, ABC):
 
         Parameters
         ----------
-        X : (N, D) array-like of finite numbers, N >= 1; whatever ``fit`` takes
+        X : (N, D) array-like of finite numbers; whatever ``fit`` takes
+            An array or a frame may be one without rows, and weights of it may all be 0: the sums are then zeros.
         sample_weight : (N,) array-like >= 0, or str, optional
             A row of weight w counts as w copies.
         origin : (K, D) array-like, optional
@@ -212,11 +216,13 @@ class Mixture(Fitting, ABC):
         -----
         One pass, on `n_threads` threads. Raises ValueError for bad input, and where second moments overflow.
         """
-        rows = self._rows(X, sample_weight)
+        rows = self._rows(X, sample_weight, may_be_empty=True)
+        about = None if origin is None else self._checked_origin(origin)
+        if isinstance(rows, ArrayRows) and not (rows.n_rows and rows.summary.n_weighted):
+            return self._family().zero(self._density().mean.copy() if about is None else about)
         # The largest power that is a number.
         exponent = min(if_far(self._weight_exponent(rows)), 1023)
         source = Source(self._family(), rows.scaled(exponent), self.n_threads, n_kept=self.truncate, alone=False)
-        about = None if origin is None else self._checked_origin(origin)
         collected = source.collect(self._density(), about)
         if exponent:
             with np.errstate(over="ignore"):
@@ -254,7 +260,8 @@ class Mixture(Fitting, ABC):
 
         Raises TypeError for anything else, and ValueError for statistics of another shape or without weight, and where
         a covariance collapses. Where data lie so far from the means that the moments about them have lost their digits,
-        ValueError asks for ``statistics(X, origin=...)`` about the means of all rows, of which the update is then made.
+        or rows of a component have no spread, ValueError asks for ``statistics(X, origin=...)`` about the means of all
+        rows, of which the update is then made.
         An exception leaves the estimator as it was.
         """
         self._require_fitted()
@@ -269,12 +276,13 @@ class Mixture(Fitting, ABC):
         state = rule.update(scaled, density, final=is_final)
         if not state.trusted:
             raise ValueError(
-                "statistics are about points so far from the means of the rows that their moments have lost their "
-                "digits: collect them again by statistics(X, origin=total.mean), for total the sum that was given, and "
-                "update with the sum of those."
+                "statistics have no digits left for some covariance: they are about points too far from the means of "
+                "the rows, or rows of a component have no spread. Collect them again by statistics(X, "
+                "origin=total.mean), for total the sum that was given, and update with the sum of those; rows without "
+                "spread want a larger reg_covar or fewer components."
             )
         bound = rule.bound(before, scaled)
-        n_iter, n_passes = int(self.n_iter_) + 1, int(self.n_passes_) + 1
+        n_iter, n_passes = (int(getattr(self, name, 0)) + 1 for name in ("n_iter_", "n_passes_"))
         result = Updated(state, bound, [bound], (), n_iter, False, n_passes)
         names = self.__dict__.get("feature_names_in_")
         self._keep(rule, result, np.asarray(self.means_).dtype.type, names, self.__dict__.get("restarts_", []))
@@ -296,9 +304,16 @@ class Mixture(Fitting, ABC):
             if array.shape != shape:
                 raise ValueError(f"statistics.{name} must have the shape {shape} of this mixture, got {array.shape}.")
             validation.require_finite(array, f"statistics.{name}")
+        validation.require_finite(np.array([statistics.log_evidence]), "statistics.log_evidence")
         if not (0.0 < statistics.weight < math.inf and statistics.mass.min() >= 0.0):
             raise ValueError(
                 f"statistics must be those of rows of some weight, not {statistics.weight}; masses {statistics.mass}."
+            )
+        total = float(statistics.mass.sum())
+        if abs(total - statistics.weight) > _MASS_ERROR * statistics.weight:
+            raise ValueError(
+                f"statistics.mass must sum to statistics.weight, {statistics.weight}, got {total}: give what "
+                "statistics returned, or the sum of such."
             )
         if self._has_prior:
             validation.check_row_counts(statistics.weight)

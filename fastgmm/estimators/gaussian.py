@@ -127,6 +127,7 @@ class GaussianMixture(Mixture):
         ``partial_fit`` or ``update``, see there.
     lower_bounds_ : list of float
         The bound after each update of the best fit, or after the last ``partial_fit``; the last one is `lower_bound_`.
+        After ``update`` that one alone, the bound before it.
     restarts_ : list of Restart
         How each start ended, in order: `bound` (NaN where it failed), `n_iter`, `outcome` ("converged", "max_iter",
         "dropped" or "failed") and `spurious`, a component on too few rows or on one repeated value, or -1.

@@ -80,7 +80,10 @@ class Scoring(PrivateMethods, Interface, ABC):
         """Return the density that rows are scored with."""
 
     def _open(self, X: Any, sample_weight: Any = None, minimum: int = 1, expected: Sequence[str] | None = None) -> Rows:
-        """Return checked rows with their weights and the names of their columns; `expected` as of ``open_rows``."""
+        """Return checked rows with their weights and the names of their columns; `expected` as of ``open_rows``.
+
+        With a `minimum` of 0, arrays need not have any rows of positive weight.
+        """
         register(type(self))
         rows = open_rows(X, sample_weight, expected=expected)
         if rows is not None:
@@ -90,7 +93,7 @@ class Scoring(PrivateMethods, Interface, ABC):
         if isinstance(sample_weight, str):
             X, sample_weight = validation.split_weight(X, sample_weight)
         array = validation.check_rows(X, type(self).__name__, minimum=minimum)
-        weight = validation.check_sample_weight(sample_weight, len(array))
+        weight = validation.check_sample_weight(sample_weight, len(array), may_be_zero=minimum == 0)
         return ArrayRows(array, weight, validation.feature_names(X))
 
     def _family(self) -> Family:
@@ -154,7 +157,7 @@ class Scoring(PrivateMethods, Interface, ABC):
         if not hasattr(self, "means_"):
             raise validation.not_fitted(type(self).__name__)
 
-    def _rows(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
+    def _rows(self, X: ArrayLike, sample_weight: ArrayLike | None = None, may_be_empty: bool = False) -> Rows:
         self._require_fitted()
         names = self._names()
         n_features = np.shape(self.means_)[1]
@@ -168,7 +171,7 @@ class Scoring(PrivateMethods, Interface, ABC):
                     names, features, "X[model.feature_names_in_] has the columns that are wanted, in that order.\n"
                 )
         expected = None if names is None else names.tolist()
-        rows = self._open(X, sample_weight, expected=expected).expecting(names, n_features)
+        rows = self._open(X, sample_weight, 0 if may_be_empty else 1, expected).expecting(names, n_features)
         validation.check_feature_names(names, rows.names, type(self).__name__)
         validation.check_n_features(rows.n_features, n_features, type(self).__name__)
         return rows

@@ -79,7 +79,9 @@ def ending(model: Any) -> str:
         "converged": "Converged after {} iterations",
         "max_iter": "Stopped by max_iter, not converged, after {} iterations",
         "partial_fit": "Learned from batches in {} updates",
+        "update": "Updated by statistics, {} iterations",
     }.get(reason, "Parameters were given")
     bound = getattr(model, "lower_bound_", math.nan)
     known = "" if math.isnan(bound) else f", with a lower bound of {bound:.6g}"
-    return f"{ended.format(getattr(model, 'n_iter_', 0))}{known}."
+    before = " before the last one" if known and reason == "update" else ""
+    return f"{ended.format(getattr(model, 'n_iter_', 0))}{known}{before}."

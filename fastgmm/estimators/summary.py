@@ -41,7 +41,8 @@ class Summary:
     names : list of D str
         The names of the columns.
     values : dict of float
-        "n_iter" and "lower_bound" where there was a fit, "n_parameters" of a GaussianMixture; of the rows, where they
+        "n_iter" and "lower_bound" where there was a fit (after ``update``, of which the bound is not that of the
+        mixture, "n_iter" alone), "n_parameters" of a GaussianMixture; of the rows, where they
         were given, "n_samples", "weight" (their sum), "log_likelihood" (total; of a BayesianGaussianMixture that of
         its Student-t predictive), and the criteria: "aic", "bic" and "icl", or "evidence".
     spurious : list of str
@@ -94,10 +95,11 @@ class Summary:
     def to_dict(self) -> dict[str, NDArray]:
         """Return the components as a dict of arrays (M,), for ``pandas.DataFrame`` or ``polars.DataFrame``.
 
-        "component", "weight", and for each column "mean NAME" and "deviation NAME".
+        "component", "weight", and for each column "mean NAME" and "deviation NAME"; names that repeat are numbered:
+        "a", "a 2", "a 3".
         """
         table: dict[str, NDArray] = {"component": self.components, "weight": self.weights}
-        for place, name in enumerate(self.names):
+        for place, name in enumerate(_told_apart(self.names)):
             table[f"mean {name}"] = self.means[:, place]
             table[f"deviation {name}"] = self.deviations[:, place]
         return table
@@ -137,7 +139,7 @@ def summarise(
     values: dict[str, float] = {}
     if getattr(model, "n_iter_", 0) > 0:
         values["n_iter"] = int(model.n_iter_)
-        if np.isfinite(model.lower_bound_):
+        if np.isfinite(model.lower_bound_) and getattr(model, "stop_reason_", None) != "update":
             values["lower_bound"] = float(model.lower_bound_)
     if hasattr(model, "_n_parameters"):
         values["n_parameters"] = model._n_parameters()
@@ -158,6 +160,19 @@ def summarise(
         _likelihood=method.likelihood,
         _n_components=len(model.means_),
     )
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Return names, those that were there before with a number that makes them no other's."""
+    taken = set(names)
+    found: dict[str, None] = {}
+    for name in names:
+        own, number = name, 1
+        while own in found or (number > 1 and own in taken):
+            number += 1
+            own = f"{name} {number}"
+        found[own] = None
+    return list(found)
 
 
 def measures(model: Any, rows: Rows) -> dict[str, float]:

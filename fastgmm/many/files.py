@@ -108,7 +108,15 @@ def _keys_as_stored(keys: NDArray) -> NDArray:
             f"cannot store keys of the types {', '.join(kinds)} in a file: fit by groups of numbers, texts or NumPy's "
             "times, or pickle the result"
         )
-    return keys.astype(str)
+    stored = keys.astype(str)
+    for key, kept in zip(keys.tolist(), stored.tolist(), strict=True):
+        # NumPy's texts end before the NULs that they end in.
+        if key != kept:
+            raise ModelFileError(
+                f"cannot store the key {key!r} in a file, where it would be {kept!r}: fit by other keys, or pickle the "
+                "result"
+            )
+    return stored
 
 
 def _digest(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:

@@ -81,7 +81,8 @@ def plot_trace(model: Any, ax: Any = None) -> Any:
 
     Of the best start the line is drawn; of each other one that came to an end of its own the last iteration and bound,
     as `restarts_` keeps them, hollow where it has a spurious component.  Starts that failed, or were dropped for
-    lagging behind, are counted.  Without `ax` a new figure is made, outside pyplot's state.
+    lagging behind, are counted.  After ``update`` the bound before it is all that is known of the mixture's way.
+    Without `ax` a new figure is made, outside pyplot's state.
 
     Returns the matplotlib Axes; ``axes.figure.savefig`` stores the picture.  Raises ImportError without matplotlib,
     ValueError for a model that keeps no bounds: one of given parameters, or pruned.
@@ -98,17 +99,21 @@ def plot_trace(model: Any, ax: Any = None) -> Any:
     if ax is None:
         ax = new_figure().add_subplot()
     iterations = np.arange(1, len(bounds) + 1)
+    has_starts = model.stop_reason_ not in ("partial_fit", "update")
+    if model.stop_reason_ == "update":
+        # One bound, of the mixture that the last update was made of.
+        iterations += model.n_iter_ - 2
     ax.plot(
         iterations, bounds, color=PALETTE[0], linewidth=1.4, marker="o", markersize=3.5, label="best start", zorder=3
     )
-    if model.stop_reason_ != "partial_fit":
+    if has_starts:
         _draw_other_starts(ax, model)
     ax.set_xlabel("iteration")
     ax.set_ylabel(method_of(model).bound)
     ax.set_title(ending(model).removesuffix("."), fontsize="medium")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.spines[["top", "right"]].set_visible(False)
-    if len(model.restarts_) > 1:
+    if has_starts and len(model.restarts_) > 1:
         ax.legend(frameon=False, fontsize="small", loc="best")
     return ax
 

@@ -75,11 +75,20 @@ def _replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(path).resolve()
     temporary = _temporary(target)
     try:
-        with open(temporary, "wb") as stream:
+        with _opened(temporary, os.fspath(path)) as stream:
             yield stream
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def _opened(temporary: Path, name: str) -> BinaryIO:
+    """Return a file to write to; an OSError names what was asked for, `name`, not the file beside it."""
+    try:
+        return open(temporary, "wb")
+    except OSError as error:
+        error.filename = name
         raise
 
 

@@ -149,8 +149,8 @@ def check_n_rows(shape: tuple[int, ...], minimum: int, estimator: str) -> None:
         )
 
 
-def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Array | None:
-    """Return row weights as (N,) float64, or None; ValueError unless finite, >= 0, and not all 0."""
+def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int, *, may_be_zero: bool = False) -> Array | None:
+    """Return row weights as (N,) float64, or None; ValueError unless finite, >= 0, and not all 0, which they may be."""
     if sample_weight is None:
         return None
     if isinstance(sample_weight, numbers.Real):
@@ -161,7 +161,8 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Arra
     if weight.shape != (n_samples,):
         raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}!")
     require_weights(weight)
-    require_positive(weight.max())
+    if not may_be_zero:
+        require_positive(weight.max())
     return weight.astype(np.float64, copy=False)
 
 

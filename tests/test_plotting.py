@@ -182,6 +182,25 @@ def test_long_legends_are_cut():
     assert texts[-1] == "19: 4.0%\nand 5 more"
 
 
+def circle(n_components, n_features=2):
+    """Return a made mixture of components around a circle, and rows near them."""
+    turn = 2 * np.pi * np.arange(n_components) / n_components
+    means = 10 * np.column_stack([np.cos(turn + phase) for phase in range(n_features)])
+    weights = np.full(n_components, 1 / n_components)
+    model = GaussianMixture.from_parameters(weights, means, np.ones(n_components), "spherical")
+    return model, np.concatenate([means, means + 0.5, means - 0.5])
+
+
+@pytest.mark.parametrize(("n_components", "last"), [(20, "19: 5.0%"), (22, "19: 4.5%\nand 2 more")])
+def test_long_legends_count_components_alone_and_keep_the_mixture(n_components, last):
+    model, rows = circle(n_components)
+    legends = [plot_mixture(model.marginal(0), rows[:, :1]).get_legend(), plot_pairs(model, rows).legends[0]]
+    for legend in legends:
+        texts = [text.get_text() for text in legend.get_texts()]
+        assert len(texts) == 21
+        assert texts[-2:] == [last, "mixture"]
+
+
 def test_large_data_are_thinned_out_the_same_way_each_time():
     data = np.random.default_rng(0).normal(size=(3000, 2))
     model = GaussianMixture(2, random_state=0).fit(data)

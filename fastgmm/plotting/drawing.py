@@ -26,7 +26,9 @@ MARKERS = "o^sDvP"
 OTHERS_COLOUR = "#AAAAAA"
 ELLIPSE_DEVIATIONS = (1.0, 2.0)
 CURVE_POINTS = 600
+# Components that a legend lists at most, and what it calls the sum of their densities.
 LEGEND_ENTRIES = 20
+MIXTURE = "mixture"
 # Columns that the label of a principal axis names.
 AXIS_COLUMNS = 2
 # Bins of a histogram at least, but of few rows, and at most.
@@ -275,14 +277,22 @@ def draw_densities(
         if index in subject.effective:
             ax.fill_between(points, density, color=colour(index), alpha=0.2, linewidth=0)
             ax.plot(points, density, color=colour(index), linewidth=1.6, label=legend_label(index, share))
-    ax.plot(points, total, color="black", linewidth=1.2, linestyle="--", label="mixture")
+    ax.plot(points, total, color="black", linewidth=1.2, linestyle="--", label=MIXTURE)
 
 
 def draw_legend(ax: Any, outside: bool, extra: Sequence[tuple[Any, str]] = ()) -> None:
     """Draw the legend of what has a label in `ax`, there or to the right of it; `extra` as of ``put_legend``."""
     placement = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
-    handles, labels = ax.get_legend_handles_labels()
-    put_legend(ax, handles, labels, extra, frameon=not outside, **placement)
+    handles, labels, others = legend_parts(ax)
+    put_legend(ax, handles, labels, [*others, *extra], frameon=not outside, **placement)
+
+
+def legend_parts(ax: Any) -> tuple[list[Any], list[str], list[tuple[Any, str]]]:
+    """Return what has a label in `ax`: handles and labels of components, and the others as pairs."""
+    pairs = list(zip(*ax.get_legend_handles_labels(), strict=True))
+    components = [pair for pair in pairs if pair[1] != MIXTURE]
+    others = [pair for pair in pairs if pair[1] == MIXTURE]
+    return [handle for handle, _ in components], [label for _, label in components], others
 
 
 def put_legend(

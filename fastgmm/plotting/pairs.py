@@ -15,6 +15,7 @@ from fastgmm.plotting.drawing import (
     draw_densities,
     draw_ellipses,
     draw_points,
+    legend_parts,
     matplotlib,
     name_axes,
     new_figure,
@@ -79,10 +80,9 @@ def plot_pairs(
         draw_densities(ax, subject, below, BINS, REACH)
         ax.set_yticks([])
         _label_outside(ax, (subject.names[below], "density" if row == 0 else ""), row == n_panels - 1, row == 0)
-    handles, names = first_of_column[0].get_legend_handles_labels()
+    handles, names, extra = legend_parts(first_of_column[0])
     # Above the diagonal, below the title, there is room, unless there is one panel.
     place = {"loc": "upper right", "bbox_to_anchor": (1.0, 0.95)} if n_panels > 1 else {"loc": "outside right upper"}
-    extra = []
     if len(drawn) < len(labels):
         nothing = matplotlib().lines.Line2D([], [], linestyle="")
         extra.append((nothing, f"{len(drawn):,} of {len(labels):,} rows drawn"))

@@ -594,6 +594,30 @@ def test_panels_of_a_column_have_its_range():
         assert not figure.legends[0].get_window_extent().overlaps(box)
 
 
+@pytest.mark.parametrize(
+    ("n_components", "columns", "layout"),
+    [(30, 2, "constrained"), (30, 2, None), (24, 3, "constrained"), (3, 2, "constrained"), (20, 1, "constrained")],
+)
+def test_legends_of_pairs_lie_beside_panels_and_titles(n_components, columns, layout):
+    model, rows = circle(n_components, columns)
+    given = Figure(figsize=(7, 5.5)) if layout is None else None
+    figure = plot_pairs(model, rows, figure=given)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y0 >= figure.bbox.y0
+    for other in (*figure.axes, *figure.texts):
+        assert not legend.overlaps(other.get_window_extent())
+
+
+def test_legends_of_pairs_have_the_markers_of_panels():
+    model, rows = circle(17)
+    figure = plot_pairs(model, rows)
+    *handles, _ = figure.legends[0].legend_handles
+    assert [handle.get_marker() for handle in handles] == [*8 * "o", *8 * "^", "s"]
+    assert [to_hex(handle.get_color()).upper() for handle in handles] == [*PALETTE, *PALETTE, PALETTE[0]]
+
+
 # --- the trace of a fit ------------------------------------------------------------------------------------------
 
 

@@ -297,11 +297,12 @@ def legend_parts(ax: Any) -> tuple[list[Any], list[str], list[tuple[Any, str]]]:
 
 def put_legend(
     owner: Any, handles: list[Any], labels: list[str], extra: Sequence[tuple[Any, str]] = (), **placement: Any
-) -> None:
-    """Put a legend of components into axes or a figure: the first of many, then `extra` handles as they are."""
-    if len(handles) > LEGEND_ENTRIES:
-        labels[LEGEND_ENTRIES - 1] += f"\nand {len(handles) - LEGEND_ENTRIES} more"
+) -> Any:
+    """Put a legend of components into axes or a figure, and return it: the first, then `extra` handles as they are."""
+    others = len(handles) - LEGEND_ENTRIES
     handles, labels = handles[:LEGEND_ENTRIES], labels[:LEGEND_ENTRIES]
+    if others > 0:
+        labels[-1] += f"\nand {others} more"
     n_components = len(handles)
     handles, labels = [*handles, *(handle for handle, _ in extra)], [*labels, *(label for _, label in extra)]
     legend = owner.legend(handles, labels, title="component", fontsize="small", title_fontsize="small", **placement)
@@ -309,6 +310,12 @@ def put_legend(
         if hasattr(handle, "set_sizes"):
             handle.set_sizes([30])
         handle.set_alpha(1.0)
+    return legend
+
+
+def component_handle(index: int) -> Any:
+    """Return a line with the marker of a component, for a legend."""
+    return matplotlib().lines.Line2D([], [], color=colour(index), marker=marker(index), markersize=5, linewidth=1.6)
 
 
 def legend_label(index: int, weight: float) -> str:

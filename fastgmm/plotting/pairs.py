@@ -12,6 +12,7 @@ from fastgmm import validation
 from fastgmm.plotting.drawing import (
     Plane,
     Subject,
+    component_handle,
     draw_densities,
     draw_ellipses,
     draw_points,
@@ -29,6 +30,8 @@ MOST_COLUMNS = 8
 PANEL, NARROWEST, WIDEST = 2.4, 6.0, 15.0
 # Of histograms in panels, at least; and standard deviations to both sides that curves reach.
 BINS, REACH = 10, 3.0
+# Inches between a legend and what is around it.
+GAP = 0.1
 
 
 def plot_pairs(
@@ -80,15 +83,33 @@ def plot_pairs(
         draw_densities(ax, subject, below, BINS, REACH)
         ax.set_yticks([])
         _label_outside(ax, (subject.names[below], "density" if row == 0 else ""), row == n_panels - 1, row == 0)
+    figure.suptitle(subject.title, fontsize="medium", wrap=True)
     handles, names, extra = legend_parts(first_of_column[0])
-    # Above the diagonal, below the title, there is room, unless there is one panel.
-    place = {"loc": "upper right", "bbox_to_anchor": (1.0, 0.95)} if n_panels > 1 else {"loc": "outside right upper"}
+    if n_panels > 1:
+        # Colours are used again, and panels of rows tell components apart by markers.
+        handles = [component_handle(index) for index in subject.effective]
     if len(drawn) < len(labels):
         nothing = matplotlib().lines.Line2D([], [], linestyle="")
         extra.append((nothing, f"{len(drawn):,} of {len(labels):,} rows drawn"))
-    put_legend(figure, handles, names, extra, frameon=False, **place)
-    figure.suptitle(subject.title, fontsize="medium")
+    _put_legend(figure, n_panels, handles, names, extra)
     return figure
+
+
+def _put_legend(figure: Any, n_panels: int, handles: list[Any], names: list[str], extra: list[tuple[Any, str]]) -> None:
+    """Put the legend above the diagonal and below the title, where it has room, or to the right of all panels."""
+    size = figure.bbox
+    gap = GAP * figure.dpi
+    top = 1.0 - (figure.texts[0].get_window_extent().height + 2 * gap) / size.height
+    legend = put_legend(figure, handles, names, extra, loc="upper right", bbox_to_anchor=(1.0, top), frameon=False)
+    box = legend.get_window_extent()
+    # Above the panel on the diagonal of as many columns from the right as the legend is wide.
+    columns = np.ceil((box.width + gap) / (size.width / n_panels))
+    free = top * size.height * (1 - columns / n_panels) - gap
+    if n_panels < 3 or box.height > free:
+        legend.remove()
+        put_legend(figure, handles, names, extra, loc="outside center right", frameon=False)
+        if figure.get_layout_engine() is None:
+            figure.subplots_adjust(right=1.0 - (box.width + gap) / size.width)
 
 
 def _places(subject: Subject, columns: Any) -> list[int]:

@@ -515,6 +515,18 @@ def test_uncertainty_of_one_column_is_a_curve(estimator):
     np.testing.assert_allclose(y, 1 - model.predict_proba(x[:, np.newaxis]).max(axis=1), atol=1e-12)
 
 
+def test_small_uncertainties_have_a_size_in_the_legend():
+    model = GaussianMixture.from_parameters([0.5, 0.5], [[-2.0, 0.0], [2.0, 0.0]], [1.0, 1.0], "spherical")
+    rows = np.array([[-2.0, 1.0], [0.5, 0.0], [2.0, 0.0]])
+    axes = plot_uncertainty(model, rows)
+    largest = model.uncertainty(rows).max()
+    assert 0.1 < largest < 0.2
+    *_, certain, uncertain = axes.get_legend().get_texts()
+    assert (certain.get_text(), uncertain.get_text()) == ("uncertainty 0", f"uncertainty {largest:.2g}")
+    drawn = max(part.get_sizes().max() for part in axes.collections[:2])
+    assert axes.get_legend().legend_handles[-1].get_sizes() == pytest.approx(drawn)
+
+
 # --- pairs -------------------------------------------------------------------------------------------------------
 
 
@@ -608,6 +620,15 @@ def test_legends_of_pairs_lie_beside_panels_and_titles(n_components, columns, la
     assert legend.y0 >= figure.bbox.y0
     for other in (*figure.axes, *figure.texts):
         assert not legend.overlaps(other.get_window_extent())
+
+
+def test_titles_and_summaries_of_enormous_weights_are_short():
+    model, rows = circle(3)
+    weight = np.full(len(rows), 1e300)
+    title = plot_pairs(model, rows, sample_weight=weight).texts[0].get_text()
+    assert title == f"3 components, spherical covariance, BIC {model.bic(rows, sample_weight=weight):.10g}"
+    assert "e+30" in title
+    assert max(map(len, str(model.summary(rows, weight)).splitlines())) <= 100
 
 
 def test_legends_of_pairs_have_the_markers_of_panels():

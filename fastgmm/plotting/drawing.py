@@ -17,7 +17,7 @@ from fastgmm.methods import describe, method_of
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.statistics import Array
 from fastgmm.support.extras import require
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import decimals, shown
 from fastgmm.validation import check_sample_weight, feature_labels, split_weight
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without black; then the same with other markers.
@@ -110,7 +110,7 @@ class Subject:
         text = describe(self.model)
         criterion = self.method.criteria(self.model).get(self.method.criterion)
         if criterion is not None:
-            text += f", {self.method.criterion} {criterion(self.rows):.1f}"
+            text += f", {self.method.criterion} {decimals(criterion(self.rows), 1)}"
         return text
 
     def chosen(self, max_points: int) -> NDArray[np.intp]:

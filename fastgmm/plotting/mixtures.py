@@ -173,10 +173,13 @@ def _draw_uncertain(ax: Any, points: Array, labels: NDArray[np.int64], uncertain
 
 
 def _sizes(ax: Any, largest: float, n_points: int) -> list[tuple[Any, str]]:
-    """Return handles for a legend that say what sizes mean, as far as rows go."""
-    steps = np.array([step for step in UNCERTAIN_STEPS if step == 0.0 or step <= 1.25 * largest])
+    """Return handles for a legend that say what sizes mean, as far as rows go: at least of 0 and of the largest."""
+    if largest < UNCERTAIN_STEPS[1]:
+        steps = np.unique([0.0, largest])
+    else:
+        steps = np.array([step for step in UNCERTAIN_STEPS if step <= 1.25 * largest])
     areas, opacities = _area_of(steps, n_points), np.interp(steps, [0.0, 0.5], UNCERTAIN_OPACITIES)
     return [
-        (ax.scatter([], [], s=area, color="black", alpha=opacity, linewidths=0), f"uncertainty {step:g}")
+        (ax.scatter([], [], s=area, color="black", alpha=opacity, linewidths=0), f"uncertainty {step:.2g}")
         for step, area, opacity in zip(steps, areas, opacities, strict=True)
     ]

@@ -30,7 +30,7 @@ from fastgmm.selection.candidates import (
     judged,
     require_open,
 )
-from fastgmm.support.showing import shown, table_text
+from fastgmm.support.showing import decimals, shown, table_text
 from fastgmm.support.typing import Self
 
 
@@ -312,9 +312,9 @@ class GaussianMixtureIC(WithEstimator):
             [
                 str(each.n_components),
                 each.covariance_type,
-                f"{each.value(name):.4f}",
-                f"{abs(each.value(name) - self.criterion_):.4f}",
-                f"{each.value('log_likelihood'):.4f}",
+                decimals(each.value(name), 4),
+                decimals(abs(each.value(name) - self.criterion_), 4),
+                decimals(each.value("log_likelihood"), 4),
                 "" if each.is_sound else "doubtful",
             ]
             for each in ranked[: max(n, 1)]
@@ -342,7 +342,7 @@ def _title(candidate: Candidate) -> str:
 
 
 def _line(candidate: Candidate, criterion: str) -> str:
-    found = candidate.error or f"{criterion} {candidate.value(criterion):.4f}"
+    found = candidate.error or f"{criterion} {decimals(candidate.value(criterion), 4)}"
     return f"{_title(candidate)}: {found} ({candidate.seconds:.2g} s)"
 
 

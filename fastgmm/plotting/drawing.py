@@ -6,7 +6,7 @@ All that needs the arithmetic of mixtures is asked of the model; matplotlib is i
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ CURVE_POINTS = 600
 # Components that a legend lists at most, and what it calls the sum of their densities.
 LEGEND_ENTRIES = 20
 MIXTURE = "mixture"
+# Entries of a legend that hide what is drawn, where it lies in the axes.
+CROWDED = 8
 # Columns that the label of a principal axis names.
 AXIS_COLUMNS = 2
 # Bins of a histogram at least, but of few rows, and at most.
@@ -281,10 +283,29 @@ def draw_densities(
 
 
 def draw_legend(ax: Any, outside: bool, extra: Sequence[tuple[Any, str]] = ()) -> None:
-    """Draw the legend of what has a label in `ax`, there or to the right of it; `extra` as of ``put_legend``."""
-    placement = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
+    """Draw the legend of what has a label in `ax`, as ``place_legend`` does; `extra` as of ``put_legend``."""
     handles, labels, others = legend_parts(ax)
-    put_legend(ax, handles, labels, [*others, *extra], frameon=not outside, **placement)
+    extra = [*others, *extra]
+    is_long = len(handles) + len(extra) > CROWDED
+    place_legend(ax, lambda **placement: put_legend(ax, handles, labels, extra, **placement), outside or is_long)
+
+
+def place_legend(ax: Any, put: Callable[..., Any], outside: bool) -> None:
+    """Put a legend, as `put` makes it, into axes or to their right: in two columns where one is taller than they are.
+
+    Axes that no layout engine makes room in are narrowed, for the legend to lie where they were.
+    """
+    if not outside:
+        put(loc="best")
+        return
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False}
+    legend = put(**place)
+    if legend.get_window_extent().height > ax.get_window_extent().height:
+        legend = put(ncols=2, **place)
+    if ax.figure.get_layout_engine() is None:
+        box = ax.get_position()
+        needed = legend.get_window_extent().width / ax.figure.bbox.width + 0.03
+        ax.set_position([box.x0, box.y0, max(box.width - needed, box.width / 3), box.height])
 
 
 def legend_parts(ax: Any) -> tuple[list[Any], list[str], list[tuple[Any, str]]]:

@@ -1,5 +1,6 @@
 """What is drawn is where the mixture says it is."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -664,6 +665,48 @@ def test_legends_of_pairs_have_the_markers_of_panels():
     *handles, _ = figure.legends[0].legend_handles
     assert [handle.get_marker() for handle in handles] == [*8 * "o", *8 * "^", "s"]
     assert [to_hex(handle.get_color()).upper() for handle in handles] == [*PALETTE, *PALETTE, PALETTE[0]]
+
+
+def inside(figure, label, of=None):
+    box, of = label.get_window_extent(), figure.bbox if of is None else of
+    return of.x0 <= box.x0 and box.x1 <= of.x1 and of.y0 <= box.y0 and box.y1 <= of.y1
+
+
+@pytest.mark.parametrize("layout", ["constrained", None])
+@pytest.mark.parametrize("columns", [2, 6])
+def test_names_of_columns_of_pairs_are_cut_to_their_panels(columns, layout):
+    rows = np.random.default_rng(0).normal(size=(9, columns))
+    model = GaussianMixture.from_parameters([1.0], np.zeros((1, columns)), np.ones((1, columns)), "diag")
+    names = [f"{number}_{55 * 'name'}_{number}" for number in range(columns)]
+    figure = plot_pairs(model, rows, feature_names=names, figure=Figure(layout=layout) if layout is None else None)
+    figure.draw_without_rendering()
+    lowest = figure.axes[-columns:]
+    for number, axes in enumerate(lowest):
+        assert axes.get_xlabel().startswith(f"{number}_")
+        assert axes.get_xlabel().endswith(f"_{number}")
+    boxes = [axes.xaxis.label.get_window_extent() for axes in lowest]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert all(inside(figure, label) for axes in lowest for label in (axes.xaxis.label, axes.yaxis.label))
+    assert sum(len(axes.get_xlabel()) for axes in lowest) > 30
+
+
+@pytest.mark.parametrize("draw", [plot_mixture, plot_uncertainty])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_names_in_labels_are_cut_to_the_axes(draw, columns):
+    model, rows = circle(3, columns)
+    names = [f"{number}_{55 * 'name'}_{number}" for number in range(columns)]
+    axes = draw(model, rows, feature_names=names)
+    axes.figure.draw_without_rendering()
+    assert inside(axes.figure, axes.xaxis.label)
+    assert inside(axes.figure, axes.yaxis.label)
+    label = axes.get_xlabel()
+    assert "_name" in label
+    assert "name_" in label
+    if columns == 3:
+        assert "% of the variance):\n" in label
+        assert label.endswith(" + ...")
+    short = draw(model, rows, feature_names=["petal_length", "petal_length_2", "petal_length_3"][:columns])
+    assert "petal_length" in short.get_xlabel()
 
 
 # --- the trace of a fit ------------------------------------------------------------------------------------------

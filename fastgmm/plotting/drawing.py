@@ -33,6 +33,8 @@ MIXTURE = "mixture"
 CROWDED = 8
 # Columns that the label of a principal axis names.
 AXIS_COLUMNS = 2
+# Characters of a name that are shown at least.
+FEWEST_CHARACTERS = 5
 # Bins of a histogram at least, but of few rows, and at most.
 FEWEST_BINS, MOST_BINS = 30, 120
 # Standard deviations to both sides of a mean that curves reach.
@@ -123,18 +125,38 @@ class Subject:
         return np.sort(np.random.default_rng(0).choice(n_samples, max_points, replace=False))
 
 
+class Label(NamedTuple):
+    """The label of an axis: a pattern, as of ``str.format``, and the names of columns that stand in it."""
+
+    pattern: str
+    names: tuple[str, ...] = ()
+
+    def text(self, longest: int) -> str:
+        """Return the label, with names of more characters than `longest` cut in their middles."""
+        return self.pattern.format(*(shortened(name, longest) for name in self.names))
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return the ends of a name of more characters than `longest`."""
+    if len(name) <= longest:
+        return name
+    tail = (longest - 1) // 2
+    return f"{name[: longest - 1 - tail]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - tail :]}"
+
+
 class Plane(NamedTuple):
     """The plane that is drawn: its origin, two axes as columns of shape (n_features, 2), and their labels."""
 
     origin: Array
     axes: Array
-    labels: tuple[str, str]
+    labels: tuple[Label, Label]
 
     @classmethod
     def of_columns(cls, names: Sequence[str], first: int, second: int) -> Plane:
         """Return the plane of two columns."""
         n_features = len(names)
-        return cls(np.zeros(n_features), np.eye(n_features)[:, [first, second]], (names[first], names[second]))
+        labels = label_of(names[first]), label_of(names[second])
+        return cls(np.zeros(n_features), np.eye(n_features)[:, [first, second]], labels)
 
     @classmethod
     def of_principal_axes(cls, data: Array, weight: Array | None, names: Sequence[str], standardize: bool) -> Plane:
@@ -158,7 +180,7 @@ class Plane(NamedTuple):
         plane = plane * np.sign(plane[np.abs(plane).argmax(axis=0), [0, 1]])
         shares = variances[[-1, -2]] / max(variances.sum(), np.finfo(np.float64).tiny)
         first, second = (
-            f"principal axis {i + 1} ({share:.0%} of the variance):\n{_terms(plane[:, i], names)}"
+            _terms(f"principal axis {i + 1} ({share:.0%} of the variance):\n", plane[:, i], names)
             for i, share in enumerate(shares)
         )
         return cls(origin, plane / unit[:, None] if standardize else plane, (first, second))
@@ -168,21 +190,42 @@ class Plane(NamedTuple):
         return (points - self.origin) @ self.axes
 
 
-def _terms(axis: Array, names: Sequence[str]) -> str:
-    """Return an axis as a sum of columns, the largest first."""
+def label_of(name: str) -> Label:
+    """Return the label that is a name alone."""
+    return Label("{}", (name,))
+
+
+def _terms(title: str, axis: Array, names: Sequence[str]) -> Label:
+    """Return the label of an axis as a sum of columns, the largest first, below a title."""
     order = np.argsort(-np.abs(axis), kind="stable")[:AXIS_COLUMNS]
-    parts = [f"{'-' if axis[j] < 0 else '+'} {abs(axis[j]):.2f} {names[j]}" for j in order]
+    parts = " ".join(f"{'-' if axis[j] < 0 else '+'} {abs(axis[j]):.2f} {{}}" for j in order)
     more = " + ..." if len(axis) > AXIS_COLUMNS else ""
-    return " ".join(parts).removeprefix("+ ") + more
+    return Label(title + parts.removeprefix("+ ") + more, tuple(names[j] for j in order))
 
 
-def name_axes(ax: Any, labels: Sequence[str]) -> None:
-    """Write the labels of both axes."""
-    fontsize = "small" if any("\n" in label for label in labels) else "medium"
+def name_axes(ax: Any, labels: Sequence[Label], room: tuple[float, float] | None = None) -> None:
+    """Write the labels of both axes, with names cut to `room`, in pixels: by default as long as the axes are."""
+    fontsize = "small" if any("\n" in label.pattern for label in labels) else "medium"
     # A name may hold dollar signs, which would begin a formula.
-    ax.set_xlabel(labels[0], parse_math=False, fontsize=fontsize)
-    ax.set_ylabel(labels[1], parse_math=False, fontsize=fontsize)
+    ax.set_xlabel("", parse_math=False, fontsize=fontsize)
+    ax.set_ylabel("", parse_math=False, fontsize=fontsize)
+    width, height = ax.get_window_extent().size if room is None else room
+    _write(ax.xaxis.label, labels[0], lambda box: float(box.width), width)
+    _write(ax.yaxis.label, labels[1], lambda box: float(box.height), height)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _write(artist: Any, label: Label, length: Callable[[Any], float], room: float) -> None:
+    """Write a label, with names cut where it is longer than there is room, or than its text without names."""
+
+    def write(text: str) -> float:
+        artist.set_text(text)
+        return length(artist.get_window_extent()) if text else 0.0
+
+    room = max(room, write(label.pattern.replace("{}", "")))
+    longest = max(map(len, label.names), default=0)
+    while (found := write(label.text(longest))) > room and longest > FEWEST_CHARACTERS:
+        longest = max(min(longest - 1, int(longest * room / found)), FEWEST_CHARACTERS)
 
 
 def say_how_many(ax: Any, n_drawn: int, n_samples: int) -> None:

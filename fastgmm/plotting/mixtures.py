@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm.methods import describe
 from fastgmm.plotting.drawing import (
     OTHERS_COLOUR,
+    Label,
     Plane,
     Subject,
     colour,
@@ -19,6 +20,7 @@ from fastgmm.plotting.drawing import (
     draw_legend,
     draw_points,
     grid_of,
+    label_of,
     legend_label,
     marker,
     matplotlib,
@@ -71,7 +73,7 @@ def plot_mixture(
         ax = new_figure().add_subplot()
     if subject.data.shape[1] == 1:
         draw_densities(ax, subject)
-        name_axes(ax, (subject.names[0], "density"))
+        name_axes(ax, (label_of(subject.names[0]), Label("density")))
     else:
         plane = _plane(subject, standardize)
         drawn = subject.chosen(max_points)
@@ -116,7 +118,7 @@ def plot_uncertainty(
     if subject.data.shape[1] == 1:
         points = np.column_stack([subject.data[drawn, 0], uncertainty[drawn]])
         _draw_curve(ax, subject)
-        axis_labels = (subject.names[0], "uncertainty")
+        axis_labels = (label_of(subject.names[0]), Label("uncertainty"))
     else:
         plane = _plane(subject, standardize)
         points = plane.project(subject.data[drawn])

@@ -641,7 +641,8 @@ def test_panels_of_a_column_have_its_range():
 def test_legends_of_pairs_lie_beside_panels_and_titles(n_components, columns, layout):
     model, rows = circle(n_components, columns)
     given = Figure(figsize=(7, 5.5)) if layout is None else None
-    figure = plot_pairs(model, rows, figure=given)
+    # A long title.
+    figure = plot_pairs(model, rows, figure=given, sample_weight=np.full(len(rows), 1e11 / 3))
     figure.draw_without_rendering()
     legend = figure.legends[0].get_window_extent()
     assert legend.x1 <= figure.bbox.x1
@@ -657,6 +658,11 @@ def test_titles_and_summaries_of_enormous_weights_are_short():
     assert title == f"3 components, spherical covariance, BIC {model.bic(rows, sample_weight=weight):.10g}"
     assert "e+30" in title
     assert max(map(len, str(model.summary(rows, weight)).splitlines())) <= 100
+
+
+def test_pairs_are_drawn_in_tiny_figures():
+    figure = plot_pairs(*circle(9), figure=Figure(figsize=(1, 1)))
+    assert all(axes.get_position().width > 0.1 for axes in figure.axes)
 
 
 def test_legends_of_pairs_have_the_markers_of_panels():

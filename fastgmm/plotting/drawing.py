@@ -33,8 +33,8 @@ MIXTURE = "mixture"
 CROWDED = 8
 # Columns that the label of a principal axis names.
 AXIS_COLUMNS = 2
-# Characters of a name that are shown at least.
-FEWEST_CHARACTERS = 5
+# Characters of a name that are shown at least, of a longer one, and at most.
+FEWEST_CHARACTERS, MOST_CHARACTERS = 5, 400
 # Bins of a histogram at least, but of few rows, and at most.
 FEWEST_BINS, MOST_BINS = 30, 120
 # Standard deviations to both sides of a mean that curves reach.
@@ -223,7 +223,7 @@ def _write(artist: Any, label: Label, length: Callable[[Any], float], room: floa
         return length(artist.get_window_extent()) if text else 0.0
 
     room = max(room, write(label.pattern.replace("{}", "")))
-    longest = max(map(len, label.names), default=0)
+    longest = min(max(map(len, label.names), default=0), MOST_CHARACTERS)
     while (found := write(label.text(longest))) > room and longest > FEWEST_CHARACTERS:
         longest = max(min(longest - 1, int(longest * room / found)), FEWEST_CHARACTERS)
 
@@ -352,7 +352,7 @@ def place_legend(ax: Any, put: Callable[..., Any], outside: bool) -> None:
 
 
 def legend_parts(ax: Any) -> tuple[list[Any], list[str], list[tuple[Any, str]]]:
-    """Return what has a label in `ax`: handles and labels of components, and the others as pairs."""
+    """Return the handles and labels of components that `ax` has, and those of others as pairs."""
     pairs = list(zip(*ax.get_legend_handles_labels(), strict=True))
     components = [pair for pair in pairs if pair[1] != MIXTURE]
     others = [pair for pair in pairs if pair[1] == MIXTURE]

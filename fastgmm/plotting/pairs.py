@@ -122,7 +122,10 @@ def _put_legend(figure: Any, title: Any, n_panels: int, parts: tuple[Any, ...]) 
     legend.remove()
     put_legend(figure, *parts, loc="outside center right", frameon=False)
     if figure.get_layout_engine() is None:
-        figure.subplots_adjust(right=1.0 - (box.width + gap) / size.width)
+        # Half of the picture at least is left to panels.
+        sides = figure.subplotpars
+        right = 1.0 - (box.width + gap) / size.width
+        figure.subplots_adjust(right=max(right, (sides.left + sides.right) / 2))
     return float(box.width + gap)
 
 

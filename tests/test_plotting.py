@@ -227,6 +227,7 @@ def test_long_legends_in_axes_of_the_caller_hide_nothing(kind, layout):
     assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
     assert 0 <= legend.y0 < legend.y1 <= figure.bbox.y1
     assert axes.get_window_extent().width > 0.15 * figure.bbox.x1
+    assert figure.get_tightbbox().x1 * figure.dpi >= legend.x1
 
 
 def test_large_data_are_thinned_out_the_same_way_each_time():

@@ -349,6 +349,8 @@ def place_legend(ax: Any, put: Callable[..., Any], outside: bool) -> None:
         box = ax.get_position()
         needed = legend.get_window_extent().width / ax.figure.bbox.width + 0.03
         ax.set_position([box.x0, box.y0, max(box.width - needed, box.width / 3), box.height])
+        # What is cut to what it shows, as by notebooks, has to hold them.
+        ax.set_in_layout(True)
 
 
 def legend_parts(ax: Any) -> tuple[list[Any], list[str], list[tuple[Any, str]]]:

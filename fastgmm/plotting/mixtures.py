@@ -61,7 +61,8 @@ def plot_mixture(
     `X` has shape (n_samples, n_features); `sample_weight`, of shape (n_samples,), counts in the histogram, in the
     principal axes and in the BIC or evidence bound of the title.  `feature_names` defaults to the model's.  Of more
     than `max_points` rows a random part is drawn, always the same one.  Without `ax` a new figure is made, outside
-    pyplot's state.
+    pyplot's state; a legend of more than eight entries lies beside the caller's, too, which become narrower where the
+    figure has no layout engine (``layout="constrained"``) that makes room for it.
 
     Returns the matplotlib Axes; ``axes.figure.savefig`` stores the picture.  Raises ImportError without matplotlib,
     ValueError if `X` does not fit the model.

@@ -211,23 +211,24 @@ def test_long_legends_count_components_alone_and_keep_the_mixture(n_components, 
         assert texts[-2:] == [last, "mixture"]
 
 
-@pytest.mark.parametrize("layout", ["constrained", None])
+@pytest.mark.parametrize("layout", ["constrained", None, "later"])
 @pytest.mark.parametrize("kind", ["mixture", "uncertainty", "criterion"])
 def test_long_legends_in_axes_of_the_caller_hide_nothing(kind, layout):
-    figure = Figure(layout=layout)
+    figure = Figure(layout=layout if layout == "constrained" else None)
     _, axes = figure.subplots(1, 2) if kind == "criterion" else (None, figure.add_subplot())
     if kind == "criterion":
         points = [CriterionPoint(k, f"family {n}", k + n, True, k + n == 1) for n in range(14) for k in (1, 2)]
         plot_points(points, "bic", axes)
     else:
         (plot_mixture if kind == "mixture" else plot_uncertainty)(*circle(24), axes)
+    if layout == "later":
+        figure.tight_layout()
     figure.draw_without_rendering()
     legend = axes.get_legend().get_window_extent()
     assert not legend.overlaps(axes.get_window_extent())
     assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
     assert 0 <= legend.y0 < legend.y1 <= figure.bbox.y1
     assert axes.get_window_extent().width > 0.15 * figure.bbox.x1
-    assert figure.get_tightbbox().x1 * figure.dpi >= legend.x1
 
 
 def test_large_data_are_thinned_out_the_same_way_each_time():

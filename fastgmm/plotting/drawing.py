@@ -346,11 +346,19 @@ def place_legend(ax: Any, put: Callable[..., Any], outside: bool) -> None:
     if legend.get_window_extent().height > ax.get_window_extent().height:
         legend = put(ncols=2, **place)
     if ax.figure.get_layout_engine() is None:
+        _narrow(ax, legend.get_window_extent().width / ax.get_window_extent().width + 0.05)
+
+
+def _narrow(ax: Any, share: float) -> None:
+    """Take a share of their width from axes, at the right, two thirds at most."""
+    share = min(share, 2 / 3)
+    cell = ax.get_subplotspec()
+    if cell is None:
         box = ax.get_position()
-        needed = legend.get_window_extent().width / ax.figure.bbox.width + 0.03
-        ax.set_position([box.x0, box.y0, max(box.width - needed, box.width / 3), box.height])
-        # What is cut to what it shows, as by notebooks, has to hold them.
-        ax.set_in_layout(True)
+        ax.set_position([box.x0, box.y0, (1 - share) * box.width, box.height])
+    else:
+        # A cell in their own, so that a later tight_layout() keeps the shares.
+        ax.set_subplotspec(cell.subgridspec(1, 2, width_ratios=[1 - share, share], wspace=0)[0])
 
 
 def legend_parts(ax: Any) -> tuple[list[Any], list[str], list[tuple[Any, str]]]:

@@ -74,16 +74,18 @@ def plot_mixture(
         ax = new_figure().add_subplot()
     if subject.data.shape[1] == 1:
         draw_densities(ax, subject)
-        name_axes(ax, (label_of(subject.names[0]), Label("density")))
+        axis_labels = (label_of(subject.names[0]), Label("density"))
     else:
         plane = _plane(subject, standardize)
         drawn = subject.chosen(max_points)
         draw_points(ax, plane.project(subject.data[drawn]), labels[drawn], subject)
         draw_ellipses(ax, subject, plane)
         say_how_many(ax, len(drawn), len(labels))
-        name_axes(ax, plane.labels)
+        axis_labels = plane.labels
     ax.set_title(subject.title, fontsize="medium")
     draw_legend(ax, outside=own_figure)
+    # The legend may narrow the axes.
+    name_axes(ax, axis_labels)
     return ax
 
 
@@ -127,10 +129,10 @@ def plot_uncertainty(
         axis_labels = plane.labels
     _draw_uncertain(ax, points, labels[drawn], uncertainty[drawn], subject)
     say_how_many(ax, len(drawn), len(labels))
-    name_axes(ax, axis_labels)
     mean = float(np.average(uncertainty, weights=subject.weight))
     ax.set_title(f"{describe(subject.model)}, mean uncertainty {mean:.3g}", fontsize="medium")
     draw_legend(ax, outside=own_figure, extra=_sizes(ax, float(uncertainty.max()), len(drawn)))
+    name_axes(ax, axis_labels)
     return ax
 
 

@@ -447,7 +447,8 @@ def test_pairs_of_many_columns_are_refused_before_the_fit(run, monkeypatch):
     code, _, err = run("fit", "wide.npy", "-k", 1, "--plot-pairs", "pairs.png")
     assert code == 1
     assert err == (
-        "fastgmm: error: --plot-pairs draws 8 columns at most, the data have 9: choose the columns with --columns\n"
+        "fastgmm: error: --plot-pairs draws 8 columns at most, the data have 9: --columns fits those it chooses alone; "
+        "to draw some columns of a fit of all, call fastgmm.plotting.plot_pairs(model, X, columns=...) in Python\n"
     )
 
 

@@ -1,5 +1,6 @@
 """What is drawn is where the mixture says it is."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from fastgmm.fitting.restarts import Restart
-from fastgmm.plotting import PALETTE, check_image_path, plot_mixture, plot_pairs, plot_trace, plot_uncertainty
+from fastgmm.plotting import (
+    PALETTE,
+    CriterionPoint,
+    check_image_path,
+    plot_mixture,
+    plot_pairs,
+    plot_points,
+    plot_trace,
+    plot_uncertainty,
+)
 
 FAMILIES = ["full", "tied", "diag", "spherical"]
 COVARIANCES = {
@@ -180,6 +190,45 @@ def test_long_legends_are_cut():
     texts = [text.get_text() for text in plot_mixture(model, data).get_legend().get_texts()]
     assert len(texts) == 20
     assert texts[-1] == "19: 4.0%\nand 5 more"
+
+
+def circle(n_components, n_features=2):
+    """Return a made mixture of components around a circle, and rows near them."""
+    turn = 2 * np.pi * np.arange(n_components) / n_components
+    means = 10 * np.column_stack([np.cos(turn + phase) for phase in range(n_features)])
+    weights = np.full(n_components, 1 / n_components)
+    model = GaussianMixture.from_parameters(weights, means, np.ones(n_components), "spherical")
+    return model, np.concatenate([means, means + 0.5, means - 0.5])
+
+
+@pytest.mark.parametrize(("n_components", "last"), [(20, "19: 5.0%"), (22, "19: 4.5%\nand 2 more")])
+def test_long_legends_count_components_alone_and_keep_the_mixture(n_components, last):
+    model, rows = circle(n_components)
+    legends = [plot_mixture(model.marginal(0), rows[:, :1]).get_legend(), plot_pairs(model, rows).legends[0]]
+    for legend in legends:
+        texts = [text.get_text() for text in legend.get_texts()]
+        assert len(texts) == 21
+        assert texts[-2:] == [last, "mixture"]
+
+
+@pytest.mark.parametrize("layout", ["constrained", None, "later"])
+@pytest.mark.parametrize("kind", ["mixture", "uncertainty", "criterion"])
+def test_long_legends_in_axes_of_the_caller_hide_nothing(kind, layout):
+    figure = Figure(layout=layout if layout == "constrained" else None)
+    _, axes = figure.subplots(1, 2) if kind == "criterion" else (None, figure.add_subplot())
+    if kind == "criterion":
+        points = [CriterionPoint(k, f"family {n}", k + n, True, k + n == 1) for n in range(14) for k in (1, 2)]
+        plot_points(points, "bic", axes)
+    else:
+        (plot_mixture if kind == "mixture" else plot_uncertainty)(*circle(24), axes)
+    if layout == "later":
+        figure.tight_layout()
+    figure.draw_without_rendering()
+    legend = axes.get_legend().get_window_extent()
+    assert not legend.overlaps(axes.get_window_extent())
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert 0 <= legend.y0 < legend.y1 <= figure.bbox.y1
+    assert axes.get_window_extent().width > 0.15 * figure.bbox.x1
 
 
 def test_large_data_are_thinned_out_the_same_way_each_time():
@@ -496,6 +545,18 @@ def test_uncertainty_of_one_column_is_a_curve(estimator):
     np.testing.assert_allclose(y, 1 - model.predict_proba(x[:, np.newaxis]).max(axis=1), atol=1e-12)
 
 
+def test_small_uncertainties_have_a_size_in_the_legend():
+    model = GaussianMixture.from_parameters([0.5, 0.5], [[-2.0, 0.0], [2.0, 0.0]], [1.0, 1.0], "spherical")
+    rows = np.array([[-2.0, 1.0], [0.5, 0.0], [2.0, 0.0]])
+    axes = plot_uncertainty(model, rows)
+    largest = model.uncertainty(rows).max()
+    assert 0.1 < largest < 0.2
+    *_, certain, uncertain = axes.get_legend().get_texts()
+    assert (certain.get_text(), uncertain.get_text()) == ("uncertainty 0", f"uncertainty {largest:.2g}")
+    drawn = max(part.get_sizes().max() for part in axes.collections[:2])
+    assert axes.get_legend().legend_handles[-1].get_sizes() == pytest.approx(drawn)
+
+
 # --- pairs -------------------------------------------------------------------------------------------------------
 
 
@@ -573,6 +634,87 @@ def test_panels_of_a_column_have_its_range():
         assert figure.bbox.y0 <= box.y0
         assert box.y1 <= figure.bbox.y1
         assert not figure.legends[0].get_window_extent().overlaps(box)
+
+
+@pytest.mark.parametrize(
+    ("n_components", "columns", "layout"),
+    [(30, 2, "constrained"), (30, 2, None), (24, 3, "constrained"), (3, 2, "constrained"), (20, 1, "constrained")],
+)
+def test_legends_of_pairs_lie_beside_panels_and_titles(n_components, columns, layout):
+    model, rows = circle(n_components, columns)
+    given = Figure(figsize=(7, 5.5)) if layout is None else None
+    # A long title.
+    figure = plot_pairs(model, rows, figure=given, sample_weight=np.full(len(rows), 1e11 / 3))
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y0 >= figure.bbox.y0
+    for other in (*figure.axes, *figure.texts):
+        assert not legend.overlaps(other.get_window_extent())
+
+
+def test_titles_and_summaries_of_enormous_weights_are_short():
+    model, rows = circle(3)
+    weight = np.full(len(rows), 1e300)
+    title = plot_pairs(model, rows, sample_weight=weight).texts[0].get_text()
+    assert title == f"3 components, spherical covariance, BIC {model.bic(rows, sample_weight=weight):.10g}"
+    assert "e+30" in title
+    assert max(map(len, str(model.summary(rows, weight)).splitlines())) <= 100
+
+
+def test_pairs_are_drawn_in_tiny_figures():
+    figure = plot_pairs(*circle(9), figure=Figure(figsize=(1, 1)))
+    assert all(axes.get_position().width > 0.1 for axes in figure.axes)
+
+
+def test_legends_of_pairs_have_the_markers_of_panels():
+    model, rows = circle(17)
+    figure = plot_pairs(model, rows)
+    *handles, _ = figure.legends[0].legend_handles
+    assert [handle.get_marker() for handle in handles] == [*8 * "o", *8 * "^", "s"]
+    assert [to_hex(handle.get_color()).upper() for handle in handles] == [*PALETTE, *PALETTE, PALETTE[0]]
+
+
+def inside(figure, label, of=None):
+    box, of = label.get_window_extent(), figure.bbox if of is None else of
+    return of.x0 <= box.x0 and box.x1 <= of.x1 and of.y0 <= box.y0 and box.y1 <= of.y1
+
+
+@pytest.mark.parametrize("layout", ["constrained", None])
+@pytest.mark.parametrize("columns", [2, 6])
+def test_names_of_columns_of_pairs_are_cut_to_their_panels(columns, layout):
+    rows = np.random.default_rng(0).normal(size=(9, columns))
+    model = GaussianMixture.from_parameters([1.0], np.zeros((1, columns)), np.ones((1, columns)), "diag")
+    names = [f"{number}_{55 * 'name'}_{number}" for number in range(columns)]
+    figure = plot_pairs(model, rows, feature_names=names, figure=Figure(layout=layout) if layout is None else None)
+    figure.draw_without_rendering()
+    lowest = figure.axes[-columns:]
+    for number, axes in enumerate(lowest):
+        assert axes.get_xlabel().startswith(f"{number}_")
+        assert axes.get_xlabel().endswith(f"_{number}")
+    boxes = [axes.xaxis.label.get_window_extent() for axes in lowest]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert all(inside(figure, label) for axes in lowest for label in (axes.xaxis.label, axes.yaxis.label))
+    assert sum(len(axes.get_xlabel()) for axes in lowest) > 30
+
+
+@pytest.mark.parametrize("draw", [plot_mixture, plot_uncertainty])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_names_in_labels_are_cut_to_the_axes(draw, columns):
+    model, rows = circle(3, columns)
+    names = [f"{number}_{55 * 'name'}_{number}" for number in range(columns)]
+    axes = draw(model, rows, feature_names=names)
+    axes.figure.draw_without_rendering()
+    assert inside(axes.figure, axes.xaxis.label)
+    assert inside(axes.figure, axes.yaxis.label)
+    label = axes.get_xlabel()
+    assert "_name" in label
+    assert "name_" in label
+    if columns == 3:
+        assert "% of the variance):\n" in label
+        assert label.endswith(" + ...")
+    short = draw(model, rows, feature_names=["petal_length", "petal_length_2", "petal_length_3"][:columns])
+    assert "petal_length" in short.get_xlabel()
 
 
 # --- the trace of a fit ------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from fastgmm.methods import METHODS, counted, describe, method_of
 from fastgmm.rows import Shared
 from fastgmm.selection.candidates import best_place, doubt_of, told_of_weights
 from fastgmm.support.files import check_writable, replacing
+from fastgmm.support.showing import decimals
 from fastgmm.validation import feature_labels
 
 if TYPE_CHECKING:
@@ -172,14 +173,17 @@ def info(arguments: argparse.Namespace) -> None:
     def shown(name: str, form: Callable[[Any], str]) -> str | None:
         return None if record[name] is None else form(record[name])
 
+    def four(value: float) -> str:
+        return decimals(value, 4)
+
     report.print_pairs(
         [
             ("file", f"{arguments.model}, version {document.version}, written by fastgmm {document.fastgmm_version}"),
             ("model", _described(model)),
             ("fitted on", shown("n_samples", lambda number: counted(number, "row"))),
-            (method.likelihood, shown("log_likelihood", "{:.4f}".format)),
+            (method.likelihood, shown("log_likelihood", four)),
             # A file holds the bound, which need not be what fits are compared by.
-            (method.criterion, shown("lower_bound", "{:.4f}".format) if method.criterion == method.bound else None),
+            (method.criterion, shown("lower_bound", four) if method.criterion == method.bound else None),
             ("iterations", shown("n_iter", str)),
             ("converged", shown("converged", report.yes_no)),
             *(("spurious", f"component {each.component} {each.reason}") for each in model.spurious_),
@@ -358,8 +362,8 @@ def _print_fits(table: Data, fits: list[Fit], best: Fit, criterion: str) -> None
             [
                 method.size(fit.model),
                 *[fit.model._family().name] * several,
-                f"{fit.log_likelihood:.2f}",
-                f"{fit.criterion:.2f}",
+                decimals(fit.log_likelihood, 2),
+                decimals(fit.criterion, 2),
                 str(fit.model.n_iter_),
                 report.yes_no(fit.model.converged_),
                 "best" if fit is best else "doubtful" if fit.doubt else "",
@@ -379,9 +383,9 @@ def _print_fits(table: Data, fits: list[Fit], best: Fit, criterion: str) -> None
             ("model", _described(model)),
             (
                 method.likelihood,
-                f"{best.log_likelihood:.4f} ({best.log_likelihood / table.total_weight:.6g} per row)",
+                f"{decimals(best.log_likelihood, 4)} ({best.log_likelihood / table.total_weight:.6g} per row)",
             ),
-            (criterion, f"{best.criterion:.4f}"),
+            (criterion, decimals(best.criterion, 4)),
             ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s{after})"),
             ("converged", report.yes_no(model.converged_)),
         ]
@@ -400,8 +404,9 @@ def _check_pairs(table: Data) -> None:
 
     if table.rows.n_features > MOST_COLUMNS:
         raise ValueError(
-            f"--plot-pairs draws {MOST_COLUMNS} columns at most, the data have {table.rows.n_features}: choose the "
-            "columns with --columns"
+            f"--plot-pairs draws {MOST_COLUMNS} columns at most, the data have {table.rows.n_features}: --columns fits "
+            "those it chooses alone; to draw some columns of a fit of all, call "
+            "fastgmm.plotting.plot_pairs(model, X, columns=...) in Python"
         )
 
 
@@ -413,7 +418,7 @@ def _some_rows(arguments: argparse.Namespace, table: Data) -> tuple[Any, dict[st
 
 def _plot_title(arguments: argparse.Namespace, best: Fit) -> str:
     # Of all rows, not of those that are drawn.
-    return f"{describe(best.model)}, {_criterion(arguments)} {best.criterion:.1f}"
+    return f"{describe(best.model)}, {_criterion(arguments)} {decimals(best.criterion, 1)}"
 
 
 def _plot(arguments: argparse.Namespace, table: Data, best: Fit) -> None:

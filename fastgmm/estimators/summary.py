@@ -14,7 +14,7 @@ from fastgmm.methods import counted, describe, method_of
 from fastgmm.rows import Rows
 from fastgmm.statistics import Array
 from fastgmm.support.extras import require
-from fastgmm.support.showing import pairs_text, shown, table_text
+from fastgmm.support.showing import decimals, pairs_text, shown, table_text
 from fastgmm.validation import feature_labels
 
 # Features that the text has room for; more are counted.
@@ -117,8 +117,8 @@ class Summary:
             weighted = values["weight"] != values["n_samples"]
             pairs.append(("rows", text + (f" of weight {values['weight']:.10g}" if weighted else "")))
             total = values["log_likelihood"]
-            pairs.append((self._likelihood, f"{total:.4f} ({total / values['weight']:.6g} per row)"))
-        pairs += [(title, f"{values[name]:.4f}") for name, title in _TITLES.items() if name in values]
+            pairs.append((self._likelihood, f"{decimals(total, 4)} ({total / values['weight']:.6g} per row)"))
+        pairs += [(title, decimals(values[name], 4)) for name, title in _TITLES.items() if name in values]
         pairs += [("spurious", text) for text in self.spurious]
         return pairs_text(pairs)
 

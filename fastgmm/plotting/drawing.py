@@ -6,7 +6,7 @@ All that needs the arithmetic of mixtures is asked of the model; matplotlib is i
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from fastgmm.methods import describe, method_of
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.statistics import Array
 from fastgmm.support.extras import require
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import decimals, shown
 from fastgmm.validation import check_sample_weight, feature_labels, split_weight
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without black; then the same with other markers.
@@ -26,9 +26,15 @@ MARKERS = "o^sDvP"
 OTHERS_COLOUR = "#AAAAAA"
 ELLIPSE_DEVIATIONS = (1.0, 2.0)
 CURVE_POINTS = 600
+# Components that a legend lists at most, and what it calls the sum of their densities.
 LEGEND_ENTRIES = 20
+MIXTURE = "mixture"
+# Entries of a legend that hide what is drawn, where it lies in the axes.
+CROWDED = 8
 # Columns that the label of a principal axis names.
 AXIS_COLUMNS = 2
+# Characters of a name that are shown at least, of a longer one, and at most.
+FEWEST_CHARACTERS, MOST_CHARACTERS = 5, 400
 # Bins of a histogram at least, but of few rows, and at most.
 FEWEST_BINS, MOST_BINS = 30, 120
 # Standard deviations to both sides of a mean that curves reach.
@@ -108,7 +114,7 @@ class Subject:
         text = describe(self.model)
         criterion = self.method.criteria(self.model).get(self.method.criterion)
         if criterion is not None:
-            text += f", {self.method.criterion} {criterion(self.rows):.1f}"
+            text += f", {self.method.criterion} {decimals(criterion(self.rows), 1)}"
         return text
 
     def chosen(self, max_points: int) -> NDArray[np.intp]:
@@ -119,18 +125,38 @@ class Subject:
         return np.sort(np.random.default_rng(0).choice(n_samples, max_points, replace=False))
 
 
+class Label(NamedTuple):
+    """The label of an axis: a pattern, as of ``str.format``, and the names of columns that stand in it."""
+
+    pattern: str
+    names: tuple[str, ...] = ()
+
+    def text(self, longest: int) -> str:
+        """Return the label, with names of more characters than `longest` cut in their middles."""
+        return self.pattern.format(*(shortened(name, longest) for name in self.names))
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return the ends of a name of more characters than `longest`."""
+    if len(name) <= longest:
+        return name
+    tail = (longest - 1) // 2
+    return f"{name[: longest - 1 - tail]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - tail :]}"
+
+
 class Plane(NamedTuple):
     """The plane that is drawn: its origin, two axes as columns of shape (n_features, 2), and their labels."""
 
     origin: Array
     axes: Array
-    labels: tuple[str, str]
+    labels: tuple[Label, Label]
 
     @classmethod
     def of_columns(cls, names: Sequence[str], first: int, second: int) -> Plane:
         """Return the plane of two columns."""
         n_features = len(names)
-        return cls(np.zeros(n_features), np.eye(n_features)[:, [first, second]], (names[first], names[second]))
+        labels = label_of(names[first]), label_of(names[second])
+        return cls(np.zeros(n_features), np.eye(n_features)[:, [first, second]], labels)
 
     @classmethod
     def of_principal_axes(cls, data: Array, weight: Array | None, names: Sequence[str], standardize: bool) -> Plane:
@@ -154,7 +180,7 @@ class Plane(NamedTuple):
         plane = plane * np.sign(plane[np.abs(plane).argmax(axis=0), [0, 1]])
         shares = variances[[-1, -2]] / max(variances.sum(), np.finfo(np.float64).tiny)
         first, second = (
-            f"principal axis {i + 1} ({share:.0%} of the variance):\n{_terms(plane[:, i], names)}"
+            _terms(f"principal axis {i + 1} ({share:.0%} of the variance):\n", plane[:, i], names)
             for i, share in enumerate(shares)
         )
         return cls(origin, plane / unit[:, None] if standardize else plane, (first, second))
@@ -164,21 +190,42 @@ class Plane(NamedTuple):
         return (points - self.origin) @ self.axes
 
 
-def _terms(axis: Array, names: Sequence[str]) -> str:
-    """Return an axis as a sum of columns, the largest first."""
+def label_of(name: str) -> Label:
+    """Return the label that is a name alone."""
+    return Label("{}", (name,))
+
+
+def _terms(title: str, axis: Array, names: Sequence[str]) -> Label:
+    """Return the label of an axis as a sum of columns, the largest first, below a title."""
     order = np.argsort(-np.abs(axis), kind="stable")[:AXIS_COLUMNS]
-    parts = [f"{'-' if axis[j] < 0 else '+'} {abs(axis[j]):.2f} {names[j]}" for j in order]
+    parts = " ".join(f"{'-' if axis[j] < 0 else '+'} {abs(axis[j]):.2f} {{}}" for j in order)
     more = " + ..." if len(axis) > AXIS_COLUMNS else ""
-    return " ".join(parts).removeprefix("+ ") + more
+    return Label(title + parts.removeprefix("+ ") + more, tuple(names[j] for j in order))
 
 
-def name_axes(ax: Any, labels: Sequence[str]) -> None:
-    """Write the labels of both axes."""
-    fontsize = "small" if any("\n" in label for label in labels) else "medium"
+def name_axes(ax: Any, labels: Sequence[Label], room: tuple[float, float] | None = None) -> None:
+    """Write the labels of both axes, with names cut to `room`, in pixels: by default as long as the axes are."""
+    fontsize = "small" if any("\n" in label.pattern for label in labels) else "medium"
     # A name may hold dollar signs, which would begin a formula.
-    ax.set_xlabel(labels[0], parse_math=False, fontsize=fontsize)
-    ax.set_ylabel(labels[1], parse_math=False, fontsize=fontsize)
+    ax.set_xlabel("", parse_math=False, fontsize=fontsize)
+    ax.set_ylabel("", parse_math=False, fontsize=fontsize)
+    width, height = ax.get_window_extent().size if room is None else room
+    _write(ax.xaxis.label, labels[0], lambda box: float(box.width), width)
+    _write(ax.yaxis.label, labels[1], lambda box: float(box.height), height)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _write(artist: Any, label: Label, length: Callable[[Any], float], room: float) -> None:
+    """Write a label, with names cut where it is longer than there is room, or than its text without names."""
+
+    def write(text: str) -> float:
+        artist.set_text(text)
+        return length(artist.get_window_extent()) if text else 0.0
+
+    room = max(room, write(label.pattern.replace("{}", "")))
+    longest = min(max(map(len, label.names), default=0), MOST_CHARACTERS)
+    while (found := write(label.text(longest))) > room and longest > FEWEST_CHARACTERS:
+        longest = max(min(longest - 1, int(longest * room / found)), FEWEST_CHARACTERS)
 
 
 def say_how_many(ax: Any, n_drawn: int, n_samples: int) -> None:
@@ -275,23 +322,61 @@ def draw_densities(
         if index in subject.effective:
             ax.fill_between(points, density, color=colour(index), alpha=0.2, linewidth=0)
             ax.plot(points, density, color=colour(index), linewidth=1.6, label=legend_label(index, share))
-    ax.plot(points, total, color="black", linewidth=1.2, linestyle="--", label="mixture")
+    ax.plot(points, total, color="black", linewidth=1.2, linestyle="--", label=MIXTURE)
 
 
 def draw_legend(ax: Any, outside: bool, extra: Sequence[tuple[Any, str]] = ()) -> None:
-    """Draw the legend of what has a label in `ax`, there or to the right of it; `extra` as of ``put_legend``."""
-    placement = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
-    handles, labels = ax.get_legend_handles_labels()
-    put_legend(ax, handles, labels, extra, frameon=not outside, **placement)
+    """Draw the legend of what has a label in `ax`, as ``place_legend`` does; `extra` as of ``put_legend``."""
+    handles, labels, others = legend_parts(ax)
+    extra = [*others, *extra]
+    is_long = len(handles) + len(extra) > CROWDED
+    place_legend(ax, lambda **placement: put_legend(ax, handles, labels, extra, **placement), outside or is_long)
+
+
+def place_legend(ax: Any, put: Callable[..., Any], outside: bool) -> None:
+    """Put a legend, as `put` makes it, into axes or to their right: in two columns where one is taller than they are.
+
+    Axes that no layout engine makes room in are narrowed, for the legend to lie where they were.
+    """
+    if not outside:
+        put(loc="best")
+        return
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "frameon": False}
+    legend = put(**place)
+    if legend.get_window_extent().height > ax.get_window_extent().height:
+        legend = put(ncols=2, **place)
+    if ax.figure.get_layout_engine() is None:
+        _narrow(ax, legend.get_window_extent().width / ax.get_window_extent().width + 0.05)
+
+
+def _narrow(ax: Any, share: float) -> None:
+    """Take a share of their width from axes, at the right, two thirds at most."""
+    share = min(share, 2 / 3)
+    cell = ax.get_subplotspec()
+    if cell is None:
+        box = ax.get_position()
+        ax.set_position([box.x0, box.y0, (1 - share) * box.width, box.height])
+    else:
+        # A cell in their own, so that a later tight_layout() keeps the shares.
+        ax.set_subplotspec(cell.subgridspec(1, 2, width_ratios=[1 - share, share], wspace=0)[0])
+
+
+def legend_parts(ax: Any) -> tuple[list[Any], list[str], list[tuple[Any, str]]]:
+    """Return the handles and labels of components that `ax` has, and those of others as pairs."""
+    pairs = list(zip(*ax.get_legend_handles_labels(), strict=True))
+    components = [pair for pair in pairs if pair[1] != MIXTURE]
+    others = [pair for pair in pairs if pair[1] == MIXTURE]
+    return [handle for handle, _ in components], [label for _, label in components], others
 
 
 def put_legend(
     owner: Any, handles: list[Any], labels: list[str], extra: Sequence[tuple[Any, str]] = (), **placement: Any
-) -> None:
-    """Put a legend of components into axes or a figure: the first of many, then `extra` handles as they are."""
-    if len(handles) > LEGEND_ENTRIES:
-        labels[LEGEND_ENTRIES - 1] += f"\nand {len(handles) - LEGEND_ENTRIES} more"
+) -> Any:
+    """Put a legend of components into axes or a figure, and return it: the first, then `extra` handles as they are."""
+    others = len(handles) - LEGEND_ENTRIES
     handles, labels = handles[:LEGEND_ENTRIES], labels[:LEGEND_ENTRIES]
+    if others > 0:
+        labels[-1] += f"\nand {others} more"
     n_components = len(handles)
     handles, labels = [*handles, *(handle for handle, _ in extra)], [*labels, *(label for _, label in extra)]
     legend = owner.legend(handles, labels, title="component", fontsize="small", title_fontsize="small", **placement)
@@ -299,6 +384,12 @@ def put_legend(
         if hasattr(handle, "set_sizes"):
             handle.set_sizes([30])
         handle.set_alpha(1.0)
+    return legend
+
+
+def component_handle(index: int) -> Any:
+    """Return a line with the marker of a component, for a legend."""
+    return matplotlib().lines.Line2D([], [], color=colour(index), marker=marker(index), markersize=5, linewidth=1.6)
 
 
 def legend_label(index: int, weight: float) -> str:

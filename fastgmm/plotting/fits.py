@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgmm.estimators.showing import ending
 from fastgmm.methods import counted, method_of
-from fastgmm.plotting.drawing import MARKERS, OTHERS_COLOUR, PALETTE, matplotlib, new_figure
+from fastgmm.plotting.drawing import CROWDED, MARKERS, OTHERS_COLOUR, PALETTE, matplotlib, new_figure, place_legend
 
 # Outcomes of starts whose bounds are of all rows; a start that was dropped may have seen a sample of them alone.
 _COMPLETE = ("converged", "max_iter")
@@ -72,7 +72,9 @@ def plot_points(points: Sequence[CriterionPoint], criterion: str, ax: Any = None
     ax.set_ylabel(criterion.upper() if len(criterion) == 3 else criterion)
     ax.spines[["top", "right"]].set_visible(False)
     if len(families) > 1:
-        ax.legend(frameon=False, fontsize="small")
+        place_legend(
+            ax, lambda **place: ax.legend(**{"frameon": False, "fontsize": "small", **place}), len(families) > CROWDED
+        )
     return ax
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm.methods import describe
 from fastgmm.plotting.drawing import (
     OTHERS_COLOUR,
+    Label,
     Plane,
     Subject,
     colour,
@@ -19,6 +20,7 @@ from fastgmm.plotting.drawing import (
     draw_legend,
     draw_points,
     grid_of,
+    label_of,
     legend_label,
     marker,
     matplotlib,
@@ -59,7 +61,8 @@ def plot_mixture(
     `X` has shape (n_samples, n_features); `sample_weight`, of shape (n_samples,), counts in the histogram, in the
     principal axes and in the BIC or evidence bound of the title.  `feature_names` defaults to the model's.  Of more
     than `max_points` rows a random part is drawn, always the same one.  Without `ax` a new figure is made, outside
-    pyplot's state.
+    pyplot's state; a legend of more than eight entries lies beside the caller's, too, which become narrower where the
+    figure has no layout engine (``layout="constrained"``) that makes room for it.
 
     Returns the matplotlib Axes; ``axes.figure.savefig`` stores the picture.  Raises ImportError without matplotlib,
     ValueError if `X` does not fit the model.
@@ -71,16 +74,18 @@ def plot_mixture(
         ax = new_figure().add_subplot()
     if subject.data.shape[1] == 1:
         draw_densities(ax, subject)
-        name_axes(ax, (subject.names[0], "density"))
+        axis_labels = (label_of(subject.names[0]), Label("density"))
     else:
         plane = _plane(subject, standardize)
         drawn = subject.chosen(max_points)
         draw_points(ax, plane.project(subject.data[drawn]), labels[drawn], subject)
         draw_ellipses(ax, subject, plane)
         say_how_many(ax, len(drawn), len(labels))
-        name_axes(ax, plane.labels)
+        axis_labels = plane.labels
     ax.set_title(subject.title, fontsize="medium")
     draw_legend(ax, outside=own_figure)
+    # The legend may narrow the axes.
+    name_axes(ax, axis_labels)
     return ax
 
 
@@ -116,7 +121,7 @@ def plot_uncertainty(
     if subject.data.shape[1] == 1:
         points = np.column_stack([subject.data[drawn, 0], uncertainty[drawn]])
         _draw_curve(ax, subject)
-        axis_labels = (subject.names[0], "uncertainty")
+        axis_labels = (label_of(subject.names[0]), Label("uncertainty"))
     else:
         plane = _plane(subject, standardize)
         points = plane.project(subject.data[drawn])
@@ -124,10 +129,10 @@ def plot_uncertainty(
         axis_labels = plane.labels
     _draw_uncertain(ax, points, labels[drawn], uncertainty[drawn], subject)
     say_how_many(ax, len(drawn), len(labels))
-    name_axes(ax, axis_labels)
     mean = float(np.average(uncertainty, weights=subject.weight))
     ax.set_title(f"{describe(subject.model)}, mean uncertainty {mean:.3g}", fontsize="medium")
     draw_legend(ax, outside=own_figure, extra=_sizes(ax, float(uncertainty.max()), len(drawn)))
+    name_axes(ax, axis_labels)
     return ax
 
 
@@ -173,10 +178,13 @@ def _draw_uncertain(ax: Any, points: Array, labels: NDArray[np.int64], uncertain
 
 
 def _sizes(ax: Any, largest: float, n_points: int) -> list[tuple[Any, str]]:
-    """Return handles for a legend that say what sizes mean, as far as rows go."""
-    steps = np.array([step for step in UNCERTAIN_STEPS if step == 0.0 or step <= 1.25 * largest])
+    """Return handles for a legend that say what sizes mean, as far as rows go: at least of 0 and of the largest."""
+    if largest < UNCERTAIN_STEPS[1]:
+        steps = np.unique([0.0, largest])
+    else:
+        steps = np.array([step for step in UNCERTAIN_STEPS if step <= 1.25 * largest])
     areas, opacities = _area_of(steps, n_points), np.interp(steps, [0.0, 0.5], UNCERTAIN_OPACITIES)
     return [
-        (ax.scatter([], [], s=area, color="black", alpha=opacity, linewidths=0), f"uncertainty {step:g}")
+        (ax.scatter([], [], s=area, color="black", alpha=opacity, linewidths=0), f"uncertainty {step:.2g}")
         for step, area, opacity in zip(steps, areas, opacities, strict=True)
     ]

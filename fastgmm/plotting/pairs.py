@@ -10,11 +10,15 @@ from numpy.typing import ArrayLike
 
 from fastgmm import validation
 from fastgmm.plotting.drawing import (
+    Label,
     Plane,
     Subject,
+    component_handle,
     draw_densities,
     draw_ellipses,
     draw_points,
+    label_of,
+    legend_parts,
     matplotlib,
     name_axes,
     new_figure,
@@ -28,6 +32,10 @@ MOST_COLUMNS = 8
 PANEL, NARROWEST, WIDEST = 2.4, 6.0, 15.0
 # Of histograms in panels, at least; and standard deviations to both sides that curves reach.
 BINS, REACH = 10, 3.0
+# Inches between a legend and what is around it.
+GAP = 0.1
+# Inches beside all panels that labels, ticks and the title take.
+MARGIN = 1.1
 
 
 def plot_pairs(
@@ -65,6 +73,7 @@ def plot_pairs(
     style = point_style(len(drawn), scale=0.5)
     fontsize = "small" if n_panels > 2 else "medium"
     first_of_column: list[Any] = []
+    outer: list[tuple[Any, tuple[Label, Label], bool, bool]] = []
     for row, below in enumerate(places):
         first = None
         for column in range(row):
@@ -73,22 +82,59 @@ def plot_pairs(
             plane = Plane.of_columns(subject.names, places[column], below)
             draw_points(ax, plane.project(subject.data[drawn]), labels[drawn], subject, style)
             draw_ellipses(ax, subject, plane, fontsize)
-            _label_outside(ax, plane.labels, row == n_panels - 1, column == 0)
+            outer.append((ax, plane.labels, row == n_panels - 1, column == 0))
         ax = figure.add_subplot(grid[row, row])
         first_of_column.append(ax)
         draw_densities(ax, subject, below, BINS, REACH)
         ax.set_yticks([])
-        _label_outside(ax, (subject.names[below], "density" if row == 0 else ""), row == n_panels - 1, row == 0)
-    handles, names = first_of_column[0].get_legend_handles_labels()
-    # Above the diagonal, below the title, there is room, unless there is one panel.
-    place = {"loc": "upper right", "bbox_to_anchor": (1.0, 0.95)} if n_panels > 1 else {"loc": "outside right upper"}
-    extra = []
+        own = label_of(subject.names[below]), Label("density")
+        outer.append((ax, own, row == n_panels - 1, row == 0))
+    title = figure.suptitle(subject.title, fontsize="medium", wrap=True)
+    handles, names, extra = legend_parts(first_of_column[0])
+    if n_panels > 1:
+        # Colours are used again, and panels of rows tell components apart by markers.
+        handles = [component_handle(index) for index in subject.effective]
     if len(drawn) < len(labels):
         nothing = matplotlib().lines.Line2D([], [], linestyle="")
         extra.append((nothing, f"{len(drawn):,} of {len(labels):,} rows drawn"))
-    put_legend(figure, handles, names, extra, frameon=False, **place)
-    figure.suptitle(subject.title, fontsize="medium")
+    taken = _put_legend(figure, title, n_panels, (handles, names, extra))
+    room = _room(figure, n_panels, taken)
+    for panel in outer:
+        _label_outside(*panel, room)
     return figure
+
+
+def _put_legend(figure: Any, title: Any, n_panels: int, parts: tuple[Any, ...]) -> float:
+    """Put the legend above the diagonal and below the title, or, without room there, to the right of all panels.
+
+    Returns the width that it takes from panels, in pixels.
+    """
+    size = figure.bbox
+    gap = GAP * figure.dpi
+    top = 1.0 - (title.get_window_extent().height + 2 * gap) / size.height
+    legend = put_legend(figure, *parts, loc="upper right", bbox_to_anchor=(1.0, top), frameon=False)
+    box = legend.get_window_extent()
+    # Above the panel on the diagonal of as many columns from the right as the legend is wide.
+    columns = np.ceil((box.width + gap) / (size.width / n_panels))
+    free = top * size.height * (1 - columns / n_panels) - gap
+    if n_panels >= 3 and box.height <= free:
+        return 0.0
+    legend.remove()
+    put_legend(figure, *parts, loc="outside center right", frameon=False)
+    if figure.get_layout_engine() is None:
+        # Half of the picture at least is left to panels.
+        sides = figure.subplotpars
+        right = 1.0 - (box.width + gap) / size.width
+        figure.subplots_adjust(right=max(right, (sides.left + sides.right) / 2))
+    return float(box.width + gap)
+
+
+def _room(figure: Any, n_panels: int, taken: float) -> tuple[float, float] | None:
+    """Return the width and height of a panel to come, in pixels, or None where panels have theirs already."""
+    if figure.get_layout_engine() is None:
+        return None
+    margin = MARGIN * figure.dpi
+    return (figure.bbox.width - taken - margin) / n_panels, (figure.bbox.height - margin) / n_panels
 
 
 def _places(subject: Subject, columns: Any) -> list[int]:
@@ -108,9 +154,11 @@ def _places(subject: Subject, columns: Any) -> list[int]:
     return places
 
 
-def _label_outside(ax: Any, labels: Sequence[str], is_last: bool, is_first: bool) -> None:
+def _label_outside(
+    ax: Any, labels: tuple[Label, Label], is_last: bool, is_first: bool, room: tuple[float, float] | None
+) -> None:
     """Write labels and ticks of a panel where it is at the edge of the picture."""
-    name_axes(ax, (labels[0] if is_last else "", labels[1] if is_first else ""))
+    name_axes(ax, (labels[0] if is_last else Label(""), labels[1] if is_first else Label("")), room)
     ax.tick_params(labelbottom=is_last, labelleft=is_first, labelsize="small")
     ax.locator_params(axis="x", nbins=4)
     if ax.get_yticks().size:

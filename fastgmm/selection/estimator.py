@@ -31,7 +31,7 @@ from fastgmm.selection.candidates import (
     require_open,
     told_of_weights,
 )
-from fastgmm.support.showing import shown, table_text
+from fastgmm.support.showing import decimals, shown, table_text
 from fastgmm.support.typing import Self
 
 
@@ -314,9 +314,9 @@ class GaussianMixtureIC(WithEstimator):
             [
                 str(each.n_components),
                 each.covariance_type,
-                f"{each.value(name):.4f}",
-                f"{abs(each.value(name) - self.criterion_):.4f}",
-                f"{each.value('log_likelihood'):.4f}",
+                decimals(each.value(name), 4),
+                decimals(abs(each.value(name) - self.criterion_), 4),
+                decimals(each.value("log_likelihood"), 4),
                 "" if each.is_sound else "doubtful",
             ]
             for each in ranked[: max(n, 1)]
@@ -344,7 +344,7 @@ def _title(candidate: Candidate) -> str:
 
 
 def _line(candidate: Candidate, criterion: str) -> str:
-    found = candidate.error or f"{criterion} {candidate.value(criterion):.4f}"
+    found = candidate.error or f"{criterion} {decimals(candidate.value(criterion), 4)}"
     return f"{_title(candidate)}: {found} ({candidate.seconds:.2g} s)"
 
 

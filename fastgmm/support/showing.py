@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _HEAD, _TAIL = 60, 40
+# Larger numbers are written with an exponent.
+_MANY = 1e12
 
 
 def shown(value: object) -> str:
@@ -18,6 +20,11 @@ def shown(value: object) -> str:
     if len(text) <= _HEAD + _TAIL + 5:
         return text
     return f"{text[:_HEAD]} ... {text[-_TAIL:]}"
+
+
+def decimals(value: float, digits: int) -> str:
+    """Return a number with so many digits after the point, or in ten digits where it has many before it."""
+    return f"{value:.{digits}f}" if abs(value) <= _MANY else f"{value:.10g}"
 
 
 def listing(names: Sequence[Any]) -> str:

@@ -366,7 +366,7 @@ def _print_fits(table: Data, fits: list[Fit], best: Fit, criterion: str) -> None
                 decimals(fit.criterion, 2),
                 str(fit.model.n_iter_),
                 report.yes_no(fit.model.converged_),
-                "best" if fit is best else "doubtful" if fit.doubt else "",
+                "best" if fit is best else "spurious" if fit.doubt else "",
             ]
             for fit in fits
         ]

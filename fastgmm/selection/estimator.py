@@ -317,7 +317,7 @@ class GaussianMixtureIC(WithEstimator):
                 decimals(each.value(name), 4),
                 decimals(abs(each.value(name) - self.criterion_), 4),
                 decimals(each.value("log_likelihood"), 4),
-                "" if each.is_sound else "doubtful",
+                "" if each.is_sound else "spurious",
             ]
             for each in ranked[: max(n, 1)]
         ]

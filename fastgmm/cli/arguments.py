@@ -7,19 +7,19 @@ errors must not wait for NumPy and compiled code.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
-import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TextIO, get_args
 
 from fastgmm._version import __version__
+from fastgmm.cli import values
+from fastgmm.cli.values import COVARIANCES
 from fastgmm.support.extras import MissingExtraError
 from fastgmm.support.files import named_where_full
-from fastgmm.support.names import CovarianceAlias, CovarianceFamily
+from fastgmm.support.names import CovarianceAlias
 
 __all__ = ["main"]
 
@@ -34,8 +34,6 @@ examples:
   fastgmm fit faithful -k 10 --method vb
   fastgmm predict model.json new.csv --proba -o labels.csv
 """
-
-COVARIANCES = get_args(CovarianceFamily)
 
 DATA_HELP = """\
 DATA is a .csv or .tsv file (also .csv.gz), a .npy, .npz, .parquet or .arrow
@@ -179,7 +177,7 @@ def _add_model(model: Any) -> None:
     model.add_argument(
         "-k",
         "--components",
-        type=_counts,
+        type=values.counts,
         required=True,
         metavar="K",
         help="number of components; of several, such as 1-6 or 2,3,5, the best by the criterion is kept",
@@ -193,7 +191,7 @@ def _add_model(model: Any) -> None:
     )
     model.add_argument(
         "--concentration",
-        type=_concentration,
+        type=values.concentration,
         metavar="C",
         help="with --method vb: the smaller, the fewer components hold rows (default: 1 / the largest K)",
     )
@@ -205,7 +203,7 @@ def _add_model(model: Any) -> None:
     )
     model.add_argument(
         "--covariance",
-        type=_covariances,
+        type=values.covariances,
         default=["full"],
         metavar="TYPE",
         help=f"{', '.join(COVARIANCES[:-1])} or {COVARIANCES[-1]}; or mclust's name of one; several, such as "
@@ -219,7 +217,7 @@ def _add_model(model: Any) -> None:
     )
     model.add_argument(
         "--criterion",
-        type=_criterion,
+        type=values.criterion,
         metavar="NAME",
         help="what the best of several has: the lowest bic, aic or icl, which punishes overlap, too (default: bic; "
         "with --method vb always the highest evidence bound)",
@@ -245,18 +243,18 @@ def _add_starts(model: Any) -> None:
         "random_from_data (default: auto, kmeans first and with --n-init others after it)",
     )
     model.add_argument(
-        "--n-init", type=_positive, default=1, metavar="N", help="keep the best of N starts (default: 1)"
+        "--n-init", type=values.positive, default=1, metavar="N", help="keep the best of N starts (default: 1)"
     )
     model.add_argument("--race", action="store_true", help="give up starts that lag behind, on many rows by a sample")
 
 
 def _add_iterations(model: Any) -> None:
     model.add_argument(
-        "--max-iter", type=_positive, default=100, metavar="N", help="stop after N iterations (default: 100)"
+        "--max-iter", type=values.positive, default=100, metavar="N", help="stop after N iterations (default: 100)"
     )
     model.add_argument(
         "--tol",
-        type=_not_negative,
+        type=values.not_negative,
         default=1e-3,
         metavar="T",
         help="stop when the mean log-likelihood of a row, with --method vb the evidence bound of all rows, changes by "
@@ -278,12 +276,16 @@ def _add_iterations(model: Any) -> None:
     )
     model.add_argument(
         "--truncate",
-        type=_positive,
+        type=values.positive,
         metavar="M",
         help="keep only the M most probable components of each row in an iteration: an approximation",
     )
     model.add_argument(
-        "--reg-covar", type=_not_negative, default=1e-6, metavar="R", help="add R to every variance (default: 1e-06)"
+        "--reg-covar",
+        type=values.not_negative,
+        default=1e-6,
+        metavar="R",
+        help="add R to every variance (default: 1e-06)",
     )
 
 
@@ -296,7 +298,7 @@ def _add_checkpoint(checkpoint: Any) -> None:
     )
     checkpoint.add_argument(
         "--checkpoint-interval",
-        type=_not_negative,
+        type=values.not_negative,
         default=60.0,
         metavar="S",
         help="seconds between two writes (default: 60; 0: after every iteration)",
@@ -341,7 +343,7 @@ def _add_score(commands: Any) -> None:
 def _add_sample(commands: Any) -> None:
     command = _add_command(commands, "sample", "[options] MODEL", "draw random rows from a model")
     command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
-    command.add_argument("-n", type=_positive, default=1, metavar="N", help="number of rows (default: 1)")
+    command.add_argument("-n", type=values.positive, default=1, metavar="N", help="number of rows (default: 1)")
     _add_seed(command)
     command.add_argument("--labels", action="store_true", help="add the component that each row was drawn from")
     _add_csv_output(command)
@@ -379,7 +381,7 @@ def _add_warmup(commands: Any) -> None:
 def _add_data(command: argparse.ArgumentParser) -> Any:
     command.add_argument("data", metavar="DATA", help="what to read, see below")
     data = command.add_argument_group("data")
-    data.add_argument("--columns", type=_names, metavar="A,B,...", help="read these columns only, in this order")
+    data.add_argument("--columns", type=values.names, metavar="A,B,...", help="read these columns only, in this order")
     data.add_argument(
         "--header",
         choices=["auto", "yes", "no"],
@@ -388,9 +390,11 @@ def _add_data(command: argparse.ArgumentParser) -> Any:
         help="yes or no: the first row names the columns (default: auto, yes if it holds text above numbers)",
     )
     data.add_argument(
-        "--delimiter", type=_delimiter, metavar="C", help="what separates columns: a character, 'tab' or 'space'"
+        "--delimiter", type=values.delimiter, metavar="C", help="what separates columns: a character, 'tab' or 'space'"
     )
-    data.add_argument("--comment", type=_comment, metavar="C", help="skip lines of text that begin with C, such as '#'")
+    data.add_argument(
+        "--comment", type=values.comment, metavar="C", help="skip lines of text that begin with C, such as '#'"
+    )
     data.add_argument("--array", metavar="NAME", help="the array to read from an .npz file")
     data.add_argument("--drop-missing", action="store_true", help="leave out rows with missing values")
     return data
@@ -410,11 +414,15 @@ def _add_weights(group: Any) -> None:
 
 
 def _add_seed(group: Any) -> None:
-    group.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the random numbers (default: 0)")
+    group.add_argument(
+        "--seed", type=values.seed, default=0, metavar="N", help="seed of the random numbers (default: 0)"
+    )
 
 
 def _add_threads(group: Any) -> None:
-    group.add_argument("--threads", type=_positive, metavar="N", help="threads to compute with (default: all cores)")
+    group.add_argument(
+        "--threads", type=values.positive, metavar="N", help="threads to compute with (default: all cores)"
+    )
 
 
 def _add_csv_output(command: argparse.ArgumentParser) -> None:
@@ -425,77 +433,3 @@ def _add_csv_output(command: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="write to this file: .csv or .tsv, also .gz; .parquet or .arrow (default: standard output)",
     )
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in next(csv.reader([text]))]
-    if "" in names:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as a,b,c")
-    return names
-
-
-def _counts(text: str) -> list[int]:
-    """Read ``3``, ``1-6`` or ``2,3,5`` as increasing numbers."""
-    counts: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        try:
-            low, high = int(first), int(last or first)
-        except ValueError:
-            low = high = 0
-        if not 1 <= low <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, nor some, such as 1-6 or 2,3,5")
-        counts.update(range(low, high + 1))
-    return sorted(counts)
-
-
-def _covariances(text: str) -> list[str]:
-    """Read ``full``, ``all`` or ``full,VVI`` as names of families."""
-    names = get_args(CovarianceAlias)
-    if text == "all":
-        return [text]
-    found = text.split(",")
-    for name in found:
-        if name not in COVARIANCES and name not in names:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join((*COVARIANCES, *names))}, nor all")
-    return list(dict.fromkeys(found))
-
-
-def _criterion(text: str) -> str:
-    if text.lower() not in ("bic", "aic", "icl"):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of bic, aic and icl")
-    return text.upper()
-
-
-def _delimiter(text: str) -> str:
-    character = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
-    if len(character) != 1 or character in '"\r\n':
-        raise argparse.ArgumentTypeError(f"{text!r} is not a single character, 'tab' or 'space'")
-    return character
-
-
-def _comment(text: str) -> str:
-    from fastgmm.tables.text import can_begin_a_line
-
-    if not can_begin_a_line(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not what a line can begin with")
-    return text
-
-
-def _bounded(convert: Callable[[str], Any], accept: Callable[[Any], bool], kind: str) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            number = convert(text)
-        except ValueError:
-            number = None
-        if number is None or not accept(number):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {kind}")
-        return number
-
-    return parse
-
-
-_positive = _bounded(int, lambda number: number >= 1, "a positive whole number")
-_seed = _bounded(int, lambda number: 0 <= number < 2**32, "a whole number from 0 to 4294967295")
-_concentration = _bounded(float, lambda number: 1e-300 <= number <= 1e10, "a number from 1e-300 to 1e10")
-_not_negative = _bounded(float, lambda number: 0 <= number < math.inf, "a number of at least 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +119,16 @@ def likelihood_bootstrap(
             model._family().attribute(model._family().precisions_cholesky(model._whitener(model._family())))
         ),
     }
-    parts = []
+    parts = list(_fits(prototype, start, rows, own, n_samples, generator))
+    found = Resampled(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    _require(len(found.weights), n_samples)
+    return found
+
+
+def _fits(
+    prototype: GaussianMixture, start: dict[str, Any], rows: Array, own: Array, n_samples: int, generator: Any
+) -> Iterator[list[Array]]:
+    """Yield the weights, means and covariances that some weightings of the rows (N, D) lead to from a start."""
     n_at_once = max(1, _SLAB_FLOATS // (len(rows) * (1 + rows.shape[1])))
     for first in range(0, n_samples, n_at_once):
         count = min(n_at_once, n_samples - first)
@@ -130,10 +140,7 @@ def likelihood_bootstrap(
             warnings.simplefilter("ignore")
             fits = fit_many(prototype, np.broadcast_to(rows, (count, *rows.shape)), sample_weight=weight, **starts)
         fine = fits.status <= Status.NOT_CONVERGED
-        parts.append([each[fine] for each in (fits.weights_, fits.means_, fits.covariances_)])
-    found = Resampled(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-    _require(len(found.weights), n_samples)
-    return found
+        yield [each[fine] for each in (fits.weights_, fits.means_, fits.covariances_)]
 
 
 def _require(n_fitted: int, n_samples: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _HEAD, _TAIL = 60, 40
+# NumPy's scalars and arrays without axes that are shown as they are.
+_NOT_NUMBERS = ("ndarray", "datetime64", "timedelta64")
 # Larger numbers are written with an exponent.
 _MANY = 1e12
 
@@ -13,7 +15,8 @@ _MANY = 1e12
 def shown(value: object) -> str:
     """Return the text of a value for a message: one line, of an array or another long value the ends."""
     # NumPy's numbers as who wrote them knows them.
-    is_number = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    kind = type(value)
+    is_number = kind.__module__ == "numpy" and kind.__name__ not in _NOT_NUMBERS and getattr(value, "ndim", 1) == 0
     text = repr(value.item() if is_number else value)  # type: ignore[attr-defined]
     if "\n" in text:
         text = " ".join(text.split())

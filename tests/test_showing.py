@@ -8,6 +8,7 @@ import pytest
 from fastgmm import BayesianGaussianMixture, GaussianMixture
 from fastgmm.datasets import load_faithful
 from fastgmm.sources import BatchRows, open_rows
+from fastgmm.support.showing import shown
 
 FAITHFUL = load_faithful().data
 
@@ -98,3 +99,10 @@ def test_nothing_is_read_to_show_rows():
     known = open_rows(array.ones((4, 2), chunks=(2, 2)))
     assert known.n_rows == 4
     assert repr(known) == "<DaskRows: 4 rows, 2 columns>"
+
+
+def test_messages_show_numbers_without_their_type():
+    for value, text in ((np.int64(2), "2"), (np.float32(0.5), "0.5"), (np.str_("a"), "'a'"), (np.True_, "True")):
+        assert shown(value) == text
+    assert shown(np.array(0)) == "array(0)"
+    assert shown(np.datetime64("2024-02-01")) == repr(np.datetime64("2024-02-01"))

@@ -44,9 +44,9 @@ def check_table_path(path: str, inputs: Sequence[str] = ()) -> None:
             f"cannot write {path}: tables are written as .csv or .tsv, also .gz, or as .parquet or .arrow, not as "
             f"{path[path.lower().rindex(suffix) :]}"
         )
+    check_writable(path)
     if is_typed:
         require("parquet", f"{_TYPED[suffix]} files need", "pyarrow")
-    check_writable(path)
     for other in inputs:
         if os.path.isfile(path) and os.path.isfile(other) and os.path.samefile(path, other):
             raise ValueError(f"cannot write {path}: it is what is read; give another name")

@@ -263,7 +263,7 @@ def test_check_estimator(kind):
     assert not failed
 
 
-# -- what a sceptical reader found -------------------------------------------------------------------------------------
+# -- rows and units that are out of the ordinary ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model_type", ["MclustDA", "EDDA"])

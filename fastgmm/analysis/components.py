@@ -61,7 +61,10 @@ def mixture_of(model: Any, name: str) -> Any:
 
 
 def log_normal(gaps: Array, covariances: Array) -> Array:
-    """Return log N(gap; 0, covariance) of gaps (..., D) and covariances (..., D, D), in nat, as (...)."""
+    """Return log N(gap; 0, covariance) of gaps (..., D), in nat, as (...).
+
+    Covariances (..., D, D) may lack leading axes of the gaps: each is factorised once.
+    """
     factors = np.linalg.cholesky(covariances)
     whitened = np.linalg.solve(factors, gaps[..., None])[..., 0]
     log_scale = np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)

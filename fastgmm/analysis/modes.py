@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.analysis.components import Components, log_normal
+from fastgmm.analysis.components import Components, log_normal, mixture_of
 from fastgmm.statistics import Array
 
 # Steps uphill at most, before Newton's method takes over; they come close soon, and near a saddle slowly.
@@ -78,14 +78,10 @@ def modes(model: Any) -> Modes:
             peaks.append(int(end))
     if not peaks:
         peaks = [int(density.argmax())]
-    of_component = np.full(len(_all_weights(model)), -1, np.int64)
+    of_component = np.full(len(mixture_of(model, "model").weights_), -1, np.int64)
     of_component[known.numbers] = [int(np.argmin([distance(k, peak) for peak in peaks])) for k in range(len(mixture))]
     points = ends[peaks] * scale + offset
     return Modes(points, density[peaks] - np.log(scale).sum(), of_component)
-
-
-def _all_weights(model: Any) -> Array:
-    return np.asarray(getattr(model, "best_estimator_", model).weights_)
 
 
 def _between(mixture: Components, precisions: Array) -> Array:
@@ -113,8 +109,7 @@ def _grid(mixture: Components) -> Array:
 def _log_density(mixture: Components, points: Array) -> tuple[Array, Array]:
     """Return the log-densities (M,) of points (M, D), and the probability of each component there, (M, K)."""
     gaps = points[:, None] - mixture.means[None]
-    factors = np.broadcast_to(mixture.covariances, (len(points), *mixture.covariances.shape))
-    joint = log_normal(gaps, factors) + np.log(mixture.weights)
+    joint = log_normal(gaps, mixture.covariances) + np.log(mixture.weights)
     peak = joint.max(axis=1, keepdims=True)
     share = np.exp(joint - peak)
     total = share.sum(axis=1, keepdims=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,6 @@ class Predictor(WithEstimator, ABC):
 
     def _mixture(self) -> Any:
         """Return a copy of the estimator that is held, with the thread count and random state that it has."""
-        from copy import deepcopy
-
         estimator = self._default_estimator() if self.estimator is None else self.estimator
         if not isinstance(estimator, MIXTURES):
             raise TypeError(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators import GaussianMixture
 from fastgmm.predictors.base import Predictor, fitted_in_one_unit
+from fastgmm.selection import GaussianMixtureIC
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
@@ -55,8 +56,6 @@ class GaussianMixtureOutlierDetector(Predictor):
         self.contamination = contamination
 
     def _default_estimator(self) -> Any:
-        from fastgmm.selection import GaussianMixtureIC
-
         return GaussianMixtureIC(estimator=GaussianMixture(n_init=2), patience=3, random_state=0)
 
     def __sklearn_tags__(self) -> Any:

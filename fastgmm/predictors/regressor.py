@@ -14,6 +14,7 @@ from fastgmm.estimators import GaussianMixture
 from fastgmm.estimators.conditional import Conditional
 from fastgmm.predictors.base import Predictor, mean_of, standard_units
 from fastgmm.rows import ArrayRows
+from fastgmm.selection import GaussianMixtureIC
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
@@ -69,8 +70,6 @@ class GaussianMixtureRegressor(Predictor):
         self.estimator = estimator
 
     def _default_estimator(self) -> Any:
-        from fastgmm.selection import GaussianMixtureIC
-
         return GaussianMixtureIC(
             covariance_type="full", estimator=GaussianMixture(n_init=2), patience=3, random_state=0
         )

@@ -232,6 +232,10 @@ class Rows(ABC):
     is_read_again = True
     #: Whether rows must be looked at again once their weights are scaled.
     is_counted_again = False
+    #: What sums rows, a class like ``sources.Source``, and what scores them, one like ``passes.scores.Scores``, where
+    #: they are no rows of complete and exact numbers.
+    source_type: Any = None
+    scores_type: Any = None
 
     @property
     def is_counted(self) -> bool:

@@ -28,7 +28,7 @@ from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
 from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, Rows
-from fastgmm.sources import Source
+from fastgmm.sources import source_of
 from fastgmm.starts.seeding import METHODS
 from fastgmm.statistics import Array, SufficientStatistics
 from fastgmm.support.showing import shown
@@ -162,7 +162,7 @@ class Mixture(Fitting, ABC):
             exponent = learned.exponent
             validation.check_weight_scale(rows.summary.exponent if rows.is_weighted else None, exponent)
         rows = rows.scaled(exponent)
-        source = Source(family, rows, self.n_threads, n_kept=self.truncate, alone=False)
+        source = source_of(family, rows, self.n_threads, n_kept=self.truncate, alone=False)
         rule = self._fitted_rule(source)
         density = None if learned is None else learned.density
         if density is None:
@@ -222,7 +222,7 @@ class Mixture(Fitting, ABC):
             return self._family().zero(self._density().mean.copy() if about is None else about)
         # The largest power that is a number.
         exponent = min(if_far(self._weight_exponent(rows)), 1023)
-        source = Source(self._family(), rows.scaled(exponent), self.n_threads, n_kept=self.truncate, alone=False)
+        source = source_of(self._family(), rows.scaled(exponent), self.n_threads, n_kept=self.truncate, alone=False)
         collected = source.collect(self._density(), about)
         if exponent:
             with np.errstate(over="ignore"):

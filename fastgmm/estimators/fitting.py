@@ -26,7 +26,7 @@ from fastgmm.fitting.plain import FitResult, Point, Standing
 from fastgmm.fitting.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.rows import Rows
-from fastgmm.sources import Source
+from fastgmm.sources import Source, source_of
 from fastgmm.spurious import Spike, SpuriousComponent, find_spikes, spurious_components
 from fastgmm.starts.seeding import race_sample, seed
 from fastgmm.statistics import Array
@@ -150,7 +150,7 @@ class Fitting(Distribution, ABC):
         random_state = validation.check_random_state(self.random_state)
         exponent = self._weight_exponent(rows)
         rows = rows.scaled(exponent)
-        source = Source(family, rows, self.n_threads, n_kept=self.truncate, alone=not self._has_prior)
+        source = source_of(family, rows, self.n_threads, n_kept=self.truncate, alone=not self._has_prior)
         rule = self._rule(source)
         warm = self._goes_on()
         begin = self._starter(rule, rows)

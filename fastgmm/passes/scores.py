@@ -126,6 +126,12 @@ class Scores:
         return added
 
 
+def scores_of(density: Density, rows: Rows, n_threads: int | None = None, **outputs: bool) -> Scores:
+    """Return the scores of rows in this process, by what scores rows of their kind; parameters as of ``Scores``."""
+    scores: Scores = (rows.scores_type or Scores)(density, rows, n_threads, **outputs)
+    return scores
+
+
 @dataclass(eq=False)
 class Score:
     """The task that returns one attribute of ``Scores``: "labels", "evidence" or "responsibilities" of the rows."""
@@ -136,7 +142,7 @@ class Score:
 
     def __call__(self, rows: Rows) -> NDArray:
         """Return one number or one row of numbers for each row."""
-        scores: NDArray = getattr(Scores(self.density, rows, self.n_threads, **{self.output: True}), self.output)
+        scores: NDArray = getattr(scores_of(self.density, rows, self.n_threads, **{self.output: True}), self.output)
         return scores
 
 
@@ -161,7 +167,7 @@ class Totals:
 
     def __call__(self, rows: Rows) -> Array:
         """Return the sums over all rows, which may be added to those of others."""
-        scores = Scores(self.density, rows, self.n_threads, sums=True)
+        scores = scores_of(self.density, rows, self.n_threads, sums=True)
         return np.array([scores.sum_evidence, scores.sum_peak, scores.weight])
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from fastgmm.families import Family
 from fastgmm.passes.expectation import Expectation
+from fastgmm.rows import Rows
 
 
 class Source(Expectation):
@@ -30,3 +34,9 @@ class Source(Expectation):
     def effective_rows(self) -> float:
         """The number of rows of equal weight that say as much as rows of these weights."""
         return self.rows.summary.effective_rows
+
+
+def source_of(family: Family, rows: Rows, n_threads: int | None = None, **options: Any) -> Source:
+    """Return the source of rows for a family, of the kind that they need; parameters as of ``Expectation``."""
+    source: Source = (rows.source_type or Source)(family, rows, n_threads, **options)
+    return source

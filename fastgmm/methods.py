@@ -58,8 +58,8 @@ class MaximumLikelihood(Method):
     density: ClassVar[dict[str, str]] = {}
 
     def options(self, arguments: Any) -> dict[str, Any]:
-        """Return nothing."""
-        return {}
+        """Return the noise."""
+        return {"noise": arguments.noise}
 
     def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
         """Return AIC, BIC and ICL."""

@@ -252,6 +252,7 @@ def _mixture(model: Any) -> Mixture:
             f"{shown(model)}"
         )
     model._require_fitted()
+    model._require_no_noise("This")
     return model
 
 

@@ -57,6 +57,7 @@ def mixture_of(model: Any, name: str) -> Any:
     if not isinstance(model, GaussianMixture | BayesianGaussianMixture):
         raise TypeError(f"{name} must be a GaussianMixture or BayesianGaussianMixture of fastgmm, got {shown(model)}")
     model._require_fitted()
+    model._require_no_noise("This")
     return model
 
 

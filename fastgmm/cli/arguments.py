@@ -122,6 +122,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         for option, value in (("--concentration", arguments.concentration), ("--prior-type", arguments.prior_type)):
             if value is not None:
                 arguments.refuse(f"argument {option}: not allowed without --method vb")
+    if arguments.command == "fit" and arguments.method == "vb" and arguments.noise:
+        arguments.refuse("argument --noise: not allowed with --method vb")
+    for option, value in (("--accelerate", "accelerate"), ("--truncate", "truncate")):
+        if arguments.command == "fit" and arguments.noise and getattr(arguments, value) is not None:
+            arguments.refuse(f"argument --noise: not allowed with {option}")
     if arguments.command == "fit" and arguments.method == "vb" and arguments.criterion is not None:
         arguments.refuse("argument --criterion: not allowed with --method vb, whose fits are compared by their bound")
     return arguments
@@ -164,6 +169,7 @@ def _add_fit(commands: Any) -> None:
     _add_id(data)
     model = command.add_argument_group("model")
     _add_model(model)
+    _add_noise(model)
     _add_starts(model)
     _add_iterations(model)
     _add_seed(model)
@@ -221,6 +227,14 @@ def _add_model(model: Any) -> None:
         metavar="NAME",
         help="what the best of several has: the lowest bic, aic or icl, which punishes overlap, too (default: bic; "
         "with --method vb always the highest evidence bound)",
+    )
+
+
+def _add_noise(model: Any) -> None:
+    model.add_argument(
+        "--noise",
+        action="store_true",
+        help="a share of the rows is noise, spread evenly over the space that they fill: their label is -1",
     )
 
 

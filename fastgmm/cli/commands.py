@@ -386,6 +386,7 @@ def _print_fits(table: Data, fits: list[Fit], best: Fit, criterion: str) -> None
                 f"{decimals(best.log_likelihood, 4)} ({best.log_likelihood / table.total_weight:.6g} per row)",
             ),
             (criterion, decimals(best.criterion, 4)),
+            ("weight of noise", f"{model.noise_weight_:.4f}" if hasattr(model, "noise_weight_") else None),
             ("iterations", f"{model.n_iter_} ({best.seconds:.2g} s{after})"),
             ("converged", report.yes_no(model.converged_)),
         ]

@@ -42,6 +42,7 @@ def to_sklearn(model: Any) -> Any:
     import sklearn.mixture
 
     kind = _kind(type(model))
+    model._require_no_noise("to_sklearn")
     theirs = getattr(sklearn.mixture, kind)()
     params = {name: value for name, value in model._mixture_params().items() if name in theirs.get_params()}
     fitted = hasattr(model, "means_")

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
 from fastgmm.estimators.conditional import Conditional, cdf, quantile
+from fastgmm.estimators.noise import KnowsNoise
 from fastgmm.estimators.scoring import Scoring
 from fastgmm.families import FAMILIES, Family, reordered_factors, structure_of
 from fastgmm.rules import parameters_of_whitener
@@ -30,7 +31,7 @@ class Moments(NamedTuple):
     covariance: Array
 
 
-class Distribution(Scoring, ABC):
+class Distribution(KnowsNoise, Scoring, ABC):
     """The part of the estimators that answers questions about the mixture that rows are scored with.
 
     That of variational Bayes is the plug-in mixture, of ``score_samples(X, predictive="plug-in")``.
@@ -136,6 +137,7 @@ class Distribution(Scoring, ABC):
 
     def _divisible(self) -> tuple[Family, Array]:
         """Return the family, and the whitener that rows are scored with; ValueError where a part of it is not known."""
+        self._require_no_noise()
         family = self._family()
         if structure_of(family) is None:
             raise ValueError(f"marginal and condition take families of the package's structures, not {family.name!r}.")
@@ -170,6 +172,7 @@ class Distribution(Scoring, ABC):
 
     def _shares(self) -> Array:
         """Return the weights, which may have been set by hand, with a sum of 1."""
+        self._require_no_noise()
         weights = self._weights()
         if not 0.0 < weights.sum() < np.inf:
             raise ValueError(f"weights_ should be finite and not all 0, but is {weights}")

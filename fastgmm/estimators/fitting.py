@@ -316,7 +316,12 @@ class Fitting(Distribution, ABC):
         labels = responsibilities = None
         if not by_name:
             labels, responsibilities = validation.check_assignment(
-                self.init_params, source.rows.n_rows, self.n_components, random_state, getattr(source.rows, "X", None)
+                self.init_params,
+                source.rows.n_rows,
+                self.n_components,
+                random_state,
+                getattr(source.rows, "X", None),
+                bool(getattr(self, "noise", False)),
             )
         return seed(
             rule,

@@ -16,6 +16,7 @@ from fastgmm.estimators.base import Mixture
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
+from fastgmm.estimators.noise import WithNoise, noise_of
 from fastgmm.estimators.scoring import WeightedSums, checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
@@ -28,20 +29,24 @@ from fastgmm.rules import (
     FrozenLikelihood,
     GaussianParameters,
     MaximumLikelihood,
+    NoiseLikelihood,
     parameters_of_whitener,
 )
 from fastgmm.sources import Source
 from fastgmm.spurious import Spike
+from fastgmm.starts.noise import beginning_with_noise
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
+# What only mixtures with noise have.
+_OF_NOISE = "noise_weight_", "noise_log_volume_", "noise_box_"
 # Which parameters hold the parts that may be frozen, in the order of a `Frozen`.
 _FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "precisions_init"}
 
 
 @with_defaults
-class GaussianMixture(Mixture):
+class GaussianMixture(WithNoise, Mixture):
     """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
 
     Parameters
@@ -88,6 +93,10 @@ class GaussianMixture(Mixture):
         type of X. Components that share a covariance have it frozen all or none.
     equal_weights : bool, default False
         Whether all components have the weight 1 / K (mclust's ``equalPro``), which is not estimated then.
+    noise : bool or float, default False
+        Whether a share of the rows is noise, spread evenly over the space that the rows fill: gross errors, background.
+        A number is the volume of that space; True measures it, mclust's ``hypvol``. Labels of such rows are -1.
+        See docs/guide/noise.md.
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
@@ -109,6 +118,11 @@ class GaussianMixture(Mixture):
     Attributes
     ----------
     weights_ : (K,)
+        With noise, they and its weight sum to 1.
+    noise_weight_, noise_log_volume_ : float
+        With noise alone: its weight, and the logarithm of the volume, in units of X to the power of D.
+    noise_box_ : (D + 1, D)
+        With noise alone: where it is drawn, a corner of the box and the edges that start there.
     means_ : (K, D)
     covariances_, precisions_, precisions_cholesky_
         (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied-diag, (1,) tied-spherical,
@@ -170,6 +184,7 @@ class GaussianMixture(Mixture):
         precisions_init: ArrayLike | None = None,
         frozen: Mapping[str, Any] | None = None,
         equal_weights: bool = False,
+        noise: bool | float = False,
         random_state: Any = None,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -196,6 +211,7 @@ class GaussianMixture(Mixture):
         self.precisions_init = precisions_init
         self.frozen = frozen
         self.equal_weights = equal_weights
+        self.noise = noise
         self.random_state = random_state
         self.warm_start = warm_start
         self.checkpoint = checkpoint
@@ -248,10 +264,18 @@ class GaussianMixture(Mixture):
             if self.equal_weights and getattr(self, name) is not None:
                 raise ValueError(f"{name} must be None with equal_weights=True, got {shown(getattr(self, name))}.")
 
+        others = ("frozen", "equal_weights", "accelerate", "truncate")
+        validation.check_noise(self.noise, {name: getattr(self, name) for name in others})
+
     def _rule(self, source: Source) -> MaximumLikelihood:
+        if self.noise is not False:
+            noise = noise_of(source.rows, self.noise, self.n_threads)
+            return NoiseLikelihood(source.family, float(self.reg_covar), noise)
         return self._rule_of(source.family, source.n_features)
 
     def _fitted_rule(self, source: Source | None = None) -> MaximumLikelihood:
+        if self._has_noise():
+            return NoiseLikelihood(self._family(), float(self.reg_covar), self._fitted_noise())
         return self._rule_of(self._family(), np.shape(self.means_)[1])
 
     def _rule_of(self, family: Family, n_features: int) -> MaximumLikelihood:
@@ -321,6 +345,8 @@ class GaussianMixture(Mixture):
 
         if isinstance(rule, EqualWeights):
             return lambda rule, *others: rule.levelled(begin(rule, *others))
+        if isinstance(rule, NoiseLikelihood) and isinstance(self.init_params, str):
+            return beginning_with_noise(begin, int(self.n_components))
         return begin
 
     def _state(self, rule: MaximumLikelihood) -> GaussianParameters:
@@ -329,6 +355,8 @@ class GaussianMixture(Mixture):
         )
         if isinstance(rule, EqualWeights):
             return rule.levelled(state)
+        if isinstance(rule, NoiseLikelihood):
+            return rule.beside_noise(state, min(float(state.weights.sum()), 1.0))
         if isinstance(rule, FrozenLikelihood):
             return rule.with_known(state.weights, np.asarray(state.means, np.float64), state.covariances)
         return state
@@ -341,7 +369,13 @@ class GaussianMixture(Mixture):
             "means_": state.means,
             "covariances_": rule.family.attribute(state.covariances),
             "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
-        }, {"_n_known_parameters": self._n_known(rule, state)}
+        }, {"_n_known_parameters": self._n_known(rule, state)} | _noise_attributes(rule, state)
+
+    def _keep(self, rule: MaximumLikelihood, *others: Any) -> None:
+        super()._keep(rule, *others)
+        if not isinstance(rule, NoiseLikelihood):
+            for name in _OF_NOISE:
+                self.__dict__.pop(name, None)
 
     @staticmethod
     def _n_known(rule: MaximumLikelihood, state: GaussianParameters) -> int:
@@ -353,6 +387,10 @@ class GaussianMixture(Mixture):
         return rule.frozen.n_parameters(rule.family, *np.shape(state.means))
 
     def _density(self) -> Density:
+        density = self._density_of_components()
+        return self._fitted_noise().density(density, float(self.noise_weight_)) if self._has_noise() else density
+
+    def _density_of_components(self) -> Density:
         family = self._family()
         if not hasattr(self, "precisions_cholesky_"):
             return family.density_of_whitener(self._weights(), self.means_, self._whitener(family))
@@ -391,7 +429,17 @@ class GaussianMixture(Mixture):
         n_components, n_features = np.shape(self.means_)
         family = self._family()
         known = int(getattr(self, "_n_known_parameters", 0))
+        if self._has_noise():
+            # Its weight, and its volume where that was measured.
+            known -= 2 if self.noise is True else 1
         return n_free_parameters(family, n_components, n_features) - known
+
+
+def _noise_attributes(rule: MaximumLikelihood, state: GaussianParameters) -> dict[str, Any]:
+    if not isinstance(rule, NoiseLikelihood):
+        return {}
+    weight = max(1.0 - float(state.weights.sum()), 0.0)
+    return dict(zip(_OF_NOISE, (weight, rule.noise.log_volume, rule.noise.box), strict=True))
 
 
 def n_free_parameters(family: Family, n_components: int, n_features: int) -> int:

@@ -115,7 +115,12 @@ class PrivateMethods(ABC):
         log_joint = self._estimate_weighted_log_prob(X)
         peak = log_joint.max(axis=1, keepdims=True)
         evidence = np.log(np.exp(log_joint - peak).sum(axis=1, keepdims=True)) + peak
+        evidence = np.logaddexp(evidence, self._log_joint_of_noise())
         return evidence[:, 0], log_joint - evidence
+
+    def _log_joint_of_noise(self) -> float:
+        """Return the log joint density of noise at any row; -inf where there is none."""
+        return -np.inf
 
     def _get_parameters(self) -> tuple[Any, ...]:
         """Return the parameters, in scikit-learn's order."""

@@ -20,7 +20,8 @@ from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
 from fastgmm.fitting.restarts import Restart
 from fastgmm.kernels import Density
-from fastgmm.passes.scores import LogDensities, OfShares, Score, Totals, uncertainties
+from fastgmm.kernels.structures.densities import has_noise
+from fastgmm.passes.scores import LogDensities, OfShares, Score, Totals, uncertainties, uncertainties_beside_noise
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.sources import open_rows
 from fastgmm.spurious import SpuriousComponent
@@ -194,11 +195,14 @@ class Scoring(PrivateMethods, Interface, ABC):
         return totals
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Return the most probable component of each row of X (N, D), as labels (N,)."""
+        """Return the most probable component of each row of X (N, D), as labels (N,); -1 where noise is more likely."""
         return self._scored(X, "labels")
 
     def predict_proba(self, X: ArrayLike) -> NDArray:
-        """Return the posterior probability of each component for each row of X (N, D), as (N, K)."""
+        """Return the posterior probability of each component for each row of X (N, D), as (N, K).
+
+        With noise, what a row lacks of 1 is the probability that it is noise.
+        """
         return self._scored(X, "responsibilities")
 
     def uncertainty(self, X: ArrayLike) -> NDArray:
@@ -207,7 +211,9 @@ class Scoring(PrivateMethods, Interface, ABC):
         The probability that it is not the most probable one: 1 less the largest of ``predict_proba``, with all digits.
         """
         rows = self._rows(X)
-        return rows.scored(OfShares(self._density(), uncertainties, "uncertainty", self.n_threads))
+        density = self._density()
+        measure = uncertainties_beside_noise if has_noise(density) else uncertainties
+        return rows.scored(OfShares(density, measure, "uncertainty", self.n_threads))
 
     def score_samples(self, X: ArrayLike) -> NDArray:
         """Return the log-density (nat) of each row of X (N, D), as (N,).
@@ -224,7 +230,8 @@ class Scoring(PrivateMethods, Interface, ABC):
         rows = self._rows(X)
         density = self._density()
         with np.errstate(divide="ignore", invalid="ignore"):
-            log_scale = np.where(np.isneginf(density.log_scale), -np.inf, density.log_scale - self._log_weights())
+            log_scale = density.log_scale[: len(density.mean)]
+            log_scale = np.where(np.isneginf(log_scale), -np.inf, log_scale - self._log_weights())
         family = self._family()
         alone = [
             density._replace(
@@ -265,6 +272,8 @@ class Scoring(PrivateMethods, Interface, ABC):
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[NDArray, NDArray[np.int64]]:
         """Return `n_samples` rows (n, D) drawn from the mixture, grouped by component, and their labels (n,).
+
+        Noise comes last, with the label -1.
 
         `random_state` defaults to the estimator's own. The covariances are those of `covariances_`, also where that
         was set by hand.

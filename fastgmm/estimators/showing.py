@@ -64,7 +64,8 @@ def as_html(model: Any) -> str:
         )
         if rest > 0
     ]
-    note = "In each cell: mean (standard deviation)." + (f" Not shown: {', '.join(more)}." if more else "")
+    noise = f" Noise has a weight of {model.noise_weight_:.4f}." if hasattr(model, "noise_weight_") else ""
+    note = f"In each cell: mean (standard deviation).{noise}" + (f" Not shown: {', '.join(more)}." if more else "")
     return f"<div>{call}<p>{html.escape(ending(model))}</p>{table}<p>{note}</p></div>"
 
 

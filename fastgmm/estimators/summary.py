@@ -23,7 +23,7 @@ _SHOWN_FEATURES = 40
 _WIDTH = 100
 
 # How the text calls values; what is not here is said in words before.
-_TITLES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "evidence": "evidence bound"}
+_TITLES = {"noise_weight": "weight of noise", "aic": "AIC", "bic": "BIC", "icl": "ICL", "evidence": "evidence bound"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,7 +42,7 @@ class Summary:
         The names of the columns.
     values : dict of float
         "n_iter" and "lower_bound" where there was a fit (after ``update``, of which the bound is not that of the
-        mixture, "n_iter" alone), "n_parameters" of a GaussianMixture; of the rows, where they
+        mixture, "n_iter" alone), "n_parameters" of a GaussianMixture, "noise_weight" where it has noise; of the rows, where they
         were given, "n_samples", "weight" (their sum), "log_likelihood" (total; of a BayesianGaussianMixture that of
         its Student-t predictive), and the criteria: "aic", "bic" and "icl", or "evidence".
     spurious : list of str
@@ -143,6 +143,8 @@ def summarise(
             values["lower_bound"] = float(model.lower_bound_)
     if hasattr(model, "_n_parameters"):
         values["n_parameters"] = model._n_parameters()
+    if hasattr(model, "noise_weight_"):
+        values["noise_weight"] = float(model.noise_weight_)
     if X is not None:
         rows = model._rows(X, sample_weight)
         values |= {"n_samples": rows.n_rows, "weight": rows.summary.total_weight, **measures(model, rows)}

@@ -72,6 +72,7 @@ def standard_errors(
             "standard_errors is not for mixtures with frozen parts or equal_weights: take samples of rows instead"
         )
     means = np.asarray(model.means_, np.float64)
+    model._require_no_noise("standard_errors")
     layout = _Layout.of(family, *means.shape)
     task = _Task(model._weights(), means, family.matrices(covariances, *means.shape), layout)
     information = rows.gather(task, operator.add)

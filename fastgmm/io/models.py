@@ -80,12 +80,16 @@ PARAMETERS_NOT_STORED = {
 }  # fmt: skip
 
 
+# The attributes of noise, less what comes before and after.
+_NOISE = "weight", "log_volume", "box"
+
+
 class ModelDocument(NamedTuple):
     """The content of a model file.
 
     ``arrays`` are float64, or float32 as far as X was; ``fit`` describes the fit: ``converged``, ``stop_reason``,
     ``n_iter``, ``n_passes``, ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, the
-    ``spurious`` components, of older files none, and the estimator's ``params``.
+    ``noise`` or None, the ``spurious`` components, of older files none, and the estimator's ``params``.
     """
 
     version: int
@@ -168,6 +172,7 @@ def save_model(
             "n_samples": None if n_samples is None else int(n_samples),
             "log_likelihood": _finite_or_none(log_likelihood),
             "n_known_parameters": int(getattr(model, "_n_known_parameters", 0)),
+            "noise": _noise_of(model),
             "spurious": [{"component": int(each.component), "reason": each.reason} for each in model.spurious_],
             # What JSON cannot hold, such as a random generator, is left at its default.
             "params": {name: value for name, value in params.items() if isinstance(value, PLAIN)},
@@ -181,6 +186,13 @@ def save_model(
             document = metadata | {name: value.tolist() for name, value in arrays.items()}
             lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items()]
             stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def _noise_of(model: Any) -> dict[str, Any] | None:
+    """Return the noise of a mixture as a file holds it; None where it has none."""
+    if not hasattr(model, "noise_log_volume_"):
+        return None
+    return {name: np.asarray(getattr(model, f"noise_{name}_"), np.float64).tolist() for name in _NOISE}
 
 
 def _noted_names(model: Any, feature_names: Sequence[str] | None, n_features: int) -> list[str] | None:
@@ -213,6 +225,9 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
 
     given: dict[str, Any] = dict(document.arrays)
     factor = given.pop(FACTOR, None)
+    if document.fit["noise"] is not None and "weights" in given and given["weights"].sum() > 0.0:
+        # Those of components alone; noise is set below.
+        given["weights"] = given["weights"] / given["weights"].sum()
     for name in STORED_ARRAYS[document.estimator].prior:
         # Parameters of the constructor, of which some must be plain numbers.
         if name in given and given[name].ndim == 0:
@@ -241,6 +256,8 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
         if document.fit[name] is not None:
             setattr(model, f"{name}_", document.fit[name])
     model._n_known_parameters = document.fit["n_known_parameters"]
+    for name, value in (document.fit["noise"] or {}).items():
+        setattr(model, f"noise_{name}_", value)
     model.spurious_ = [SpuriousComponent(*each) for each in document.fit["spurious"]]
     if document.feature_names is not None:
         model.feature_names_in_ = np.array(document.feature_names, dtype=object)
@@ -293,10 +310,22 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
             "n_samples": count_field(fit, "n_samples"),
             "log_likelihood": plain_field(fit, "log_likelihood", float, None),
             "n_known_parameters": count_field(fit, "n_known_parameters") or 0,
+            "noise": _noise(fit, n_features),
             "spurious": _spurious(fit, len(arrays["means"])),
             "params": plain_field(fit, "params", dict),
         },
     )
+
+
+def _noise(fit: Mapping[str, Any], n_features: int) -> dict[str, Any] | None:
+    noise = plain_field(fit, "noise", dict, None)
+    if noise is None:
+        return None
+    box = array_field(noise, "box", "float64")
+    weight, log_volume = (plain_field(noise, name, float) for name in ("weight", "log_volume"))
+    if box.shape != (n_features + 1, n_features) or not 0.0 <= weight <= 1.0 or not math.isfinite(log_volume):
+        raise ModelFileError(f"'noise' is no weight, logarithm of a volume and box of {n_features} features")
+    return {"weight": weight, "log_volume": log_volume, "box": box}
 
 
 def _spurious(fit: Mapping[str, Any], n_components: int) -> list[tuple[int, str]]:

@@ -19,6 +19,7 @@ from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
+from fastgmm.kernels.structures.densities import has_noise
 from fastgmm.passes.scores import refuse_far_rows
 from fastgmm.passes.single import MOST_CANCELLED, Single
 from fastgmm.passes.skipping import Hints, lost_mass, may_pay
@@ -137,7 +138,7 @@ class Expectation:
                 return self._looking_at_all()(density) if is_lost else statistics
             self._single.give_up()
         assignment = {"mode": mode, "labels": labels, "responsibilities": responsibilities, **skipping}
-        total = self.total() if self.family.uses_total and mode == kernels.SOFT else None
+        total = self.total() if self._completes(density) and mode == kernels.SOFT else None
         statistics = self._sweep(density, origin, with_scatter=total is None, **assignment)
         if total is not None:
             completed = _complete(self.family, statistics, total)
@@ -151,6 +152,10 @@ class Expectation:
         if is_exact and lost_mass(density, statistics.mass, statistics.weight):
             return self._looking_at_all()(density, origin, mode, labels, responsibilities)
         return statistics
+
+    def _completes(self, density: Density) -> bool:
+        """Return whether scatters follow from that of all rows: components have one, and what noise has is not in it."""
+        return self.family.uses_total and not has_noise(density)
 
     def _options(self, density: Density, mode: int, truncates: bool, highest: float = 0.0) -> dict[str, Any]:
         """Return the plan of a sweep that passes over components that are not live.
@@ -174,7 +179,7 @@ class Expectation:
         rounded = self._single.rounded(density)
         if rounded is None:
             return None
-        total = self.total() if self.family.uses_total else None
+        total = self.total() if self._completes(density) else None
         options = self._options(density, kernels.SOFT, False, rounded.highest)
         options |= {"with_scatter": total is None, "centre": rounded.centre}
         statistics = self._sweep(rounded.density, rounded.density.mean, **options)

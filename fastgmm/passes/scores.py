@@ -205,6 +205,12 @@ def uncertainties(shares: NDArray) -> NDArray:
     return total
 
 
+def uncertainties_beside_noise(shares: NDArray) -> NDArray:
+    """Return the ``uncertainties`` where what shares (n, K) lack of 1 is the probability that a row is noise."""
+    noise = np.maximum(1.0 - shares.sum(axis=1, keepdims=True), 0.0)
+    return uncertainties(np.hstack([shares, noise.astype(shares.dtype)]))
+
+
 def entropy_terms(shares: NDArray) -> NDArray:
     """Return -t log t (nat) of each probability, 0 at 0."""
     terms: NDArray = -shares * np.log(np.where(shares > 0.0, shares, 1.0))

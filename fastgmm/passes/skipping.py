@@ -334,11 +334,13 @@ class LivePass:
         return found
 
     def _keys(self, found: skipping.Found) -> NDArray[np.int64]:
-        """Return labels, plus the number of components where a row is far from its own."""
+        """Return labels, plus the number of components where a row is far from its own, or is noise."""
         n_components, n_features = self.density.mean.shape
+        is_noise = found.label < 0
+        labels = np.where(is_noise, 0, found.label)
         with np.errstate(invalid="ignore"):
-            square = 2.0 * (self.density.log_scale[found.label] - found.peak)
-        return found.label + n_components * (square > _usual(n_features, n_features))
+            square = 2.0 * (self.density.log_scale[labels] - found.peak)
+        return labels + n_components * (is_noise | (square > _usual(n_features, n_features)))
 
     def _sorted(self, found: skipping.Found, n_entries: int) -> skipping.Sorted:
         """Return entries by component, and by row within one."""

@@ -3,6 +3,7 @@
 from fastgmm.rules.equal_weights import EqualWeights
 from fastgmm.rules.frozen import Frozen, FrozenLikelihood
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood, parameters_of_whitener
+from fastgmm.rules.noise import Noise, NoiseLikelihood
 from fastgmm.rules.variational import (
     VariationalBayes,
     VariationalPosterior,
@@ -22,6 +23,8 @@ __all__ = [
     "FrozenLikelihood",
     "GaussianParameters",
     "MaximumLikelihood",
+    "Noise",
+    "NoiseLikelihood",
     "VariationalBayes",
     "VariationalPosterior",
     "default_scales",

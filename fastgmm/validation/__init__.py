@@ -14,6 +14,7 @@ from fastgmm.validation.mixtures import (
     check_mean_prior,
     check_means,
     check_mixing_weights,
+    check_noise,
     check_weights,
 )
 from fastgmm.validation.parameters import (
@@ -69,6 +70,7 @@ __all__ = [
     "check_n_features",
     "check_n_rows",
     "check_n_samples",
+    "check_noise",
     "check_parameters",
     "check_prior_counts",
     "check_probability",

@@ -78,6 +78,21 @@ def check_frozen(frozen: Any, family: Family, n_components: int, reg_covar: floa
     return masks
 
 
+def check_noise(noise: Any, others: Mapping[str, Any]) -> None:
+    """ValueError unless `noise` is False, True or a volume, and with it what `others` name is left out.
+
+    `others` are parameters by name that mixtures with noise cannot have, with what they are.
+    """
+    is_volume = isinstance(noise, int | float | np.number) and not isinstance(noise, bool)
+    if not (isinstance(noise, bool | np.bool_) or (is_volume and 0.0 < float(noise) < np.inf)):
+        raise ValueError(f"noise must be True, False, or a volume > 0, got {shown(noise)}.")
+    if noise is False:
+        return
+    for name, value in others.items():
+        if value is not None and value is not False:
+            raise ValueError(f"{name} must be left out with noise={shown(noise)}, got {shown(value)}.")
+
+
 def _shaped(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
     array = as_array(value, name)
     if array.shape != shape:

@@ -171,11 +171,12 @@ def check_row_counts(total: float) -> None:
 
 
 def check_assignment(
-    init: Any, n_samples: int, n_components: int, random_state: Any, X: NDArray | None
+    init: Any, n_samples: int, n_components: int, random_state: Any, X: NDArray | None, has_noise: bool = False
 ) -> tuple[NDArray[np.int64] | None, Array | None]:
     """Return (labels, responsibilities), one of them None, from ``init_params`` as an array or a callable.
 
-    X is None where it is no array in memory, which a callable needs.
+    X is None where it is no array in memory, which a callable needs. With noise some labels are -1, and some
+    responsibilities sum to less than 1.
     """
     if isinstance(init, Callable):  # type: ignore[arg-type]
         if X is None:
@@ -185,15 +186,27 @@ def check_assignment(
     if array.ndim == 1:
         if array.shape != (n_samples,):
             raise ValueError(f"init_params as labels should have the shape of ({n_samples},), but got {array.shape}")
-        if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= n_components:
+        lowest = -1 if has_noise else 0
+        if array.dtype.kind not in "iu" or array.min() < lowest or array.max() >= n_components:
             raise ValueError(
-                f"init_params as labels must be integers in 0..{n_components - 1}, got dtype {array.dtype} with values "
-                f"from {array.min()} to {array.max()}"
+                f"init_params as labels must be integers in {lowest}..{n_components - 1}, got dtype {array.dtype} with "
+                f"values from {array.min()} to {array.max()}"
+            )
+        if has_noise and array.min() == 0:
+            raise ValueError(
+                "init_params as labels must give some rows the label -1 with noise: from a weight of 0 it gains none."
             )
         return array.astype(np.int64), None
     table = _shaped(array, (n_samples, n_components), "init_params")
-    if table.min() < 0 or not np.allclose(table.sum(axis=1), 1.0, atol=1e-6):
-        raise ValueError("init_params as responsibilities must be >= 0 and sum to 1 in every row")
+    total = table.sum(axis=1)
+    if table.min() < 0 or not np.allclose(np.maximum(total, 1.0) if has_noise else total, 1.0, atol=1e-6):
+        most = "at most " * has_noise
+        raise ValueError(f"init_params as responsibilities must be >= 0 and sum to {most}1 in every row")
+    if has_noise and not total.min() < 1.0 - 1e-6:
+        raise ValueError(
+            "init_params as responsibilities must sum to less than 1 in some rows with noise, which has the rest: from "
+            "a weight of 0 it gains none."
+        )
     return None, table
 
 

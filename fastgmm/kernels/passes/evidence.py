@@ -16,13 +16,16 @@ _MOST_FACTORS = 2 * MOST_STEPS
 def label_tile(log_scale, distance, n, peak, label):
     """Overwrite label[:n] with the component of highest log joint (the first of equals), peak[:n] with that log joint.
 
-    log joint = log_scale - distance / 2, `log_scale` (K,), `distance` (K, T). Where all distances overflow or are NaN,
-    the peak is -inf and the label 0. `label` (T,) is of the type of `distance` or integer.
+    log joint = log_scale - distance / 2, `log_scale` (K,), or (K + 1,) with that of noise at its end, whose label is
+    -1; `distance` (K, T). Where all distances overflow or are NaN, the peak is that of noise, or without noise -inf and
+    the label 0. `label` (T,) is of the type of `distance` or integer.
     """
+    n_components = distance.shape[0]
+    has_noise = log_scale.shape[0] > n_components
     for b in range(n):
-        peak[b] = -np.inf
-        label[b] = 0
-    for k in range(log_scale.shape[0]):
+        peak[b] = log_scale[n_components] if has_noise else -np.inf
+        label[b] = -1 if has_noise else 0
+    for k in range(n_components):
         for b in range(n):
             joint = log_scale[k] - distance[k, b] * 0.5
             higher = joint > peak[b]

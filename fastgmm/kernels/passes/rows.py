@@ -22,7 +22,7 @@ from fastgmm.kernels.vector.tiles import pack_tile, tile_buffer
 def _write_table(log_scale, distance, first, n, joint, table):
     """Overwrite rows first .. first+n of `table` with the distances of a tile, or with log joints if `joint`."""
     for b in range(n):
-        for k in range(log_scale.shape[0]):
+        for k in range(distance.shape[0]):
             value = distance[k, b]
             table[first + b, k] = log_scale[k] - 0.5 * value if joint else value
 

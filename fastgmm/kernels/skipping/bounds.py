@@ -72,14 +72,14 @@ measure = Driver(_measure_lanes)
 
 def log_weights(density: Density) -> Array:
     """Return the log weights (K,) of the components of a Gaussian mixture, up to a constant; -inf for a weight of 0."""
-    whitener = density.whitener
+    whitener, log_scale = density.whitener, density.log_scale[: len(density.mean)]
     if isinstance(density, FullDensity):
-        return density.log_scale - np.log(np.diagonal(whitener, axis1=1, axis2=2)).sum(axis=1)
+        return log_scale - np.log(np.diagonal(whitener, axis1=1, axis2=2)).sum(axis=1)
     if isinstance(density, DiagDensity):
-        return density.log_scale - np.log(whitener).sum(axis=1)
+        return log_scale - np.log(whitener).sum(axis=1)
     if isinstance(density, SphericalDensity):
-        return density.log_scale - density.mean.shape[1] * np.log(whitener)
-    return density.log_scale
+        return log_scale - density.mean.shape[1] * np.log(whitener)
+    return log_scale
 
 
 def set_limits(density: Density, cutoff: float, bounds: Bounds) -> None:
@@ -87,7 +87,7 @@ def set_limits(density: Density, cutoff: float, bounds: Bounds) -> None:
 
     Components lighter than the heaviest get as much more as they are lighter; with a cutoff of 0 none does.
     """
-    log_scale = density.log_scale
+    log_scale = density.log_scale[: len(density.mean)]
     bounds.twice[:] = 2.0 * log_scale
     bounds.cutoff[:] = cutoff
     if cutoff > 0.0:

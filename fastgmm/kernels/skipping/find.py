@@ -36,16 +36,20 @@ def _live_slots(search, n_listed, chunk):
 def _settle_chunk(log_scale, cutoff, search, n_live, begin, n_kept, outputs):
     """Turn distances in columns `begin` .. of a chunk into responsibilities times `weight`, 0 where they are not live.
 
-    `slots` are the live ones. Overwrites that part of `peak` with the highest log joints, of `label` with where they
-    are (the first of equals), and unless `outputs` is 0, of `total` with the sums of exponentials relative to the peak.
+    `slots` are the live ones; `log_scale` (K,), or (K + 1,) with the log joint of noise at its end. Overwrites that
+    part of `peak` with the highest log joints, of `label` with where they are (the first of equals; -1 for noise), and
+    unless `outputs` is 0, of `total` with the sums of exponentials relative to the peak.
     """
     listed, slots, distance, _, _ = search.candidates
     weight, peak, total, label = search.weight, search.peak, search.total, search.label
     highest = 0.5 * search.limits.highest
     end = begin + CHUNK
+    n_components = cutoff.shape[0]
+    has_noise = log_scale.shape[0] > n_components
+    noise = log_scale[n_components] if has_noise else -np.inf
     for b in range(begin, end):
-        peak[b] = -np.inf
-        label[b] = 0
+        peak[b] = noise
+        label[b] = -1 if has_noise else 0
         total[b] = 0.0
     for i in range(n_live):
         k = listed[slots[i]]
@@ -61,6 +65,9 @@ def _settle_chunk(log_scale, cutoff, search, n_live, begin, n_kept, outputs):
         return
     if n_kept < n_live:
         _keep_best(slots, n_live, begin, n_kept, distance)
+    if has_noise:
+        for b in range(begin, end):
+            total[b] = vector_exp(noise - peak[b])
     for i in range(n_live):
         least = -cutoff[listed[slots[i]]]
         row = distance[slots[i]]
@@ -144,9 +151,9 @@ def _keep_best(slots, n_live, begin, n_kept, joint):
 class Found(NamedTuple):
     """The results of the first stage for a block of n rows.
 
-    `label` (n,) int64, the component of highest log joint (the first of equals), and `peak` (n,) that log joint;
-    `evidence` (n,) the log evidence. `begin` and `size` (n,) int64: where a row's entries are; `component` (E,) int32
-    and `responsibility` (E,), times the row's weight.
+    `label` (n,) int64, the component of highest log joint (the first of equals; -1 for noise), and `peak` (n,) that log
+    joint; `evidence` (n,) the log evidence. `begin` and `size` (n,) int64: where a row's entries are; `component` (E,)
+    int32 and `responsibility` (E,), times the row's weight.
     """
 
     label: NDArray[np.int64]

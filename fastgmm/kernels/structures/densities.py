@@ -4,6 +4,9 @@ EM and variational Bayes fill the same record with different numbers. What a ker
 
     log joint(x, k) = log_scale[k] - 1/2 * || whitener[k] (x - mean[k]) ||^2
 
+`log_scale` is (K,), or (K + 1,): its last number is then the log joint of noise, a density that is the same everywhere.
+It has a share in every row, and neither a mean nor moments.
+
 The classes differ only in the shape of `whitener`; the class is what compiled code is specialised by.
 """
 
@@ -51,3 +54,8 @@ class SphericalDensity(NamedTuple):
 
 Density = FullDensity | TiedDensity | DiagDensity | SphericalDensity
 DENSITIES = FullDensity, TiedDensity, DiagDensity, SphericalDensity
+
+
+def has_noise(density: Density) -> bool:
+    """Return whether a density has noise beside its components."""
+    return len(density.log_scale) > len(density.mean)

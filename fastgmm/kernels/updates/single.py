@@ -22,8 +22,9 @@ def round_density(density, centre, rounded):
     for scale in density.log_scale:
         highest = max(highest, scale)
     grown = contract.amplification(density, centre)
-    for k in range(density.mean.shape[0]):
+    for k in range(density.log_scale.shape[0]):
         rounded.log_scale[k] = density.log_scale[k] - highest
+    for k in range(density.mean.shape[0]):
         for d in range(density.mean.shape[1]):
             rounded.mean[k, d] = density.mean[k, d] - centre[d]
     source = density.whitener.ravel()

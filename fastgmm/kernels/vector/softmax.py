@@ -21,6 +21,11 @@ class _Softmax:
         self._code, self._log_scale = code, log_scale
         self._distance, self._r, self._sums = distance, r, sums
         self._n_components, self._width = distance.shape
+        builder, n_scales = code.builder, log_scale.shape[0]
+        self._has_noise = builder.icmp_signed(">", n_scales, self._n_components)
+        last = builder.load(code.at(log_scale.data, code.greater(builder.sub(n_scales, index(1)), index(0))))
+        none = ir.Constant(last.type, float("-inf"))
+        self._noise = code.copies(builder.select(self._has_noise, last, none))
 
     def _components(self):
         return self._code.loop(self._n_components)
@@ -43,7 +48,7 @@ class _Softmax:
     def find_peaks(self, places, peaks):
         """Set `peaks` to the highest log joints."""
         code = self._code
-        code.fill(peaks, code.constant(float("-inf")))
+        code.fill(peaks, self._noise)
         with self._components() as components:
             scale = code.splat(code.at(self._log_scale.data, components.index))
             for peak, place in zip(peaks, places, strict=True):
@@ -54,6 +59,9 @@ class _Softmax:
         """Write exponentials relative to `peaks`, and set `totals` to their sums; ``fetch()`` after each component."""
         code = self._code
         code.fill(totals, code.zero)
+        with code.builder.if_then(self._has_noise):
+            for peak, total in zip(peaks, totals, strict=True):
+                code.add(total, code.exponential(code.builder.fsub(self._noise, code.builder.load(peak))))
         with self._components() as components:
             scale = code.splat(code.at(self._log_scale.data, components.index))
             for peak, total, place in zip(peaks, totals, places, strict=True):
@@ -91,10 +99,11 @@ class _Softmax:
 def softmax_tile(log_scale, distance, n, weight, r, peak, total, mass, X, start, stop):
     """Turn squared distances into weighted responsibilities: log joint = log_scale - distance / 2.
 
-    `log_scale` (K,), `distance` (K, T). Overwrites, for the first n columns, r (K, T), which may be `distance` itself,
-    with weight (T,) times the softmax over components; `peak` (T,) with the maximum of the log joint; `total` (T,) with
-    the sum of its exponentials relative to the peak; and `mass` (K,) float64 with the sums of r over all columns. A
-    column whose distances all overflow becomes NaN. Thread-safe.
+    `log_scale` (K,), or (K + 1,) with the log joint of noise at its end; `distance` (K, T). Overwrites, for the first n
+    columns, r (K, T), which may be `distance` itself, with weight (T,) times the softmax over components and noise;
+    `peak` (T,) with the maximum of the log joint; `total` (T,) with the sum of its exponentials relative to the peak;
+    and `mass` (K,) float64 with the sums of r over all columns. Without noise, a column whose distances all overflow
+    becomes NaN. Thread-safe.
 
     Meanwhile the processor is asked to have rows start .. stop of X (N, D) in cache soon, as many as it can fetch in
     that time; returns the first row that was not asked for.
@@ -110,10 +119,11 @@ def _softmax_tile(log_scale, distance, n, weight, r, peak, total, mass, X, start
 
 def _softmax(log_scale, distance, n, weight, r, peak, total, mass, sums, X, start, stop):
     """Do what :func:`softmax_tile` does; `sums` (K, LANES) is scratch."""
-    joint = log_scale[:, None] - 0.5 * distance[:, :n]
-    peak[:n] = joint.max(axis=0)
+    joint = log_scale[: len(distance), None] - 0.5 * distance[:, :n]
+    noise = log_scale[len(distance) :]
+    peak[:n] = joint.max(axis=0, initial=noise.max(initial=-np.inf))
     share = np.exp(joint - peak[:n])
-    total[:n] = share.sum(axis=0)
+    total[:n] = share.sum(axis=0) + np.exp(noise[:, None] - peak[:n]).sum(axis=0)
     r[:, :n] = share * (weight[:n] / total[:n])
     mass[:] = r[:, :n].sum(axis=1)
     return start

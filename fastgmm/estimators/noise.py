@@ -1,0 +1,143 @@
+"""The share of a mixture that is uniform noise: how it is measured, read, drawn and taken away."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm import validation
+from fastgmm.estimators.scoring import drawn_rows
+from fastgmm.families import NAMED
+from fastgmm.rows import Rows, scan_rows
+from fastgmm.rules import Noise, parameters_of_whitener
+from fastgmm.sources import source_of
+from fastgmm.statistics import Array
+
+if TYPE_CHECKING:
+    from fastgmm.estimators.gaussian import GaussianMixture
+
+
+class Extent:
+    """The least and the greatest values of coordinates, (R,) each; ``+`` puts those of two sets of rows together."""
+
+    def __init__(self, least: Array, greatest: Array) -> None:
+        self.least, self.greatest = least, greatest
+
+    def __add__(self, other: Extent) -> Extent:
+        """Return those of both sets of rows."""
+        return Extent(np.minimum(self.least, other.least), np.maximum(self.greatest, other.greatest))
+
+
+@dataclass(eq=False)
+class ExtentAlong:
+    """The task that returns the `Extent` of rows of positive weight, about `middle` (D,), along `axes` (D, R)."""
+
+    middle: Array
+    axes: Array
+
+    def __call__(self, rows: Rows) -> Extent:
+        """Return the extent of the rows."""
+        n_axes = self.axes.shape[1]
+        extent = Extent(np.full(n_axes, np.inf), np.full(n_axes, -np.inf))
+        for block in rows.blocks(scan_rows(rows.n_features)):
+            X = block.X if block.weight is None else block.X[block.weight > 0.0]
+            if len(X):
+                along = (X.astype(np.float64) - self.middle) @ self.axes
+                extent = extent + Extent(along.min(axis=0), along.max(axis=0))
+        return extent
+
+
+def noise_of(rows: Rows, noise: bool | float, n_threads: int | None) -> Noise:
+    """Return noise in the smaller of two boxes about all rows, those of the columns and of principal components.
+
+    mclust's ``hypvol``. Where a volume is given, it says how dense noise is, and the box where it is drawn. ValueError
+    where a column has one value.
+    """
+    full = source_of(NAMED["full"], rows, n_threads)
+    middle, covariance = full.total().mean[0], full.covariance()[0]
+    # In units of the columns no square under- or overflows; turning axes does not care for units, so these come back.
+    unit = np.sqrt(np.diagonal(covariance))
+    if not unit.min() > 0.0:
+        names = rows.names
+        j = int(np.argmin(unit))
+        column = f"column {j}" if names is None else f"column {names[j]!r}"
+        raise ValueError(
+            f"noise needs rows that fill a volume, but {column} has the same value in all: leave it out, or give the "
+            "volume as noise=..."
+        )
+    largest = float(unit.max())
+    scaled = covariance / largest / largest
+    boxes = []
+    for axes in (np.eye(len(unit)), np.linalg.eigh(scaled)[1]):
+        extent = rows.gather(ExtentAlong(middle, axes), operator.add)
+        length = extent.greatest - extent.least
+        boxes.append((float(np.log(length).sum()) if length.min() > 0.0 else math.inf, extent.least, length, axes))
+    log_volume, least, length, axes = min(boxes, key=lambda box: box[0])
+    if not isinstance(noise, bool | np.bool_):
+        log_volume = math.log(noise)
+    return Noise(log_volume, np.vstack([middle + axes @ least, (axes * length).T]))
+
+
+class KnowsNoise:
+    """The part of the estimators that refuses to speak of a mixture as if none of it were noise."""
+
+    noise_weight_: float
+    noise_log_volume_: float
+    noise_box_: NDArray
+
+    def _has_noise(self) -> bool:
+        """Return whether a share of the fitted mixture is noise."""
+        return hasattr(self, "noise_log_volume_")
+
+    def _require_no_noise(self, what: str = "This method") -> None:
+        """ValueError, naming what was asked for, where a share of the mixture is noise."""
+        if self._has_noise():
+            raise ValueError(
+                f"{what} is for mixtures without noise, and a share of {self.noise_weight_:.4g} of this one is noise: "
+                "use model.without_noise(), which has the components alone."
+            )
+
+
+class WithNoise(KnowsNoise):
+    """The part of ``GaussianMixture`` that has noise beside its components."""
+
+    def without_noise(self) -> GaussianMixture:
+        """Return the mixture of the components alone, their weights with a sum of 1, as a fitted `GaussianMixture`."""
+        model: Any = self
+        weights = model._weights()
+        family = model._family()
+        state = parameters_of_whitener(
+            family, weights / weights.sum(), np.asarray(model.means_, np.float64), model._whitener(family)
+        )
+        other = model._blank()
+        other.noise = False
+        return other._of_state(family, state, model._names())
+
+    def _fitted_noise(self) -> Noise:
+        return Noise(float(self.noise_log_volume_), np.asarray(self.noise_box_, np.float64))
+
+    def _log_joint_of_noise(self) -> float:
+        model: Any = self
+        return float(model._density().log_scale[-1]) if self._has_noise() else -math.inf
+
+    def _draw(
+        self, n_samples: int, random_state: Any, spread: Callable[[int, Array, Any], Array]
+    ) -> tuple[NDArray, NDArray[np.int64]]:
+        """Return rows and labels of a sample, those of noise at its end, as -1."""
+        model: Any = super()
+        if not self._has_noise():
+            return model._draw(n_samples, random_state, spread)
+        n_samples = validation.check_n_samples(n_samples)
+        state: Any = self
+        generator = validation.check_random_state(state.random_state if random_state is None else random_state)
+        n_noise = int(generator.binomial(n_samples, self.noise_weight_))
+        X, labels = drawn_rows(state._weights(), np.asarray(state.means_), n_samples - n_noise, generator, spread)
+        corner, *edges = np.asarray(self.noise_box_, np.float64)
+        noise = corner + generator.uniform(size=(n_noise, len(edges))) @ np.stack(edges)
+        return np.vstack([X, noise]), np.append(labels, np.full(n_noise, -1))

@@ -1,0 +1,129 @@
+"""Starts of mixtures with uniform noise: which rows may be noise, and the components of the others.
+
+From a weight of 0 noise would never gain any, so that a start has to guess. Rows that are far from their neighbours are
+one guess (Byers and Raftery 1998), rows of low density under a short fit of all are the other; the one whose short fit
+reaches the higher bound is taken.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.special import expit
+
+from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
+from fastgmm.fitting.loop import fit_loop
+from fastgmm.fitting.plain import updated
+from fastgmm.passes.scores import Scores
+from fastgmm.rows import ArrayRows
+from fastgmm.sources import Source
+from fastgmm.starts.agglomeration import sphered
+from fastgmm.starts.seeding import Sample
+from fastgmm.statistics import Array
+
+# Rows that are looked at, also for each component.
+_ROWS = 2**12
+_ROWS_PER_COMPONENT = 100
+# The neighbour whose distance tells noise; iterations of the mixture of two laws of such distances.
+_NEIGHBOUR = 10
+_ITERATIONS = 100
+# Shares of the rows of lowest density that are guessed to be noise, and how far the fits go that are compared.
+_LOWEST = 0.02, 0.1, 0.3
+_UPDATES = 15
+# More of the rows are never guessed to be noise.
+_MOST = 0.8
+# Logarithms of volumes relative to the median: of larger ones the square would overflow. Shares that change no more.
+_HIGHEST, _CLOSE = 300.0, 1e-6
+
+#: Makes the state that a fit starts from, of its rule, source, random state and number among the starts.
+Begin = Callable[[Any, Source, Any, int], Any]
+_FAILURES = CollapsedComponentError, OutOfRangeError
+
+
+def beginning_with_noise(begin: Begin, n_components: int) -> Begin:
+    """Return a start that guesses which rows are noise, and makes the components of the others by `begin`."""
+
+    def start(rule: Any, source: Source, random_state: Any, restart: int) -> Any:
+        generator = np.random.default_rng(int(random_state.uniform() * 2**53))
+        sample = Sample(source, max(_ROWS, _ROWS_PER_COMPONENT * n_components), generator)
+        best, highest = None, -np.inf
+        failures: list[Exception] = []
+        for make in _candidates(rule, sample, lambda rows: begin(rule, rows, generator, restart)):
+            try:
+                state = make()
+                result = fit_loop(rule, sample, state, tol=0.0, max_iter=_UPDATES)
+            except _FAILURES as error:
+                failures.append(error)
+                continue
+            if result.bound > highest:
+                best, highest = state, result.bound
+        if best is None:
+            raise failures[0] if failures else OutOfRangeError()
+        if sample.is_whole:
+            return best
+        density = rule.density(best)
+        return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
+
+    return start
+
+
+def _candidates(rule: Any, sample: Sample, begin: Callable[[Source], Any]) -> Iterator[Callable[[], Any]]:
+    """Yield functions that make a state of the rows of a sample, each by another guess at which of them are noise."""
+
+    def of_others(is_noise: NDArray[np.bool_]) -> Any:
+        weight = np.where(is_noise, 0.0, sample.weight)
+        others = Source(sample.family, ArrayRows(sample.points, weight), sample.n_threads)
+        return rule.beside_noise(begin(others), float(weight.sum() / sample.weight.sum()))
+
+    n_rows = len(sample.points)
+    far = far_from_neighbours(sphered(sample.points, sample.weight))
+    if 0 < far.sum() <= _MOST * n_rows:
+        yield lambda: of_others(far)
+    try:
+        reached = fit_loop(rule, sample, rule.beside_noise(begin(sample), 1.0), tol=0.0, max_iter=_UPDATES).state
+    except _FAILURES:
+        return  # outliers may keep a fit of all rows from anything
+    evidence = Scores(rule.density(reached), sample.rows, sample.n_threads, evidence=True).evidence
+    order = np.argsort(evidence, kind="stable")
+    for share in _LOWEST:
+        lowest = np.zeros(n_rows, bool)
+        lowest[order[: max(round(share * n_rows), 1)]] = True
+        yield functools.partial(of_others, lowest)
+        yield functools.partial(rule.beside_noise, reached, 1.0 - share)
+
+
+def far_from_neighbours(rows: Array) -> NDArray[np.bool_]:
+    """Return which of the rows (N, D) are noise by the distance of their tenth neighbour, (N,).
+
+    Volumes of balls that reach so far have a gamma law in a Poisson process, and a mixture of two such processes, one
+    dense and one sparse, is fitted to them (Byers and Raftery 1998).
+    """
+    n_rows, n_features = rows.shape
+    number = min(_NEIGHBOUR, n_rows - 1)
+    if number == 0:
+        return np.zeros(n_rows, bool)
+    reached: Any = cKDTree(rows).query(rows, number + 1)[0]
+    distance = reached[:, number]
+    positive = distance > 0.0
+    if not positive.any():
+        return np.zeros(n_rows, bool)
+    log_distance = np.log(np.where(positive, distance, distance[positive].min()))
+    log_volume = np.minimum(n_features * (log_distance - np.median(log_distance)), _HIGHEST)
+    volume = np.exp(log_volume)
+    sparse = (log_volume > np.quantile(log_volume, 0.9)).astype(np.float64)
+    for _ in range(_ITERATIONS):
+        joint = []
+        for share in (1.0 - sparse, sparse):
+            mass = max(float(share.sum()), 1e-300)
+            rate = number * mass / max(float(share @ volume), 1e-300)
+            joint.append(np.log(mass) + number * np.log(rate) - rate * volume)
+        before, sparse = sparse, expit(joint[1] - joint[0])
+        if np.abs(sparse - before).max() < _CLOSE:
+            break
+    found: NDArray[np.bool_] = sparse > 0.5
+    return found

@@ -26,6 +26,12 @@ ALIKE = {"EVI", "VEE", "EVE", "VVE", "EEV", "EVV"}
 numba.set_num_threads(max(1, numba.config.NUMBA_NUM_THREADS // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Let estimators without a random state draw the same numbers in each run of a test."""
+    np.random.seed(0)
+
+
 def slow(*values):
     """Return parameters of a test that are left to the long run of the suite."""
     return [pytest.param(value, marks=pytest.mark.slow) for value in values]

@@ -253,6 +253,14 @@ def test_faults_are_named(iris):
         GaussianMixtureRegressor().fit(X, np.full(150, np.nan))
 
 
+def test_spurious_components_are_told_of_in_the_units_of_the_rows(iris):
+    X, y = iris
+    X = X.copy()
+    X[:30, 3] = 0.2
+    with pytest.warns(fastgmm.exceptions.SpuriousComponentWarning, match=r"class 0: .* x4 = 0\.2 \("):
+        GaussianMixtureClassifier(estimator=GaussianMixture(2, random_state=0)).fit(X, y)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", [GaussianMixtureClassifier, GaussianMixtureRegressor, GaussianMixtureOutlierDetector])

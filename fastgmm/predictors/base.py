@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.estimators.nested import WithEstimator
-from fastgmm.estimators.units import bring_to
 from fastgmm.rows import ArrayRows
 from fastgmm.selection import GaussianMixtureIC
 from fastgmm.statistics import Array
@@ -108,15 +107,19 @@ def standard_units(rows: Array, weight: Array | None) -> tuple[Array, Array]:
 
 
 def fitted_in_one_unit(mixture: Any, rows: NDArray, weight: Array | None, names: NDArray | None) -> Any:
-    """Return a mixture fitted to rows (N, D) in the unit of the narrowest column, brought back to theirs.
+    """Return a mixture fitted to rows (N, D) with its `reg_covar` in the unit of the narrowest column, squared.
 
-    So that `reg_covar` is small beside any column, whatever its unit is. Every family is the same in any one unit.
+    So that it is small beside any column, whatever its unit is.
     """
     _, scales = standard_units(rows.astype(np.float64), weight)
     constant = np.ptp(rows, axis=0) == 0.0
-    # A power of two: no number is rounded by it.
+    # A power of two: where all columns have another unit that is one, the answer has the same digits.
     unit = 1.0 if constant.all() else float(2.0 ** np.round(np.log2(scales[~constant].min())))
-    fitted = mixture.fit(ArrayRows(rows / unit, weight, names))
-    model = getattr(fitted, "best_estimator_", fitted)
-    bring_to(model, np.zeros(rows.shape[1]), unit, float(len(rows)) if weight is None else float(weight.sum()))
-    return model
+    holder = mixture
+    if isinstance(mixture, GaussianMixtureIC):
+        mixture.estimator = mixture._default_estimator() if mixture.estimator is None else deepcopy(mixture.estimator)
+        holder = mixture.estimator
+    # Of rows beyond the range of squares a fit says so itself.
+    holder.reg_covar = min(float(holder.reg_covar) * unit * unit, float(np.finfo(np.float64).max))
+    fitted = mixture.fit(ArrayRows(rows, weight, names))
+    return getattr(fitted, "best_estimator_", fitted)

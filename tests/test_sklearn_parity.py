@@ -75,6 +75,7 @@ def test_constructor_is_theirs_and_a_few_more():
         "learning_offset": 0.0,
         "frozen": None,
         "equal_weights": False,
+        "noise": False,
     }
     assert ours == theirs | own
 

@@ -186,6 +186,7 @@ def info(arguments: argparse.Namespace) -> None:
             (method.criterion, shown("lower_bound", four) if method.criterion == method.bound else None),
             ("iterations", shown("n_iter", str)),
             ("converged", shown("converged", report.yes_no)),
+            ("weight of noise", shown("noise", lambda noise: f"{noise['weight']:.4f}")),
             *(("spurious", f"component {each.component} {each.reason}") for each in model.spurious_),
             ("parameters", ", ".join(f"{name}={value}" for name, value in record["params"].items())),
         ]

@@ -138,6 +138,13 @@ class Mixture(Fitting, ABC):
         the estimator as it was.
         """
         self._validate_parameters()
+        self._require_no_noise("partial_fit")
+        noise = vars(self).get("noise", False)
+        if noise is not False:
+            raise ValueError(
+                f"partial_fit is for mixtures without noise, got noise={shown(noise)}: one batch does not say "
+                "which rows are noise. Use fit, which reads rows from files batch by batch."
+            )
         if batch is not None:
             online.check_key(batch)
         if hasattr(self, "means_"):
@@ -310,7 +317,9 @@ class Mixture(Fitting, ABC):
                 f"statistics must be those of rows of some weight, not {statistics.weight}; masses {statistics.mass}."
             )
         total = float(statistics.mass.sum())
-        if abs(total - statistics.weight) > _MASS_ERROR * statistics.weight:
+        # Noise has the rest.
+        lost = max(total - statistics.weight, 0.0) if self._has_noise() else abs(total - statistics.weight)
+        if lost > _MASS_ERROR * statistics.weight:
             raise ValueError(
                 f"statistics.mass must sum to statistics.weight, {statistics.weight}, got {total}: give what "
                 "statistics returned, or the sum of such."

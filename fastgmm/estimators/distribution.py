@@ -98,6 +98,7 @@ class Distribution(KnowsNoise, Scoring, ABC):
 
     def moments(self) -> Moments:
         """Return the mean (D,) and the covariance (D, D) of a row of the mixture: within components, and between."""
+        self._require_no_noise()
         family, covariances = self._covariances()
         means, weights = np.asarray(self.means_, np.float64), self._shares()
         # Weights sum to 1 but for rounding, which far from the origin is not little.
@@ -161,6 +162,7 @@ class Distribution(KnowsNoise, Scoring, ABC):
 
     def _one_column(self, what: str) -> tuple[Array, Array, Array]:
         self._require_fitted()
+        self._require_no_noise()
         n_features = np.shape(self.means_)[1]
         if n_features != 1:
             raise ValueError(
@@ -172,7 +174,6 @@ class Distribution(KnowsNoise, Scoring, ABC):
 
     def _shares(self) -> Array:
         """Return the weights, which may have been set by hand, with a sum of 1."""
-        self._require_no_noise()
         weights = self._weights()
         if not 0.0 < weights.sum() < np.inf:
             raise ValueError(f"weights_ should be finite and not all 0, but is {weights}")

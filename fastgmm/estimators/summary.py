@@ -42,9 +42,9 @@ class Summary:
         The names of the columns.
     values : dict of float
         "n_iter" and "lower_bound" where there was a fit (after ``update``, of which the bound is not that of the
-        mixture, "n_iter" alone), "n_parameters" of a GaussianMixture, "noise_weight" where it has noise; of the rows, where they
-        were given, "n_samples", "weight" (their sum), "log_likelihood" (total; of a BayesianGaussianMixture that of
-        its Student-t predictive), and the criteria: "aic", "bic" and "icl", or "evidence".
+        mixture, "n_iter" alone), "n_parameters" of a GaussianMixture, "noise_weight" where it has noise; of the rows,
+        where they were given, "n_samples", "weight" (their sum), "log_likelihood" (total; of a BayesianGaussianMixture
+        that of its Student-t predictive), and the criteria: "aic", "bic" and "icl", or "evidence".
     spurious : list of str
         The components whose likelihood says nothing, and why; see `spurious_`.
     """

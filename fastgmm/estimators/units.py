@@ -37,6 +37,10 @@ def bring_to(model: Any, offset: Array, scale: Array | float, weight: float) -> 
             prior = _times(family, np.asarray(model.covariance_prior_), scale)
             fitted["covariance_prior_"] = prior if np.ndim(prior) else float(prior)
             lost *= weight
+        if hasattr(model, "noise_log_volume_"):
+            fitted["noise_log_volume_"] = model.noise_log_volume_ + float(np.log(widths).sum())
+            fitted["noise_box_"] = model.noise_box_ * widths
+            fitted["noise_box_"][0] += offset
         fitted["lower_bounds_"] = [bound - lost for bound in model.lower_bounds_]
         fitted["lower_bound_"] = model.lower_bound_ - lost
     positive = ("covariances_", "precisions_", "precisions_cholesky_")

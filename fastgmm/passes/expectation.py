@@ -154,7 +154,7 @@ class Expectation:
         return statistics
 
     def _completes(self, density: Density) -> bool:
-        """Return whether scatters follow from that of all rows: components have one, and what noise has is not in it."""
+        """Return whether scatters follow from that of all rows: components have one, and none of it is of noise."""
         return self.family.uses_total and not has_noise(density)
 
     def _options(self, density: Density, mode: int, truncates: bool, highest: float = 0.0) -> dict[str, Any]:

@@ -250,14 +250,14 @@ def point_style(n_points: int, scale: float = 1.0) -> dict[str, Any]:
 def draw_points(
     ax: Any, points: Array, labels: NDArray[np.integer], subject: Subject, style: dict[str, Any] | None = None
 ) -> None:
-    """Draw points (n, 2) in the colours of their components, noise and those of components that are not drawn in grey."""
+    """Draw points (n, 2) in the colours of their components; noise, and those of components not drawn, in grey."""
     style = point_style(len(points)) if style is None else style
     for index in subject.effective:
         label = legend_label(index, subject.weights[index])
         ax.scatter(*points[labels == index].T, label=label, color=colour(index), marker=marker(index), **style)
     others = points[~np.isin(labels, subject.effective)]
     if len(others) > 0:
-        noise = {"label": f"noise ({subject.model.noise_weight_:.3f})"} if (labels < 0).any() else {}
+        noise = {"label": f"noise: {subject.model.noise_weight_:.1%}"} if (labels < 0).any() else {}
         ax.scatter(*others.T, color=OTHERS_COLOUR, **noise, **style)
 
 

@@ -84,6 +84,7 @@ class GaussianMixtureOutlierDetector(Predictor):
         rows = validation.check_rows(X, type(self).__name__, minimum=2)
         weight = validation.check_sample_weight(sample_weight, len(rows))
         mixture = fitted_in_one_unit(self._mixture(), rows, weight, validation.feature_names(X))
+        mixture._require_no_noise(type(self).__name__)
         n_rows = len(rows) if weight is None else int(np.count_nonzero(weight))
         mixture = _without_few(mixture, n_rows)
         densities = np.asarray(_densities(mixture, X), np.float64)

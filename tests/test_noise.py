@@ -297,6 +297,16 @@ def test_it_is_told_of(fitted, gridded):
     assert f"Noise has a weight of {weight}." in fitted._repr_html_()
 
 
+def test_choice_of_a_size_beside_noise(gridded):
+    estimator = GaussianMixture(noise=True, n_init=2)
+    choice = fastgmm.GaussianMixtureIC(1, 5, covariance_type="full", estimator=estimator, random_state=0)
+    best = choice.fit(gridded[0]).best_estimator_
+    assert choice.n_components_ == 2
+    assert best.noise_weight_ == pytest.approx(0.195, abs=0.02)
+    direct = GaussianMixture(2, noise=True, random_state=0, n_init=2)
+    assert choice.criterion_ == pytest.approx(direct.fit(gridded[0]).bic(gridded[0]), abs=1.0)
+
+
 # -- refused by name --------------------------------------------------------------------------------------------------
 
 

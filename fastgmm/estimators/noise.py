@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,28 +59,25 @@ def noise_of(rows: Rows, noise: bool | float, n_threads: int | None) -> Noise:
     mclust's ``hypvol``. Where a volume is given, it says how dense noise is, and the box where it is drawn. ValueError
     where a column has one value.
     """
+    smallest: Noise = rows.share("noise", lambda: _smallest_box(rows, n_threads))
+    return smallest if isinstance(noise, bool | np.bool_) else replace(smallest, log_volume=math.log(noise))
+
+
+def _smallest_box(rows: Rows, n_threads: int | None) -> Noise:
     full = source_of(NAMED["full"], rows, n_threads)
     middle, covariance = full.total().mean[0], full.covariance()[0]
-    # In units of the columns no square under- or overflows; turning axes does not care for units, so these come back.
     unit = np.sqrt(np.diagonal(covariance))
     if not unit.min() > 0.0:
-        names = rows.names
-        j = int(np.argmin(unit))
+        names, j = rows.names, int(np.argmin(unit))
         column = f"column {j}" if names is None else f"column {names[j]!r}"
-        raise ValueError(
-            f"noise needs rows that fill a volume, but {column} has the same value in all: leave it out, or give the "
-            "volume as noise=..."
-        )
-    largest = float(unit.max())
-    scaled = covariance / largest / largest
+        raise ValueError(f"noise needs rows that fill a volume, but {column} has the same value in all: leave it out.")
     boxes = []
-    for axes in (np.eye(len(unit)), np.linalg.eigh(scaled)[1]):
+    # Turned axes are of rows in their own units, which may be of any size.
+    for axes in (np.eye(len(unit)), np.linalg.eigh(covariance / unit.max() / unit.max())[1]):
         extent = rows.gather(ExtentAlong(middle, axes), operator.add)
         length = extent.greatest - extent.least
         boxes.append((float(np.log(length).sum()) if length.min() > 0.0 else math.inf, extent.least, length, axes))
     log_volume, least, length, axes = min(boxes, key=lambda box: box[0])
-    if not isinstance(noise, bool | np.bool_):
-        log_volume = math.log(noise)
     return Noise(log_volume, np.vstack([middle + axes @ least, (axes * length).T]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from fastgmm.rules import (
     parameters_of_whitener,
 )
 from fastgmm.sources import Source
+from fastgmm.sources.labelled import LabelledRows
 from fastgmm.spurious import Spike
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
@@ -78,6 +79,10 @@ class GaussianMixture(Mixture):
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
         holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
         (X, n_components, random_state) and returns one.
+    class_components : sequence of int, or mapping, optional
+        How many components each class of ``fit(X, labels=...)`` has, as ``[2, 1]``: the first two are of class 0, the
+        third of class 1, and any others of none; or which, as ``{0: [0, 1], 1: [2]}``. By default class c is component
+        c.
     weights_init, means_init, precisions_init : arrays, optional
         Starting parameters; what is missing is estimated from the start that `init_params` gives (with `means_init`,
         from the rows nearest to each mean; without, its components are put in the order that fits what is given).
@@ -136,6 +141,8 @@ class GaussianMixture(Mixture):
         with any should not win a choice of `n_components`. See docs/seeding.md.
     n_batches_seen_, n_samples_seen_ : int
         Batches that ``partial_fit`` learned from, each visit counted, and all rows; a fit is a first batch.
+    class_of_components_ : (K,) int64
+        The class of each component, -1 for those of none; after a fit with `labels` alone.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 
@@ -165,6 +172,7 @@ class GaussianMixture(Mixture):
         n_init: int = 1,
         race: bool = False,
         init_params: Start = "auto",
+        class_components: Sequence[int] | Mapping[int, Any] | None = None,
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -191,6 +199,7 @@ class GaussianMixture(Mixture):
         self.n_init = n_init
         self.race = race
         self.init_params = init_params
+        self.class_components = class_components
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
@@ -310,7 +319,7 @@ class GaussianMixture(Mixture):
             state = self._seed(rule, source, random_state, means, restart)
             if weights is None and means is None and whitener is None:
                 return state
-            if means is None:
+            if means is None and not isinstance(source.rows, LabelledRows):
                 state = _in_order(family, state, weights, whitener)
             return parameters_of_whitener(
                 family,

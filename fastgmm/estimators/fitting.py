@@ -27,7 +27,7 @@ from fastgmm.fitting.restarts import Contender, Fit, Restart, finalists, race, w
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.rows import Rows
 from fastgmm.sources import Source, source_of
-from fastgmm.sources.labelled import LabelledRows
+from fastgmm.sources.labelled import LabelledRows, LabelledSource
 from fastgmm.spurious import Spike, SpuriousComponent, find_spikes, spurious_components
 from fastgmm.starts import labelled
 from fastgmm.starts.seeding import race_sample, seed
@@ -318,7 +318,7 @@ class Fitting(Distribution, ABC):
         """Return a start by `init_params`; where that is a method, from the rows nearest to `means` if given."""
         by_name = isinstance(self.init_params, str)
         labels = responsibilities = None
-        if by_name and means is None and isinstance(source.rows, LabelledRows):
+        if by_name and means is None and isinstance(source, LabelledSource):
             return labelled.seed(rule, source, self.n_components, random_state, self.init_params, restart)
         if not by_name:
             labels, responsibilities = validation.check_assignment(

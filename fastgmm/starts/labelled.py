@@ -2,8 +2,9 @@
 
 The means of the known rows are the first centres of their classes' components. Components of which nothing is known
 get centres by k-means++ beside them, among the other rows. k-means then moves all of them, but a row never leaves its
-class; in the metric within the clusters that takes neither units nor mixtures of the features seriously, and few known
-rows are enough. Of the partition that it comes to, a first update is made as of any other, thin components smoothed.
+class. Of the partition that it comes to, a first update is made as of any other, thin components smoothed. The units of
+the features say something about the groups, or nothing: k-means in the units of the rows and in the metric within the
+clusters are both tried, and short fits tell which is better.
 """
 
 from __future__ import annotations
@@ -19,26 +20,31 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.fitting.plain import Rule, updated
 from fastgmm.rows import ArrayRows
-from fastgmm.sources import Source
-from fastgmm.sources.labelled import LabelledRows
+from fastgmm.sources import Source, source_of
+from fastgmm.sources.labelled import LabelledRows, LabelledSource
 from fastgmm.starts.agglomeration import means_of, sphered
 from fastgmm.starts.kmeans import MAX_ITER, in_order, kmeans, pick_centres, plus_plus
 from fastgmm.starts.seeding import (
     SAMPLE_FLOATS,
     SAMPLE_ROWS,
     SAMPLE_ROWS_PER_COMPONENT,
+    SHORT_FIT_ROWS,
+    SHORT_FITS,
     WHITENED_ROWS,
     WHITENED_RUNS,
     about_the_middle,
+    best_short_fit,
     first_state,
     whitened_labels,
 )
 from fastgmm.statistics import Array
 
 #: The methods of ``seeding.METHODS`` that keep rows in their classes.
-METHODS = ("auto", "kmeans-whitened", "kmeans", "k-means++", "random", "random_from_data")
-# What the starts of "auto" are made by, one after the other; the last one again and again.
-_AUTO = ("kmeans-whitened", "kmeans", "k-means++")
+METHODS = ("auto", "kmeans-whitened", "kmeans", "k-means++", "short-em", "random", "random_from_data")
+# What the starts of "auto" after the first are made by; the last one again and again.
+_AFTER_AUTO = ("kmeans", "kmeans-whitened", "short-em")
+# Of which starts the one is taken that a short fit leads highest from.
+_SHORT_FITS = {"auto": ("kmeans-whitened", "kmeans"), "short-em": ("k-means++",) * SHORT_FITS}
 # Rows of a class are enough for its covariance from so many times the fewest on.
 _ENOUGH = 4
 
@@ -46,9 +52,8 @@ _ENOUGH = 4
 class _Points:
     """Rows, all or some drawn at random, that stand for the weight of all, and what is known of their classes."""
 
-    def __init__(self, source: Source, n_components: int, n_rows: int, random_state: Any) -> None:
+    def __init__(self, source: LabelledSource, n_components: int, n_rows: int, random_state: Any) -> None:
         rows = source.rows
-        assert isinstance(rows, LabelledRows)
         least = max(SAMPLE_ROWS_PER_COMPONENT, _ENOUGH * source.family.fewest_rows(rows.n_features))
         share = max(n_rows, least * n_components) / sum(part.rows.n_rows for part in rows.parts)
         points, weights, labels = [], [], []
@@ -71,13 +76,13 @@ class _Points:
 
 
 def seed(
-    rule: Rule, source: Source, n_components: int, random_state: Any, method: str = "auto", restart: int = 0
+    rule: Rule, source: LabelledSource, n_components: int, random_state: Any, method: str = "auto", restart: int = 0
 ) -> Any:
     """Return the rule's state after its first update, with every known row in its class.
 
     Parameters
     ----------
-    rule, source : of one family; the rows of the source are ``LabelledRows``
+    rule, source : of one family, the source that of ``LabelledRows``
     method : one of METHODS
     restart : how many starts came before; "auto" takes another method then
 
@@ -86,24 +91,37 @@ def seed(
     Takes one number from `random_state`. Raises CollapsedComponentError where a start has no valid covariance.
     """
     random_state = np.random.default_rng(int(random_state.uniform() * 2**53))
-    if method == "auto":
-        method = _AUTO[min(restart, len(_AUTO) - 1)]
-    most = WHITENED_ROWS if method == "kmeans-whitened" else SAMPLE_ROWS
+    if method == "auto" and restart:
+        method = _AFTER_AUTO[min(restart, len(_AFTER_AUTO)) - 1]
+    most = {"kmeans-whitened": WHITENED_ROWS, "auto": SHORT_FIT_ROWS, "short-em": SHORT_FIT_ROWS}.get(
+        method, SAMPLE_ROWS
+    )
     points = _Points(source, n_components, min(most, SAMPLE_FLOATS // source.n_features), random_state)
-    family = source.family
-    sample = Source(family, ArrayRows(points.rows.astype(source.rows.dtype), points.weight), source.n_threads)
+    rows = LabelledRows(
+        ArrayRows(points.rows.astype(source.rows.dtype), points.weight), points.labels, source.rows.classes
+    )
+    sample = source_of(source.family, rows, source.n_threads)
+    begins = [
+        functools.partial(_begin, rule, sample, points, random_state, each)
+        for each in _SHORT_FITS.get(method, (method,))
+    ]
+    state = best_short_fit(rule, sample, begins) if len(begins) > 1 else begins[0]()
+    if points.is_whole:
+        return state
+    density = rule.density(state)
+    return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
+
+
+def _begin(rule: Rule, sample: Source, points: _Points, random_state: Any, method: str) -> Any:
+    """Return the rule's state after an update by some points, as a method assigns them."""
     middle, centred, spread = about_the_middle(points.rows, points.weight)
-    density = family.isotropic(np.repeat(middle[None], n_components, axis=0), 1.0)
+    density = sample.family.isotropic(np.repeat(middle[None], points.n_components, axis=0), 1.0)
     if method == "random":
         assignment: dict[str, Any] = {"mode": kernels.GIVEN, "responsibilities": _random(points, random_state)}
     else:
         labels = _partition(points, centred / spread, random_state, method)
         assignment = {"mode": kernels.LABELLED, "labels": labels}
-    state = first_state(rule, sample, density, assignment, points.rows, points.weight, method != "random")
-    if points.is_whole:
-        return state
-    density = rule.density(state)
-    return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
+    return first_state(rule, sample, density, assignment, points.rows, points.weight, method != "random")
 
 
 def _random(points: _Points, random_state: Any) -> Array:
@@ -167,6 +185,9 @@ def _nearest(points: _Points, rows: Array, centres: Array) -> NDArray[np.int64]:
     """Return the nearest centre of each row, (M,) int64, among those of its class."""
     labels = np.empty(len(rows), np.int64)
     for components, places in points.members:
+        if components is not None and len(components) == 1:
+            labels[places] = components[0]
+            continue
         own = centres if components is None else centres[components]
         nearest = kmeans(rows[places], own, points.weight[places], max_iter=0, n_threads=points.n_threads).labels
         labels[places] = nearest if components is None else components[nearest]

@@ -10,7 +10,7 @@ are the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,9 +58,9 @@ WHITENED_RUNS = 5
 _LEAST_WITHIN = 1e-8
 WHITENED_ROWS = 2**13
 # Short fits: how many, of how many updates, on how many rows.
-_SHORT_FITS = 10
+SHORT_FITS = 10
 _SHORT_FIT_UPDATES = 10
-_SHORT_FIT_ROWS = 2**13
+SHORT_FIT_ROWS = 2**13
 _SHORT_FIT_START = "k-means++"
 # Rows that starts race on, also for each feature of each component, and how many times as many make a race worth it.
 _RACE_ROWS = 2**15
@@ -340,19 +340,24 @@ def _from_partition(rule: Rule, sample: Sample, n_components: int, labels: NDArr
 
 
 def _best_short_fit(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
-    """Return where the best of several short fits from different starts ended: emEM (Biernacki, Celeux, Govaert 2003).
+    """Return where the best of several short fits ended: emEM (Biernacki, Celeux and Govaert 2003)."""
+    begins = [lambda: seed(rule, sample, n_components, random_state, _SHORT_FIT_START)] * SHORT_FITS
+    return best_short_fit(rule, sample, begins)
+
+
+def best_short_fit(rule: Rule, source: Source, begins: Sequence[Callable[[], Any]]) -> Any:
+    """Return the state that the best of several short fits to a source ends in, of which each begins as one says.
 
     All make the same number of updates. One with a spurious component wins only where all have one. Those that collapse
     are left out; the first one's error is raised if all do.
     """
-    n_rows = sample.effective_rows
+    n_rows = source.effective_rows
     best: FitResult | None = None
     highest = False, -np.inf
     failed: list[CollapsedComponentError] = []
-    for _ in range(_SHORT_FITS):
+    for begin in begins:
         try:
-            state = seed(rule, sample, n_components, random_state, _SHORT_FIT_START)
-            result = fit_loop(rule, sample, state, tol=0.0, max_iter=_SHORT_FIT_UPDATES)
+            result = fit_loop(rule, source, begin(), tol=0.0, max_iter=_SHORT_FIT_UPDATES)
         except CollapsedComponentError as error:
             failed.append(error)
             continue
@@ -368,7 +373,7 @@ def _best_short_fit(rule: Rule, sample: Sample, n_components: int, random_state:
 _ON_A_SAMPLE: dict[str, tuple[Callable[..., Any], int, int]] = {
     "kmeans-whitened": (_whitened, WHITENED_ROWS, SAMPLE_ROWS_PER_COMPONENT),
     "agglomerative": (_agglomerated, _AGGLOMERATED_ROWS, _AGGLOMERATED_ROWS_PER_COMPONENT),
-    "short-em": (_best_short_fit, _SHORT_FIT_ROWS, SAMPLE_ROWS_PER_COMPONENT),
+    "short-em": (_best_short_fit, SHORT_FIT_ROWS, SAMPLE_ROWS_PER_COMPONENT),
 }
 
 

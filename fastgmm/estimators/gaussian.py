@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture
+from fastgmm.estimators.adaptation import Adaptable
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
@@ -42,7 +42,7 @@ _FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "
 
 
 @with_defaults
-class GaussianMixture(Mixture):
+class GaussianMixture(Adaptable):
     """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
 
     Parameters

@@ -30,6 +30,7 @@ from fastgmm.validation.parameters import (
     check_row_counts,
     check_total_samples,
     check_weight_scale,
+    is_real,
     not_fitted,
 )
 from fastgmm.validation.rows import (
@@ -85,6 +86,7 @@ __all__ = [
     "classes_of",
     "feature_labels",
     "feature_names",
+    "is_real",
     "not_fitted",
     "require_finite",
     "require_positive",

@@ -10,9 +10,10 @@ import reference
 from conftest import dense
 from scipy.special import gammaln, multigammaln
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
 from fastgmm.datasets import load_iris
 from fastgmm.families import FAMILIES
+from fastgmm.io import load_model
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, source_of
 from fastgmm.sources.labelled import LabelledRows
@@ -361,3 +362,24 @@ def test_metadata_routing_passes_labels_on():
     assert pipeline[-1].class_of_components_.tolist() == [0, 1, 2]
     alone = GaussianMixture(3).fit(StandardScaler().fit_transform(X), labels=KNOWN)
     np.testing.assert_array_equal(pipeline[-1].means_, alone.means_)
+
+
+def test_a_column_of_classes_from_the_shell(tmp_path, capsys):
+    names = np.array(["b", "c", "a"])[SPECIES]
+    lines = ["x,y,z,t,kind"]
+    lines += [
+        ",".join([*map(repr, row), name if k >= 0 else ("", "-1", "NA")[n % 3]])
+        for n, (row, name, k) in enumerate(zip(X.tolist(), names, KNOWN, strict=True))
+    ]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(lines) + "\n")
+    model = tmp_path / "model.json"
+    fit = ["fit", str(path), "-k", "3", "--reg-covar", "0", "--tol", "1e-12", "--max-iter", "5000"]
+    assert cli.main([*fit, "--labels-column", "kind", "-o", str(model)]) in (None, 0)
+    told = "known classes     a = component 0 (10 rows), b = component 1 (10 rows), c = component 2 (10 rows)"
+    assert told in capsys.readouterr().out
+    found, expected = load_model(model), GaussianMixture(3, **TIGHT).fit(X, labels=KNOWN)
+    np.testing.assert_allclose(found.means_[[1, 2, 0]], expected.means_, rtol=1e-5)
+    path.write_text(path.read_text().replace("kind", "id"))
+    assert cli.main([*fit, "--labels-column", "id", "--id", "id"]) == 1
+    assert "--labels-column is not for folders and Arrow files, nor with --id" in capsys.readouterr().err

@@ -7,13 +7,14 @@ import re
 import numpy as np
 import pytest
 import reference
-from conftest import dense
+from conftest import but_alike, dense
 from scipy.special import gammaln, multigammaln
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
+from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC, cli, fit_many
 from fastgmm.datasets import load_iris
 from fastgmm.families import FAMILIES
-from fastgmm.io import load_model
+from fastgmm.inference import likelihood_bootstrap, standard_errors
+from fastgmm.io import ModelFileError, load_model, save_model
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows, source_of
 from fastgmm.sources.labelled import LabelledRows
@@ -78,6 +79,35 @@ def test_statistics_are_those_of_responsibilities_within_classes(family):
         np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
     assert found.log_evidence == pytest.approx(weight @ evidence, rel=1e-13)
     assert found.weight == weight.sum()
+
+
+@pytest.mark.parametrize("name", but_alike(FAMILIES))
+def test_an_iteration_is_the_textbooks(name):
+    """An update by responsibilities within classes, from a given start, for every family."""
+    family = FAMILIES[name]
+    classes, labels = [[0], [1, 3]], np.where(KNOWN == 2, -1, KNOWN)
+    means = X[[10, 60, 140, 90]]
+    start = family.attribute(family.isotropic_whitener(4, 4, 2.0))
+    model = GaussianMixture(
+        4,
+        covariance_type=name,
+        class_components={0: [0], 1: [1, 3]},
+        weights_init=[0.3, 0.3, 0.2, 0.2],
+        means_init=means,
+        precisions_init=start @ start if family.has_matrices else start**2,
+        reg_covar=1e-3,
+        max_iter=1,
+    )
+    with pytest.warns(match="did not converge"):
+        model.fit(X, labels=labels)
+    joint = masked(reference.log_joint(X, [0.3, 0.3, 0.2, 0.2], means, [np.eye(4) / 4] * 4), labels, classes)
+    r = np.exp(joint - reference.log_sum_exp(joint)[:, None])
+    weights, means, covariances = reference.em_step(family, X, np.ones(150), r, 1e-3)
+    np.testing.assert_allclose(model.weights_, weights, rtol=1e-9)
+    np.testing.assert_allclose(model.means_, means, rtol=1e-9)
+    # Constraints that iterate do so to a tolerance of their own, or from where they were.
+    rtol = 1e-7 if family.constraint is None or family.is_tied else 1e-6
+    np.testing.assert_allclose(dense(model, family), family.matrices(covariances, 4, 4), rtol=rtol, atol=rtol * 0.01)
 
 
 def test_rows_that_are_all_known_have_the_closed_form():
@@ -323,15 +353,30 @@ def test_rows_and_estimators_without_labels(tmp_path):
         BayesianGaussianMixture(3, sort_sticks=True).fit(X, labels=KNOWN)
     with pytest.raises(TypeError, match="labels"):
         GaussianMixture(3).partial_fit(X, labels=KNOWN)
+    with pytest.raises(ValueError, match=re.escape("fit_many cannot fit with class_components=[1, 2]")):
+        fit_many(GaussianMixture(3, class_components=[1, 2]), X[None])
+    with pytest.raises(ValueError, match=r"estimator\.class_components is of one number of components"):
+        GaussianMixtureIC(estimator=GaussianMixture(class_components=[1])).fit(X)
 
 
-def test_a_fit_with_labels_is_a_fit_like_any_other():
+def test_a_fit_with_labels_is_a_fit_like_any_other(tmp_path):
     model = GaussianMixture(3, n_init=2, random_state=0)
     predicted = model.fit_predict(X, labels=KNOWN)
     np.testing.assert_array_equal(predicted, model.predict(X))
     assert model.score(X) > -182.21 / 150
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(other.class_of_components_, [0, 1, 2])
+    save_model(model, tmp_path / "model.json")
+    assert load_model(tmp_path / "model.json").class_of_components_.tolist() == [0, 1, 2]
+    damaged = (
+        (tmp_path / "model.json").read_text().replace('"class_of_components": [0, 1, 2]', '"class_of_components": [0]')
+    )
+    (tmp_path / "model.json").write_text(damaged)
+    with pytest.raises(ModelFileError, match="'class_of_components' is not the class of each of 3 components"):
+        load_model(tmp_path / "model.json")
+    for errors in (standard_errors, likelihood_bootstrap):
+        with pytest.raises(ValueError, match=f"{errors.__name__} is not for mixtures fitted with labels"):
+            errors(model, X)
     model.partial_fit(X)
     assert hasattr(model, "class_of_components_")
     model.fit(X)

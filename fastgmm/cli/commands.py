@@ -319,7 +319,7 @@ def _fit_one(
     try:
         data = table if standard is None else standard.data
         with warnings.catch_warnings(record=True) as caught, data.named() as rows:
-            model.fit(rows, labels=None if table.known is None else table.known.numbers, callback=progress)
+            model.fit(rows, callback=progress, **({} if table.known is None else {"labels": table.known.numbers}))
     finally:
         if progress is not None:
             progress.close()

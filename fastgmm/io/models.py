@@ -85,7 +85,7 @@ class ModelDocument(NamedTuple):
 
     ``arrays`` are float64, or float32 as far as X was; ``fit`` describes the fit: ``converged``, ``stop_reason``,
     ``n_iter``, ``n_passes``, ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, the
-    ``spurious`` components, of older files none, and the estimator's ``params``.
+    ``spurious`` components and the ``class_of_components``, of older files none, and the estimator's ``params``.
     """
 
     version: int
@@ -168,6 +168,7 @@ def save_model(
             "n_samples": None if n_samples is None else int(n_samples),
             "log_likelihood": _finite_or_none(log_likelihood),
             "n_known_parameters": int(getattr(model, "_n_known_parameters", 0)),
+            "class_of_components": [int(each) for each in getattr(model, "class_of_components_", [])] or None,
             "spurious": [{"component": int(each.component), "reason": each.reason} for each in model.spurious_],
             # What JSON cannot hold, such as a random generator, is left at its default.
             "params": {name: value for name, value in params.items() if isinstance(value, PLAIN)},
@@ -241,6 +242,8 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
         if document.fit[name] is not None:
             setattr(model, f"{name}_", document.fit[name])
     model._n_known_parameters = document.fit["n_known_parameters"]
+    if document.fit["class_of_components"] is not None:
+        model.class_of_components_ = np.array(document.fit["class_of_components"], np.int64)
     model.spurious_ = [SpuriousComponent(*each) for each in document.fit["spurious"]]
     if document.feature_names is not None:
         model.feature_names_in_ = np.array(document.feature_names, dtype=object)
@@ -293,10 +296,21 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
             "n_samples": count_field(fit, "n_samples"),
             "log_likelihood": plain_field(fit, "log_likelihood", float, None),
             "n_known_parameters": count_field(fit, "n_known_parameters") or 0,
+            "class_of_components": _classes(fit, len(arrays["means"])),
             "spurious": _spurious(fit, len(arrays["means"])),
             "params": plain_field(fit, "params", dict),
         },
     )
+
+
+def _classes(fit: Mapping[str, Any], n_components: int) -> list[int] | None:
+    """Return the class of each component; None where none is known."""
+    classes: list[int] | None = plain_field(fit, "class_of_components", list, None)
+    if classes is None:
+        return None
+    if len(classes) != n_components or any(type(each) is not int or not -1 <= each < 2**31 for each in classes):
+        raise ModelFileError(f"'class_of_components' is not the class of each of {n_components} components")
+    return classes
 
 
 def _spurious(fit: Mapping[str, Any], n_components: int) -> list[tuple[int, str]]:

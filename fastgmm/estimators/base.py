@@ -94,8 +94,8 @@ class Mixture(LabelRequests, Fitting, ABC):
             is then no feature. So here as in the other methods.
         labels : (N,) array-like, optional
             The classes of rows, numbers from 0, where they are known; -1, NaN, None or pandas' NA where not. A row of a
-            known class is in the component of that number, or in those of `class_components`, and in no other.
-            For X in memory. See docs/guide/known-labels.md.
+            known class is in the component of that number, or in those of `class_components`, and in no other; so
+            it counts in `lower_bound_`. For X in memory. See docs/guide/known-labels.md.
         callback : callable, optional
             Called as ``callback(restart, iteration, bound, change)`` after each iteration.
 

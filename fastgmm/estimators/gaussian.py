@@ -142,7 +142,7 @@ class GaussianMixture(Adaptable):
     n_batches_seen_, n_samples_seen_ : int
         Batches that ``partial_fit`` learned from, each visit counted, and all rows; a fit is a first batch.
     class_of_components_ : (K,) int64
-        The class of each component, -1 for those of none; after a fit with `labels` alone.
+        The class of each component, -1 for those of none; there after a fit with `labels`.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 

@@ -79,6 +79,8 @@ def _refuse_others(estimator: Any, rows: Rows) -> None:
     without = {"truncate": None, "checkpoint": None, "race": False}
     for name, value in without.items():
         if getattr(estimator, name) != value:
-            raise ValueError(f"{name} does not go with labels yet, got {shown(getattr(estimator, name))}: set {value}.")
+            raise ValueError(
+                f"{name} does not go with labels yet, got {shown(getattr(estimator, name))}: leave it at {value}."
+            )
     if getattr(estimator, "sort_sticks", None):
         raise ValueError("sort_sticks must be None or False with labels, for a class keeps its components, got True.")

@@ -307,6 +307,30 @@ def test_choice_of_a_size_beside_noise(gridded):
     assert choice.criterion_ == pytest.approx(direct.fit(gridded[0]).bic(gridded[0]), abs=1.0)
 
 
+@pytest.mark.parametrize("n_known", [1, 20])
+def test_rows_of_known_classes_are_no_noise(n_known):
+    rng = np.random.default_rng(4)
+    centres = np.array([[0.0, 0.0], [7.0, 0.0], [0.0, 7.0]])
+    X = np.vstack([np.repeat(centres, 150, axis=0) + rng.normal(size=(450, 2)), rng.uniform(-30, 30, size=(60, 2))])
+    labels = np.full(510, -1)
+    for k, first in enumerate((300, 0, 150)):
+        labels[first : first + n_known] = k
+    if n_known > 1:
+        # A known row where nobody else is.
+        X[300] = [0.0, 25.0]
+    params = {"noise": True, "reg_covar": 0.0, "tol": 1e-9, "max_iter": 2000, "random_state": 0}
+    model = GaussianMixture(3, **params).fit(X, labels=labels)
+    np.testing.assert_allclose(model.means_, centres[[2, 0, 1]], atol=0.4)
+    assert model.noise_weight_ == pytest.approx(60 / 510, abs=0.02)
+    joint = joint_of(model, X)
+    known = labels >= 0
+    evidence = np.where(known, joint[np.arange(510), labels], np.logaddexp.reduce(joint, axis=1))
+    assert model.lower_bound_ == pytest.approx(evidence.mean(), abs=1e-7)
+    shares = np.where(known[:, None], np.eye(4)[labels], np.exp(joint - evidence[:, None]))
+    np.testing.assert_allclose(model.weights_, shares.mean(axis=0)[:3], atol=1e-4)
+    assert np.diff(model.lower_bounds_).min() > -1e-12
+
+
 # -- refused by name --------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +340,7 @@ def test_choice_of_a_size_beside_noise(gridded):
         lambda model, X: model.marginal(0),
         lambda model, X: model.condition(0, X[:3, 0]),
         lambda model, X: model.moments(),
+        lambda model, X: model.adapt(X),
         lambda model, X: model.density_threshold(0.9),
         lambda model, X: model.to_sklearn(),
         lambda model, X: analysis.modes(model),

@@ -167,6 +167,12 @@ def _add_fit(commands: Any) -> None:
     data = _add_data(command)
     _add_weights(data)
     _add_id(data)
+    data.add_argument(
+        "--labels-column",
+        metavar="COLUMN",
+        help="a column that holds the classes of rows, where they are known (empty or -1: unknown), and is no feature: "
+        "the rows of each class, in sorted order, are in a component of their own",
+    )
     model = command.add_argument_group("model")
     _add_model(model)
     _add_noise(model)

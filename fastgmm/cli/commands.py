@@ -320,7 +320,7 @@ def _fit_one(
     try:
         data = table if standard is None else standard.data
         with warnings.catch_warnings(record=True) as caught, data.named() as rows:
-            model.fit(rows, callback=progress)
+            model.fit(rows, callback=progress, **({} if table.known is None else {"labels": table.known.numbers}))
     finally:
         if progress is not None:
             progress.close()
@@ -381,6 +381,7 @@ def _print_fits(table: Data, fits: list[Fit], best: Fit, criterion: str) -> None
         [
             ("data", f"{counted(n_samples, 'row')}, {counted(n_features, 'column')}"),
             ("total weight", f"{table.total_weight:.10g}" if table.rows.is_weighted else None),
+            ("known classes", None if table.known is None else table.known.described()),
             ("model", _described(model)),
             (
                 method.likelihood,

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import errno
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -22,9 +22,33 @@ from fastgmm.io import read_table
 from fastgmm.io.models import ModelDocument
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.tables.request import Request, Table, kind_of
+from fastgmm.tables.text import MISSING
 
 SHIPPED = {name.removeprefix("load_"): getattr(datasets, name) for name in datasets.__all__ if name.startswith("load_")}
 PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS = 1 << 18, 1 << 24
+
+
+class Known(NamedTuple):
+    """The classes that a column tells: the number of each row's, (N,), -1 where it is unknown, and their names."""
+
+    numbers: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, cells: Sequence[str]) -> Known:
+        """Return the classes of cells of text, numbered in sorted order: numbers by size."""
+        texts = [cell.strip() for cell in cells]
+        unknown = {text for text in texts if text.lower() in MISSING or text == "-1"}
+        found = sorted(set(texts) - unknown)
+        if all(text.isdecimal() for text in found):
+            found = sorted(found, key=int)
+        numbers = {text: number for number, text in enumerate(found)}
+        return cls(np.array([numbers.get(text, -1) for text in texts], np.int64), tuple(found))
+
+    def described(self) -> str:
+        """Return which class is which component, in words."""
+        counts = np.bincount(self.numbers[self.numbers >= 0], minlength=len(self.names))
+        return ", ".join(f"{name} = component {k} ({counts[k]} rows)" for k, name in enumerate(self.names)) or "none"
 
 
 class Data(NamedTuple):
@@ -34,6 +58,7 @@ class Data(NamedTuple):
     names: tuple[str, ...] | None
     #: What tells the rows apart in results, under its name: where rows were left out, or a column was asked for.
     marks: list[tuple[str, Any]] = []  # noqa: RUF012 - never written to
+    known: Known | None = None
 
     @classmethod
     def streamed(cls, rows: Rows) -> Data:
@@ -93,7 +118,10 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
         row_id = getattr(arguments, "id", None)
         if row_id is not None and kind in ("Arrow", "folder"):
             raise ValueError(f"{source}: --id is not for folders and Arrow files")
-        in_memory = arguments.drop_missing or row_id is not None
+        labels_column = getattr(arguments, "labels_column", None)
+        if labels_column is not None and (row_id is not None or kind in ("Arrow", "folder")):
+            raise ValueError(f"{source}: --labels-column is not for folders and Arrow files, nor with --id")
+        in_memory = arguments.drop_missing or row_id is not None or labels_column is not None
         if kind in ("Arrow", "folder", "Parquet", "NumPy") and not in_memory:
             from fastgmm.sources.files import open_path
 
@@ -109,7 +137,7 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
                 array=arguments.array,
                 drop_missing=arguments.drop_missing,
                 comment=arguments.comment,
-                row_id=row_id,
+                row_id=row_id if labels_column is None else labels_column,
             )
             if table.dropped:
                 _say_dropped(table, "line" if kind in ("CSV", None) and Path(source).suffix != ".npz" else "row")
@@ -121,7 +149,8 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
                 marks.append((row_id, table.ids))
             elif arguments.drop_missing:
                 marks.append(("row", table.rows))
-            data = Data(ArrayRows(table.values, table.sample_weight), table.names, marks)
+            known = None if labels_column is None else Known.of(table.ids or ())
+            data = Data(ArrayRows(table.values, table.sample_weight), table.names, marks, known)
     if document is not None:
         n_features = document.arrays["means"].shape[1]
         if data.rows.n_features != n_features:

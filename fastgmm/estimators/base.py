@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
 from fastgmm.estimators.fitting import Fitting, told_of_spikes
+from fastgmm.estimators.labels import LabelRequests, rows_with_labels
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import if_far
@@ -28,7 +29,7 @@ from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
 from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, Rows
-from fastgmm.sources import source_of
+from fastgmm.sources.source import source_of
 from fastgmm.starts.seeding import METHODS
 from fastgmm.statistics import Array, SufficientStatistics
 from fastgmm.support.showing import shown
@@ -38,7 +39,7 @@ from fastgmm.support.typing import Self
 _MASS_ERROR = 1e-4
 
 
-class Mixture(Fitting, ABC):
+class Mixture(LabelRequests, Fitting, ABC):
     """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
 
     _weighted_methods = ("fit", "partial_fit", "score")
@@ -68,9 +69,16 @@ class Mixture(Fitting, ABC):
         validation.check_choice(self.stopping, "stopping", STOPPING)
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
         validation.check_checkpoint(self.checkpoint, self.init_params)
+        validation.check_class_components(self.class_components, int(self.n_components))
 
     def fit(
-        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        labels: Any = None,
+        callback: Callback | None = None,
     ) -> Self:
         """Fit the mixture to the rows of X and return self.
 
@@ -80,9 +88,14 @@ class Mixture(Fitting, ABC):
             Or a path, a data set, ``fastgmm.sources.BatchRows``: rows that are read in every iteration
             (docs/sources.md). So here as in the other methods.
         y : ignored
+            Whatever it is, for pipelines pass one on: known classes are given as `labels`.
         sample_weight : (N,) array-like >= 0, or str, optional
             A row of weight w counts as w copies. Or the name of the column of a data frame that holds the weights, and
             is then no feature. So here as in the other methods.
+        labels : (N,) array-like, optional
+            The classes of rows, numbers from 0, where they are known; -1, NaN, None or pandas' NA where not. A row of a
+            known class is in the component of that number, or in those of `class_components`, and in no other; so
+            it counts in `lower_bound_`. For X in memory. See docs/guide/known-labels.md.
         callback : callable, optional
             Called as ``callback(restart, iteration, bound, change)`` after each iteration.
 
@@ -95,12 +108,14 @@ class Mixture(Fitting, ABC):
         With a `checkpoint`, raises CheckpointError where the file is damaged or of another fit, OSError where it cannot
         be written.
         """
-        self._fit(X, sample_weight, callback)
+        self._fit(X, sample_weight, callback, labels)
         return self
 
-    def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Fit the mixture and return the labels (N,) of X; arguments as of ``fit``."""
-        rows = self._fit(X, sample_weight, None)
+    def fit_predict(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, *, labels: Any = None
+    ) -> NDArray[np.int64]:
+        """Fit the mixture and return the most probable component of each row of X, (N,); arguments as of ``fit``."""
+        rows = self._fit(X, sample_weight, None, labels)
         return rows.scored(Score(self._density(), "labels", self.n_threads))
 
     def partial_fit(
@@ -350,13 +365,16 @@ class Mixture(Fitting, ABC):
         learned = self.__dict__.get("_learned")
         return 0 if learned is None else getattr(learned, name)
 
-    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
+    def _fit(
+        self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None, labels: Any = None
+    ) -> Rows:
         self._validate_parameters()
         checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
-        rows = self._open(X, sample_weight, minimum=2)
+        rows, known = rows_with_labels(self, self._open(X, sample_weight, minimum=2), labels)
         rule, best, exponent, restarts = self._best_start(rows, callback, checkpoint)
         best, exponent = _in_own_units(best, exponent)
-        self._keep(rule, best, rows.dtype, rows.names, restarts, online.after_fit(best, exponent, rows.n_rows))
+        learned = online.after_fit(best, exponent, rows.n_rows)
+        self._keep(rule, best, rows.dtype, rows.names, restarts, learned, known)
         return rows
 
     def _keep(
@@ -367,7 +385,9 @@ class Mixture(Fitting, ABC):
         names: NDArray | None,
         restarts: list[Restart],
         learned: online.Stream | online.Memo | None = None,
+        known: dict[str, Any] | None = None,
     ) -> None:
+        """Take the attributes of a result; `known` are those of known classes, None where they stay as they are."""
         arrays, others = self._attributes(rule, result.state)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             rounded: dict[str, NDArray] = {name: array.astype(dtype) for name, array in arrays.items()}
@@ -400,6 +420,9 @@ class Mixture(Fitting, ABC):
             fitted["feature_names_in_"] = names
         else:
             self.__dict__.pop("feature_names_in_", None)
+        if known is not None:
+            self.__dict__.pop("class_of_components_", None)
+            fitted |= known
         # At once: an interrupt between two attributes would leave a mixture of two models.
         self.__dict__.update(fitted)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from fastgmm.rules import (
     make_prior,
 )
 from fastgmm.sources import Source
+from fastgmm.sources.labelled import LabelledRows
 from fastgmm.starts.seeding import covariance_within
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
@@ -75,6 +77,10 @@ class BayesianGaussianMixture(Posteriors):
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
         holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
         (X, n_components, random_state) and returns one.
+    class_components : sequence of int, or mapping, optional
+        How many components each class of ``fit(X, labels=...)`` has, as ``[2, 1]``: the first two are of class 0, the
+        third of class 1, and any others of none; or which, as ``{0: [0, 1], 1: [2]}``. By default class c is component
+        c.
     weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default 'dirichlet_process'
     weight_concentration_prior : float, optional
         Concentration of the Dirichlet process, or of each component in the Dirichlet law; default 1 / n_components.
@@ -154,6 +160,8 @@ class BayesianGaussianMixture(Posteriors):
         The components that sit on one repeated value, where the prior is tiny; see docs/seeding.md.
     n_batches_seen_, n_samples_seen_ : int
         Batches that ``partial_fit`` learned from, each visit counted, and all rows; a fit is a first batch.
+    class_of_components_ : (K,) int64
+        The class of each component, -1 for those of none; there after a fit with `labels`.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 
@@ -188,6 +196,7 @@ class BayesianGaussianMixture(Posteriors):
         n_init: int = 1,
         race: bool = False,
         init_params: Start = "auto",
+        class_components: Sequence[int] | Mapping[int, Any] | None = None,
         weight_concentration_prior_type: WeightPrior = "dirichlet_process",
         weight_concentration_prior: float | None = None,
         mean_precision_prior: float | None = None,
@@ -222,6 +231,7 @@ class BayesianGaussianMixture(Posteriors):
         self.n_init = n_init
         self.race = race
         self.init_params = init_params
+        self.class_components = class_components
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
         self.mean_precision_prior = mean_precision_prior
@@ -306,6 +316,8 @@ class BayesianGaussianMixture(Posteriors):
         if sort is None:
             ordered = not isinstance(self.init_params, str) or self.means_init is not None
             sort = self.__dict__.get("_sorted_sticks", False) if self._goes_on() else not ordered
+            # A class stays in its components.
+            sort = sort and not isinstance(source.rows, LabelledRows)
         prior = self._prior(source.family, source.n_features, source)
         return VariationalBayes(source.family, prior, self._sticks(), bool(sort), float(self.reg_covar))
 

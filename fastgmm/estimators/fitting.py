@@ -26,8 +26,11 @@ from fastgmm.fitting.plain import FitResult, Point, Standing
 from fastgmm.fitting.restarts import Contender, Fit, Restart, finalists, race, winner
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.rows import Rows
-from fastgmm.sources import Source, source_of
+from fastgmm.sources import Source
+from fastgmm.sources.labelled import LabelledRows, LabelledSource
+from fastgmm.sources.source import source_of
 from fastgmm.spurious import Spike, SpuriousComponent, find_spikes, spurious_components
+from fastgmm.starts import labelled
 from fastgmm.starts.seeding import race_sample, seed
 from fastgmm.statistics import Array
 
@@ -61,6 +64,7 @@ class Fitting(Distribution, ABC):
     n_init: int
     race: bool
     init_params: Any
+    class_components: Any
     means_init: ArrayLike | None
     random_state: Any
     warm_start: bool
@@ -299,7 +303,8 @@ class Fitting(Distribution, ABC):
                 max_iter=self.max_iter,
                 stopping=self.stopping,
                 accelerator=acceleration.accelerator(self.accelerate, rule),
-                watched=self._progress_before(),
+                # Bounds of a fit without these labels say nothing of this one.
+                watched=() if isinstance(source.rows, LabelledRows) else self._progress_before(),
                 callback=report.iteration,
                 keep=keep,
             )
@@ -314,6 +319,8 @@ class Fitting(Distribution, ABC):
         """Return a start by `init_params`; where that is a method, from the rows nearest to `means` if given."""
         by_name = isinstance(self.init_params, str)
         labels = responsibilities = None
+        if by_name and means is None and isinstance(source, LabelledSource):
+            return labelled.seed(rule, source, self.n_components, random_state, self.init_params, restart)
         if not by_name:
             labels, responsibilities = validation.check_assignment(
                 self.init_params,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture
+from fastgmm.estimators.adaptation import Adaptable
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
+from fastgmm.estimators.criteria import WithCriteria
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.noise import WithNoise, noise_of
-from fastgmm.estimators.scoring import WeightedSums, checked_components
+from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
 from fastgmm.fitting.plain import FitResult
@@ -33,6 +34,7 @@ from fastgmm.rules import (
     parameters_of_whitener,
 )
 from fastgmm.sources import Source
+from fastgmm.sources.labelled import LabelledRows
 from fastgmm.spurious import Spike
 from fastgmm.starts.noise import beginning_with_noise
 from fastgmm.statistics import Array
@@ -46,7 +48,7 @@ _FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "
 
 
 @with_defaults
-class GaussianMixture(WithNoise, Mixture):
+class GaussianMixture(WithNoise, WithCriteria, Adaptable):
     """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
 
     Parameters
@@ -83,6 +85,10 @@ class GaussianMixture(WithNoise, Mixture):
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
         holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
         (X, n_components, random_state) and returns one.
+    class_components : sequence of int, or mapping, optional
+        How many components each class of ``fit(X, labels=...)`` has, as ``[2, 1]``: the first two are of class 0, the
+        third of class 1, and any others of none; or which, as ``{0: [0, 1], 1: [2]}``. By default class c is component
+        c.
     weights_init, means_init, precisions_init : arrays, optional
         Starting parameters; what is missing is estimated from the start that `init_params` gives (with `means_init`,
         from the rows nearest to each mean; without, its components are put in the order that fits what is given).
@@ -150,6 +156,8 @@ class GaussianMixture(WithNoise, Mixture):
         with any should not win a choice of `n_components`. See docs/seeding.md.
     n_batches_seen_, n_samples_seen_ : int
         Batches that ``partial_fit`` learned from, each visit counted, and all rows; a fit is a first batch.
+    class_of_components_ : (K,) int64
+        The class of each component, -1 for those of none; there after a fit with `labels`.
     n_features_in_, feature_names_in_
         Number of columns, and their names where X was a data frame with string names.
 
@@ -179,6 +187,7 @@ class GaussianMixture(WithNoise, Mixture):
         n_init: int = 1,
         race: bool = False,
         init_params: Start = "auto",
+        class_components: Sequence[int] | Mapping[int, Any] | None = None,
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -206,6 +215,7 @@ class GaussianMixture(WithNoise, Mixture):
         self.n_init = n_init
         self.race = race
         self.init_params = init_params
+        self.class_components = class_components
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
@@ -334,7 +344,7 @@ class GaussianMixture(WithNoise, Mixture):
             state = self._seed(rule, source, random_state, means, restart)
             if weights is None and means is None and whitener is None:
                 return state
-            if means is None:
+            if means is None and not isinstance(source.rows, LabelledRows):
                 state = _in_order(family, state, weights, whitener)
             return parameters_of_whitener(
                 family,
@@ -402,61 +412,12 @@ class GaussianMixture(WithNoise, Mixture):
         with np.errstate(divide="ignore"):
             return np.log(self._weights())
 
-    def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
-        return self._criteria(X, sample_weight)["aic"]
-
-    def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the Bayesian information criterion on X, -2 log-likelihood + parameters * log(n); lower is better.
-
-        n is the number of rows, or the sum of their weights.
-        """
-        return self._criteria(X, sample_weight)["bic"]
-
-    def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the integrated completed likelihood criterion on X; lower is better (mclust's ICL with sign changed).
-
-        BIC - 2 sum of w log(probability of each row's most probable component): BIC that also punishes overlap
-        (Biernacki, Celeux and Govaert 2000).
-        """
-        return self._criteria(X, sample_weight)["icl"]
-
-    def _criteria(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
-        """Return the total log-likelihood of X and the criteria, by name, of one pass."""
-        return criteria(self._totals(X, sample_weight), self._n_parameters())
-
-    def _n_parameters(self) -> int:
-        n_components, n_features = np.shape(self.means_)
-        family = self._family()
-        known = int(getattr(self, "_n_known_parameters", 0))
-        if self._has_noise():
-            # Its weight, and its volume where that was measured.
-            known -= 2 if self.noise is True else 1
-        return n_free_parameters(family, n_components, n_features) - known
-
 
 def _noise_attributes(rule: MaximumLikelihood, state: GaussianParameters) -> dict[str, Any]:
     if not isinstance(rule, NoiseLikelihood):
         return {}
     weight = max(1.0 - float(state.weights.sum()), 0.0)
     return dict(zip(_OF_NOISE, (weight, rule.noise.log_volume, rule.noise.box), strict=True))
-
-
-def n_free_parameters(family: Family, n_components: int, n_features: int) -> int:
-    """Return the number of free parameters of a mixture."""
-    return family.n_covariance_parameters(n_components, n_features) + n_components * (n_features + 1) - 1
-
-
-def criteria(totals: WeightedSums, n_parameters: int) -> dict[str, float]:
-    """Return the total log-likelihood and the criteria, by name, of a mixture's sums over rows."""
-    evidence, peak = totals.scale * totals.evidence, totals.scale * totals.peak
-    penalty = n_parameters * totals.log_weight
-    return {
-        "log_likelihood": evidence,
-        "aic": -2.0 * evidence + 2.0 * n_parameters,
-        "bic": -2.0 * evidence + penalty,
-        "icl": -2.0 * peak + penalty,
-    }
 
 
 @remembered

@@ -16,7 +16,7 @@ from fastgmm.estimators.scoring import drawn_rows
 from fastgmm.families import NAMED
 from fastgmm.rows import Rows, scan_rows
 from fastgmm.rules import Noise, parameters_of_whitener
-from fastgmm.sources import source_of
+from fastgmm.sources.source import source_of
 from fastgmm.statistics import Array
 
 if TYPE_CHECKING:

@@ -71,6 +71,8 @@ def standard_errors(
         raise ValueError(
             "standard_errors is not for mixtures with frozen parts or equal_weights: take samples of rows instead"
         )
+    if hasattr(model, "class_of_components_"):
+        raise ValueError("standard_errors is not for mixtures fitted with labels: take samples of rows and labels")
     means = np.asarray(model.means_, np.float64)
     model._require_no_noise("standard_errors")
     layout = _Layout.of(family, *means.shape)

@@ -93,6 +93,8 @@ def likelihood_bootstrap(
             raise ValueError(
                 f"likelihood_bootstrap is not for mixtures with {name}, got {name}={shown(getattr(model, name))}"
             )
+    if hasattr(model, "class_of_components_"):
+        raise ValueError("likelihood_bootstrap is not for mixtures fitted with labels, of which it would know nothing")
     n_samples = validation.check_count(n_samples, "n_samples", 2)
     generator = np.random.default_rng(int(validation.check_random_state(random_state).uniform() * 2**53))
     rows, own = model._rows(X, sample_weight).take(None)

@@ -89,7 +89,8 @@ class ModelDocument(NamedTuple):
 
     ``arrays`` are float64, or float32 as far as X was; ``fit`` describes the fit: ``converged``, ``stop_reason``,
     ``n_iter``, ``n_passes``, ``lower_bound``, ``n_samples``, ``log_likelihood`` (total), each None where unknown, the
-    ``noise`` or None, the ``spurious`` components, of older files none, and the estimator's ``params``.
+    ``noise``, the ``spurious`` components and the ``class_of_components``, of older files none, and the estimator's
+    ``params``.
     """
 
     version: int
@@ -173,6 +174,7 @@ def save_model(
             "log_likelihood": _finite_or_none(log_likelihood),
             "n_known_parameters": int(getattr(model, "_n_known_parameters", 0)),
             "noise": _noise_of(model),
+            "class_of_components": [int(each) for each in getattr(model, "class_of_components_", [])] or None,
             "spurious": [{"component": int(each.component), "reason": each.reason} for each in model.spurious_],
             # What JSON cannot hold, such as a random generator, is left at its default.
             "params": {name: value for name, value in params.items() if isinstance(value, PLAIN)},
@@ -258,6 +260,8 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     model._n_known_parameters = document.fit["n_known_parameters"]
     for name, value in (document.fit["noise"] or {}).items():
         setattr(model, f"noise_{name}_", value)
+    if document.fit["class_of_components"] is not None:
+        model.class_of_components_ = np.array(document.fit["class_of_components"], np.int64)
     model.spurious_ = [SpuriousComponent(*each) for each in document.fit["spurious"]]
     if document.feature_names is not None:
         model.feature_names_in_ = np.array(document.feature_names, dtype=object)
@@ -311,6 +315,7 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
             "log_likelihood": plain_field(fit, "log_likelihood", float, None),
             "n_known_parameters": count_field(fit, "n_known_parameters") or 0,
             "noise": _noise(fit, n_features),
+            "class_of_components": _classes(fit, len(arrays["means"])),
             "spurious": _spurious(fit, len(arrays["means"])),
             "params": plain_field(fit, "params", dict),
         },
@@ -326,6 +331,16 @@ def _noise(fit: Mapping[str, Any], n_features: int) -> dict[str, Any] | None:
     if box.shape != (n_features + 1, n_features) or not 0.0 <= weight <= 1.0 or not math.isfinite(log_volume):
         raise ModelFileError(f"'noise' is no weight, logarithm of a volume and box of {n_features} features")
     return {"weight": weight, "log_volume": log_volume, "box": box}
+
+
+def _classes(fit: Mapping[str, Any], n_components: int) -> list[int] | None:
+    """Return the class of each component; None where none is known."""
+    classes: list[int] | None = plain_field(fit, "class_of_components", list, None)
+    if classes is None:
+        return None
+    if len(classes) != n_components or any(type(each) is not int or not -1 <= each < 2**31 for each in classes):
+        raise ModelFileError(f"'class_of_components' is not the class of each of {n_components} components")
+    return classes
 
 
 def _spurious(fit: Mapping[str, Any], n_components: int) -> list[tuple[int, str]]:

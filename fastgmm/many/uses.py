@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.base import Mixture
 from fastgmm.estimators.choices import Predictive
-from fastgmm.estimators.gaussian import GaussianMixture, criteria, n_free_parameters
+from fastgmm.estimators.criteria import criteria, n_free_parameters
+from fastgmm.estimators.gaussian import GaussianMixture
 from fastgmm.estimators.posterior import PREDICTIVES
 from fastgmm.estimators.scoring import WeightedSums, drawn_rows, weighted_sums
 from fastgmm.exceptions import OutOfRangeError

@@ -178,7 +178,7 @@ def copy_with(estimator: Any, **params: Any) -> Any:
 
 def require_open(estimator: Any) -> None:
     """Raise ValueError where an estimator says more than how a mixture of any size is to be fitted."""
-    for name in ("weights_init", "means_init", "precisions_init", "covariances_init", "frozen"):
+    for name in ("weights_init", "means_init", "precisions_init", "covariances_init", "frozen", "class_components"):
         if getattr(estimator, name, None) is not None:
             raise ValueError(f"estimator.{name} is of one number of components: leave it at None to choose it")
     if not isinstance(estimator.init_params, str):

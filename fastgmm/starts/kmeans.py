@@ -98,14 +98,19 @@ def _blocks(n_rows: int, n_features: int) -> list[slice]:
 
 
 def plus_plus(
-    X: NDArray, weight: Array | None, n_centres: int, random_state: Any, n_threads: int | None = None
+    X: NDArray,
+    weight: Array | None,
+    n_centres: int,
+    random_state: Any,
+    n_threads: int | None = None,
+    given: Array | None = None,
 ) -> NDArray[np.int64]:
     """Return which rows of X (N, D) greedy k-means++ picks as centres, (K,) int64.
 
     `weight` (N,) float64 counts a row that often, None: once. The best of 2 + log K candidates is taken at each step,
-    as in scikit-learn. Takes one table of (K, candidates) numbers from `random_state`. Takes one pass over X a centre,
-    and a number a row of memory. Where there are fewer places than centres, rows are taken twice. ValueError where
-    squared distances overflow.
+    as in scikit-learn. The centres come beside those that are `given` (M, D), if any. Takes one table of
+    (K, candidates) numbers from `random_state`. Takes one pass over X a centre, and a number a row of memory. Where
+    there are fewer places than centres, rows are taken twice. ValueError where squared distances overflow.
     """
     n_candidates = 2 + int(math.log(n_centres))
     uniform = random_state.uniform(size=(n_centres, n_candidates))
@@ -116,10 +121,17 @@ def plus_plus(
     candidate = np.empty(n_candidates, np.int64)
     centres = np.zeros((n_candidates + 1, len(rows.middle)))
     chosen = np.empty(n_centres, np.int64)
+    if given is not None:
+        known, framed = rows.framed(given), rows.framed(rows.X)
+        centres[0] = known[0]
+        for centre in known:
+            np.minimum(closest, ((framed - centre) ** 2).sum(axis=1), out=closest)
+        portion = closest if weight is None else weight * closest
+        best_potential[:] = np.add.reduceat(portion, np.arange(0, len(portion), rows.tile))
     for step in range(n_centres):
-        n = n_candidates if step else 1
+        n = n_candidates if step or given is not None else 1
         draw_candidates(rows.inside, rows.tile, closest, best_potential, uniform[step, :n], candidate, centres)
-        if step == 0:
+        if step == 0 and given is None:
             centres[0] = centres[1]
         potential = np.empty((n_tiles, n))
         totals = np.zeros((rows.n_lanes, n))

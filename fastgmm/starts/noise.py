@@ -22,7 +22,10 @@ from fastgmm.fitting.plain import updated
 from fastgmm.passes.scores import Scores
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import Source
+from fastgmm.sources.labelled import LabelledRows
+from fastgmm.sources.source import source_of
 from fastgmm.starts.agglomeration import sphered
+from fastgmm.starts.labelled import Points
 from fastgmm.starts.seeding import Sample
 from fastgmm.statistics import Array
 
@@ -45,15 +48,39 @@ Begin = Callable[[Any, Source, Any, int], Any]
 _FAILURES = CollapsedComponentError, OutOfRangeError
 
 
+class _Looked:
+    """Rows of a source that are looked at, all or some: which of them are of a known class, and so no noise."""
+
+    def __init__(self, source: Source, n_components: int, random_state: Any) -> None:
+        n_rows = max(_ROWS, _ROWS_PER_COMPONENT * n_components)
+        self._all = source
+        if isinstance(source.rows, LabelledRows):
+            drawn = Points(source, n_components, n_rows, random_state)
+            self.points, self.weight, self._labels = drawn.rows, drawn.weight, drawn.labels
+            self.is_open, self.is_whole = drawn.labels < 0, drawn.is_whole
+        else:
+            sample = Sample(source, n_rows, random_state)
+            self.points, self.weight, self.is_whole = sample.points, sample.weight, sample.is_whole
+            self.is_open = np.ones(len(sample.points), np.bool_)
+
+    def source(self, weight: Array) -> Source:
+        """Return the source of these rows with other weights (M,)."""
+        rows = ArrayRows(self.points.astype(self._all.rows.dtype), weight)
+        if isinstance(self._all.rows, LabelledRows):
+            rows = LabelledRows(rows, self._labels, self._all.rows.classes)
+        return source_of(self._all.family, rows, self._all.n_threads)
+
+
 def beginning_with_noise(begin: Begin, n_components: int) -> Begin:
     """Return a start that guesses which rows are noise, and makes the components of the others by `begin`."""
 
     def start(rule: Any, source: Source, random_state: Any, restart: int) -> Any:
         generator = np.random.default_rng(int(random_state.uniform() * 2**53))
-        sample = Sample(source, max(_ROWS, _ROWS_PER_COMPONENT * n_components), generator)
+        looked = _Looked(source, n_components, generator)
+        sample = looked.source(looked.weight)
         best, highest = None, -np.inf
         failures: list[Exception] = []
-        for make in _candidates(rule, sample, lambda rows: begin(rule, rows, generator, restart)):
+        for make in _candidates(rule, looked, sample, lambda rows: begin(rule, rows, generator, restart)):
             try:
                 state = make()
                 result = fit_loop(rule, sample, state, tol=0.0, max_iter=_UPDATES)
@@ -64,7 +91,7 @@ def beginning_with_noise(begin: Begin, n_components: int) -> Begin:
                 best, highest = state, result.bound
         if best is None:
             raise failures[0] if failures else OutOfRangeError()
-        if sample.is_whole:
+        if looked.is_whole:
             return best
         density = rule.density(best)
         return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
@@ -72,28 +99,30 @@ def beginning_with_noise(begin: Begin, n_components: int) -> Begin:
     return start
 
 
-def _candidates(rule: Any, sample: Sample, begin: Callable[[Source], Any]) -> Iterator[Callable[[], Any]]:
+def _candidates(
+    rule: Any, looked: _Looked, sample: Source, begin: Callable[[Source], Any]
+) -> Iterator[Callable[[], Any]]:
     """Yield functions that make a state of the rows of a sample, each by another guess at which of them are noise."""
 
     def of_others(is_noise: NDArray[np.bool_]) -> Any:
-        weight = np.where(is_noise, 0.0, sample.weight)
-        others = Source(sample.family, ArrayRows(sample.points, weight), sample.n_threads)
-        return rule.beside_noise(begin(others), float(weight.sum() / sample.weight.sum()))
+        weight = np.where(is_noise, 0.0, looked.weight)
+        return rule.beside_noise(begin(looked.source(weight)), float(weight.sum() / looked.weight.sum()))
 
-    n_rows = len(sample.points)
-    far = far_from_neighbours(sphered(sample.points, sample.weight))
+    n_rows = len(looked.points)
+    far = far_from_neighbours(sphered(looked.points, looked.weight)) & looked.is_open
     if 0 < far.sum() <= _MOST * n_rows:
         yield lambda: of_others(far)
     try:
         reached = fit_loop(rule, sample, rule.beside_noise(begin(sample), 1.0), tol=0.0, max_iter=_UPDATES).state
     except _FAILURES:
         return  # outliers may keep a fit of all rows from anything
-    evidence = Scores(rule.density(reached), sample.rows, sample.n_threads, evidence=True).evidence
-    order = np.argsort(evidence, kind="stable")
+    rows = ArrayRows(looked.points, looked.weight)
+    evidence = Scores(rule.density(reached), rows, sample.n_threads, evidence=True).evidence
+    order = np.argsort(np.where(looked.is_open, evidence, np.inf), kind="stable")
     for share in _LOWEST:
         lowest = np.zeros(n_rows, bool)
-        lowest[order[: max(round(share * n_rows), 1)]] = True
-        yield functools.partial(of_others, lowest)
+        lowest[order[: max(round(share * np.count_nonzero(looked.is_open)), 1)]] = True
+        yield functools.partial(of_others, lowest & looked.is_open)
         yield functools.partial(rule.beside_noise, reached, 1.0 - share)
 
 

@@ -10,7 +10,7 @@ are the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,9 @@ METHODS = (
     "auto",
 )
 
-_SAMPLE_ROWS = 2**15
-_SAMPLE_FLOATS = 2**21
-_SAMPLE_ROWS_PER_COMPONENT = 50
+SAMPLE_ROWS = 2**15
+SAMPLE_FLOATS = 2**21
+SAMPLE_ROWS_PER_COMPONENT = 50
 # A spread whose inverse can still be squared.
 _NARROWEST = 1e-140
 # What the starts of "auto" are made by, one after the other; the last one again and again.
@@ -54,13 +54,13 @@ _AGGLOMERATED_ROWS_PER_COMPONENT = 3
 # Most whitenings by the covariance within clusters, partitions tried, the least variance within clusters that is told
 # from none, relative to that of all rows, and on how many rows.
 _WHITENINGS = 20
-_WHITENED_RUNS = 5
+WHITENED_RUNS = 5
 _LEAST_WITHIN = 1e-8
-_WHITENED_ROWS = 2**13
+WHITENED_ROWS = 2**13
 # Short fits: how many, of how many updates, on how many rows.
-_SHORT_FITS = 10
+SHORT_FITS = 10
 _SHORT_FIT_UPDATES = 10
-_SHORT_FIT_ROWS = 2**13
+SHORT_FIT_ROWS = 2**13
 _SHORT_FIT_START = "k-means++"
 # Rows that starts race on, also for each feature of each component, and how many times as many make a race worth it.
 _RACE_ROWS = 2**15
@@ -117,7 +117,7 @@ def seed(
     if means is None and labels is None and responsibilities is None and method in _ON_A_SAMPLE:
         return _from_a_sample(rule, source, n_components, random_state, method)
     family = source.family
-    n_rows = max(min(_SAMPLE_ROWS, _SAMPLE_FLOATS // source.n_features), _SAMPLE_ROWS_PER_COMPONENT * n_components)
+    n_rows = max(min(SAMPLE_ROWS, SAMPLE_FLOATS // source.n_features), SAMPLE_ROWS_PER_COMPONENT * n_components)
     points, weight, middle, centred, spread = _points(source, n_rows, random_state)
     nearest = False
     if labels is not None or responsibilities is not None or (means is None and method == "random"):
@@ -145,10 +145,10 @@ def seed(
         assignment = {"mode": kernels.HARD}
         nearest = True
 
-    return _first_state(rule, source, density, assignment, points, weight, nearest)
+    return first_state(rule, source, density, assignment, points, weight, nearest)
 
 
-def _first_state(
+def first_state(
     rule: Rule,
     source: Source,
     density: Density,
@@ -178,17 +178,17 @@ def _first_state(
 
 
 def _points(source: Source, n_rows: int, random_state: Any) -> tuple[Array, Array, Array, Array, float]:
-    """Return rows, all or some drawn at random, their weights, and what :func:`_about_the_middle` makes of them."""
+    """Return rows, all or some drawn at random, their weights, and what :func:`about_the_middle` makes of them."""
 
     def look() -> tuple[Array, Array, Array, Array, float]:
         points, weight = source.rows.sample(n_rows, random_state)
-        return points, weight, *_about_the_middle(points, weight)
+        return points, weight, *about_the_middle(points, weight)
 
     # All rows are the same for every fit.
     return source.rows.share("points", look) if source.rows.summary.n_weighted <= n_rows else look()
 
 
-def _about_the_middle(points: Array, weight: Array) -> tuple[Array, Array, float]:
+def about_the_middle(points: Array, weight: Array) -> tuple[Array, Array, float]:
     """Return the mean of rows, the rows about it, and the largest number among these (1 where all are 0)."""
     middle = np.average(points, axis=0, weights=weight)
     centred = points - middle
@@ -207,7 +207,7 @@ class Sample(Source):
         if not self.is_whole:
             weight *= source.total_weight / weight.sum()
         self.points, self.weight = points, weight
-        self.middle, self.centred, _ = _about_the_middle(points, weight)
+        self.middle, self.centred, _ = about_the_middle(points, weight)
         # In the type of the source: what is compiled for it serves the sample, too.
         rows = ArrayRows(points.astype(source.rows.dtype), weight)
         super().__init__(source.family, rows, source.n_threads, n_kept=source.n_kept)
@@ -232,7 +232,7 @@ def race_sample(source: Source, n_components: int, random_state: Any) -> Sample 
 def _from_a_sample(rule: Rule, source: Source, n_components: int, random_state: Any, method: str) -> Any:
     """Return the state that `method` finds on a sample; where that is not all rows, updated once by all of them."""
     find, n_rows, n_rows_per_component = _ON_A_SAMPLE[method]
-    n_rows = max(min(n_rows, _SAMPLE_FLOATS // source.n_features), n_rows_per_component * n_components)
+    n_rows = max(min(n_rows, SAMPLE_FLOATS // source.n_features), n_rows_per_component * n_components)
     sample = Sample(source, n_rows, random_state)
     state = find(rule, sample, n_components, random_state)
     if sample.is_whole:
@@ -254,17 +254,38 @@ def _whitened(rule: Rule, sample: Sample, n_components: int, random_state: Any) 
 
 def _whitened_labels(sample: Sample, n_components: int, random_state: Any) -> NDArray[np.int64]:
     rows, weight, n_threads = sphered(sample.points, sample.weight), sample.weight, sample.n_threads
+    return whitened_labels(
+        rows,
+        weight,
+        n_components,
+        lambda: rows[plus_plus(rows, weight, n_components, random_state, n_threads)],
+        lambda moved, centres: kmeans(moved, centres, weight, n_threads=n_threads).labels,
+    )
+
+
+def whitened_labels(
+    rows: Array,
+    weight: Array,
+    n_components: int,
+    begin: Callable[[], Array],
+    cluster: Callable[[Array, Array], NDArray[np.int64]],
+    n_runs: int = WHITENED_RUNS,
+) -> NDArray[np.int64]:
+    """Return the partition of sphered rows (N, R) that k-means comes to in the metric within its clusters, (N,) int64.
+
+    The best of several runs, of which each begins with the centres (K, R) of `begin`; ``cluster(rows, centres)``
+    returns the labels of k-means from given centres.
+    """
     least = np.inf
-    for _ in range(_WHITENED_RUNS):
-        centres = rows[plus_plus(rows, weight, n_components, random_state, n_threads)]
-        labels = kmeans(rows, centres, weight, n_threads=n_threads).labels
+    for _ in range(n_runs):
+        labels = cluster(rows, begin())
         for _ in range(_WHITENINGS):
             means = means_of(rows, weight, labels, n_components)
             values, vectors = np.linalg.eigh(covariance(rows - means[labels], weight))
             values = np.maximum(values, _LEAST_WITHIN)
             metric = vectors / np.sqrt(values)
             moved = rows @ metric
-            previous, labels = labels, kmeans(moved, means @ metric, weight, n_threads=n_threads).labels
+            previous, labels = labels, cluster(moved, means @ metric)
             if np.array_equal(labels, previous):
                 break
         determinant = float(np.log(values).sum())
@@ -280,12 +301,12 @@ def covariance_within(source: Source, n_components: int) -> Array:
     determinant counts. The random numbers are always the same.
     """
     random_state = np.random.default_rng(0)
-    n_rows = max(min(_WHITENED_ROWS, _SAMPLE_FLOATS // source.n_features), _SAMPLE_ROWS_PER_COMPONENT * n_components)
+    n_rows = max(min(WHITENED_ROWS, SAMPLE_FLOATS // source.n_features), SAMPLE_ROWS_PER_COMPONENT * n_components)
     sample = Sample(source, n_rows, random_state)
     rows, weight, n_threads = sample.centred, sample.weight, sample.n_threads
     unit = rows / (float(np.abs(rows).max()) or 1.0)
     partitions = [_whitened_labels(sample, n_components, random_state)]
-    for _ in range(_WHITENED_RUNS):
+    for _ in range(WHITENED_RUNS):
         centres = unit[plus_plus(unit, weight, n_components, random_state, n_threads)]
         partitions.append(kmeans(unit, centres, weight, n_threads=n_threads).labels)
 
@@ -315,23 +336,28 @@ def _from_partition(rule: Rule, sample: Sample, n_components: int, labels: NDArr
     rank[in_order(means)] = np.arange(n_components)
     density = sample.family.isotropic(np.repeat(sample.middle[None], n_components, axis=0), 1.0)
     assignment = {"mode": kernels.LABELLED, "labels": rank[labels]}
-    return _first_state(rule, sample, density, assignment, sample.points, sample.weight, True)
+    return first_state(rule, sample, density, assignment, sample.points, sample.weight, True)
 
 
 def _best_short_fit(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
-    """Return where the best of several short fits from different starts ended: emEM (Biernacki, Celeux, Govaert 2003).
+    """Return where the best of several short fits ended: emEM (Biernacki, Celeux and Govaert 2003)."""
+    begins = [lambda: seed(rule, sample, n_components, random_state, _SHORT_FIT_START)] * SHORT_FITS
+    return best_short_fit(rule, sample, begins)
+
+
+def best_short_fit(rule: Rule, source: Source, begins: Sequence[Callable[[], Any]]) -> Any:
+    """Return the state that the best of several short fits to a source ends in, of which each begins as one says.
 
     All make the same number of updates. One with a spurious component wins only where all have one. Those that collapse
     are left out; the first one's error is raised if all do.
     """
-    n_rows = sample.effective_rows
+    n_rows = source.effective_rows
     best: FitResult | None = None
     highest = False, -np.inf
     failed: list[CollapsedComponentError] = []
-    for _ in range(_SHORT_FITS):
+    for begin in begins:
         try:
-            state = seed(rule, sample, n_components, random_state, _SHORT_FIT_START)
-            result = fit_loop(rule, sample, state, tol=0.0, max_iter=_SHORT_FIT_UPDATES)
+            result = fit_loop(rule, source, begin(), tol=0.0, max_iter=_SHORT_FIT_UPDATES)
         except CollapsedComponentError as error:
             failed.append(error)
             continue
@@ -345,9 +371,9 @@ def _best_short_fit(rule: Rule, sample: Sample, n_components: int, random_state:
 
 # How each method finds a state, on how many rows, and at least on how many for each component.
 _ON_A_SAMPLE: dict[str, tuple[Callable[..., Any], int, int]] = {
-    "kmeans-whitened": (_whitened, _WHITENED_ROWS, _SAMPLE_ROWS_PER_COMPONENT),
+    "kmeans-whitened": (_whitened, WHITENED_ROWS, SAMPLE_ROWS_PER_COMPONENT),
     "agglomerative": (_agglomerated, _AGGLOMERATED_ROWS, _AGGLOMERATED_ROWS_PER_COMPONENT),
-    "short-em": (_best_short_fit, _SHORT_FIT_ROWS, _SAMPLE_ROWS_PER_COMPONENT),
+    "short-em": (_best_short_fit, SHORT_FIT_ROWS, SAMPLE_ROWS_PER_COMPONENT),
 }
 
 

@@ -3,6 +3,7 @@
 Messages name the argument, the rule and the value received; where scikit-learn has a text for the fault, it is that.
 """
 
+from fastgmm.validation.known import check_class_components, check_labels, classes_of
 from fastgmm.validation.mixtures import (
     check_capabilities,
     check_counts,
@@ -30,6 +31,7 @@ from fastgmm.validation.parameters import (
     check_row_counts,
     check_total_samples,
     check_weight_scale,
+    is_real,
     not_fitted,
 )
 from fastgmm.validation.rows import (
@@ -55,6 +57,7 @@ __all__ = [
     "check_capabilities",
     "check_checkpoint",
     "check_choice",
+    "check_class_components",
     "check_columns",
     "check_count",
     "check_counts",
@@ -64,6 +67,7 @@ __all__ = [
     "check_family",
     "check_feature_names",
     "check_frozen",
+    "check_labels",
     "check_mean_prior",
     "check_means",
     "check_mixing_weights",
@@ -81,8 +85,10 @@ __all__ = [
     "check_total_samples",
     "check_weight_scale",
     "check_weights",
+    "classes_of",
     "feature_labels",
     "feature_names",
+    "is_real",
     "not_fitted",
     "require_finite",
     "require_positive",

@@ -1,0 +1,86 @@
+"""Fits that know the classes of some rows: what they do not go with, and scikit-learn's routing of the labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgmm import validation
+from fastgmm.estimators.interface import Interface
+from fastgmm.rows import ArrayRows, Rows
+from fastgmm.sources.labelled import LabelledRows
+from fastgmm.starts.labelled import METHODS
+from fastgmm.support.showing import shown
+from fastgmm.support.typing import Self
+
+
+class LabelRequests(Interface):
+    """The part of scikit-learn's interface that passes `labels` on to ``fit``."""
+
+    def set_fit_request(self, *, sample_weight: bool | str | None = None, labels: bool | str | None = None) -> Self:
+        """Say whether a meta-estimator passes ``sample_weight`` and ``labels`` on to ``fit`` (metadata routing)."""
+        super().set_fit_request(sample_weight=sample_weight)
+        self._requested("fit")["labels"] = labels
+        return self
+
+    def get_metadata_routing(self) -> Any:
+        """Return scikit-learn's MetadataRequest of this estimator."""
+        request = super().get_metadata_routing()
+        wanted = self.__dict__.get("_metadata_request", {}).get("fit", {})
+        request.fit.add_request(param="labels", alias=wanted.get("labels"))
+        return request
+
+
+def rows_with_labels(estimator: Any, rows: Rows, labels: Any) -> tuple[Rows, dict[str, Any]]:
+    """Return rows with what is known of their classes, and the fitted attributes that tell of it.
+
+    The rows themselves where nothing is known. ValueError, naming the argument, where labels or what they go with is
+    wrong.
+    """
+    n_components = int(estimator.n_components)
+    given = validation.check_class_components(estimator.class_components, n_components)
+    if labels is None:
+        if given is not None:
+            raise ValueError(
+                "class_components says which components classes have, and needs labels, got None: give fit labels "
+                "(-1 where unknown), or leave class_components at None."
+            )
+        return rows, {}
+    _refuse_others(estimator, rows)
+    assert isinstance(rows, ArrayRows)
+    numbers = validation.check_labels(labels, rows.n_rows)
+    classes = validation.classes_of(numbers, given, n_components)
+    known = LabelledRows(rows, numbers, classes)
+    told = {"class_of_components_": known.class_of_components(n_components)}
+    counts = {part.label: part.rows.n_rows for part in known.parts}
+    # How many components there must be rows of no class for.
+    used = sum(min(len(components), counts.get(label, 0)) for label, components in enumerate(classes))
+    if counts.get(-1, 0) < n_components - used:
+        raise ValueError(
+            f"n_components is {n_components}, but the rows of known classes are in {used} components, and "
+            f"{counts.get(-1, 0)} rows of unknown class (-1) are left for the other {n_components - used}: take fewer "
+            "components, or labels of fewer rows."
+        )
+    return (known, told) if counts.keys() - {-1} else (rows, told)
+
+
+def _refuse_others(estimator: Any, rows: Rows) -> None:
+    """ValueError where labels do not go with the rows or with a parameter."""
+    if type(rows) is not ArrayRows:
+        raise ValueError(
+            f"labels need X as complete rows in memory, an array or a data frame, got {type(rows).__name__}: read the "
+            "rows first, or a sample of them that holds the rows whose classes are known."
+        )
+    init = estimator.init_params
+    if isinstance(init, str) and init not in METHODS:
+        raise ValueError(
+            f"init_params must keep rows in their classes where labels are given, by one of "
+            f"{', '.join(map(repr, METHODS))} or an array, got {shown(init)}."
+        )
+    without = {"truncate": None, "checkpoint": None, "race": False}
+    for name, value in without.items():
+        if getattr(estimator, name) != value:
+            raise ValueError(
+                f"{name} does not go with labels yet, got {shown(getattr(estimator, name))}: leave it at {value}."
+            )
+    if getattr(estimator, "sort_sticks", None):
+        raise ValueError("sort_sticks must be None or False with labels, for a class keeps its components, got True.")

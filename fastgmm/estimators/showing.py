@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.statistics import Array
+from fastgmm.support.showing import more_of, page_html, paragraph_html, table_html
 from fastgmm.validation import feature_labels
 
 # Rows and columns of the table in a notebook; more are counted.
@@ -40,10 +40,9 @@ def parameter_columns(model: Any, components: NDArray[np.intp], names: Sequence[
 
 def as_html(model: Any) -> str:
     """Return a mixture for a notebook: its call, how its fit ended, and its largest components."""
-    call = f"<pre>{html.escape(repr(model))}</pre>"
     if not all(hasattr(model, name) for name in ("weights_", "means_", "covariances_")):
         end = "Parameters were set by hand." if hasattr(model, "means_") else "Not fitted."
-        return f"<div>{call}<p>{end}</p></div>"
+        return page_html(model, paragraph_html(end))
     n_components, n_features = np.shape(model.means_)
     names = feature_labels(getattr(model, "feature_names_in_", None), n_features)
     weights = np.asarray(model.weights_)
@@ -54,22 +53,9 @@ def as_html(model: Any) -> str:
         *parameter_columns(model, largest, names[:_SHOWN_FEATURES]),
     ]
     header, *rows = zip(*columns, strict=True)
-    body = "".join(_row("td", row) for row in rows)
-    table = f"<table><thead>{_row('th', header)}</thead><tbody>{body}</tbody></table>"
-    more = [
-        f"{rest} more {what}{'s' * (rest > 1)}"
-        for rest, what in (
-            (n_components - _SHOWN_COMPONENTS, "component"),
-            (n_features - _SHOWN_FEATURES, "feature"),
-        )
-        if rest > 0
-    ]
-    note = "In each cell: mean (standard deviation)." + (f" Not shown: {', '.join(more)}." if more else "")
-    return f"<div>{call}<p>{html.escape(ending(model))}</p>{table}<p>{note}</p></div>"
-
-
-def _row(tag: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+    more = more_of((n_components - _SHOWN_COMPONENTS, "component"), (n_features - _SHOWN_FEATURES, "feature"))
+    note = f"In each cell: mean (standard deviation).{more}"
+    return page_html(model, paragraph_html(ending(model)), table_html(header, rows), paragraph_html(note))
 
 
 def ending(model: Any) -> str:

@@ -205,7 +205,7 @@ def test_fit_says_which_rows_it_left_out(run, table):
 
 
 def test_fit_that_does_not_converge_is_a_warning(run):
-    code, out, err = run("fit", "faithful", "-k", 5, "--max-iter", 2, "-q")
+    code, out, err = run("fit", "faithful", "-k", 5, "--max-iter", 2, "-q", "-o", "m.json")
     assert (code, out) == (0, "")
     assert err == ("fastgmm: warning: 5 components: not converged after 2 iterations (raise --max-iter or --tol)\n")
 
@@ -797,6 +797,14 @@ def test_quiet_names_nothing(run, tmp_path, monkeypatch):
     assert named == ["looking at the data", "2 components: seeding", "writing labels"]
 
 
+def test_a_quiet_fit_of_which_nothing_would_be_left_is_refused(run):
+    code, out, err = run("fit", "faithful", "-k", "2", "-q")
+    assert (code, out) == (2, "")
+    assert "argument -q/--quiet: nothing would be left of the fit; write its model (-o MODEL)" in err
+    for option, value in (("--labels", "-"), ("--checkpoint", "c")):
+        assert run("fit", "faithful", "-k", "2", "-q", option, value)[0] == 0
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
 def test_messages_may_be_closed(tmp_path):
     code = "import sys; from fastgmm.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -860,7 +868,7 @@ def test_long_fits_show_progress_unless_quiet(run, clock, monkeypatch, estimator
         f"{bound} -1.500000, change 1.0e-01\n"
     )
     assert run("fit", "faithful", "-k", 2, "--method", method)[2] == f"{expected}fastgmm: error: enough\n"
-    assert run("fit", "faithful", "-k", 2, "--method", method, "-q")[2] == "fastgmm: error: enough\n"
+    assert run("fit", "faithful", "-k", 2, "--method", method, "-q", "-o", "m.json")[2] == "fastgmm: error: enough\n"
 
 
 def test_progress_is_cleared_before_anything_else_is_said(clock, monkeypatch):
@@ -1284,7 +1292,7 @@ def test_standardised_columns_are_not_for_families_of_one_unit(run):
     code, out, err = run("fit", "faithful", "-k", 2, "--covariance", "full,spherical", "--standardize")
     assert (code, out) == (1, "")
     assert err.startswith("fastgmm: error: --standardize is not for covariance spherical")
-    code, _, err = run("fit", "iris", "--columns", "petal_width", "-k", 12, "--standardize", "--seed", 1, "-q")
+    code, _, err = run("fit", "iris", "--columns", "petal_width", "-k", 12, "--standardize", "--seed", 1)
     assert code == 0
     assert "z(petal_width) = " in err
 
@@ -1292,7 +1300,7 @@ def test_standardised_columns_are_not_for_families_of_one_unit(run):
 def test_weights_that_do_not_count_rows_are_told(run, table):
     rng = np.random.default_rng(0)
     name = table("a,w\n" + "".join(f"{a!r},0.001\n" for a in rng.normal(size=60).tolist()))
-    code, _, err = run("fit", name, "-k", "1-2", "--weights", "w", "-q")
+    code, _, err = run("fit", name, "-k", "1-2", "--weights", "w")
     assert code == 0
     assert "the column of --weights sums to 0.06 over 60 rows. BIC takes that for the number of rows" in err
 
@@ -1308,3 +1316,38 @@ def test_a_standardised_model_goes_on_in_its_own_units(run, table):
     del model.feature_names_in_
     variance = model.covariances_[0, 0, 0]
     assert model.fit(X).covariances_[0, 0, 0] == pytest.approx(variance, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["em", "vb"])
+def test_scores_of_rows_are_those_of_predict(run, table, method):
+    name = table("who,eruptions,waiting,who_else\n" + "".join(f"r{i},{i + 1.5},{50 + 9 * i},x\n" for i in range(4)))
+    assert run("fit", "faithful", "-k", 2, "--method", method, "-o", "m.json", "-q")[0] == 0
+    options = "m.json", name, "--id", "who"
+    expected = run("predict", *options, "--scores")[1].splitlines()
+    code, out, err = run("score", *options, "-o", "-")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [",".join(line.split(",")[::2]) for line in expected]
+    assert out.startswith("who,log_density\nr0,")
+    # Into a file beside the report, whose sum is theirs.
+    code, report, err = run("score", *options, "-o", "scores.tsv")
+    assert (code, err) == (0, "")
+    lines = Path("scores.tsv").read_text().splitlines()
+    assert lines == [line.replace(",", "\t") for line in out.splitlines()]
+    total = sum(float(line.split("\t")[1]) for line in lines[1:])
+    assert float(re.search(r"log-likelihood +(\S+)", report)[1]) == pytest.approx(total, rel=1e-9)
+
+
+def test_an_id_is_no_feature_of_a_score(run, table):
+    """Also where the model knows no names, by which columns would be chosen."""
+    run("fit", table("1,5\n2,7\n4,8\n5,1\n"), "-k", 1, "-o", "m.json")
+    named = table("who,a,b\na,1,5\nb,,7\nc,4,8\n", "t.csv")
+    scored = run("score", "m.json", named, "--id", "who", "--drop-missing")
+    assert scored[0] == 0
+    assert scored[1] == run("score", "m.json", table("a,b\n1,5\n4,8\n", "u.csv"))[1]
+    assert run("score", "m.json", named, "--drop-missing", "--columns", "a,b", "-o", "-")[1].startswith(
+        "row,log_density\n1,"
+    )
+    for given in (named, "m.json"):
+        code, out, err = run("score", "m.json", named, "--id", "who", "--drop-missing", "-o", given)
+        assert (code, out) == (1, "")
+        assert f"cannot write {given}" in err

@@ -27,6 +27,9 @@ FAILURE = 1
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+# Arguments of `fit` that name what is left of it beside the report.
+OUTPUTS = ("output", "labels", "plot", "plot_pairs", "plot_criterion", "checkpoint")
+
 EXAMPLES = """\
 examples:
   fastgmm fit faithful -k 1-6
@@ -124,6 +127,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
                 arguments.refuse(f"argument {option}: not allowed without --method vb")
     if arguments.command == "fit" and arguments.method == "vb" and arguments.criterion is not None:
         arguments.refuse("argument --criterion: not allowed with --method vb, whose fits are compared by their bound")
+    if arguments.command == "fit" and arguments.quiet and not any(getattr(arguments, name) for name in OUTPUTS):
+        arguments.refuse(
+            "argument -q/--quiet: nothing would be left of the fit; write its model (-o MODEL), labels (--labels CSV) "
+            "or a picture (--plot IMAGE), or leave out -q"
+        )
     return arguments
 
 
@@ -317,7 +325,7 @@ def _add_outputs(output: Any) -> None:
         metavar="IMAGE",
         help="draw the criterion of all fits over the number of components, a line for each covariance",
     )
-    output.add_argument("-q", "--quiet", action="store_true", help="print no report and no progress")
+    output.add_argument("-q", "--quiet", action="store_true", help="only write files: print no report and no progress")
 
 
 def _add_predict(commands: Any) -> None:
@@ -337,7 +345,14 @@ def _add_score(commands: Any) -> None:
     command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
     data = _add_data(command)
     _add_weights(data)
+    _add_id(data, "log-densities of -o")
     _add_threads(command)
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="CSV",
+        help="write the log-density of each row to this file (-: print these, and no sums)",
+    )
 
 
 def _add_sample(commands: Any) -> None:
@@ -400,12 +415,12 @@ def _add_data(command: argparse.ArgumentParser) -> Any:
     return data
 
 
-def _add_id(group: Any) -> None:
+def _add_id(group: Any, beside: str = "labels") -> None:
     group.add_argument(
         "--id",
         metavar="COLUMN",
-        help="a column of any type that is no feature, and is written beside the labels (default with --drop-missing: "
-        "the number of the row, from 1)",
+        help=f"a column of any type that is no feature, and is written beside the {beside} (default with "
+        "--drop-missing: the number of the row, from 1)",
     )
 
 

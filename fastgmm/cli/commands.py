@@ -97,7 +97,7 @@ def fit(arguments: argparse.Namespace) -> None:
         _print_fits(table, fits, best, _criterion(arguments))
     if arguments.labels is not None:
         with stage(arguments, "writing labels"):
-            write_table(arguments.labels, table.labelled(best.model.predict))
+            write_table(arguments.labels, table.with_column("label", best.model.predict))
     if arguments.plot is not None:
         _plot(arguments, table, best)
     if arguments.plot_pairs is not None:
@@ -125,16 +125,27 @@ def predict(arguments: argparse.Namespace) -> None:
                 columns.append((names["log_density"], model.score_samples(X, **density)))
             yield columns
 
-    # Not between lines that are written to the same terminal.
-    with report.Stage("writing") if arguments.output else contextlib.nullcontext():
+    with _writing(arguments.output):
         write_table(arguments.output, blocks())
 
 
+def _writing(path: str) -> contextlib.AbstractContextManager[Any]:
+    """Return a word on a terminal for writing a table; nothing between lines that go to the same terminal."""
+    return contextlib.nullcontext() if path == "-" else report.Stage("writing")
+
+
 def score(arguments: argparse.Namespace) -> None:
-    """Print the log-likelihood of the data and the criteria of the model's method."""
+    """Print the log-likelihood of the data and the criteria of the model's method, or write that of each row."""
+    if arguments.output is not None:
+        check_table_path(arguments.output, [arguments.model, arguments.data])
     document, model = _load(arguments)
     table = read(arguments, document)
     method = method_of(model)
+    if arguments.output is not None:
+        with _writing(arguments.output):
+            write_table(arguments.output, table.with_column("log_density", model.score_samples, **method.density))
+    if arguments.output == "-":
+        return
     mean = model.score(table.rows, **method.density)
     report.print_pairs(
         [

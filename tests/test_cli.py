@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -383,7 +384,11 @@ def test_help_says_what_the_tolerance_means(run):
             "nothing: No such file or directory, and none of the data sets that come with fastgmm: acidity, diabetes, "
             "faithful, galaxies and iris",
         ),
-        (["text.csv"], "text.csv: line 3, column 'kind': 'x' is not a number (choose the columns with --columns)"),
+        (
+            ["text.csv"],
+            "text.csv: line 3, column 'kind': 'x' is not a number (choose the columns with --columns, or set this "
+            "one aside with --id)",
+        ),
         (["gap.csv"], "gap.csv: line 2, column 'b': missing value (leave out such rows with --drop-missing)"),
         (["two.npz"], "two.npz holds 2 arrays (x, y) (choose one with --array)"),
         (["faithful", "-k", "273"], "273 components need at least as many rows, the data have 272"),
@@ -469,9 +474,9 @@ def test_parquet_without_pyarrow(run, monkeypatch):
     ("argv", "message"),
     [
         (["fit", "faithful"], "the following arguments are required: -k/--components"),
-        (["fit", "faithful", "-k", "0"], "-k/--components: '0' is not a positive number, nor some, such as"),
-        (["fit", "faithful", "-k", "4-2"], "'4-2' is not a positive number"),
-        (["fit", "faithful", "-k", "2,x"], "'2,x' is not a positive number"),
+        (["fit", "faithful", "-k", "0"], "-k/--components: '0' is neither a positive number nor several, such as"),
+        (["fit", "faithful", "-k", "4-2"], "'4-2' is neither a positive number"),
+        (["fit", "faithful", "-k", "2,x"], "'2,x' is neither a positive number"),
         (["fit", "faithful", "-k", "2", "--tol", "-1"], "--tol: '-1' is not a number of at least 0"),
         (["fit", "faithful", "-k", "2", "--tol", "nan"], "--tol: 'nan' is not a number of at least 0"),
         (["fit", "faithful", "-k", "2", "--max-iter", "1.5"], "--max-iter: '1.5' is not a positive whole number"),
@@ -1351,3 +1356,35 @@ def test_an_id_is_no_feature_of_a_score(run, table):
         code, out, err = run("score", "m.json", named, "--id", "who", "--drop-missing", "-o", given)
         assert (code, out) == (1, "")
         assert f"cannot write {given}" in err
+
+
+def test_usage_errors_lead_on(run):
+    for argv, said in (
+        (["fit", "faithful", "-k", 2, "--colums=a"], "unrecognized arguments: --colums=a; did you mean --columns?"),
+        (["fit", "faithful", "-k", 2, "more.csv"], "unrecognized arguments: more.csv\n"),
+        (["score", "m.json", "t.csv", "--proba"], "unrecognized arguments: --proba\n"),
+    ):
+        code, out, err = run(*argv)
+        assert (code, out) == (2, "")
+        assert f"fastgmm {argv[0]}: error: {said}" in err
+        assert err.endswith(f"\nfastgmm {argv[0]} --help says more\n")
+    assert run("-x")[2].endswith("\nfastgmm --help says more\n")
+
+
+def test_data_before_the_model_are_told(run, model, table):
+    code, _, err = run("predict", table("1,2\n"), "m.json")
+    assert (code, err) == (
+        1,
+        "fastgmm: error: t.csv is not a fastgmm model file: the model comes first, then the data\n",
+    )
+    assert run("predict", "t.csv", "t.csv")[2] == "fastgmm: error: t.csv is not a fastgmm model file\n"
+
+
+def test_long_values_are_wrapped_on_a_terminal(run, model, monkeypatch):
+    whole = run("info", "m.json")[1]
+    monkeypatch.setattr("fastgmm.cli.report.shutil.get_terminal_size", lambda *_: os.terminal_size((60, 24)))
+    monkeypatch.setattr("fastgmm.cli.report.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))
+    head = run("info", "m.json")[1].split("\n\n", 1)[0]
+    assert max(map(len, head.splitlines())) <= 60
+    assert " ".join(head.split()) == " ".join(whole.split("\n\n", 1)[0].split())
+    assert all(line[:18].strip() in {"", *re.findall(r"^\w+(?:-\w+)?", whole, re.M)} for line in head.splitlines())

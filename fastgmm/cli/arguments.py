@@ -16,6 +16,7 @@ from typing import Any, TextIO, get_args
 
 from fastgmm._version import __version__
 from fastgmm.cli import values
+from fastgmm.cli.parser import Parser
 from fastgmm.cli.values import COVARIANCES
 from fastgmm.support.extras import MissingExtraError
 from fastgmm.support.files import named_where_full
@@ -108,7 +109,7 @@ def _explain(error: Exception) -> str:
     from fastgmm.tables.request import TableError
 
     hints = {
-        "columns": "choose the columns with --columns",
+        "columns": "choose the columns with --columns, or set this one aside with --id",
         "features": "choose the columns with --columns",
         "comment": "skip lines that begin with '#' by --comment '#'",
         "drop_missing": "leave out such rows with --drop-missing",
@@ -120,15 +121,18 @@ def _explain(error: Exception) -> str:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.refuse_unknown(unknown)
+    refuse = arguments.parser.error
     if arguments.command == "fit" and arguments.method != "vb":
         for option, value in (("--concentration", arguments.concentration), ("--prior-type", arguments.prior_type)):
             if value is not None:
-                arguments.refuse(f"argument {option}: not allowed without --method vb")
+                refuse(f"argument {option}: not allowed without --method vb")
     if arguments.command == "fit" and arguments.method == "vb" and arguments.criterion is not None:
-        arguments.refuse("argument --criterion: not allowed with --method vb, whose fits are compared by their bound")
+        refuse("argument --criterion: not allowed with --method vb, whose fits are compared by their bound")
     if arguments.command == "fit" and arguments.quiet and not any(getattr(arguments, name) for name in OUTPUTS):
-        arguments.refuse(
+        refuse(
             "argument -q/--quiet: nothing would be left of the fit; write its model (-o MODEL), labels (--labels CSV) "
             "or a picture (--plot IMAGE), or leave out -q"
         )
@@ -136,7 +140,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fastgmm",
         description="Fit Gaussian mixtures and use them.",
         epilog=EXAMPLES,
@@ -154,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_command(commands: Any, name: str, usage: str, summary: str, epilog: str | None = None) -> Any:
-    return commands.add_parser(
+    command = commands.add_parser(
         name,
         usage=f"fastgmm {name} {usage}",
         help=summary,
@@ -163,6 +167,8 @@ def _add_command(commands: Any, name: str, usage: str, summary: str, epilog: str
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.set_defaults(parser=command)
+    return command
 
 
 def _add_fit(commands: Any) -> None:
@@ -178,7 +184,6 @@ def _add_fit(commands: Any) -> None:
     _add_threads(model)
     _add_checkpoint(command.add_argument_group("checkpoint"))
     _add_outputs(command.add_argument_group("output"))
-    command.set_defaults(refuse=command.error)
 
 
 def _add_model(model: Any) -> None:

@@ -26,6 +26,7 @@ from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
 from fastgmm.rows import Shared
 from fastgmm.selection.candidates import best_place, doubt_of, told_of_weights
+from fastgmm.support.documents import ModelFileError
 from fastgmm.support.files import check_writable, replacing
 from fastgmm.support.showing import decimals
 from fastgmm.validation import feature_labels
@@ -96,6 +97,8 @@ def fit(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         _print_fits(table, fits, best, _criterion(arguments))
     if arguments.labels is not None:
+        if arguments.labels == "-" and not arguments.quiet:
+            print()
         with stage(arguments, "writing labels"):
             write_table(arguments.labels, table.with_column("label", best.model.predict))
     if arguments.plot is not None:
@@ -242,7 +245,12 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
-    document = read_document(arguments.model)
+    try:
+        document = read_document(arguments.model)
+    except ModelFileError as error:
+        if arguments.data.endswith((".json", ".npz")):
+            raise ValueError(f"{error}: the model comes first, then the data") from error
+        raise
     model = restore(document, arguments.model)
     model.set_params(n_threads=arguments.threads)
     # Columns are matched by name when the data are read; the array that results has no names to check.

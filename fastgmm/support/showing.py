@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -46,10 +47,16 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def pairs_text(pairs: Iterable[tuple[str, str | None]]) -> str:
-    """Return names and values in two columns, but for values that are None, without a last newline."""
+def pairs_text(pairs: Iterable[tuple[str, str | None]], line: int | None = None) -> str:
+    """Return names and values in two columns, but for values that are None, without a last newline.
+
+    Values go on below themselves where a line would be longer than `line` characters.
+    """
     known = [(name, value) for name, value in pairs if value is not None]
     width = max([18, *(len(name) + 2 for name, _ in known)])
+    if line is not None:
+        wrapper = textwrap.TextWrapper(max(line - width, 20), break_long_words=False, break_on_hyphens=False)
+        known = [(name, f"\n{'':{width}}".join(wrapper.wrap(value))) for name, value in known]
     return "\n".join(f"{name:<{width}}{value}" for name, value in known)
 
 

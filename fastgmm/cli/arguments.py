@@ -380,8 +380,8 @@ def _add_warmup(commands: Any) -> None:
         "warmup",
         "[options]",
         "compile ahead what fits and predictions need",
-        "Later processes on machines with such a processor load it.  It is kept in NUMBA_CACHE_DIR where that is set, "
-        "else with the\npackage, else in the user's cache folder.",
+        "Later processes on machines with such a processor load it.  It is kept in\nNUMBA_CACHE_DIR where that is set, "
+        "else with the package, else in the user's cache\nfolder.",
     )
     for option, choices, aliases, others in (
         ("--covariance", COVARIANCES, get_args(CovarianceAlias), "; or mclust's name of one"),

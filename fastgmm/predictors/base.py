@@ -39,7 +39,7 @@ class Predictor(WithEstimator, ABC):
 
     @abstractmethod
     def _parts_html(self) -> list[str]:
-        """Return what a notebook shows of a fit."""
+        """Return the parts of a fit that a notebook shows."""
 
     def _repr_html_(self) -> str:
         """Return the predictor as notebooks show it."""

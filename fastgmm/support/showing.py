@@ -61,7 +61,7 @@ def pairs_text(pairs: Iterable[tuple[str, str | None]], line: int | None = None)
 
 
 def page_html(value: object, *parts: str) -> str:
-    """Return what a notebook shows: the text of a value, and below it parts in HTML."""
+    """Return the text of a value and, below it, parts in HTML, as a notebook shows them."""
     return f"<div><pre>{html.escape(repr(value))}</pre>{''.join(parts)}</div>"
 
 

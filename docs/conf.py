@@ -44,6 +44,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "fastgmm"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["pictures.js"]
 html_show_sourcelink = False
 html_sidebars = {"index": [], "benchmarks": [], "changes": []}
 html_theme_options = {

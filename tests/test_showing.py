@@ -171,7 +171,7 @@ def test_predictors_in_notebooks():
     ]
     together = GaussianMixtureClassifier("EDDA", estimator=GaussianMixture(covariance_type="tied"))
     assert read(together.fit(FAITHFUL, np.arange(272) % 22))[0] == [
-        "Classes have in common what those of family tied do. Not shown: 2 more mixtures."
+        "Covariance family of the classes: tied. Not shown: 2 more mixtures."
     ]
 
 

@@ -142,7 +142,7 @@ class GaussianMixtureClassifier(Predictor):
             for each, prior, mixture in zip(self.classes_, self.class_prior_, self.mixtures_, strict=True)
         ]
         family = self.__dict__.get("covariance_type_")
-        common = "" if family is None else f"Classes have in common what those of family {family} do."
+        common = "" if family is None else f"Covariance family of the classes: {family}."
         said = f"{common}{more_of((len(rows) - _SHOWN_CLASSES, 'mixture'))}".strip()
         table = table_html(["class", "probability", "mixture"], rows[:_SHOWN_CLASSES])
         return [table, *[paragraph_html(said)] * bool(said)]

@@ -85,6 +85,8 @@ def test_other_ends():
     found = model.summary()
     assert found.fit == end[:1].lower() + end[1:-1]
     assert "lower_bound" not in found.values
+    once = GaussianMixture(2, random_state=0).partial_fit(FAITHFUL)
+    assert read(once)[0][0].startswith("Learned from batches in 1 update, with a lower bound of -")
     pruned = BayesianGaussianMixture(5, random_state=0, max_iter=500).fit(FAITHFUL).prune()
     assert read(pruned)[0][0] == f"Converged after {pruned.n_iter_} iterations."
 

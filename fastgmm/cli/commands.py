@@ -355,7 +355,8 @@ def _fit_one(
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     if not model.converged_:
         print(
-            f"fastgmm: warning: {title}not converged after {model.n_iter_} iterations (raise --max-iter or --tol)",
+            f"fastgmm: warning: {title}not converged after {counted(model.n_iter_, 'iteration')} (raise --max-iter or "
+            "--tol)",
             file=sys.stderr,
         )
     mean = model.score(table.rows, **method.density)

@@ -62,12 +62,14 @@ def ending(model: Any) -> str:
     """Return how the fit of a mixture ended, in words."""
     reason = getattr(model, "stop_reason_", "given")
     ended = {
-        "converged": "Converged after {} iterations",
-        "max_iter": "Stopped by max_iter, not converged, after {} iterations",
-        "partial_fit": "Learned from batches in {} updates",
-        "update": "Updated by statistics, {} iterations",
+        "converged": "Converged after {} iteration",
+        "max_iter": "Stopped by max_iter, not converged, after {} iteration",
+        "partial_fit": "Learned from batches in {} update",
+        "update": "Updated by statistics, {} iteration",
     }.get(reason, "Parameters were given")
     bound = getattr(model, "lower_bound_", math.nan)
     known = "" if math.isnan(bound) else f", with a lower bound of {bound:.6g}"
     before = " before the last one" if known and reason == "update" else ""
-    return f"{ended.format(getattr(model, 'n_iter_', 0))}{known}{before}."
+    n_iter = getattr(model, "n_iter_", 0)
+    plural = "s" if "{}" in ended and n_iter != 1 else ""
+    return f"{ended.format(n_iter)}{plural}{known}{before}."

@@ -806,8 +806,10 @@ def test_a_quiet_fit_of_which_nothing_would_be_left_is_refused(run):
     code, out, err = run("fit", "faithful", "-k", "2", "-q")
     assert (code, out) == (2, "")
     assert "argument -q/--quiet: nothing would be left of the fit; write its model (-o MODEL)" in err
-    for option, value in (("--labels", "-"), ("--checkpoint", "c")):
-        assert run("fit", "faithful", "-k", "2", "-q", option, value)[0] == 0
+    assert run("fit", "faithful", "-k", "2", "-q", "--checkpoint", "c") == (0, "", "")
+    labels = run("fit", "faithful", "-k", "2", "-q", "--labels", "-")[1]
+    assert labels.startswith("label\n")
+    assert run("fit", "faithful", "-k", "2", "--labels", "-")[1].endswith(f"(standard deviation)\n\n{labels}")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")

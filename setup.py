@@ -1,5 +1,8 @@
 """Build steps that pyproject.toml cannot express: machine code in wheels, so that a first fit does not wait for it.
 
+And links: the README's lead to files beside it, which a page on PyPI has not. Whoever releases names the repository in
+the environment variable ``FASTGMM_URL``; without it the page shows what links say, and no pictures.
+
 The environment variable ``FASTGMM_PREBUILD`` says for which kinds of processors (those of
 ``fastgmm/kernels/compiling/prebuilt.py``) it is compiled: ``own``, the default, that of this machine; ``all``, those
 that this machine can run; ``none``. It serves the versions of Python, Numba and fastgmm that compile it; elsewhere, and
@@ -10,6 +13,8 @@ import functools
 import hashlib
 import json
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -141,4 +146,47 @@ class PlatformDistribution(Distribution):
         return bool(asked()["kinds"])
 
 
-setup(cmdclass={"build_py": BuildWithCode}, distclass=PlatformDistribution)
+def repository() -> str:
+    """The address of the repository; empty where nobody has said one."""
+    url = os.environ.get("FASTGMM_URL", "").rstrip("/")
+    if url and not url.startswith("https://"):
+        raise SystemExit(f"FASTGMM_URL must begin with https://, got {url!r}.")
+    return url
+
+
+def version() -> str:
+    """The version, without an import of the package."""
+    return str(runpy.run_path(str(ROOT / "fastgmm" / "_version.py"))["__version__"])
+
+
+def description(url: str) -> str:
+    """The README for a page that is elsewhere: links to files of the repository at this version, or none."""
+    place = "HEAD" if "dev" in version() else f"v{version()}"
+
+    def link(found: re.Match[str]) -> str:
+        mark, text, target = found.groups()
+        if not url:
+            return "" if mark else text
+        return f"{mark}[{text}]({url}/{'raw' if mark else 'blob'}/{place}/{target})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)", link, (ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def addresses(url: str) -> dict[str, str]:
+    """The addresses that PyPI shows beside the page."""
+    pages = {
+        "Source": "",
+        "Documentation": "/tree/HEAD/docs",
+        "Issues": "/issues",
+        "Changes": "/blob/HEAD/CHANGELOG.md",
+    }
+    return {name: url + path for name, path in pages.items()} if url else {}
+
+
+setup(
+    long_description=description(repository()),
+    long_description_content_type="text/markdown",
+    project_urls=addresses(repository()),
+    cmdclass={"build_py": BuildWithCode},
+    distclass=PlatformDistribution,
+)

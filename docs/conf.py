@@ -1,17 +1,15 @@
 """Configuration of the documentation: `python -m sphinx -W --keep-going -n docs docs/_build`."""
 
+import argparse
 import inspect
-import io
-import os
 import re
 import warnings
-from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 from sphinx.addnodes import pending_xref
 
 import fastgmm
-from fastgmm.cli import main
+from fastgmm.cli.arguments import _parser
 from fastgmm.exceptions import ConvergenceWarning, SpuriousComponentWarning
 
 HERE = Path(__file__).parent
@@ -46,6 +44,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "fastgmm"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["pictures.js"]
 html_show_sourcelink = False
 html_sidebars = {"index": [], "benchmarks": [], "changes": []}
 html_theme_options = {
@@ -78,21 +77,46 @@ sphinx_gallery_conf = {
     "default_thumb_file": str(HERE / "faithful.png"),
 }
 
-COMMANDS = ("fit", "predict", "score", "sample", "info", "warmup")
+
+def escaped(text):
+    """Return plain text as reStructuredText, options as they are typed."""
+    text = re.sub(r"([\\*`|_])", r"\\\1", text)
+    return re.sub(r"(?<![\w-])--?[a-z](?:-?[a-z])*\b", r"``\g<0>``", text)
+
+
+def help_of(parser):
+    """Yield the lines of a command's help text as reStructuredText: a line of 80 characters has no room on a phone."""
+    formatter = argparse.HelpFormatter(parser.prog)
+    usage = parser.format_usage().strip().removeprefix("usage: ")
+    yield from (f".. program:: {parser.prog}", "", "::", "", f"   {usage}", "", escaped(parser.description), "")
+    for group in parser._action_groups:
+        shown = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
+        if not shown:
+            continue
+        if isinstance(shown[0], argparse._SubParsersAction):
+            yield from (f"* ``{each.dest}``: {escaped(each.help)}" for each in shown[0]._choices_actions)
+            yield ""
+            continue
+        yield from (f".. rubric:: {group.title}", "")
+        for action in shown:
+            name = formatter._format_action_invocation(action)
+            yield from (f".. option:: {name}", "", f"   {escaped(formatter._expand_help(action))}", "")
+    text, _, examples = (parser.epilog or "").partition("examples:\n")
+    yield from (escaped(text), "")
+    if examples:
+        yield from (".. rubric:: examples", "", "::", "", *(f"   {line.strip()}" for line in examples.splitlines()), "")
 
 
 def write_help_of_commands(app):
     """Write the help text of each command, which the page of the command line includes."""
     folder = HERE / "_include"
     folder.mkdir(exist_ok=True)
-    os.environ["COLUMNS"] = "80"
-    for command in ("", *COMMANDS):
-        text = io.StringIO()
-        with redirect_stdout(text), suppress(SystemExit):
-            main([*command.split(), "--help"])
-        path = folder / f"{command or 'fastgmm'}.txt"
-        if not path.exists() or path.read_text() != text.getvalue():
-            path.write_text(text.getvalue())
+    main_parser = _parser()
+    commands = next(action for action in main_parser._actions if action.dest == "command").choices
+    for name, parser in {"fastgmm": main_parser, **commands}.items():
+        path, text = folder / f"{name}.rst", "\n".join(help_of(parser))
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 def link_pages(app, what, name, obj, options, lines):

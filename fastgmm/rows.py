@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.statistics import Array
+from fastgmm.support.showing import more_of, page_html, paragraph_html, table_html
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ T = TypeVar("T")
 FAR_EXPONENT = 64
 
 _SMALLEST_NORMAL = 2.0**-1022
+# Columns that a notebook shows by name; more are counted.
+_SHOWN_COLUMNS = 20
 _SCAN_ROWS = 2**15
 _SCAN_FLOATS = 2**21
 
@@ -248,6 +251,14 @@ class Rows(ABC):
         names = [] if self.names is None else [str(name) for name in self.names]
         some = f" ({', '.join(names[:6])}{', ...' * (len(names) > 6)})" if names else ""
         return f"<{type(self).__name__}: {size}{some}{', weighted' * self.is_weighted}>"
+
+    def _repr_html_(self) -> str:
+        """Return the rows as notebooks show them: their text, and a table of the columns; nothing is read for it."""
+        if self.names is None or not self.is_counted:
+            return page_html(self)
+        places = ([str(place), str(name)] for place, name in enumerate(self.names[:_SHOWN_COLUMNS]))
+        more = more_of((len(self.names) - _SHOWN_COLUMNS, "column")).strip()
+        return page_html(self, table_html(["column", "name"], places), *[paragraph_html(more)] * bool(more))
 
     @abstractmethod
     def blocks(self, n_rows: int) -> Iterator[Block]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -205,7 +206,7 @@ def test_fit_says_which_rows_it_left_out(run, table):
 
 
 def test_fit_that_does_not_converge_is_a_warning(run):
-    code, out, err = run("fit", "faithful", "-k", 5, "--max-iter", 2, "-q")
+    code, out, err = run("fit", "faithful", "-k", 5, "--max-iter", 2, "-q", "-o", "m.json")
     assert (code, out) == (0, "")
     assert err == ("fastgmm: warning: 5 components: not converged after 2 iterations (raise --max-iter or --tol)\n")
 
@@ -383,7 +384,11 @@ def test_help_says_what_the_tolerance_means(run):
             "nothing: No such file or directory, and none of the data sets that come with fastgmm: acidity, diabetes, "
             "faithful, galaxies and iris",
         ),
-        (["text.csv"], "text.csv: line 3, column 'kind': 'x' is not a number (choose the columns with --columns)"),
+        (
+            ["text.csv"],
+            "text.csv: line 3, column 'kind': 'x' is not a number (choose the columns with --columns, or set this "
+            "one aside with --id)",
+        ),
         (["gap.csv"], "gap.csv: line 2, column 'b': missing value (leave out such rows with --drop-missing)"),
         (["two.npz"], "two.npz holds 2 arrays (x, y) (choose one with --array)"),
         (["faithful", "-k", "273"], "273 components need at least as many rows, the data have 272"),
@@ -469,9 +474,9 @@ def test_parquet_without_pyarrow(run, monkeypatch):
     ("argv", "message"),
     [
         (["fit", "faithful"], "the following arguments are required: -k/--components"),
-        (["fit", "faithful", "-k", "0"], "-k/--components: '0' is not a positive number, nor some, such as"),
-        (["fit", "faithful", "-k", "4-2"], "'4-2' is not a positive number"),
-        (["fit", "faithful", "-k", "2,x"], "'2,x' is not a positive number"),
+        (["fit", "faithful", "-k", "0"], "-k/--components: '0' is neither a positive number nor several, such as"),
+        (["fit", "faithful", "-k", "4-2"], "'4-2' is neither a positive number"),
+        (["fit", "faithful", "-k", "2,x"], "'2,x' is neither a positive number"),
         (["fit", "faithful", "-k", "2", "--tol", "-1"], "--tol: '-1' is not a number of at least 0"),
         (["fit", "faithful", "-k", "2", "--tol", "nan"], "--tol: 'nan' is not a number of at least 0"),
         (["fit", "faithful", "-k", "2", "--max-iter", "1.5"], "--max-iter: '1.5' is not a positive whole number"),
@@ -797,6 +802,16 @@ def test_quiet_names_nothing(run, tmp_path, monkeypatch):
     assert named == ["looking at the data", "2 components: seeding", "writing labels"]
 
 
+def test_a_quiet_fit_of_which_nothing_would_be_left_is_refused(run):
+    code, out, err = run("fit", "faithful", "-k", "2", "-q")
+    assert (code, out) == (2, "")
+    assert "argument -q/--quiet: nothing would be left of the fit; write its model (-o MODEL)" in err
+    assert run("fit", "faithful", "-k", "2", "-q", "--checkpoint", "c") == (0, "", "")
+    labels = run("fit", "faithful", "-k", "2", "-q", "--labels", "-")[1]
+    assert labels.startswith("label\n")
+    assert run("fit", "faithful", "-k", "2", "--labels", "-")[1].endswith(f"(standard deviation)\n\n{labels}")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
 def test_messages_may_be_closed(tmp_path):
     code = "import sys; from fastgmm.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -860,7 +875,7 @@ def test_long_fits_show_progress_unless_quiet(run, clock, monkeypatch, estimator
         f"{bound} -1.500000, change 1.0e-01\n"
     )
     assert run("fit", "faithful", "-k", 2, "--method", method)[2] == f"{expected}fastgmm: error: enough\n"
-    assert run("fit", "faithful", "-k", 2, "--method", method, "-q")[2] == "fastgmm: error: enough\n"
+    assert run("fit", "faithful", "-k", 2, "--method", method, "-q", "-o", "m.json")[2] == "fastgmm: error: enough\n"
 
 
 def test_progress_is_cleared_before_anything_else_is_said(clock, monkeypatch):
@@ -1284,7 +1299,7 @@ def test_standardised_columns_are_not_for_families_of_one_unit(run):
     code, out, err = run("fit", "faithful", "-k", 2, "--covariance", "full,spherical", "--standardize")
     assert (code, out) == (1, "")
     assert err.startswith("fastgmm: error: --standardize is not for covariance spherical")
-    code, _, err = run("fit", "iris", "--columns", "petal_width", "-k", 12, "--standardize", "--seed", 1, "-q")
+    code, _, err = run("fit", "iris", "--columns", "petal_width", "-k", 12, "--standardize", "--seed", 1)
     assert code == 0
     assert "z(petal_width) = " in err
 
@@ -1292,7 +1307,7 @@ def test_standardised_columns_are_not_for_families_of_one_unit(run):
 def test_weights_that_do_not_count_rows_are_told(run, table):
     rng = np.random.default_rng(0)
     name = table("a,w\n" + "".join(f"{a!r},0.001\n" for a in rng.normal(size=60).tolist()))
-    code, _, err = run("fit", name, "-k", "1-2", "--weights", "w", "-q")
+    code, _, err = run("fit", name, "-k", "1-2", "--weights", "w")
     assert code == 0
     assert "the column of --weights sums to 0.06 over 60 rows. BIC takes that for the number of rows" in err
 
@@ -1308,3 +1323,70 @@ def test_a_standardised_model_goes_on_in_its_own_units(run, table):
     del model.feature_names_in_
     variance = model.covariances_[0, 0, 0]
     assert model.fit(X).covariances_[0, 0, 0] == pytest.approx(variance, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["em", "vb"])
+def test_scores_of_rows_are_those_of_predict(run, table, method):
+    name = table("who,eruptions,waiting,who_else\n" + "".join(f"r{i},{i + 1.5},{50 + 9 * i},x\n" for i in range(4)))
+    assert run("fit", "faithful", "-k", 2, "--method", method, "-o", "m.json", "-q")[0] == 0
+    options = "m.json", name, "--id", "who"
+    expected = run("predict", *options, "--scores")[1].splitlines()
+    code, out, err = run("score", *options, "-o", "-")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [",".join(line.split(",")[::2]) for line in expected]
+    assert out.startswith("who,log_density\nr0,")
+    # Into a file beside the report, whose sum is theirs.
+    code, report, err = run("score", *options, "-o", "scores.tsv")
+    assert (code, err) == (0, "")
+    lines = Path("scores.tsv").read_text().splitlines()
+    assert lines == [line.replace(",", "\t") for line in out.splitlines()]
+    total = sum(float(line.split("\t")[1]) for line in lines[1:])
+    assert float(re.search(r"log-likelihood +(\S+)", report)[1]) == pytest.approx(total, rel=1e-9)
+
+
+def test_an_id_is_no_feature_of_a_score(run, table):
+    """Also where the model knows no names, by which columns would be chosen."""
+    run("fit", table("1,5\n2,7\n4,8\n5,1\n"), "-k", 1, "-o", "m.json")
+    named = table("who,a,b\na,1,5\nb,,7\nc,4,8\n", "t.csv")
+    scored = run("score", "m.json", named, "--id", "who", "--drop-missing")
+    assert scored[0] == 0
+    assert scored[1] == run("score", "m.json", table("a,b\n1,5\n4,8\n", "u.csv"))[1]
+    assert run("score", "m.json", named, "--drop-missing", "--columns", "a,b", "-o", "-")[1].startswith(
+        "row,log_density\n1,"
+    )
+    for given in (named, "m.json"):
+        code, out, err = run("score", "m.json", named, "--id", "who", "--drop-missing", "-o", given)
+        assert (code, out) == (1, "")
+        assert f"cannot write {given}" in err
+
+
+def test_usage_errors_lead_on(run):
+    for argv, said in (
+        (["fit", "faithful", "-k", 2, "--colums=a"], "unrecognized arguments: --colums=a; did you mean --columns?"),
+        (["fit", "faithful", "-k", 2, "more.csv"], "unrecognized arguments: more.csv\n"),
+        (["score", "m.json", "t.csv", "--proba"], "unrecognized arguments: --proba\n"),
+    ):
+        code, out, err = run(*argv)
+        assert (code, out) == (2, "")
+        assert f"fastgmm {argv[0]}: error: {said}" in err
+        assert err.endswith(f"\nfastgmm {argv[0]} --help says more\n")
+    assert run("-x")[2].endswith("\nfastgmm --help says more\n")
+
+
+def test_data_before_the_model_are_told(run, model, table):
+    code, _, err = run("predict", table("1,2\n"), "m.json")
+    assert (code, err) == (
+        1,
+        "fastgmm: error: t.csv is not a fastgmm model file: the model comes first, then the data\n",
+    )
+    assert run("predict", "t.csv", "t.csv")[2] == "fastgmm: error: t.csv is not a fastgmm model file\n"
+
+
+def test_long_values_are_wrapped_on_a_terminal(run, model, monkeypatch):
+    whole = run("info", "m.json")[1]
+    monkeypatch.setattr("fastgmm.cli.report.shutil.get_terminal_size", lambda *_: os.terminal_size((60, 24)))
+    monkeypatch.setattr("fastgmm.cli.report.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))
+    head = run("info", "m.json")[1].split("\n\n", 1)[0]
+    assert max(map(len, head.splitlines())) <= 60
+    assert " ".join(head.split()) == " ".join(whole.split("\n\n", 1)[0].split())
+    assert all(line[:18].strip() in {"", *re.findall(r"^\w+(?:-\w+)?", whole, re.M)} for line in head.splitlines())

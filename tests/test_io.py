@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC, GaussianMixtureOutlierDetector
 from fastgmm.datasets import load_faithful, load_iris
 from fastgmm.io import ModelFileError, TableError, load_model, read_table, save_model
 from fastgmm.sources import open_rows
@@ -577,8 +577,16 @@ def test_only_fitted_and_known_estimators_are_stored(tmp_path):
     model.means_ = model.means_.astype(object)
     with pytest.raises(ModelFileError, match="cannot store means_ in a model file: it is not an array of numbers"):
         save_model(model, tmp_path / "m.npz")
-    with pytest.raises(ModelFileError, match="cannot store a dict in a model file"):
+    with pytest.raises(ModelFileError, match=r"cannot store a dict in a model file$"):
         save_model({}, tmp_path / "m.json")
+    selection = GaussianMixtureIC(max_components=1, covariance_type="full").fit(load_faithful().data)
+    with pytest.raises(
+        ModelFileError, match="a GaussianMixtureIC in a model file: store its best_estimator_ alone, or"
+    ):
+        save_model(selection, tmp_path / "m.json")
+    detector = GaussianMixtureOutlierDetector(GaussianMixture(1)).fit(load_faithful().data)
+    with pytest.raises(ModelFileError, match="store its mixture_ alone"):
+        save_model(detector, tmp_path / "m.json")
     with pytest.raises(ModelFileError, match=r"m.pkl: the name must end in .json or .npz"):
         save_model(GaussianMixture(2), tmp_path / "m.pkl")
     assert os.listdir(tmp_path) == []

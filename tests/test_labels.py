@@ -17,8 +17,8 @@ from fastgmm.inference import likelihood_bootstrap, standard_errors
 from fastgmm.io import ModelFileError, load_model, save_model
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows
-from fastgmm.sources.source import source_of
 from fastgmm.sources.labelled import LabelledRows
+from fastgmm.sources.source import source_of
 
 IRIS = load_iris()
 X = IRIS.data

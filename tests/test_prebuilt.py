@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numba
 import pytest
 from conftest import COUNT, copy_of_the_package
 
+import fastgmm
 from fastgmm.kernels import compiling, score
 from fastgmm.kernels.compiling import prebuilt, waiting
 from fastgmm.kernels.compiling.target import host_features, vectors_of
@@ -201,7 +203,7 @@ def test_a_first_fit_compiles_nothing(tmp_path):
     assert float(again[0]) == pytest.approx(float(answer[0]), rel=1e-12)
 
 
-def _wheel(folder, amount):
+def _wheel(folder, amount, **settings):
     root = Path(__file__).parents[1]
     if not (root / "setup.py").exists():
         pytest.skip("needs a checkout")
@@ -210,18 +212,25 @@ def _wheel(folder, amount):
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         (source / name).write_bytes((root / name).read_bytes())
     code = "from setuptools import build_meta; build_meta.build_wheel('.')"
-    environment = os.environ | {"FASTGMM_PREBUILD": amount}
+    environment = os.environ | {"FASTGMM_PREBUILD": amount} | settings
     return subprocess.run(
         [sys.executable, "-c", code], cwd=source, env=environment, capture_output=True, text=True
     ), list(source.glob("*.whl"))
 
 
 def test_a_wheel_without_machine_code_is_for_all(tmp_path):
-    done, wheels = _wheel(tmp_path, "none")
+    done, wheels = _wheel(tmp_path, "none", FASTGMM_URL="https://example.org/fastgmm/")
     assert done.returncode == 0, done.stderr
     (wheel,) = wheels
     assert wheel.name.endswith("-py3-none-any.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
+    (metadata,) = (archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
+    assert "Project-URL: Source, https://example.org/fastgmm\n" in metadata
+    place = "HEAD" if "dev" in fastgmm.__version__ else f"v{fastgmm.__version__}"
+    assert f"[platforms](https://example.org/fastgmm/blob/{place}/docs/platforms.md)" in metadata
+    assert f"](https://example.org/fastgmm/raw/{place}/docs/faithful.png)" in metadata
+    assert not re.search(r"\]\((?!https://)", metadata)
     assert "fastgmm/kernels/compiling/prebuilt.py" in names
     assert not [name for name in names if name.endswith(".nbc")]
 
@@ -234,9 +243,15 @@ def test_the_source_distribution_has_what_its_tests_need(tmp_path):
     source = tmp_path / "source"
     shutil.copytree(root, source, ignore=shutil.ignore_patterns(*made))
     code = "from setuptools import build_meta; print(build_meta.build_sdist('.'))"
-    *_, name = _run("-W", "default", "-c", code, folder=source, FASTGMM_PREBUILD="none")
+    *_, name = _run("-W", "default", "-c", code, folder=source, FASTGMM_PREBUILD="none", FASTGMM_URL="")
     with tarfile.open(source / name) as archive:
         names = {each.split("/", 1)[1] for each in archive.getnames() if "/" in each}
+        (folder, *_) = archive.getnames()
+        metadata = archive.extractfile(f"{folder}/PKG-INFO").read().decode()
+    # Nobody has said where the repository is: the page has no links to its files.
+    assert "everything else is optional (platforms)." in metadata
+    assert not re.search(r"\]\((?!https://)", metadata)
+    assert "Project-URL" not in metadata
     folders = ("fastgmm", "tests", "docs", "examples", "benchmarks")
     paths = (path for folder in folders for path in (source / folder).rglob("*") if path.is_file())
     assert not {path.relative_to(source).as_posix() for path in paths} - names

@@ -14,9 +14,9 @@ import pytest
 import fastgmm
 
 PACKAGE = Path(fastgmm.__file__).parent
+ROOT = PACKAGE.parent
 MODULES = sorted(
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-    for path in PACKAGE.rglob("*.py")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in PACKAGE.rglob("*.py")
 )
 
 # Who may import whom. A layer is a module or a package directly under fastgmm. Those of the face put others together.
@@ -33,7 +33,7 @@ ALLOWED = {
     "support": set(),
     "kernels": set(),
     "tables": {"support"},
-    "rows": {"statistics"},
+    "rows": {"statistics", "support"},
     "families": {"kernels", "statistics"},
     "validation": {"exceptions", "families", "statistics", "support"},
     "spurious": {"families", "kernels", "rows", "statistics"},
@@ -61,7 +61,7 @@ def _layer(module):
 
 def _imports(module):
     """Names of fastgmm modules that a module imports, at its top or inside functions."""
-    path = PACKAGE.parent / Path(*module.split("."))
+    path = ROOT / Path(*module.split("."))
     source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -265,20 +265,55 @@ def test_doc_examples():
 
 
 def test_the_recipe_for_conda_asks_for_what_the_package_does():
-    recipe = (PACKAGE.parent / ".ci" / "conda" / "recipe.yaml").read_text()
-    project = (PACKAGE.parent / "pyproject.toml").read_text()
+    recipe = (ROOT / ".ci" / "conda" / "recipe.yaml").read_text()
+    project = (ROOT / "pyproject.toml").read_text()
     needed = re.findall(r'"(.*?)"', re.search(r"^dependencies = \[(.*)\]$", project, re.M)[1])
     python = re.search(r'^requires-python = "(.*)"$', project, re.M)[1]
     run = re.search(r"^  run:\n((?:    - .*\n)+)", recipe, re.M)[1]
     asked = [line.removeprefix("    - ").replace(" ", "") for line in run.splitlines()]
     assert asked == [f"python{python}", *needed]
-    (version,) = re.findall(r'^  version: "(.*)"$', recipe, re.M)
-    assert re.sub(r"\.dev\d+$", "", fastgmm.__version__) == version
+
+
+def _places_of_the_version():
+    """Each place that a bump of a part of the version changes: its file, the pattern, whether all bumps or which."""
+    tomllib = pytest.importorskip("tomllib")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["bumpversion"]
+    assert settings["current_version"] == fastgmm.__version__
+    major, minor, patch = re.match(settings["parse"], fastgmm.__version__).group("major", "minor", "patch")
+    known = {
+        "current_version": fastgmm.__version__,
+        "current_major": major,
+        "current_minor": minor,
+        "current_patch": patch,
+    }
+    for place in settings["files"]:
+        yield place["filename"], place["search"].format(**known), place.get("include_bumps")
+
+
+def test_each_place_of_the_version_is_found_by_a_release():
+    is_final = "dev" not in fastgmm.__version__
+    found = set()
+    for name, pattern, bumps in _places_of_the_version():
+        if bumps == ["stage"] and is_final:
+            continue
+        assert (ROOT / name).read_text().count(pattern) == 1, f"{name} lacks {pattern!r}"
+        found.add(name)
+    assert found == {"fastgmm/_version.py", ".ci/conda/recipe.yaml", "CITATION.cff", "CHANGELOG.md"}
+
+
+def test_the_first_part_of_the_changes_is_of_this_version():
+    version, when = re.search(r"^## (\S+) \((.*)\)$", (ROOT / "CHANGELOG.md").read_text(), re.M).groups()
+    assert version == fastgmm.__version__.removesuffix(".dev0")
+    if fastgmm.__version__.endswith(".dev0"):
+        assert when == "unreleased"
+    else:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", when)
+        assert "there is none yet" not in (ROOT / "README.md").read_text()
 
 
 def test_nothing_that_is_tracked_is_a_link():
     """It would lead out of a clone, or nowhere."""
-    listed = subprocess.run(["git", "ls-files", "-s"], cwd=PACKAGE.parent, capture_output=True, text=True)
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("needs a checkout")
     assert [line for line in listed.stdout.splitlines() if line.startswith("120000")] == []

@@ -92,10 +92,8 @@ def test_every_public_name_is_in_the_reference():
 def test_the_reference_shows_every_command():
     commands = next(action for action in _parser()._actions if action.dest == "command").choices
     page = (DOCS / "api" / "cli.md").read_text()
-    shown = re.findall(r"^## fastgmm (\w+)\n\n```\{literalinclude\} \.\./_include/(\w+)\.txt$", page, re.M)
+    shown = re.findall(r"^## fastgmm (\w+)\n\n```\{eval-rst\}\n\.\. include:: /_include/(\w+)\.rst$", page, re.M)
     assert shown == [(name, name) for name in commands]
-    made = re.search(r"^COMMANDS = (\(.*\))$", (DOCS / "conf.py").read_text(), re.M)
-    assert ast.literal_eval(made[1]) == tuple(commands)
 
 
 def test_there_are_examples():

@@ -16,6 +16,7 @@ from typing import Any, TextIO, get_args
 
 from fastgmm._version import __version__
 from fastgmm.cli import values
+from fastgmm.cli.parser import Parser
 from fastgmm.cli.values import COVARIANCES
 from fastgmm.support.extras import MissingExtraError
 from fastgmm.support.files import named_where_full
@@ -26,6 +27,9 @@ __all__ = ["main"]
 FAILURE = 1
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+# Arguments of `fit` that name what is left of it beside the report.
+OUTPUTS = ("output", "labels", "plot", "plot_pairs", "plot_criterion", "checkpoint")
 
 EXAMPLES = """\
 examples:
@@ -105,7 +109,7 @@ def _explain(error: Exception) -> str:
     from fastgmm.tables.request import TableError
 
     hints = {
-        "columns": "choose the columns with --columns",
+        "columns": "choose the columns with --columns, or set this one aside with --id",
         "features": "choose the columns with --columns",
         "comment": "skip lines that begin with '#' by --comment '#'",
         "drop_missing": "leave out such rows with --drop-missing",
@@ -117,23 +121,31 @@ def _explain(error: Exception) -> str:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.refuse_unknown(unknown)
+    refuse = arguments.parser.error
     if arguments.command == "fit" and arguments.method != "vb":
         for option, value in (("--concentration", arguments.concentration), ("--prior-type", arguments.prior_type)):
             if value is not None:
-                arguments.refuse(f"argument {option}: not allowed without --method vb")
+                refuse(f"argument {option}: not allowed without --method vb")
     if arguments.command == "fit" and arguments.method == "vb" and arguments.noise:
-        arguments.refuse("argument --noise: not allowed with --method vb")
+        refuse("argument --noise: not allowed with --method vb")
     for option, value in (("--accelerate", "accelerate"), ("--truncate", "truncate")):
         if arguments.command == "fit" and arguments.noise and getattr(arguments, value) is not None:
-            arguments.refuse(f"argument --noise: not allowed with {option}")
+            refuse(f"argument --noise: not allowed with {option}")
     if arguments.command == "fit" and arguments.method == "vb" and arguments.criterion is not None:
-        arguments.refuse("argument --criterion: not allowed with --method vb, whose fits are compared by their bound")
+        refuse("argument --criterion: not allowed with --method vb, whose fits are compared by their bound")
+    if arguments.command == "fit" and arguments.quiet and not any(getattr(arguments, name) for name in OUTPUTS):
+        refuse(
+            "argument -q/--quiet: nothing would be left of the fit; write its model (-o MODEL), labels (--labels CSV) "
+            "or a picture (--plot IMAGE), or leave out -q"
+        )
     return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fastgmm",
         description="Fit Gaussian mixtures and use them.",
         epilog=EXAMPLES,
@@ -151,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_command(commands: Any, name: str, usage: str, summary: str, epilog: str | None = None) -> Any:
-    return commands.add_parser(
+    command = commands.add_parser(
         name,
         usage=f"fastgmm {name} {usage}",
         help=summary,
@@ -160,6 +172,8 @@ def _add_command(commands: Any, name: str, usage: str, summary: str, epilog: str
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.set_defaults(parser=command)
+    return command
 
 
 def _add_fit(commands: Any) -> None:
@@ -182,7 +196,6 @@ def _add_fit(commands: Any) -> None:
     _add_threads(model)
     _add_checkpoint(command.add_argument_group("checkpoint"))
     _add_outputs(command.add_argument_group("output"))
-    command.set_defaults(refuse=command.error)
 
 
 def _add_model(model: Any) -> None:
@@ -337,7 +350,7 @@ def _add_outputs(output: Any) -> None:
         metavar="IMAGE",
         help="draw the criterion of all fits over the number of components, a line for each covariance",
     )
-    output.add_argument("-q", "--quiet", action="store_true", help="print no report and no progress")
+    output.add_argument("-q", "--quiet", action="store_true", help="only write files: print no report and no progress")
 
 
 def _add_predict(commands: Any) -> None:
@@ -357,7 +370,14 @@ def _add_score(commands: Any) -> None:
     command.add_argument("model", metavar="MODEL", help="file that fit -o wrote")
     data = _add_data(command)
     _add_weights(data)
+    _add_id(data, "log-densities of -o")
     _add_threads(command)
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="CSV",
+        help="write the log-density of each row to this file (-: print these, and no sums)",
+    )
 
 
 def _add_sample(commands: Any) -> None:
@@ -380,8 +400,8 @@ def _add_warmup(commands: Any) -> None:
         "warmup",
         "[options]",
         "compile ahead what fits and predictions need",
-        "Later processes on machines with such a processor load it.  It is kept in NUMBA_CACHE_DIR where that is set, "
-        "else with the\npackage, else in the user's cache folder.",
+        "Later processes on machines with such a processor load it.  It is kept in\nNUMBA_CACHE_DIR where that is set, "
+        "else with the package, else in the user's cache\nfolder.",
     )
     for option, choices, aliases, others in (
         ("--covariance", COVARIANCES, get_args(CovarianceAlias), "; or mclust's name of one"),
@@ -420,12 +440,12 @@ def _add_data(command: argparse.ArgumentParser) -> Any:
     return data
 
 
-def _add_id(group: Any) -> None:
+def _add_id(group: Any, beside: str = "labels") -> None:
     group.add_argument(
         "--id",
         metavar="COLUMN",
-        help="a column of any type that is no feature, and is written beside the labels (default with --drop-missing: "
-        "the number of the row, from 1)",
+        help=f"a column of any type that is no feature, and is written beside the {beside} (default with "
+        "--drop-missing: the number of the row, from 1)",
     )
 
 

@@ -26,6 +26,7 @@ from fastgmm.kernels.compiling import compiling_seconds
 from fastgmm.methods import METHODS, counted, describe, method_of
 from fastgmm.rows import Shared
 from fastgmm.selection.candidates import best_place, doubt_of, told_of_weights
+from fastgmm.support.documents import ModelFileError
 from fastgmm.support.files import check_writable, replacing
 from fastgmm.support.showing import decimals
 from fastgmm.validation import feature_labels
@@ -96,8 +97,10 @@ def fit(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         _print_fits(table, fits, best, _criterion(arguments))
     if arguments.labels is not None:
+        if arguments.labels == "-" and not arguments.quiet:
+            print()
         with stage(arguments, "writing labels"):
-            write_table(arguments.labels, table.labelled(best.model.predict))
+            write_table(arguments.labels, table.with_column("label", best.model.predict))
     if arguments.plot is not None:
         _plot(arguments, table, best)
     if arguments.plot_pairs is not None:
@@ -125,16 +128,27 @@ def predict(arguments: argparse.Namespace) -> None:
                 columns.append((names["log_density"], model.score_samples(X, **density)))
             yield columns
 
-    # Not between lines that are written to the same terminal.
-    with report.Stage("writing") if arguments.output else contextlib.nullcontext():
+    with _writing(arguments.output):
         write_table(arguments.output, blocks())
 
 
+def _writing(path: str) -> contextlib.AbstractContextManager[Any]:
+    """Return a word on a terminal for writing a table; nothing between lines that go to the same terminal."""
+    return contextlib.nullcontext() if path == "-" else report.Stage("writing")
+
+
 def score(arguments: argparse.Namespace) -> None:
-    """Print the log-likelihood of the data and the criteria of the model's method."""
+    """Print the log-likelihood of the data and the criteria of the model's method, or write that of each row."""
+    if arguments.output is not None:
+        check_table_path(arguments.output, [arguments.model, arguments.data])
     document, model = _load(arguments)
     table = read(arguments, document)
     method = method_of(model)
+    if arguments.output is not None:
+        with _writing(arguments.output):
+            write_table(arguments.output, table.with_column("log_density", model.score_samples, **method.density))
+    if arguments.output == "-":
+        return
     mean = model.score(table.rows, **method.density)
     report.print_pairs(
         [
@@ -232,7 +246,12 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
-    document = read_document(arguments.model)
+    try:
+        document = read_document(arguments.model)
+    except ModelFileError as error:
+        if arguments.data.endswith((".json", ".npz")):
+            raise ValueError(f"{error}: the model comes first, then the data") from error
+        raise
     model = restore(document, arguments.model)
     model.set_params(n_threads=arguments.threads)
     # Columns are matched by name when the data are read; the array that results has no names to check.
@@ -337,7 +356,8 @@ def _fit_one(
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     if not model.converged_:
         print(
-            f"fastgmm: warning: {title}not converged after {model.n_iter_} iterations (raise --max-iter or --tol)",
+            f"fastgmm: warning: {title}not converged after {counted(model.n_iter_, 'iteration')} (raise --max-iter or "
+            "--tol)",
             file=sys.stderr,
         )
     mean = model.score(table.rows, **method.density)

@@ -86,10 +86,10 @@ class Data(NamedTuple):
         for block in self.rows.blocks(n_rows):
             yield block.X, [(name, column[block.places]) for name, column in self.marks]
 
-    def labelled(self, predict: Callable[[NDArray], NDArray]) -> Iterator[list[tuple[str, Any]]]:
-        """Yield the labels of the rows as columns of a table, block by block."""
-        label = distinct("label", [name for name, _ in self.marks])
-        return ([*marks, (label, predict(X))] for X, marks in self.blocks())
+    def with_column(self, name: str, values: Callable[..., NDArray], **options: Any) -> Iterator[list[tuple[str, Any]]]:
+        """Yield what marks the rows, and beside it a column that a function makes of them, block by block."""
+        title = distinct(name, [name for name, _ in self.marks])
+        return ([*marks, (title, values(X, **options))] for X, marks in self.blocks())
 
 
 def stage(arguments: argparse.Namespace, what: str) -> contextlib.AbstractContextManager[Any]:

@@ -33,8 +33,8 @@ _CLEARED = "\r\x1b[K"
 
 
 def print_pairs(pairs: Iterable[tuple[str, str | None]]) -> None:
-    """Print names and values in two columns, but for values that are None."""
-    print(pairs_text(pairs))
+    """Print names and values in two columns, but for values that are None; on a terminal long values are wrapped."""
+    print(pairs_text(pairs, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

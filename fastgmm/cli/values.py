@@ -31,7 +31,7 @@ def counts(text: str) -> list[int]:
         except ValueError:
             low = high = 0
         if not 1 <= low <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, nor some, such as 1-6 or 2,3,5")
+            raise argparse.ArgumentTypeError(f"{text!r} is neither a positive number nor several, such as 1-6 or 2,3,5")
         found.update(range(low, high + 1))
     return sorted(found)
 

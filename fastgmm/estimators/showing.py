@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.statistics import Array
+from fastgmm.support.showing import more_of, page_html, paragraph_html, table_html
 from fastgmm.validation import feature_labels
 
 # Rows and columns of the table in a notebook; more are counted.
@@ -40,10 +40,9 @@ def parameter_columns(model: Any, components: NDArray[np.intp], names: Sequence[
 
 def as_html(model: Any) -> str:
     """Return a mixture for a notebook: its call, how its fit ended, and its largest components."""
-    call = f"<pre>{html.escape(repr(model))}</pre>"
     if not all(hasattr(model, name) for name in ("weights_", "means_", "covariances_")):
         end = "Parameters were set by hand." if hasattr(model, "means_") else "Not fitted."
-        return f"<div>{call}<p>{end}</p></div>"
+        return page_html(model, paragraph_html(end))
     n_components, n_features = np.shape(model.means_)
     names = feature_labels(getattr(model, "feature_names_in_", None), n_features)
     weights = np.asarray(model.weights_)
@@ -54,35 +53,24 @@ def as_html(model: Any) -> str:
         *parameter_columns(model, largest, names[:_SHOWN_FEATURES]),
     ]
     header, *rows = zip(*columns, strict=True)
-    body = "".join(_row("td", row) for row in rows)
-    table = f"<table><thead>{_row('th', header)}</thead><tbody>{body}</tbody></table>"
-    more = [
-        f"{rest} more {what}{'s' * (rest > 1)}"
-        for rest, what in (
-            (n_components - _SHOWN_COMPONENTS, "component"),
-            (n_features - _SHOWN_FEATURES, "feature"),
-        )
-        if rest > 0
-    ]
     noise = f" Noise has a weight of {model.noise_weight_:.4f}." if hasattr(model, "noise_weight_") else ""
-    note = f"In each cell: mean (standard deviation).{noise}" + (f" Not shown: {', '.join(more)}." if more else "")
-    return f"<div>{call}<p>{html.escape(ending(model))}</p>{table}<p>{note}</p></div>"
-
-
-def _row(tag: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+    more = more_of((n_components - _SHOWN_COMPONENTS, "component"), (n_features - _SHOWN_FEATURES, "feature"))
+    note = f"In each cell: mean (standard deviation).{noise}{more}"
+    return page_html(model, paragraph_html(ending(model)), table_html(header, rows), paragraph_html(note))
 
 
 def ending(model: Any) -> str:
     """Return how the fit of a mixture ended, in words."""
     reason = getattr(model, "stop_reason_", "given")
     ended = {
-        "converged": "Converged after {} iterations",
-        "max_iter": "Stopped by max_iter, not converged, after {} iterations",
-        "partial_fit": "Learned from batches in {} updates",
-        "update": "Updated by statistics, {} iterations",
+        "converged": "Converged after {} iteration",
+        "max_iter": "Stopped by max_iter, not converged, after {} iteration",
+        "partial_fit": "Learned from batches in {} update",
+        "update": "Updated by statistics, {} iteration",
     }.get(reason, "Parameters were given")
     bound = getattr(model, "lower_bound_", math.nan)
     known = "" if math.isnan(bound) else f", with a lower bound of {bound:.6g}"
     before = " before the last one" if known and reason == "update" else ""
-    return f"{ended.format(getattr(model, 'n_iter_', 0))}{known}{before}."
+    n_iter = getattr(model, "n_iter_", 0)
+    plural = "s" if "{}" in ended and n_iter != 1 else ""
+    return f"{ended.format(n_iter)}{plural}{known}{before}."

@@ -130,7 +130,9 @@ def save_model(
     suffix = check_model_path(path)
     estimator = type(model).__name__
     if estimator not in STORED_ARRAYS:
-        raise ModelFileError(f"cannot store a {estimator} in a model file")
+        held = [name for name in ("best_estimator_", "mixture_", "mixtures_") if hasattr(model, name)]
+        remedy = f": store its {held[0]} alone, or pickle all of it" if held else ""
+        raise ModelFileError(f"cannot store a {estimator} in a model file{remedy}")
     if not hasattr(model, "weights_"):
         raise ModelFileError(f"this {estimator} is not fitted: there is nothing to store yet")
     family = model._family().name

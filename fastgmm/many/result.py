@@ -19,6 +19,7 @@ from fastgmm.kernels import many
 from fastgmm.many.files import read_fits, write_fits
 from fastgmm.many.problems import Problems
 from fastgmm.many.rules import Rule
+from fastgmm.many.showing import as_html
 from fastgmm.many.status import REASONS, Status, Verdict, summary
 from fastgmm.many.uses import Uses
 from fastgmm.rows import row_type
@@ -105,6 +106,10 @@ class FittedMany(Uses):
 
     def __repr__(self) -> str:
         return f"FittedMany({summary(self.status)})"
+
+    def _repr_html_(self) -> str:
+        """Return the result as notebooks show it."""
+        return as_html(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to a ``.npz`` file, of which `load` makes the same one again, bit for bit.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from copy import deepcopy
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastgmm.estimators.nested import WithEstimator
 from fastgmm.rows import ArrayRows
 from fastgmm.selection import GaussianMixtureIC
 from fastgmm.statistics import Array
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import page_html, paragraph_html, shown
 
 # Of normal rows the quartiles are so many standard deviations apart; a deviation so many times as large is made by few.
 _NORMAL_QUARTILES = 1.349
@@ -35,6 +35,16 @@ class Predictor(WithEstimator, ABC):
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether there is a fit."""
         return self._fitted_name in self.__dict__
+
+    @abstractmethod
+    def _parts_html(self) -> list[str]:
+        """Return the parts of a fit that a notebook shows."""
+
+    def _repr_html_(self) -> str:
+        """Return the predictor as notebooks show it."""
+        return page_html(
+            self, *(self._parts_html() if self.__sklearn_is_fitted__() else [paragraph_html("Not fitted.")])
+        )
 
     def _mixture(self) -> Any:
         """Return a copy of the estimator that is held, with the thread count and random state that it has."""

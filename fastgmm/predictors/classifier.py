@@ -11,15 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
 from fastgmm.estimators import GaussianMixture
-from fastgmm.methods import method_of
+from fastgmm.methods import describe, method_of
 from fastgmm.predictors.base import Predictor, fitted_in_one_unit
 from fastgmm.selection import GaussianMixtureIC
 from fastgmm.selection.estimator import families_of
 from fastgmm.statistics import Array
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import more_of, paragraph_html, shown, table_html
 from fastgmm.support.typing import Self
 
 MODEL_TYPES = ("MclustDA", "EDDA")
+
+# Classes that a notebook shows; more are counted.
+_SHOWN_CLASSES = 20
 
 
 class GaussianMixtureClassifier(Predictor):
@@ -131,6 +134,18 @@ class GaussianMixtureClassifier(Predictor):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted if names is None else fitted | {"feature_names_in_": names})
         return self
+
+    def _parts_html(self) -> list[str]:
+        """Return a table of the classes."""
+        rows = [
+            [str(each), f"{prior:.4f}", describe(mixture)]
+            for each, prior, mixture in zip(self.classes_, self.class_prior_, self.mixtures_, strict=True)
+        ]
+        family = self.__dict__.get("covariance_type_")
+        common = "" if family is None else f"Covariance family of the classes: {family}."
+        said = f"{common}{more_of((len(rows) - _SHOWN_CLASSES, 'mixture'))}".strip()
+        table = table_html(["class", "probability", "mixture"], rows[:_SHOWN_CLASSES])
+        return [table, *[paragraph_html(said)] * bool(said)]
 
     def _mixture_of_class(self, name: str, rows: NDArray, weight: Array | None, names: NDArray | None) -> Any:
         """Return the mixture of the rows of one class; errors and warnings say which."""

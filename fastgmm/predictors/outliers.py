@@ -11,7 +11,7 @@ from fastgmm import validation
 from fastgmm.estimators import GaussianMixture
 from fastgmm.predictors.base import Predictor, fitted_in_one_unit
 from fastgmm.selection import GaussianMixtureIC
-from fastgmm.support.showing import shown
+from fastgmm.support.showing import paragraph_html, shown
 from fastgmm.support.typing import Self
 
 
@@ -72,6 +72,11 @@ class GaussianMixtureOutlierDetector(Predictor):
     def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
         """Fit and return which rows of X are outliers, as ``predict``."""
         return _signs(self._fit(X, sample_weight), self.offset_)
+
+    def _parts_html(self) -> list[str]:
+        """Return the threshold and the mixture."""
+        said = f"Rows of a log-density below {self.offset_:.6g} are outliers of this mixture:"
+        return [paragraph_html(said), self.mixture_._repr_html_()]
 
     def _fit(self, X: Any, sample_weight: Any) -> NDArray:
         """Fit, and return the log-density of each row."""

@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators import GaussianMixture
 from fastgmm.estimators.conditional import Conditional
+from fastgmm.methods import counted
 from fastgmm.predictors.base import Predictor, mean_of, standard_units
 from fastgmm.rows import ArrayRows
 from fastgmm.selection import GaussianMixtureIC
 from fastgmm.statistics import Array
+from fastgmm.support.showing import paragraph_html
 from fastgmm.support.typing import Self
 
 # Numbers that the means of components may take at a time: rows x components x targets.
@@ -122,6 +124,15 @@ class GaussianMixtureRegressor(Predictor):
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(fitted if names is None else fitted | {"feature_names_in_": names})
         return self
+
+    def _parts_html(self) -> list[str]:
+        """Return the mixture."""
+        n_features = self.n_features_in_
+        said = (
+            f"The mixture of {counted(n_features, 'column')} and, behind them, {len(self.scale_) - n_features} of "
+            "targets, less their means, over their standard deviations:"
+        )
+        return [paragraph_html(said), self.mixture_._repr_html_()]
 
     def predict_conditional(self, X: ArrayLike) -> Conditional:
         """Return the distribution of the targets given each row of X (N, D): mixtures of K normal laws.

@@ -31,7 +31,7 @@ from fastgmm.selection.candidates import (
     require_open,
     told_of_weights,
 )
-from fastgmm.support.showing import decimals, shown, table_text
+from fastgmm.support.showing import decimals, page_html, paragraph_html, shown, table_html, table_text
 from fastgmm.support.typing import Self
 
 
@@ -303,6 +303,18 @@ class GaussianMixtureIC(WithEstimator):
     def summary(self, n: int = 5) -> str:
         """Return the `n` best candidates as a table of text, the best first."""
         self._best()
+        return table_text(*self._ranking(n))
+
+    def _repr_html_(self) -> str:
+        """Return the selection as notebooks show it: the best candidates, and the best mixture."""
+        if not self.__sklearn_is_fitted__():
+            return page_html(self, paragraph_html("Not fitted."))
+        tried = f"The best of {counted(len(self.candidates_), 'candidate')} by {self.criterion_name_}:"
+        best = self.best_estimator_._repr_html_()
+        return page_html(self, paragraph_html(tried), table_html(*self._ranking(5)), best)
+
+    def _ranking(self, n: int) -> tuple[list[str], list[list[str]]]:
+        """Return the header and the rows of a table of the `n` best candidates, the best first."""
         name = self.criterion_name_
         lower = LOWER_IS_BETTER[name]
         ranked = sorted(
@@ -321,7 +333,7 @@ class GaussianMixtureIC(WithEstimator):
             ]
             for each in ranked[: max(n, 1)]
         ]
-        return table_text(header, rows)
+        return header, rows
 
 
 def families_of(covariance_type: Any, prototype: Any) -> list[tuple[Any, str]]:

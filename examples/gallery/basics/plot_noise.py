@@ -51,6 +51,10 @@ print(f"{(labels[272:] == -1).sum()} of 30 errors and {(labels[:272] == -1).sum(
 print(f"weight of noise {noisy.noise_weight_:.3f}, of the errors {30 / len(X):.3f}")
 
 # %%
-# BIC counts the weight and the volume of noise as parameters, and prefers it here:
+# BIC counts the weight and the volume of noise as parameters:
 
 print(f"BIC without noise {plain.bic(X):.1f}, with noise {noisy.bic(X):.1f}")
+
+# %%
+# Noise takes nearly all of the errors, its weight says how many there are, and the groups are where they are without
+# any. BIC prefers the mixture with noise by far.

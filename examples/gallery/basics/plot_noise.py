@@ -2,8 +2,9 @@
 Noise beside the groups
 =======================
 
-Old Faithful beside gross errors: components that must explain all rows are pulled apart; noise takes the errors, and
-leaves the groups as they were.
+Old Faithful beside gross errors: noise takes the errors, and leaves the groups as they were.
+
+Components that must explain all rows are pulled apart by a few wrong ones.
 """
 
 # %%

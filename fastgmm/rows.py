@@ -177,7 +177,7 @@ NO_ROWS = Summary(0, 0, 0, 0.0, 0.0, math.inf, 0.0, None, -1)
 def scan(rows: Rows) -> Summary:
     """Return the summary of rows in this process."""
     summary = NO_ROWS
-    for block in rows.blocks(scan_rows(rows.n_features)):
+    for block in rows.given_blocks(scan_rows(rows.n_features)):
         summary = summary + summary_of(block)
     return summary
 
@@ -253,6 +253,14 @@ class Rows(ABC):
     def blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, `n_rows` at a time (the last ones fewer); arrays may be overwritten by the next."""
 
+    def given_blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows as they were given, like `blocks`: also of rows that are incomplete, NaN for what is missing."""
+        return self.blocks(n_rows)
+
+    def part(self, block: Block) -> Rows:
+        """Return the rows of one of the `given_blocks`, without weights: rows of the same kind."""
+        return ArrayRows(block.X, offset=block.places.start)
+
     @abstractmethod
     def scaled(self, exponent: int) -> Rows:
         """Return the same rows with their weights times ``2**-exponent``."""
@@ -307,7 +315,7 @@ class Rows(ABC):
 
     def _first(self) -> Array:
         """Return the first row, (1, D) float64."""
-        return next(self.blocks(1)).X.astype(np.float64)
+        return next(self.given_blocks(1)).X.astype(np.float64)
 
     def sample(self, n_rows: int, random_state: Any) -> tuple[Array, Array]:
         """Return at most `n_rows` different rows of positive weight, as float64 in order, and their weights.

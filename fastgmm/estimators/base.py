@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
 from fastgmm.estimators.fitting import Fitting, told_of_spikes
+from fastgmm.estimators.imputation import Imputation
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import if_far
@@ -38,7 +39,7 @@ from fastgmm.support.typing import Self
 _MASS_ERROR = 1e-4
 
 
-class Mixture(Fitting, ABC):
+class Mixture(Fitting, Imputation, ABC):
     """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
 
     _weighted_methods = ("fit", "partial_fit", "score")
@@ -68,6 +69,7 @@ class Mixture(Fitting, ABC):
         validation.check_choice(self.stopping, "stopping", STOPPING)
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
         validation.check_checkpoint(self.checkpoint, self.init_params)
+        validation.check_missing(self.missing, family, self.truncate)
 
     def fit(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, *, callback: Callback | None = None

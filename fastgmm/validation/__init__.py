@@ -13,6 +13,7 @@ from fastgmm.validation.mixtures import (
     check_frozen,
     check_mean_prior,
     check_means,
+    check_missing,
     check_mixing_weights,
     check_weights,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "check_frozen",
     "check_mean_prior",
     "check_means",
+    "check_missing",
     "check_mixing_weights",
     "check_n_features",
     "check_n_rows",

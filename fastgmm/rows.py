@@ -254,7 +254,7 @@ class Rows(ABC):
         """Yield all rows in order, `n_rows` at a time (the last ones fewer); arrays may be overwritten by the next."""
 
     def given_blocks(self, n_rows: int) -> Iterator[Block]:
-        """Yield all rows as they were given, like `blocks`: also of rows that are incomplete, NaN for what is missing."""
+        """Yield all rows as they were given, like `blocks`: also where they are incomplete, with NaN."""
         return self.blocks(n_rows)
 
     def part(self, block: Block) -> Rows:

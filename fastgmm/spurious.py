@@ -259,9 +259,9 @@ class _Tally:
 
 
 def _gaps(X: Array, mean: Array, direction: Array) -> Array:
-    """Return rows about a mean; what is missing counts as 0 in features that are hardly part of the direction, else NaN.
+    """Return rows about a mean, NaN where they lack a feature: such a row sits on no value.
 
-    A row that lacks another feature sits on no value.
+    Features that are hardly part of the direction count as 0 there.
     """
     gaps = X - mean
     missing = np.isnan(gaps)

@@ -69,6 +69,7 @@ class Mixture(Fitting, Imputation, ABC):
         validation.check_choice(self.stopping, "stopping", STOPPING)
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
         validation.check_checkpoint(self.checkpoint, self.init_params)
+        validation.check_choice(self.missing, "missing", (None, "marginal"))
         validation.check_missing(self.missing, family, self.truncate)
 
     def fit(

@@ -96,13 +96,13 @@ class Imputation(Distribution, ABC):
         rows = self._gaps(X)
         filled: NDArray = np.array(rows.X, row_type(rows.X.dtype), order="C")
         if draws is None:
-            for laws in self._laws(rows):
+            for laws in self._laws_of_missing(rows):
                 filled[laws.places[:, None], laws.rest] = laws.mean
             return filled
         n_draws = validation.check_count(draws, "draws", 1)
         generator = validation.check_random_state(self.random_state if random_state is None else random_state)
         several = np.repeat(filled[None], n_draws, axis=0)
-        for laws in self._laws(rows):
+        for laws in self._laws_of_missing(rows):
             several[:, laws.places[:, None], laws.rest] = laws.sample(n_draws, generator)
         return several
 
@@ -116,7 +116,7 @@ class Imputation(Distribution, ABC):
         n_rows, n_features = rows.X.shape
         validation.check_choice(diagonal, "diagonal", (False, True))
         found = np.zeros((n_rows, n_features) if diagonal else (n_rows, n_features, n_features))
-        for laws in self._laws(rows):
+        for laws in self._laws_of_missing(rows):
             if diagonal:
                 found[laws.places[:, None], laws.rest] = laws.variance()
             else:
@@ -132,11 +132,11 @@ class Imputation(Distribution, ABC):
         assert isinstance(rows, ArrayRows)
         return rows
 
-    def _laws(self, rows: ArrayRows) -> Iterator[_Laws]:
+    def _laws_of_missing(self, rows: ArrayRows) -> Iterator[_Laws]:
         """Yield the laws of what is missing, of some rows with the same entries missing at a time."""
-        gaps = np.flatnonzero(np.isnan(rows.X).any(axis=1)) if isinstance(rows, IncompleteRows) else []
-        if len(gaps) == 0:
+        if not isinstance(rows, IncompleteRows):
             return
+        gaps = np.flatnonzero(np.isnan(rows.X).any(axis=1))
         incomplete = IncompleteRows(rows.X[gaps])
         shares = Score(self._density(), "responsibilities", self.n_threads)(incomplete)
         means = np.asarray(self.means_, np.float64)
@@ -145,11 +145,11 @@ class Imputation(Distribution, ABC):
         for p, n_observed in enumerate(patterns.n_observed.tolist()):
             known, rest = np.split(patterns.columns[p], [n_observed])
             _, slope, own = regression(family, whitener, (len(means), means.shape[1]), known, rest)
-            roots = np.linalg.inv(own)
+            roots: Array = np.asarray(np.linalg.inv(own), np.float64)
             first, stop = patterns.first_row[p : p + 2].tolist()
             step = max(_FLOATS // means.size, 1)
             for start in range(first, stop, step):
                 places = order[start : min(start + step, stop)]
                 gap = incomplete.X[places[:, None], known].astype(np.float64) - means[:, None, known]
-                expected = means[:, None, rest] + gap @ np.swapaxes(slope, 1, 2)
+                expected: Array = np.asarray(means[:, None, rest] + gap @ np.swapaxes(slope, 1, 2), np.float64)
                 yield _Laws(gaps[places], rest, np.asarray(shares[places], np.float64), expected, roots)

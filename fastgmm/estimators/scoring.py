@@ -90,7 +90,7 @@ class Scoring(PrivateMethods, Interface, ABC):
         """
         register(type(self))
         if self.missing is not None:
-            return open_incomplete(X, sample_weight, type(self).__name__, minimum)
+            return open_incomplete(X, sample_weight, self.missing, type(self).__name__, minimum)
         rows = open_rows(X, sample_weight, expected=expected)
         if rows is not None:
             if minimum > 1:
@@ -370,7 +370,7 @@ def _weighted_sum(values: Any, rows: Rows) -> float:
     if numbers.shape != (rows.n_rows,):
         raise ValueError(f"score_samples should return one number for each of {rows.n_rows} rows, but: {numbers.shape}")
     total = 0.0
-    for block in rows.blocks(scan_rows(rows.n_features)):
+    for block in rows.given_blocks(scan_rows(rows.n_features)):
         part = numbers[block.places]
         if block.weight is None:
             total += float(part.sum())

@@ -95,16 +95,15 @@ def _cut(first_row: NDArray[np.int64], n_blocks: int, n_lanes: int) -> list[Piec
     edges = first_row[pattern] + inside
     edges[0], edges[-1] = 0, first_row[-1]
     cuts = np.unique(np.concatenate([first_row, edges]))
-    first, stop = np.ascontiguousarray(cuts[:-1]), np.ascontiguousarray(cuts[1:])
+    first, stop = cuts[:-1], cuts[1:]
     of_pattern = np.searchsorted(first_row, first, side="right") - 1
     begins = np.searchsorted(first, edges)
     pieces = []
     for block in range(n_blocks):
         own = begins[block * n_lanes : (block + 1) * n_lanes + 1]
         here = slice(int(own[0]), int(own[-1]))
-        pieces.append(
-            Pieces(of_pattern[here].astype(np.int64), first[here], stop[here], (own - own[0]).astype(np.int64))
-        )
+        numbers = of_pattern[here], first[here], stop[here], own - own[0]
+        pieces.append(Pieces(*(np.ascontiguousarray(each, np.int64) for each in numbers)))
     return pieces
 
 

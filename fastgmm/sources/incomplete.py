@@ -123,9 +123,10 @@ class CompletedRows(ArrayRows):
         self.__dict__.update({name: value for name, value in vars(rows).items() if name not in ("X", "source_type")})
         self._rows = rows
 
-    @property  # type: ignore[override]
-    def X(self) -> NDArray:
-        """The completed rows, (N, D)."""
+    def __getattr__(self, name: str) -> Any:
+        """Return the completed rows (N, D), under the name X."""
+        if name != "X":
+            raise AttributeError(name)
         return self._rows.drawn()
 
     def given_blocks(self, n_rows: int) -> Iterator[Block]:
@@ -238,19 +239,21 @@ def _drawn(rows: IncompleteRows) -> NDArray:
     return filled
 
 
-def open_incomplete(X: Any, sample_weight: Any, estimator: str, minimum: int) -> ArrayRows:
+def open_incomplete(X: Any, sample_weight: Any, missing: Any, estimator: str, minimum: int) -> ArrayRows:
     """Return checked rows in memory, complete or not, with their weights and the names of their columns.
 
     ValueError for rows that are elsewhere, for infinite entries, and, with a `minimum` above 1, for columns of which
     nothing is observed.
     """
+    validation.check_choice(missing, "missing", ("marginal",))
     if isinstance(X, ArrayRows) and sample_weight is None:
         rows: ArrayRows = X
     elif isinstance(X, Rows) or is_elsewhere(X):
-        kind = X if isinstance(X, str | os.PathLike) else f"a {type(X).__name__}"
+        kind = repr(os.fspath(X)) if isinstance(X, str | os.PathLike) else f"a {type(X).__name__}"
+        remedy = "give X.to_pandas()" if hasattr(X, "to_pandas") else "read it into memory"
         raise ValueError(
-            f"missing='marginal' takes rows in memory, an array or a data frame, and X is {kind}: read it into memory, "
-            "or set missing=None for complete rows."
+            f"missing='marginal' takes rows in memory, an array or a data frame, and X is {kind}: {remedy}, or set "
+            "missing=None for complete rows."
         )
     else:
         if isinstance(sample_weight, str):

@@ -46,11 +46,9 @@ def check_capabilities(family: Family, truncate: Any, has_prior: bool) -> None:
 
 
 def check_missing(missing: Any, family: Family, truncate: Any) -> None:
-    """ValueError unless `missing` says how missing entries are treated, and a fit may treat them so."""
+    """ValueError where missing entries are to be integrated out of a fit that cannot."""
     if missing is None:
         return
-    if missing != "marginal":
-        raise ValueError(f"missing must be None or 'marginal', got {shown(missing)}.")
     if not family.skips:
         raise ValueError(
             f"missing must be None with covariance_type {family.name!r}, got {shown(missing)}: missing entries are "

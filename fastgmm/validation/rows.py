@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm.statistics import Array
 from fastgmm.support.showing import listing, shown
 
+#: What to do about rows that are not complete.
+COMPLETE = "drop or impute the others"
 # Checked at a time: what is fine and what is not fits in cache.
 _FINITE_BLOCK = 2**18
 # How lazy tables of several packages are made to give their rows.
@@ -34,7 +36,7 @@ def as_array(value: ArrayLike, name: str, *, may_be_missing: bool = False) -> ND
     if subclass and isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         if may_be_missing and value.dtype.kind in "biuf":
             kind = value.dtype if value.dtype.kind == "f" else np.dtype(np.float64)
-            return as_array(value.astype(kind).filled(np.nan), name)
+            return as_array(np.ma.filled(value.astype(kind), np.nan), name)
         raise ValueError(f"{name} is a masked array with masked values: fill or drop them first")
     if not (isinstance(value, np.ndarray | list | tuple) or hasattr(value, "__array__")):
         _refuse_lazy(value, name)
@@ -110,7 +112,7 @@ def require_finite(
     table: Any = None,
     *,
     may_be_missing: bool = False,
-    remedy: str = "drop or impute the others",
+    remedy: str = COMPLETE,
 ) -> None:
     """Raise ValueError, with the first place, where a value is NaN or infinite; rows count from `offset`.
 
@@ -136,7 +138,7 @@ def require_finite(
 
 
 def check_rows(
-    X: ArrayLike, estimator: str, *, minimum: int = 1, may_be_missing: bool = False, remedy: str | None = None
+    X: ArrayLike, estimator: str, *, minimum: int = 1, may_be_missing: bool = False, remedy: str = COMPLETE
 ) -> NDArray:
     """Return X as an (N, D) array of finite real numbers with at least `minimum` rows; raises ValueError, TypeError.
 
@@ -158,8 +160,7 @@ def check_rows(
         raise ValueError(
             f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required by {estimator}."
         )
-    remedies = {} if remedy is None else {"remedy": remedy}
-    require_finite(array, "X", table=X, may_be_missing=may_be_missing, **remedies)
+    require_finite(array, "X", table=X, may_be_missing=may_be_missing, remedy=remedy)
     return array
 
 

@@ -230,6 +230,8 @@ class Rows(ABC):
     shared: Shared | None = None
     #: Whether a pass costs reading: then starts take turns rather than compete for it.
     is_read_again = True
+    #: A share of each column that is observed, at least.
+    least_observed = 1.0
     #: Whether rows must be looked at again once their weights are scaled.
     is_counted_again = False
     #: What sums rows, a class like ``sources.Source``, and what scores them, one like ``passes.scores.Scores``, where

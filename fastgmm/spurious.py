@@ -96,6 +96,8 @@ def find_spikes(
     """
     shape = density.mean.shape
     n_components = shape[0]
+    # A variance that is imputed where a value is missing grows with what is added.
+    reg_covar /= rows.least_observed
     if n_components == 1 or not (has_prior or may_have_spikes(family, density.whitener, reg_covar)):
         return []
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

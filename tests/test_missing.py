@@ -117,13 +117,18 @@ def test_sums_and_scores_are_those_of_a_twin_row_by_row(family, rng, about_means
 def test_scores_are_the_integrals_of_those_of_complete_rows(family, kind):
     X = read_columns("faithful")[::4]
     model = _fit(kind(2, covariance_type=family, random_state=0, max_iter=20, missing="marginal"), _holes(X, 0.3))
-    x = np.array([[1.9, np.nan], [4.4, np.nan]])
     grid = np.linspace(-100.0, 300.0, 40001)
-    for row in x:
-        values = np.exp(model.score_samples(np.column_stack([np.full(len(grid), row[0]), grid])))
-        assert model.score_samples(row[None])[0] == pytest.approx(np.log(values.sum() * 0.01), rel=1e-9)
-        shares = model.predict_proba(np.column_stack([np.full(len(grid), row[0]), grid]))
-        np.testing.assert_allclose(model.predict_proba(row[None])[0], values @ shares / values.sum(), atol=1e-9)
+    for laws in [{}] if kind is GaussianMixture else [{}, {"predictive": "student-t"}, {"predictive": "plug-in"}]:
+        for row in np.array([[1.9, np.nan], [4.4, np.nan]]):
+            complete = np.column_stack([np.full(len(grid), row[0]), grid])
+            values = np.exp(model.score_samples(complete, **laws))
+            assert model.score_samples(row[None], **laws)[0] == pytest.approx(np.log(values.sum() * 0.01), rel=1e-8)
+            shares = values @ model.predict_proba(complete, **laws) / values.sum()
+            np.testing.assert_allclose(model.predict_proba(row[None], **laws)[0], shares, atol=1e-8)
+        if laws != {}:
+            # Of a row of which nothing is observed: the law of all rows, and the weights.
+            assert model.score_samples([[np.nan, np.nan]], **laws)[0] == pytest.approx(0.0, abs=1e-12)
+            np.testing.assert_allclose(model.predict_proba([[np.nan] * 2], **laws)[0], model.weights_, rtol=1e-12)
 
 
 def test_published_numbers():
@@ -197,7 +202,8 @@ def test_the_bound_of_variational_bayes(family):
 def test_rows_of_which_nothing_is_observed_add_weight_alone():
     X, species = _iris()
     more = np.vstack([X, np.full((30, 4), np.nan)])
-    model = _fit(GaussianMixture(3, missing="marginal", init_params=species, tol=1e-13, max_iter=900), X)
+    options = {"missing": "marginal", "reg_covar": 0.0, "tol": 1e-14, "max_iter": 3000, "accelerate": "squarem"}
+    model = _fit(GaussianMixture(3, init_params=species, **options), X)
     nothing = model.score_samples(more)[-30:]
     np.testing.assert_allclose(nothing, 0.0, atol=1e-14)
     np.testing.assert_allclose(model.predict_proba(more)[-1], model.weights_, rtol=1e-14)
@@ -209,9 +215,9 @@ def test_rows_of_which_nothing_is_observed_add_weight_alone():
     again = _fit(GaussianMixture(**model.get_params()).set_params(warm_start=True), X)
     for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
         setattr(again, name, getattr(model, name))
-    np.testing.assert_allclose(_fit(again, more).means_, model.means_, rtol=1e-6)
+    np.testing.assert_allclose(_fit(again, more).means_, model.means_, rtol=1e-5)
     labels = np.concatenate([species, species[:30]])
-    anew = _fit(GaussianMixture(3, missing="marginal", init_params=labels, tol=1e-13, max_iter=3000), more)
+    anew = _fit(GaussianMixture(3, init_params=labels, **options), more)
     np.testing.assert_allclose(anew.weights_, model.weights_, atol=1e-5)
     np.testing.assert_allclose(anew.covariances_, model.covariances_, atol=1e-5)
 
@@ -349,7 +355,7 @@ def _finds_groups(model, X=GROUPS):
 
 @pytest.mark.parametrize(
     "start",
-    ["kmeans", "k-means++", "random_from_data", "kmeans-whitened", "agglomerative", "short-em", "labels", "callable"],
+    ["kmeans", "k-means++", "kmeans-whitened", "agglomerative", "short-em", "labels", "callable"],
 )
 def test_starts(start):
     given = {"labels": LABELS, "callable": lambda X, n_components, random_state: LABELS + 0 * X[:, 0].astype(int)}
@@ -424,7 +430,7 @@ def test_choices_of_a_model():
     prototype = GaussianMixture(missing="marginal", random_state=0)
     chosen = GaussianMixtureIC(2, 4, covariance_type="spherical", estimator=prototype, random_state=0).fit(GROUPS)
     assert chosen.best_estimator_.n_components == 3
-    assert min(each.value("bic") for each in chosen.results_) == pytest.approx(chosen.best_estimator_.bic(GROUPS))
+    assert min(chosen.results_["bic"]) == pytest.approx(chosen.best_estimator_.bic(GROUPS))
     held_out = GaussianMixtureIC(
         2, 4, covariance_type="spherical", estimator=prototype, random_state=0, criterion="held-out"
     ).fit(GROUPS)
@@ -543,9 +549,6 @@ def _refused():
         "takes rows in memory, an array or a data frame, and X is a Array": lambda: fitted.predict(
             pytest.importorskip("dask.array").zeros((3, 3))
         ),
-        "predictive='student-t' takes complete rows": lambda: (
-            BayesianGaussianMixture(3, missing="marginal").fit(X).score_samples(X, predictive="student-t")
-        ),
         "X has missing entries, which are not integrated out here: give complete rows": lambda: standard_errors(
             fitted, X
         ),
@@ -555,7 +558,7 @@ def _refused():
     }
 
 
-@pytest.mark.parametrize("number", range(11))
+@pytest.mark.parametrize("number", range(10))
 def test_what_is_not_built_is_refused_by_name(number):
     text, call = list(_refused().items())[number]
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -567,7 +570,7 @@ def test_the_prior_of_variational_bayes_is_made_of_what_is_observed():
     one = _fit(GaussianMixture(1, missing="marginal", reg_covar=0.0, tol=0.0, max_iter=200), X)
     model = BayesianGaussianMixture(2, missing="marginal", reg_covar=0.0, random_state=0).fit(X)
     np.testing.assert_allclose(model.mean_prior_, one.means_[0], rtol=1e-3)
-    np.testing.assert_allclose(model.covariance_prior_, 4 * one.covariances_[0] * 150 / 150, rtol=0.05, atol=0.02)
+    np.testing.assert_allclose(model.covariance_prior_, one.covariances_[0] * 150 / 149, rtol=1e-3, atol=1e-4)
 
 
 def test_a_statistic_is_what_an_update_is_made_of(rng):

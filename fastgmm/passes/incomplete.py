@@ -15,7 +15,6 @@ from fastgmm import kernels
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.passes.incomplete import Patterns, Pieces, collect_incomplete, score_incomplete
-from fastgmm.kernels.structures.densities import DENSITIES
 from fastgmm.passes.scores import refuse_far_rows
 from fastgmm.rows import contiguous, kernel_array, scan_rows
 from fastgmm.statistics import Array, SufficientStatistics
@@ -143,10 +142,7 @@ def collect_statistics(
 
 
 class IncompleteScores:
-    """Scores of incomplete rows under a density, by what is observed of them: as of ``passes.scores.Scores``.
-
-    Raises ValueError for a density that is not normal.
-    """
+    """Scores of incomplete rows under a density, by what is observed of them: as of ``passes.scores.Scores``."""
 
     def __init__(
         self,
@@ -159,11 +155,6 @@ class IncompleteScores:
         responsibilities: bool = False,
         sums: bool = False,
     ) -> None:
-        if not isinstance(density, DENSITIES):
-            raise ValueError(
-                "predictive='student-t' takes complete rows, and X has missing entries: use 'expected-log' or "
-                "'plug-in', or complete rows, such as those of impute(X)."
-            )
         order, n_rows = rows.sorted.order, rows.n_rows
         patterns = rows.sorted.patterns
         n_components, n_features = density.mean.shape

@@ -20,11 +20,13 @@ from fastgmm.families import STRUCTURES, Family, regression
 from fastgmm.kernels import Density
 from fastgmm.kernels.structures import contract
 from fastgmm.passes.incomplete import IncompleteScores, Sorted, collect_statistics, sort_rows
-from fastgmm.rows import ArrayRows, Block, Rows, kernel_array, row_type
+from fastgmm.rows import ArrayRows, Block, Rows, kernel_array, row_type, scan_rows
 from fastgmm.sources.opening import is_elsewhere
 from fastgmm.sources.source import Source
 from fastgmm.statistics import Array, SufficientStatistics
 
+# So much less of a component's rows than of all may be observed in a column.
+_LESS = 0.5
 # Iterations for one normal law, the rise of the log-density of a row that ends them, and a share of each variance that
 # keeps it from collapsing.
 _ITERATIONS = 50
@@ -87,6 +89,14 @@ class IncompleteRows(ArrayRows):
         found: NDArray = self._made["drawn"]
         return found
 
+    @property
+    def least_observed(self) -> float:  # type: ignore[override]
+        """A share of each column that is observed, at least, of most components, too."""
+        if "least" not in self._made:
+            self._made["least"] = max(_LESS * float((~np.isnan(self.X)).mean(axis=0).min()), 1.0 / self.n_rows)
+        found: float = self._made["least"]
+        return found
+
     def require_columns(self) -> None:
         """Raise ValueError, naming it, where a column has no observed entry in a row of positive weight."""
         held = self.X if self.sample_weight is None else self.X[self.sample_weight > 0.0]
@@ -122,6 +132,7 @@ class CompletedRows(ArrayRows):
     def __init__(self, rows: IncompleteRows) -> None:
         self.__dict__.update({name: value for name, value in vars(rows).items() if name not in ("X", "source_type")})
         self._rows = rows
+        self.least_observed = rows.least_observed
 
     def __getattr__(self, name: str) -> Any:
         """Return the completed rows (N, D), under the name X."""
@@ -211,14 +222,25 @@ def _one_law(rows: IncompleteRows) -> Law:
 
 def _of_columns(X: NDArray, weight: Array | None) -> tuple[Array, Array]:
     """Return the means (D,) and variances (D,) of what is observed in the columns."""
-    observed = ~np.isnan(X)
-    share = observed.astype(np.float64) if weight is None else observed * weight[:, None]
-    mass = share.sum(axis=0)
-    held = np.where(observed, X, 0.0).astype(np.float64)
+    n_rows, n_features = X.shape
+    places = np.argmax(~np.isnan(X), axis=0)
+    about = X[places, np.arange(n_features)].astype(np.float64)
     # Twice, so that data far from the origin lose nothing.
-    first = np.array([column[seen][0] if seen.any() else 0.0 for column, seen in zip(X.T, observed.T, strict=True)])
-    mean = first + (share * (held - first)).sum(axis=0) / mass
-    return mean, (share * (held - mean) ** 2).sum(axis=0) / mass
+    for _ in range(2):
+        mass, first, second = np.zeros(n_features), np.zeros(n_features), np.zeros(n_features)
+        for start in range(0, n_rows, scan_rows(n_features)):
+            here = slice(start, start + scan_rows(n_features))
+            gap = np.array(X[here], np.float64, order="C") - about
+            observed = ~np.isnan(gap)
+            share = observed * (1.0 if weight is None else weight[here, None])
+            gap[~observed] = 0.0
+            mass += share.sum(axis=0)
+            first += (share * gap).sum(axis=0)
+            second += (share * gap * gap).sum(axis=0)
+        mean = about + first / mass
+        variance = second / mass - (first / mass) ** 2
+        about = mean
+    return mean, variance
 
 
 def _drawn(rows: IncompleteRows) -> NDArray:

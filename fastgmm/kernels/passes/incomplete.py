@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastgmm.kernels.algebra.special import log_gamma_ratio
 from fastgmm.kernels.algebra.triangular import invert_lower
 from fastgmm.kernels.compiling import Driver, dispatched, kernel
 from fastgmm.kernels.passes.collect import SOFT, Sums, accumulate_rows
 from fastgmm.kernels.passes.rows import normalise
 from fastgmm.kernels.passes.score import score_rows
 from fastgmm.kernels.structures.densities import DiagDensity, FullDensity, SphericalDensity, TiedDensity
+from fastgmm.kernels.structures.student import DiagStudent, FullStudent, SphericalStudent, TiedStudent
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -169,7 +171,8 @@ def marginal(density, columns, n_observed):
     """Return the density of the observed features, and the :class:`Regression` of the others on them.
 
     With its log scale the log joint is that of the whole density, integrated over what is missing. `columns` (D,) as of
-    :class:`Patterns`. Structures whose features are independent given the component have no slope.
+    :class:`Patterns`. Structures whose features are independent given the component have no slope. A Student-t density
+    is scored alone, and its regression is of no use.
     """
 
 
@@ -232,6 +235,40 @@ def _marginal_spherical(density, columns, n_observed):
         spare[k] = n_missing / density.whitener[k] / density.whitener[k]
     mean = _of_columns(density.mean, columns, n_observed)
     return SphericalDensity(log_scale, mean, density.whitener), Regression(np.empty((0, 0)), spare)
+
+
+@kernel
+def _lengthened(density, log_scale, n_missing, n_each):
+    """Change the marginal `log_scale` (K,) of normal laws, in place, to that of the Student-t laws of `density`.
+
+    Each entry of `n_missing` features has a law of its own where `n_each` is 1; they share one where it is `n_missing`.
+    """
+    for k in range(log_scale.shape[0]):
+        ratio = log_gamma_ratio(0.5 * density.power[k], -0.5 * n_each)
+        s = ratio - 0.5 * n_each * math.log(2.0 * density.shrink[k])
+        log_scale[k] += s * n_missing / max(n_each, 1)
+
+
+def _register_multivariate(student, normal):
+    @marginal.register(student)
+    def _marginal_student(density, columns, n_observed):
+        own, regression = marginal(normal(density.log_scale, density.mean, density.whitener), columns, n_observed)
+        n_missing = density.mean.shape[1] - n_observed
+        _lengthened(density, own.log_scale, n_missing, n_missing)
+        power = density.power - n_missing
+        return student(own.log_scale, own.mean, own.whitener, power, density.shrink), regression
+
+
+_register_multivariate(FullStudent, FullDensity)
+_register_multivariate(TiedStudent, TiedDensity)
+_register_multivariate(SphericalStudent, SphericalDensity)
+
+
+@marginal.register(DiagStudent)
+def _marginal_product(density, columns, n_observed):
+    own, regression = marginal(DiagDensity(density.log_scale, density.mean, density.whitener), columns, n_observed)
+    _lengthened(density, own.log_scale, density.mean.shape[1] - n_observed, 1)
+    return DiagStudent(own.log_scale, own.mean, own.whitener, density.power, density.shrink), regression
 
 
 @kernel

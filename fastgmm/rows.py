@@ -180,7 +180,7 @@ NO_ROWS = Summary(0, 0, 0, 0.0, 0.0, math.inf, 0.0, None, -1)
 def scan(rows: Rows) -> Summary:
     """Return the summary of rows in this process."""
     summary = NO_ROWS
-    for block in rows.blocks(scan_rows(rows.n_features)):
+    for block in rows.given_blocks(scan_rows(rows.n_features)):
         summary = summary + summary_of(block)
     return summary
 
@@ -233,6 +233,8 @@ class Rows(ABC):
     shared: Shared | None = None
     #: Whether a pass costs reading: then starts take turns rather than compete for it.
     is_read_again = True
+    #: A share of each column that is observed, at least.
+    least_observed = 1.0
     #: Whether rows must be looked at again once their weights are scaled.
     is_counted_again = False
     #: What sums rows, a class like ``sources.Source``, and what scores them, one like ``passes.scores.Scores``, where
@@ -263,6 +265,14 @@ class Rows(ABC):
     @abstractmethod
     def blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, `n_rows` at a time (the last ones fewer); arrays may be overwritten by the next."""
+
+    def given_blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows as they were given, like `blocks`: also where they are incomplete, with NaN."""
+        return self.blocks(n_rows)
+
+    def part(self, block: Block) -> Rows:
+        """Return the rows of one of the `given_blocks`, without weights: rows of the same kind."""
+        return ArrayRows(block.X, offset=block.places.start)
 
     @abstractmethod
     def scaled(self, exponent: int) -> Rows:
@@ -318,7 +328,7 @@ class Rows(ABC):
 
     def _first(self) -> Array:
         """Return the first row, (1, D) float64."""
-        return next(self.blocks(1)).X.astype(np.float64)
+        return next(self.given_blocks(1)).X.astype(np.float64)
 
     def sample(self, n_rows: int, random_state: Any) -> tuple[Array, Array]:
         """Return at most `n_rows` different rows of positive weight, as float64 in order, and their weights.

@@ -96,6 +96,8 @@ def find_spikes(
     """
     shape = density.mean.shape
     n_components = shape[0]
+    # A variance that is imputed where a value is missing grows with what is added.
+    reg_covar /= rows.least_observed
     if n_components == 1 or not (has_prior or may_have_spikes(family, density.whitener, reg_covar)):
         return []
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -235,7 +237,7 @@ class _Tally:
 
     def __call__(self, rows: Rows) -> list[_Counts]:
         counts = [_Counts(0.0, 0.0, {}) for _ in self._narrow]
-        for block in rows.blocks(scan_rows(rows.n_features)):
+        for block in rows.given_blocks(scan_rows(rows.n_features)):
             X = np.asarray(block.X, np.float64)
             weight = np.ones(len(X)) if block.weight is None else block.weight
             parts = [self._count(X, weight, mean, narrow) for mean, narrow in self._narrow]
@@ -244,7 +246,7 @@ class _Tally:
 
     def _count(self, X: Array, weight: Array, mean: Array, narrow: _Narrow) -> _Counts:
         deviation = math.sqrt(narrow.variance)
-        place = (X - mean) @ narrow.direction
+        place = _gaps(X, mean, narrow.direction) @ narrow.direction
         near = np.abs(place) <= deviation
         unit = _SAME * deviation + _ROUNDING * float(np.abs(narrow.direction) @ np.abs(mean))
         values, inverse = np.unique(np.rint(place[near] / unit).astype(np.int64), return_inverse=True)
@@ -256,6 +258,19 @@ class _Tally:
             float(weight[near].sum()),
             dict(zip(values[kept].tolist(), held[kept].tolist(), strict=True)),
         )
+
+
+def _gaps(X: Array, mean: Array, direction: Array) -> Array:
+    """Return rows about a mean, NaN where they lack a feature: such a row sits on no value.
+
+    Features that are hardly part of the direction count as 0 there.
+    """
+    gaps = X - mean
+    missing = np.isnan(gaps)
+    if missing.any():
+        squares = direction**2
+        gaps[missing & (squares <= (1.0 - _ONE_FEATURE) * squares.sum())] = 0.0
+    return gaps
 
 
 def _add_tallies(left: list[_Counts], right: list[_Counts]) -> list[_Counts]:

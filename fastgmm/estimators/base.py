@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
 from fastgmm.estimators.fitting import Fitting, told_of_spikes
+from fastgmm.estimators.imputation import Imputation
 from fastgmm.estimators.labels import LabelRequests, rows_with_labels
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
@@ -39,7 +40,7 @@ from fastgmm.support.typing import Self
 _MASS_ERROR = 1e-4
 
 
-class Mixture(LabelRequests, Fitting, ABC):
+class Mixture(LabelRequests, Fitting, Imputation, ABC):
     """A mixture of Gaussians behind scikit-learn's interface; a subclass says by which rule it is fitted."""
 
     _weighted_methods = ("fit", "partial_fit", "score")
@@ -69,6 +70,8 @@ class Mixture(LabelRequests, Fitting, ABC):
         validation.check_choice(self.stopping, "stopping", STOPPING)
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
         validation.check_checkpoint(self.checkpoint, self.init_params)
+        validation.check_choice(self.missing, "missing", (None, "marginal"))
+        validation.check_missing(self.missing, family, self.truncate)
         validation.check_class_components(self.class_components, int(self.n_components))
 
     def fit(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import kernels, validation
-from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping, WeightPrior
+from fastgmm.estimators.choices import Accelerate, CovarianceType, Missing, Start, Stopping, WeightPrior
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.posterior import PRIOR_TYPES, Posteriors, law_of
@@ -67,6 +67,9 @@ class BayesianGaussianMixture(Posteriors):
         Keep only so many components of a row in an iteration, the most probable ones: an approximation, for very many
         components. `lower_bound_` is then a lower bound of what it is without, and no iteration lowers it either. See
         docs/many-components.md.
+    missing : {None, 'marginal'}, default None
+        How missing entries of X (NaN, and None or NA in data frames) are treated, at random given what is observed:
+        None refuses them, 'marginal' integrates them out, in fits and in scores. See docs/guide/missing-values.md.
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept.
     race : bool, default False
@@ -193,6 +196,7 @@ class BayesianGaussianMixture(Posteriors):
         max_iter: int = 100,
         accelerate: Accelerate | None = None,
         truncate: int | None = None,
+        missing: Missing | None = None,
         n_init: int = 1,
         race: bool = False,
         init_params: Start = "auto",
@@ -228,6 +232,7 @@ class BayesianGaussianMixture(Posteriors):
         self.max_iter = max_iter
         self.accelerate = accelerate
         self.truncate = truncate
+        self.missing = missing
         self.n_init = n_init
         self.race = race
         self.init_params = init_params

@@ -12,6 +12,7 @@ from fastgmm.support.names import CovarianceAlias, CovarianceFamily
 CovarianceType = CovarianceFamily | CovarianceAlias
 Stopping = Literal["absolute", "relative", "aitken"]
 Accelerate = Literal["squarem", "anderson"]
+Missing = Literal["marginal"]
 StartMethod = Literal[
     "auto", "kmeans", "k-means++", "random", "random_from_data", "short-em", "kmeans-whitened", "agglomerative"
 ]

@@ -13,7 +13,7 @@ from fastgmm import validation
 from fastgmm.estimators.conditional import Conditional, cdf, quantile
 from fastgmm.estimators.noise import KnowsNoise
 from fastgmm.estimators.scoring import Scoring
-from fastgmm.families import FAMILIES, Family, reordered_factors, structure_of
+from fastgmm.families import FAMILIES, Family, regression, structure_of
 from fastgmm.rules import parameters_of_whitener
 from fastgmm.statistics import Array
 
@@ -81,20 +81,10 @@ class Distribution(KnowsNoise, Scoring, ABC):
         family, whitener = self._divisible()
         means = np.asarray(self.means_, np.float64)
         gap = array[:, None] - means[:, known]
-        if family.has_matrices:
-            factor, m = reordered_factors(whitener, np.concatenate([known, rest])), len(known)
-            first = np.ascontiguousarray(factor[:, :m, :m]).reshape(*whitener.shape[:-2], m, m)
-            own = factor[:, m:, m:]
-            slope = np.broadcast_to(np.linalg.solve(own, factor[:, m:, :m]), (len(means), len(rest), m))
-            expected = means[:, rest] - np.einsum("nkg,krg->nkr", gap, slope)
-        else:
-            first = family.marginal(whitener, known)
-            scale = 1.0 / np.sqrt(family.variances(family.covariances_of_whitener(whitener), *means.shape))[:, rest]
-            own = scale[:, :, None] * np.eye(len(rest))
-            expected = np.broadcast_to(means[:, rest], (len(array), len(means), len(rest)))
+        first, slope, own = regression(family, whitener, means.shape, known, rest)
+        expected = means[:, rest] + np.einsum("nkg,krg->nkr", gap, slope)
         weights = np.asarray(self._part(known, first).predict_proba(array), np.float64)
-        whiteners = np.ascontiguousarray(np.broadcast_to(own, (len(means), *own.shape[1:])))
-        return Conditional(weights, expected, whiteners, None if names is None else names[rest])
+        return Conditional(weights, expected, np.ascontiguousarray(own), None if names is None else names[rest])
 
     def moments(self) -> Moments:
         """Return the mean (D,) and the covariance (D, D) of a row of the mixture: within components, and between."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
 from fastgmm.estimators.adaptation import Adaptable
-from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
+from fastgmm.estimators.choices import Accelerate, CovarianceType, Missing, Start, Stopping
 from fastgmm.estimators.criteria import WithCriteria
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
@@ -73,6 +73,9 @@ class GaussianMixture(WithNoise, WithCriteria, Adaptable):
         Keep only so many components of a row in an iteration, the most probable ones: an approximation, for very many
         components. `lower_bound_` is then a lower bound of what it is without, and no iteration lowers it either. See
         docs/many-components.md.
+    missing : {None, 'marginal'}, default None
+        How missing entries of X (NaN, and None or NA in data frames) are treated, at random given what is observed:
+        None refuses them, 'marginal' integrates them out, in fits and in scores. See docs/guide/missing-values.md.
     n_init : int, default 1
         Number of starts; the fit of highest bound is kept. Starts whose components collapse are left out.
         A start with a component on so few rows, and so narrow, that its likelihood means nothing wins only where all
@@ -184,6 +187,7 @@ class GaussianMixture(WithNoise, WithCriteria, Adaptable):
         max_iter: int = 100,
         accelerate: Accelerate | None = None,
         truncate: int | None = None,
+        missing: Missing | None = None,
         n_init: int = 1,
         race: bool = False,
         init_params: Start = "auto",
@@ -212,6 +216,7 @@ class GaussianMixture(WithNoise, WithCriteria, Adaptable):
         self.max_iter = max_iter
         self.accelerate = accelerate
         self.truncate = truncate
+        self.missing = missing
         self.n_init = n_init
         self.race = race
         self.init_params = init_params

@@ -146,7 +146,7 @@ class Interface:
         return Tags(
             estimator_type="density_estimator",
             target_tags=TargetTags(required=False),
-            input_tags=InputTags(),
+            input_tags=InputTags(allow_nan=getattr(self, "missing", None) is not None),
         )
 
     def _requested(self, method: str) -> dict[str, Any]:

@@ -24,10 +24,13 @@ from fastgmm.kernels.structures.densities import has_noise
 from fastgmm.passes.scores import LogDensities, OfShares, Score, Totals, uncertainties, uncertainties_beside_noise
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.sources import open_rows
+from fastgmm.sources.incomplete import open_incomplete
 from fastgmm.spurious import SpuriousComponent
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
+# What to do about rows that are not complete.
+_REMEDY = 'drop or impute the others, or set missing="marginal", which integrates missing entries (NaN) out'
 # Fitted attributes that are not for users.
 _FITTED_IN_PRIVATE = {"_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks", "_n_known_parameters"}
 
@@ -38,6 +41,7 @@ class Scoring(PrivateMethods, Interface, ABC):
     covariance_type: str | Family
     random_state: Any
     n_threads: int | None
+    missing: str | None = None
 
     weights_: NDArray
     means_: NDArray
@@ -86,6 +90,8 @@ class Scoring(PrivateMethods, Interface, ABC):
         With a `minimum` of 0, arrays need not have any rows of positive weight.
         """
         register(type(self))
+        if self.missing is not None:
+            return open_incomplete(X, sample_weight, self.missing, type(self).__name__, minimum)
         rows = open_rows(X, sample_weight, expected=expected)
         if rows is not None:
             if minimum > 1:
@@ -93,7 +99,7 @@ class Scoring(PrivateMethods, Interface, ABC):
             return rows
         if isinstance(sample_weight, str):
             X, sample_weight = validation.split_weight(X, sample_weight)
-        array = validation.check_rows(X, type(self).__name__, minimum=minimum)
+        array = validation.check_rows(X, type(self).__name__, minimum=minimum, remedy=_REMEDY)
         weight = validation.check_sample_weight(sample_weight, len(array), may_be_zero=minimum == 0)
         return ArrayRows(array, weight, validation.feature_names(X))
 
@@ -373,7 +379,7 @@ def _weighted_sum(values: Any, rows: Rows) -> float:
     if numbers.shape != (rows.n_rows,):
         raise ValueError(f"score_samples should return one number for each of {rows.n_rows} rows, but: {numbers.shape}")
     total = 0.0
-    for block in rows.blocks(scan_rows(rows.n_features)):
+    for block in rows.given_blocks(scan_rows(rows.n_features)):
         part = numbers[block.places]
         if block.weight is None:
             total += float(part.sum())

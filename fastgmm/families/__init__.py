@@ -8,7 +8,7 @@ from fastgmm.families.diag import Diag
 from fastgmm.families.full import Full
 from fastgmm.families.registry import FAMILIES, NAMED, STRUCTURES, names_of_all, structure_of
 from fastgmm.families.spherical import Spherical
-from fastgmm.families.structures import MatrixFamily, OneForAll, VarianceFamily, reordered_factors
+from fastgmm.families.structures import MatrixFamily, OneForAll, VarianceFamily, regression, reordered_factors
 from fastgmm.families.tied import Tied
 from fastgmm.families.tied_diag import TiedDiag
 from fastgmm.families.tied_spherical import TiedSpherical
@@ -29,6 +29,7 @@ __all__ = [
     "TiedSpherical",
     "VarianceFamily",
     "names_of_all",
+    "regression",
     "reordered_factors",
     "structure_of",
 ]

@@ -47,6 +47,29 @@ def reordered_factors(whitener: Array, order: NDArray[np.intp]) -> Array:
     return factors * sign[:, :, None]
 
 
+def regression(
+    family: Family, whitener: Array, shape: tuple[int, int], known: NDArray[np.intp], rest: NDArray[np.intp]
+) -> tuple[Array, Array, Array]:
+    """Return the whitener of the `known` features alone, and the law of the `rest` given these, of each component.
+
+    For means of `shape` (K, D): slopes (K, r, o), by which means move with the known features, and lower triangular
+    factors A (K, r, r) of the precisions A^T A. Of one of the package's structures.
+    """
+    n_components, n_known = shape[0], len(known)
+    if family.has_matrices:
+        factor = reordered_factors(whitener, np.concatenate([known, rest]))
+        first = np.ascontiguousarray(factor[:, :n_known, :n_known]).reshape(*whitener.shape[:-2], n_known, n_known)
+        own = factor[:, n_known:, n_known:]
+        slope = -np.linalg.solve(own, factor[:, n_known:, :n_known])
+    else:
+        first = family.marginal(whitener, known)
+        scale = 1.0 / np.sqrt(family.variances(family.covariances_of_whitener(whitener), *shape))[:, rest]
+        own = scale[:, :, None] * np.eye(len(rest))
+        slope = np.zeros((1, len(rest), n_known))
+    each = (n_components, len(rest))
+    return first, np.broadcast_to(slope, (*each, n_known)), np.broadcast_to(own, (*each, len(rest)))
+
+
 class MatrixFamily(Family):
     """The base of families with covariance matrices; works on (..., D, D) arrays."""
 

@@ -107,6 +107,7 @@ def likelihood_bootstrap(
         n_init=1,
         accelerate=None,
         truncate=None,
+        missing=None,
         checkpoint=None,
         warm_start=False,
         init_params="kmeans",

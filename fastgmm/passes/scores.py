@@ -14,7 +14,7 @@ from fastgmm.kernels import Density
 from fastgmm.kernels.skipping import EVIDENCE, LABELS
 from fastgmm.passes.layout import cut
 from fastgmm.passes.skipping import LivePass, may_pay
-from fastgmm.rows import ArrayRows, Rows, contiguous, kernel_array, scan_rows
+from fastgmm.rows import Rows, contiguous, kernel_array, scan_rows
 from fastgmm.statistics import Array
 
 # More than any row's number.
@@ -29,12 +29,12 @@ class _FarRow:
         self.n_threads = n_threads
 
     def __call__(self, rows: Rows) -> int:
-        for places, X, weight in rows.blocks(cut(rows.n_rows, *self._density.mean.shape, 1).rows):
-            far = ~np.isfinite(Scores(self._density, ArrayRows(X), self.n_threads, evidence=True).evidence)
-            if weight is not None:
-                far &= weight > 0
+        for block in rows.given_blocks(cut(rows.n_rows, *self._density.mean.shape, 1).rows):
+            far = ~np.isfinite(scores_of(self._density, rows.part(block), self.n_threads, evidence=True).evidence)
+            if block.weight is not None:
+                far &= block.weight > 0
             if far.any():
-                return int(places.start + np.flatnonzero(far)[0])
+                return int(block.places.start + np.flatnonzero(far)[0])
         return _NOWHERE
 
 
@@ -187,9 +187,9 @@ class OfShares:
         """Return the numbers, in the type of the rows."""
         found = np.empty(rows.n_rows, rows.dtype)
         score = Score(self.density, "responsibilities", self.n_threads)
-        for block in rows.blocks(scan_rows(rows.n_features + len(self.density.mean))):
+        for block in rows.given_blocks(scan_rows(rows.n_features + len(self.density.mean))):
             place = block.places.start
-            shares = score(ArrayRows(block.X, offset=place))
+            shares = score(rows.part(block))
             found[place - rows.offset : block.places.stop - rows.offset] = self.measure(shares)
         return found
 

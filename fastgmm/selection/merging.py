@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
 from fastgmm.passes.scores import Score, entropy_terms
-from fastgmm.rows import ArrayRows, Rows, scan_rows
+from fastgmm.rows import Rows, scan_rows
 from fastgmm.statistics import Array
 
 
@@ -121,9 +121,9 @@ class _Task:
 
     def __call__(self, rows: Rows) -> _Entropies:
         total = _Entropies(0.0, np.zeros((self.n_clusters, self.n_clusters)))
-        for block in rows.blocks(scan_rows(rows.n_features + len(self.of_component))):
+        for block in rows.given_blocks(scan_rows(rows.n_features + len(self.of_component))):
             weight = np.ones(len(block.X)) if block.weight is None else np.asarray(block.weight, np.float64)
-            shares = np.asarray(self.score(ArrayRows(block.X)), np.float64)
+            shares = np.asarray(self.score(rows.part(block)), np.float64)
             total = total + self._of_block(_summed(shares, self.of_component, self.n_clusters), weight)
         return total
 

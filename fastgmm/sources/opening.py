@@ -61,10 +61,7 @@ def open_rows(
     """
     if type(data) is np.ndarray and columns is None and comment is None:
         return None  # what most data are, sooner than the checks below could tell
-    if isinstance(data, str | os.PathLike):
-        module: str | None = _FILES
-    else:
-        module = _MODULES.get(_package(data[0] if _is_delayed(data) else data))
+    module = _module_of(data)
     if columns is not None and module != _FILES:
         raise ValueError(f"columns can be chosen of files and objects of pyarrow, X is a {type(data).__name__}.")
     if columns is not None or comment is not None or (expected is not None and module == _FILES):
@@ -83,6 +80,18 @@ def open_rows(
         return None
     rows: Rows = importlib.import_module(module).open_rows(data, sample_weight)
     return rows
+
+
+def _module_of(data: Any) -> str | None:
+    """Return the module that takes some data; None for arrays and whatever else is in memory."""
+    if isinstance(data, str | os.PathLike):
+        return _FILES
+    return _MODULES.get(_package(data[0] if _is_delayed(data) else data))
+
+
+def is_elsewhere(data: Any) -> bool:
+    """Return whether rows are in files, on a cluster, or in an object of a package that reads such."""
+    return _module_of(data) is not None
 
 
 def _package(data: Any) -> str:

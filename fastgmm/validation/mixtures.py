@@ -45,6 +45,22 @@ def check_capabilities(family: Family, truncate: Any, has_prior: bool) -> None:
         )
 
 
+def check_missing(missing: Any, family: Family, truncate: Any) -> None:
+    """ValueError where missing entries are to be integrated out of a fit that cannot."""
+    if missing is None:
+        return
+    if not family.skips:
+        raise ValueError(
+            f"missing must be None with covariance_type {family.name!r}, got {shown(missing)}: missing entries are "
+            "integrated out for the structures of the package alone."
+        )
+    if truncate is not None:
+        raise ValueError(
+            f"truncate must be None with missing={missing!r}, got {shown(truncate)}: rows with missing entries are "
+            "shared out among all components."
+        )
+
+
 def check_frozen(frozen: Any, family: Family, n_components: int, reg_covar: float) -> dict[str, NDArray[np.bool_]]:
     """Return which weights, means and covariances are frozen, (K,) each; ValueError where that cannot be."""
     masks = {part: np.zeros(n_components, bool) for part in ("weights", "means", "covariances")}

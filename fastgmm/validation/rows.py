@@ -13,14 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm.statistics import Array
 from fastgmm.support.showing import listing, shown
 
+#: What to do about rows that are not complete.
+COMPLETE = "drop or impute the others"
 # Checked at a time: what is fine and what is not fits in cache.
 _FINITE_BLOCK = 2**18
 # How lazy tables of several packages are made to give their rows.
 _COLLECTING = "toPandas", "collect", "compute", "execute", "to_arrow_table", "fetchnumpy"
 
 
-def as_array(value: ArrayLike, name: str) -> NDArray:
-    """Return an array of real numbers: two-dimensional ones in their own type, others as float32 or float64."""
+def as_array(value: ArrayLike, name: str, *, may_be_missing: bool = False) -> NDArray:
+    """Return an array of real numbers: two-dimensional ones in their own type, others as float32 or float64.
+
+    Values of a masked array that are masked are refused, or where they `may_be_missing`, NaN.
+    """
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(
             f"Sparse data was passed for {name}, but dense data is required. Use '.toarray()' to convert to a dense "
@@ -29,6 +34,9 @@ def as_array(value: ArrayLike, name: str) -> NDArray:
     # In this order, because the first mention of np.ma imports it.
     subclass = isinstance(value, np.ndarray) and type(value) is not np.ndarray
     if subclass and isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        if may_be_missing and value.dtype.kind in "biuf":
+            kind = value.dtype if value.dtype.kind == "f" else np.dtype(np.float64)
+            return as_array(np.ma.filled(value.astype(kind), np.nan), name)
         raise ValueError(f"{name} is a masked array with masked values: fill or drop them first")
     if not (isinstance(value, np.ndarray | list | tuple) or hasattr(value, "__array__")):
         _refuse_lazy(value, name)
@@ -97,10 +105,19 @@ def place_of(place: Sequence[int], offset: int = 0) -> str:
     return f"row {offset + place[0]}" + (f", column {place[1]}" if len(place) == 2 else "")
 
 
-def require_finite(array: NDArray, name: str, offset: int = 0, table: Any = None) -> None:
+def require_finite(
+    array: NDArray,
+    name: str,
+    offset: int = 0,
+    table: Any = None,
+    *,
+    may_be_missing: bool = False,
+    remedy: str = COMPLETE,
+) -> None:
     """Raise ValueError, with the first place, where a value is NaN or infinite; rows count from `offset`.
 
-    And the name of its column, where the array is of a `table` that has some.
+    And the name of its column, where the array is of a `table` that has some, and the `remedy`. NaN is let through
+    where values `may_be_missing`.
     """
     if array.dtype.kind != "f" or array.size == 0:
         return
@@ -108,19 +125,26 @@ def require_finite(array: NDArray, name: str, offset: int = 0, table: Any = None
     step = max(1, _FINITE_BLOCK // max(1, array[0].size)) if array.ndim > 1 else _FINITE_BLOCK
     for start in range(0, len(array), step):
         block = array[start : start + step]
-        if not np.isfinite(block).all():
-            place = np.argwhere(~np.isfinite(block))[0]
+        wrong = ~np.isfinite(block)
+        if may_be_missing:
+            wrong &= ~np.isnan(block)
+        if wrong.any():
+            place = np.argwhere(wrong)[0]
             kind = "NaN" if np.isnan(block[tuple(place)]) else "infinity"
             where = f"{place_of(place, offset + start)}{_named(place, table)}"
             raise ValueError(
-                f"Input {name} contains {kind} ({where}). Mixtures need complete rows of finite numbers: drop or "
-                "impute the others."
+                f"Input {name} contains {kind} ({where}). Mixtures need complete rows of finite numbers: {remedy}."
             )
 
 
-def check_rows(X: ArrayLike, estimator: str, *, minimum: int = 1) -> NDArray:
-    """Return X as an (N, D) array of finite real numbers with at least `minimum` rows; raises ValueError, TypeError."""
-    array = as_array(X, "X")
+def check_rows(
+    X: ArrayLike, estimator: str, *, minimum: int = 1, may_be_missing: bool = False, remedy: str = COMPLETE
+) -> NDArray:
+    """Return X as an (N, D) array of finite real numbers with at least `minimum` rows; raises ValueError, TypeError.
+
+    Where entries `may_be_missing` they are NaN; else the `remedy` says what to do about them.
+    """
+    array = as_array(X, "X", may_be_missing=may_be_missing)
     if array.ndim == 0:
         raise ValueError(f"Expected 2D array, got scalar array instead:\narray={array}.\nReshape your data.")
     if array.ndim == 1:
@@ -136,7 +160,7 @@ def check_rows(X: ArrayLike, estimator: str, *, minimum: int = 1) -> NDArray:
         raise ValueError(
             f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required by {estimator}."
         )
-    require_finite(array, "X", table=X)
+    require_finite(array, "X", table=X, may_be_missing=may_be_missing, remedy=remedy)
     return array
 
 

@@ -1,0 +1,155 @@
+"""Missing entries of rows, filled in by a fitted mixture: means, covariances, and draws for multiple imputation."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastgmm import validation
+from fastgmm.estimators.distribution import Distribution
+from fastgmm.families import regression
+from fastgmm.passes.scores import Score
+from fastgmm.rows import ArrayRows, row_type
+from fastgmm.sources.incomplete import IncompleteRows
+from fastgmm.statistics import Array
+
+# Numbers of the laws of some rows that are held at a time.
+_FLOATS = 2**20
+
+
+class _Laws(NamedTuple):
+    """The laws of what is missing in n rows that lack the same m entries: mixtures of K normal laws.
+
+    `places` (n,) are the rows, `rest` (m,) the missing columns, `shares` (n, K), `means` (K, n, m) and `roots`
+    (K, m, m), whose products with their transposes are the covariances.
+    """
+
+    places: NDArray[np.intp]
+    rest: NDArray[np.int64]
+    shares: Array
+    means: Array
+    roots: Array
+
+    @property
+    def mean(self) -> Array:
+        """The conditional means, (n, m)."""
+        found: Array = np.einsum("nk,knm->nm", self.shares, self.means)
+        return found
+
+    def covariance(self) -> Array:
+        """Return the conditional covariances, (n, m, m): within components, and between their means."""
+        within = np.tensordot(self.shares, self.roots @ np.swapaxes(self.roots, 1, 2), 1)
+        gap = self.means - self.mean
+        found: Array = within + np.einsum("nk,kna,knb->nab", self.shares, gap, gap)
+        return found
+
+    def variance(self) -> Array:
+        """Return the conditional variances, (n, m)."""
+        within = self.shares @ np.square(self.roots).sum(axis=2)
+        found: Array = within + np.einsum("nk,kna->na", self.shares, (self.means - self.mean) ** 2)
+        return found
+
+    def sample(self, n_draws: int, generator: Any) -> Array:
+        """Return draws, (n_draws, n, m)."""
+        n_components, n_rows, n_missing = self.means.shape
+        edges = np.cumsum(self.shares, axis=1)
+        uniform = generator.uniform(size=(n_draws, n_rows)) * edges[:, -1]
+        found = generator.standard_normal((n_draws, n_rows, n_missing))
+        labels = np.zeros(uniform.shape, np.int64)
+        for k in range(n_components - 1):
+            labels += uniform >= edges[:, k]
+        for k in range(n_components):
+            draw, row = np.nonzero(labels == k)
+            found[draw, row] = self.means[k, row] + found[draw, row] @ self.roots[k].T
+        return np.asarray(found, np.float64)
+
+
+class Imputation(Distribution, ABC):
+    """The part of the estimators that fills in missing entries, NaN in rows."""
+
+    def impute(self, X: ArrayLike, *, draws: int | None = None, random_state: Any = None) -> NDArray:
+        """Return the rows of X (N, D) with what is missing filled in by this mixture, (N, D).
+
+        Parameters
+        ----------
+        X : (N, D) array-like of numbers, NaN for what is missing
+            An array or a data frame, where None and NA are missing, too; whatever `missing` is.
+        draws : int, optional
+            None fills in conditional means, which are the best guesses by squared error, and have too little spread.
+            With a number m, what is missing is drawn m times from its law given what is observed, for multiple
+            imputation: (m, N, D).
+        random_state : int, RandomState, Generator or None
+            Of the draws; default the estimator's own.
+
+        Notes
+        -----
+        A component is drawn, or counted, by its probability given what is observed, ``predict_proba(X)``, and then the
+        normal law of that component. The parameters are taken as they are: for draws that reflect how uncertain they
+        are, impute by mixtures that were fitted to samples of the rows (with replacement), one draw each. It holds
+        N (K + D) numbers, and those of the draws.
+        """
+        rows = self._gaps(X)
+        filled: NDArray = np.array(rows.X, row_type(rows.X.dtype), order="C")
+        if draws is None:
+            for laws in self._laws_of_missing(rows):
+                filled[laws.places[:, None], laws.rest] = laws.mean
+            return filled
+        n_draws = validation.check_count(draws, "draws", 1)
+        generator = validation.check_random_state(self.random_state if random_state is None else random_state)
+        several = np.repeat(filled[None], n_draws, axis=0)
+        for laws in self._laws_of_missing(rows):
+            several[:, laws.places[:, None], laws.rest] = laws.sample(n_draws, generator)
+        return several
+
+    def imputation_covariance(self, X: ArrayLike, *, diagonal: bool = False) -> Array:
+        """Return the covariance of what is missing given what is observed, of each row of X (N, D), as (N, D, D).
+
+        0 where an entry is observed. With `diagonal` the variances alone, (N, D), for what (N, D, D) has no room.
+        The covariances of the values that ``impute`` draws.
+        """
+        rows = self._gaps(X)
+        n_rows, n_features = rows.X.shape
+        validation.check_choice(diagonal, "diagonal", (False, True))
+        found = np.zeros((n_rows, n_features) if diagonal else (n_rows, n_features, n_features))
+        for laws in self._laws_of_missing(rows):
+            if diagonal:
+                found[laws.places[:, None], laws.rest] = laws.variance()
+            else:
+                found[laws.places[:, None, None], laws.rest[:, None], laws.rest] = laws.covariance()
+        return found
+
+    def _gaps(self, X: ArrayLike) -> ArrayRows:
+        """Return checked rows, which may have missing entries, whatever `missing` is."""
+        self._require_fitted()
+        reader = copy.copy(self)
+        reader.missing = "marginal"
+        rows = reader._rows(X)
+        assert isinstance(rows, ArrayRows)
+        return rows
+
+    def _laws_of_missing(self, rows: ArrayRows) -> Iterator[_Laws]:
+        """Yield the laws of what is missing, of some rows with the same entries missing at a time."""
+        if not isinstance(rows, IncompleteRows):
+            return
+        gaps = np.flatnonzero(np.isnan(rows.X).any(axis=1))
+        incomplete = IncompleteRows(rows.X[gaps])
+        shares = Score(self._density(), "responsibilities", self.n_threads)(incomplete)
+        means = np.asarray(self.means_, np.float64)
+        family, whitener = self._divisible()
+        order, patterns = incomplete.sorted
+        for p, n_observed in enumerate(patterns.n_observed.tolist()):
+            known, rest = np.split(patterns.columns[p], [n_observed])
+            _, slope, own = regression(family, whitener, (len(means), means.shape[1]), known, rest)
+            roots: Array = np.asarray(np.linalg.inv(own), np.float64)
+            first, stop = patterns.first_row[p : p + 2].tolist()
+            step = max(_FLOATS // means.size, 1)
+            for start in range(first, stop, step):
+                places = order[start : min(start + step, stop)]
+                gap = incomplete.X[places[:, None], known].astype(np.float64) - means[:, None, known]
+                expected: Array = np.asarray(means[:, None, rest] + gap @ np.swapaxes(slope, 1, 2), np.float64)
+                yield _Laws(gaps[places], rest, np.asarray(shares[places], np.float64), expected, roots)

@@ -1,0 +1,185 @@
+"""Passes over rows with missing entries: sorted once by which entries are observed, then pattern by pattern.
+
+The arithmetic is that of :mod:`fastgmm.kernels.passes.incomplete`, always float64: what is missing is integrated out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgmm import kernels
+from fastgmm.families import Family
+from fastgmm.kernels import Density
+from fastgmm.kernels.passes.incomplete import Patterns, Pieces, collect_incomplete, score_incomplete
+from fastgmm.passes.scores import refuse_far_rows
+from fastgmm.rows import contiguous, kernel_array, scan_rows
+from fastgmm.statistics import Array, SufficientStatistics
+
+_NO_WEIGHTS = np.empty(0)
+# A pattern takes about as long as so many rows, whatever it has.
+_PATTERN_ROWS = 100
+
+
+class Sorted(NamedTuple):
+    """Rows in the order of their patterns: row i of them is row ``order[i]``; `patterns` has no weights."""
+
+    order: NDArray[np.int64]
+    patterns: Patterns
+
+    def weighted(self, weight: Array | None) -> Patterns:
+        """Return the patterns with weights (N,), which are in the order of the rows; None for 1."""
+        own = _NO_WEIGHTS if weight is None else kernel_array(weight[self.order], np.float64)
+        return self.patterns._replace(weight=own)
+
+
+class Incomplete(Protocol):
+    """Rows in memory some of whose entries are missing, with their weights (N,) or None."""
+
+    n_rows: int
+    dtype: type[np.floating]
+    sample_weight: Array | None
+
+    @property
+    def sorted(self) -> Sorted:
+        """The rows by pattern."""
+
+
+def sort_rows(X: NDArray) -> Sorted:
+    """Return the rows of X (N, D), NaN for what is missing, sorted by which of their entries are observed."""
+    n_rows, n_features = X.shape
+    n_words = -(-n_features // 64)
+    bits = np.zeros((n_rows, 8 * n_words), np.uint8)
+    step = scan_rows(n_features)
+    for start in range(0, n_rows, step):
+        here = slice(start, start + step)
+        bits[here, : -(-n_features // 8)] = np.packbits(~np.isnan(X[here]), axis=1)
+    words = bits.view(np.uint64)
+    keys = words[:, 0] if n_words == 1 else words.view([("", np.uint64)] * n_words)[:, 0]
+    _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(inverse.reshape(-1), kind="stable")
+    observed = ~np.isnan(X[first])
+    n_observed = observed.sum(axis=1)
+    ends = np.cumsum(counts * n_observed)
+    values = np.empty(int(ends[-1]), contiguous(X[:0]).dtype)
+    begin = 0
+    for start in range(0, n_rows, step):
+        block = X[order[start : start + step]]
+        held = block[~np.isnan(block)]
+        values[begin : begin + len(held)] = held
+        begin += len(held)
+    return Sorted(
+        order,
+        Patterns(
+            values,
+            _NO_WEIGHTS,
+            np.concatenate([[0], ends]).astype(np.int64),
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            np.argsort(~observed, axis=1, kind="stable").astype(np.int64),
+            n_observed.astype(np.int64),
+        ),
+    )
+
+
+def _cut(first_row: NDArray[np.int64], n_blocks: int, n_lanes: int) -> list[Pieces]:
+    """Return the pieces of so many blocks of rows, each for so many lanes that take equally long."""
+    counts = np.diff(first_row)
+    cost = np.concatenate([[0.0], np.cumsum(counts + float(_PATTERN_ROWS))])
+    at = np.linspace(0.0, cost[-1], n_blocks * n_lanes + 1)
+    pattern = np.clip(np.searchsorted(cost, at, side="right") - 1, 0, len(counts) - 1)
+    inside = np.clip(at - cost[pattern] - _PATTERN_ROWS, 0.0, counts[pattern]).astype(np.int64)
+    edges = first_row[pattern] + inside
+    edges[0], edges[-1] = 0, first_row[-1]
+    cuts = np.unique(np.concatenate([first_row, edges]))
+    first, stop = cuts[:-1], cuts[1:]
+    of_pattern = np.searchsorted(first_row, first, side="right") - 1
+    begins = np.searchsorted(first, edges)
+    pieces = []
+    for block in range(n_blocks):
+        own = begins[block * n_lanes : (block + 1) * n_lanes + 1]
+        here = slice(int(own[0]), int(own[-1]))
+        numbers = of_pattern[here], first[here], stop[here], own - own[0]
+        pieces.append(Pieces(*(np.ascontiguousarray(each, np.int64) for each in numbers)))
+    return pieces
+
+
+class Plan:
+    """How incomplete rows are cut for a pass: tiles, lanes, and the pieces of each block; by the rows' shape alone.
+
+    A block takes no longer than one of complete rows, so that Ctrl-C is heard.
+    """
+
+    def __init__(self, patterns: Patterns, n_components: int, n_features: int, lane_floats: int) -> None:
+        n_rows = int(patterns.first_row[-1]) + _PATTERN_ROWS * len(patterns.n_observed)
+        self.tile = kernels.tile_rows(n_components, n_features)
+        block = kernels.block_rows(n_components, n_features, self.tile)
+        self.n_lanes = kernels.lane_count(min(n_rows, block), n_components, n_features, self.tile, lane_floats)
+        self.pieces = _cut(patterns.first_row, -(-n_rows // block), self.n_lanes)
+
+
+def collect_statistics(
+    family: Family, density: Density, origin: Array, rows: Incomplete, n_threads: int | None
+) -> SufficientStatistics:
+    """Return the statistics of incomplete rows about `origin` (K, D), under the posterior of `density`.
+
+    Of what is missing the expected moments count, so that an update raises the likelihood of what is observed, which
+    is the log evidence.
+    """
+    patterns = rows.sorted.weighted(rows.sample_weight)
+    n_components, n_features = density.mean.shape
+    shape = family.shape(n_components, n_features)
+    plan = Plan(patterns, n_components, n_features, n_components * (n_features + 1) + math.prod(shape))
+    shapes = (n_components,), (n_components, n_features), shape, ()
+    sums = [np.zeros((plan.n_lanes, *each)) for each in shapes]
+    for pieces in plan.pieces:
+        collect_incomplete(plan.n_lanes, n_threads, density, origin, patterns, pieces, plan.tile, *sums)
+    mass, deviation, scatter, evidence = (lanes.sum(axis=0) for lanes in sums)
+    weight = float(rows.n_rows) if rows.sample_weight is None else float(rows.sample_weight.sum())
+    return SufficientStatistics(origin, mass, deviation, family.mirror(scatter), float(evidence), weight)
+
+
+class IncompleteScores:
+    """Scores of incomplete rows under a density, by what is observed of them: as of ``passes.scores.Scores``."""
+
+    def __init__(
+        self,
+        density: Density,
+        rows: Any,
+        n_threads: int | None = None,
+        *,
+        labels: bool = False,
+        evidence: bool = False,
+        responsibilities: bool = False,
+        sums: bool = False,
+    ) -> None:
+        order, n_rows = rows.sorted.order, rows.n_rows
+        patterns = rows.sorted.patterns
+        n_components, n_features = density.mean.shape
+        if sums:
+            patterns = rows.sorted.weighted(np.ones(n_rows) if rows.sample_weight is None else rows.sample_weight)
+        outputs: list[NDArray] = [
+            np.empty(n_rows if labels else 0, np.int64),
+            np.empty(n_rows if evidence else 0, rows.dtype),
+            np.empty((n_rows, n_components) if responsibilities else (0, 0), rows.dtype),
+        ]
+        plan = Plan(patterns, n_components, n_features, 2)
+        lanes = np.zeros((plan.n_lanes, 3))
+        for pieces in plan.pieces:
+            score_incomplete(plan.n_lanes, n_threads, density, patterns, pieces, plan.tile, *outputs, lanes)
+        self.labels, self.evidence, self.responsibilities = (_put_back(each, order) for each in outputs)
+        self.weight = float(patterns.weight.sum())
+        self.sum_evidence, self.sum_peak, overflown = lanes.sum(axis=0).tolist()
+        if overflown and (labels or responsibilities):
+            refuse_far_rows(density, rows, n_threads)
+
+
+def _put_back(output: NDArray, order: NDArray[np.int64]) -> NDArray:
+    """Return one result for each sorted row in the order of the rows; nothing where there are none."""
+    if output.size == 0:
+        return output
+    placed = np.empty_like(output)
+    placed[order] = output
+    return placed

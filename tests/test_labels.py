@@ -348,7 +348,7 @@ def test_refusals_name_the_argument_and_leave_the_estimator_as_it_was(params, la
 def test_rows_and_estimators_without_labels(tmp_path):
     np.save(tmp_path / "rows.npy", X)
     for rows in (BatchRows(lambda: [X]), tmp_path / "rows.npy"):
-        with pytest.raises(ValueError, match="labels need X as complete rows in memory"):
+        with pytest.raises(ValueError, match="labels need X as rows in memory"):
             GaussianMixture(3).fit(rows, labels=KNOWN)
     with pytest.raises(ValueError, match="sort_sticks must be None or False with labels"):
         BayesianGaussianMixture(3, sort_sticks=True).fit(X, labels=KNOWN)

@@ -7,6 +7,7 @@ from typing import Any
 from fastgmm import validation
 from fastgmm.estimators.interface import Interface
 from fastgmm.rows import ArrayRows, Rows
+from fastgmm.sources.incomplete import IncompleteRows
 from fastgmm.sources.labelled import LabelledRows
 from fastgmm.starts.labelled import METHODS
 from fastgmm.support.showing import shown
@@ -65,9 +66,9 @@ def rows_with_labels(estimator: Any, rows: Rows, labels: Any) -> tuple[Rows, dic
 
 def _refuse_others(estimator: Any, rows: Rows) -> None:
     """ValueError where labels do not go with the rows or with a parameter."""
-    if type(rows) is not ArrayRows:
+    if type(rows) is not ArrayRows and not isinstance(rows, IncompleteRows):
         raise ValueError(
-            f"labels need X as complete rows in memory, an array or a data frame, got {type(rows).__name__}: read the "
+            f"labels need X as rows in memory, an array or a data frame, got {type(rows).__name__}: read the "
             "rows first, or a sample of them that holds the rows whose classes are known."
         )
     init = estimator.init_params

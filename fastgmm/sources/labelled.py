@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,18 +21,24 @@ from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.rows import ArrayRows
-from fastgmm.sources.source import Source
+from fastgmm.passes.incomplete import Sorted
+from fastgmm.rows import ArrayRows, Block, Rows
+from fastgmm.sources.incomplete import IncompleteRows, IncompleteSource
+from fastgmm.sources.source import Source, source_of
 from fastgmm.statistics import Array, SufficientStatistics
 from fastgmm.support.typing import Self
 
 
 class Part(NamedTuple):
-    """Rows of positive weight of one class, -1: not known, and the components that they may be in; None for any."""
+    """Rows of positive weight of one class, -1: not known, and the components that they may be in; None for any.
+
+    `complete` are the rows as starts take them: themselves, unless entries are missing.
+    """
 
     label: int
     components: NDArray[np.int64] | None
     rows: ArrayRows
+    complete: ArrayRows
 
 
 class LabelledRows(ArrayRows):
@@ -40,7 +46,7 @@ class LabelledRows(ArrayRows):
 
     Parameters
     ----------
-    rows : ArrayRows
+    rows : ArrayRows, complete or not
     labels : (N,) int64
         The class of each row, -1 where it is not known.
     classes : sequence of int64 arrays
@@ -48,23 +54,47 @@ class LabelledRows(ArrayRows):
     """
 
     def __init__(self, rows: ArrayRows, labels: NDArray[np.int64], classes: Sequence[NDArray[np.int64]]) -> None:
-        super().__init__(rows.X, rows.sample_weight, rows.names)
-        self.source_type = LabelledSource
+        X = rows.completed.X if isinstance(rows, IncompleteRows) else rows.X
+        super().__init__(X, rows.sample_weight, rows.names)
+        self.source_type, self.scores_type = LabelledSource, rows.scores_type
+        #: The rows as they were given, with their gaps.
+        self.given = rows
+        self.least_observed = rows.least_observed
         self.labels, self.classes = labels, tuple(classes)
         self.parts = [part for part in map(self._part, range(-1, len(classes))) if part.rows.n_rows]
 
     def _part(self, label: int) -> Part:
         weight = self.sample_weight
         chosen = np.flatnonzero(self.labels == label if weight is None else (self.labels == label) & (weight > 0.0))
-        rows = ArrayRows(self.X[chosen], None if weight is None else weight[chosen])
-        return Part(label, None if label < 0 else self.classes[label], rows)
+        own = None if weight is None else weight[chosen]
+        rows = complete = ArrayRows(self.X[chosen], own)
+        if np.isnan(self.given.X[chosen]).any():
+            rows = IncompleteRows(self.given.X[chosen], own)
+        return Part(label, None if label < 0 else self.classes[label], rows, complete)
+
+    @property
+    def sorted(self) -> Sorted:
+        """The rows by which of their entries are observed, where some are missing."""
+        assert isinstance(self.given, IncompleteRows)
+        return self.given.sorted
+
+    def given_blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows in order, with their gaps."""
+        return self.given.given_blocks(n_rows)
+
+    def part(self, block: Block) -> Rows:
+        """Return the rows of a block, with their gaps."""
+        return self.given.part(block)
 
     def scaled(self, exponent: int) -> LabelledRows:
         """Return the same rows with their weights times ``2**-exponent``."""
         other = super().scaled(exponent)
         assert isinstance(other, LabelledRows)
         if other is not self:
-            other.parts = [part._replace(rows=part.rows.scaled(exponent)) for part in self.parts]
+            other.parts = [
+                part._replace(rows=part.rows.scaled(exponent), complete=part.complete.scaled(exponent))
+                for part in self.parts
+            ]
         return other
 
     def class_of_components(self, n_components: int) -> NDArray[np.int64]:
@@ -88,9 +118,10 @@ class LabelledSource(Source):
         self._sources: list[tuple[NDArray[np.int64] | None, Source]] = []
         self._totals: list[tuple[int, SufficientStatistics]] = []
         self._constant: SufficientStatistics | None = None
-        for _, components, part in rows.parts:
-            source = Source(family, part, n_threads, **options)
-            if components is None or len(components) > 1:
+        for _, components, part, _ in rows.parts:
+            source = source_of(family, part, n_threads, **options)
+            # Moments of missing entries depend on the density.
+            if components is None or len(components) > 1 or isinstance(part, IncompleteRows):
                 self._sources.append((components, source))
             else:
                 self._totals.append((int(components[0]), source.total()))
@@ -106,7 +137,9 @@ class LabelledSource(Source):
         if self.family.uses_total:
             # For copies of this one.
             for _, source in self._sources:
-                source.total()
+                # Sums of rows with gaps follow from no total.
+                if not isinstance(source, IncompleteSource):
+                    source.total()
         return super().total()
 
     def __call__(
@@ -143,6 +176,14 @@ class LabelledSource(Source):
     #: The statistics of all rows.
     collect = __call__
 
+    @functools.cached_property
+    def _share(self) -> SufficientStatistics:
+        """The statistics of all rows as one component, about their mean, with weights near 1."""
+        given = self.rows.given
+        if isinstance(given, IncompleteRows):
+            return IncompleteSource(self.family, given, self.n_threads)._share
+        return super()._share
+
     def _known(self, density: Density, origin: Array) -> SufficientStatistics:
         """Return the statistics about `origin` of the rows whose component is known."""
         family = self.family
@@ -159,7 +200,7 @@ class LabelledSource(Source):
         return dataclasses.replace(family.recentre(known, origin), log_evidence=evidence)
 
     def _refuse_weightless(self, density: Density) -> None:
-        for label, components, _ in self.rows.parts:
+        for label, components, _, _ in self.rows.parts:
             if components is not None and np.isneginf(density.log_scale[components]).all():
                 raise OutOfRangeError(
                     f"the components of class {label}, {components.tolist()}, have weight 0, but labels say that rows "

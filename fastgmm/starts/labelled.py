@@ -60,7 +60,7 @@ class Points:
         share = max(n_rows, least * n_components) / sum(part.rows.n_rows for part in rows.parts)
         points, weights, labels = [], [], []
         self.is_whole = True
-        for label, _, part in rows.parts:
+        for label, _, _, part in rows.parts:
             n_drawn = max(math.ceil(share * part.n_rows), least)
             drawn, weight = part.sample(n_drawn, random_state)
             if len(drawn) < part.n_rows:

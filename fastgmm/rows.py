@@ -322,6 +322,11 @@ class Rows(ABC):
         exponent = self.summary.exponent if self.is_weighted else 0
         return exponent if abs(exponent) >= FAR_EXPONENT or not self.is_counted_again else 0
 
+    @property
+    def gapped(self) -> tuple[Any, ...]:
+        """All rows with missing entries that these are, or are made of: none."""
+        return ()
+
     def share(self, name: Hashable, make: Callable[[], T]) -> T:
         """Return the value that `make` gives: once for all fits that are compared, under a name that it depends on."""
         return make() if self.shared is None else self.shared.get(name, make)

@@ -17,7 +17,7 @@ from fastgmm.estimators.choices import Accelerate, CovarianceType, Missing, Star
 from fastgmm.estimators.criteria import WithCriteria
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
-from fastgmm.estimators.noise import WithNoise, noise_of
+from fastgmm.estimators.noise import WithNoise, noise_of, spread_noise
 from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
@@ -284,7 +284,8 @@ class GaussianMixture(WithNoise, WithCriteria, Adaptable):
 
     def _rule(self, source: Source) -> MaximumLikelihood:
         if self.noise is not False:
-            noise = noise_of(source.rows, self.noise, self.n_threads)
+            noise = noise_of(source.rows, self.noise, self.n_threads, self.missing is not None)
+            spread_noise(source.rows, noise)
             return NoiseLikelihood(source.family, float(self.reg_covar), noise)
         return self._rule_of(source.family, source.n_features)
 

@@ -36,47 +36,64 @@ class Extent:
 
 @dataclass(eq=False)
 class ExtentAlong:
-    """The task that returns the `Extent` of rows of positive weight, about `middle` (D,), along `axes` (D, R)."""
+    """The task that returns the `Extent` of rows of positive weight, about `middle` (D,), along `axes` (D, R).
+
+    With None, along the columns, of what is observed in them.
+    """
 
     middle: Array
-    axes: Array
+    axes: Array | None
 
     def __call__(self, rows: Rows) -> Extent:
         """Return the extent of the rows."""
-        n_axes = self.axes.shape[1]
+        n_axes = len(self.middle) if self.axes is None else self.axes.shape[1]
         extent = Extent(np.full(n_axes, np.inf), np.full(n_axes, -np.inf))
-        for block in rows.blocks(scan_rows(rows.n_features)):
+        for block in rows.given_blocks(scan_rows(rows.n_features)):
             X = block.X if block.weight is None else block.X[block.weight > 0.0]
             if len(X):
-                along = (X.astype(np.float64) - self.middle) @ self.axes
-                extent = extent + Extent(along.min(axis=0), along.max(axis=0))
+                gap = X.astype(np.float64) - self.middle
+                along = gap if self.axes is None else gap @ self.axes
+                # A number rather than NaN, which stands for what is missing.
+                extent = extent + Extent(np.fmin.reduce(along), np.fmax.reduce(along))
         return extent
 
 
-def noise_of(rows: Rows, noise: bool | float, n_threads: int | None) -> Noise:
+def noise_of(rows: Rows, noise: bool | float, n_threads: int | None, may_miss: bool = False) -> Noise:
     """Return noise in the smaller of two boxes about all rows, those of the columns and of principal components.
 
-    mclust's ``hypvol``. Where a volume is given, it says how dense noise is, and the box where it is drawn. ValueError
-    where a column has one value.
+    mclust's ``hypvol``. Where entries may be missing, in that of the columns: of a turned one, what is left of noise in
+    some columns is not even. Where a volume is given, it says how dense noise is, and the box where it is drawn.
+    ValueError where a column has one value.
     """
-    smallest: Noise = rows.share("noise", lambda: _smallest_box(rows, n_threads))
+    smallest: Noise = rows.share(("noise", may_miss), lambda: _smallest_box(rows, n_threads, may_miss))
     return smallest if isinstance(noise, bool | np.bool_) else replace(smallest, log_volume=math.log(noise))
 
 
-def _smallest_box(rows: Rows, n_threads: int | None) -> Noise:
+def spread_noise(rows: Rows, noise: Noise) -> None:
+    """Tell rows with missing entries where noise is: what is missing of a row is integrated out of its density, too."""
+    for part in rows.gapped:
+        part.log_lengths = noise.log_lengths
+
+
+def _smallest_box(rows: Rows, n_threads: int | None, may_miss: bool) -> Noise:
     full = source_of(NAMED["full"], rows, n_threads)
     middle, covariance = full.total().mean[0], full.covariance()[0]
-    unit = np.sqrt(np.diagonal(covariance))
-    if not unit.min() > 0.0:
-        names, j = rows.names, int(np.argmin(unit))
-        column = f"column {j}" if names is None else f"column {names[j]!r}"
-        raise ValueError(f"noise needs rows that fill a volume, but {column} has the same value in all: leave it out.")
-    boxes = []
+    n_features = len(middle)
+    boxes: list[tuple[float, Array, Array, Array]] = []
     # Turned axes are of rows in their own units, which may be of any size.
-    for axes in (np.eye(len(unit)), np.linalg.eigh(covariance / unit.max() / unit.max())[1]):
-        extent = rows.gather(ExtentAlong(middle, axes), operator.add)
+    largest = np.sqrt(np.diagonal(covariance).max())
+    for turned in (False,) if may_miss or not largest > 0.0 else (False, True):
+        axes = np.linalg.eigh(covariance / largest / largest)[1] if turned else np.eye(n_features)
+        extent = rows.gather(ExtentAlong(middle, axes if turned else None), operator.add)
         length = extent.greatest - extent.least
-        boxes.append((float(np.log(length).sum()) if length.min() > 0.0 else math.inf, extent.least, length, axes))
+        if not turned and not length.min() > 0.0:
+            names, j = rows.names, int(np.argmin(length))
+            column = f"column {j}" if names is None else f"column {names[j]!r}"
+            raise ValueError(
+                f"noise needs rows that fill a volume, but {column} has the same value in all: leave it out."
+            )
+        log_volume = float(np.log(length).sum()) if length.min() > 0.0 else math.inf
+        boxes.append((log_volume, extent.least, length, axes))
     log_volume, least, length, axes = min(boxes, key=lambda box: box[0])
     return Noise(log_volume, np.vstack([middle + axes @ least, (axes * length).T]))
 

@@ -23,6 +23,12 @@ class Noise:
     log_volume: float
     box: Array
 
+    @property
+    def log_lengths(self) -> Array:
+        """The logarithms of the lengths of a box along the columns, (D,), scaled so that it has the volume."""
+        lengths: Array = np.log(np.abs(np.diagonal(self.box[1:])))
+        return lengths + (self.log_volume - lengths.sum()) / len(lengths)
+
     def density(self, density: Density, weight: float) -> Density:
         """Return a density of components alone with noise of some weight beside them."""
         log_weight = math.log(weight) if weight > 0.0 else -math.inf

@@ -60,7 +60,14 @@ class IncompleteRows(ArrayRows):
         self.source_type = IncompleteSource
         #: Threads of what is made of the rows on the way; results are the same for any.
         self.n_threads: int | None = None
+        #: The logarithms of the lengths (D,) of the box that noise is in; empty without noise.
+        self.log_lengths = np.empty(0)
         self._made: dict[str, Any] = {}
+
+    @property
+    def gapped(self) -> tuple[Any, ...]:
+        """These rows."""
+        return (self,)
 
     @property
     def sorted(self) -> Sorted:
@@ -68,7 +75,7 @@ class IncompleteRows(ArrayRows):
         if "sorted" not in self._made:
             self._made["sorted"] = sort_rows(self.X)
         found: Sorted = self._made["sorted"]
-        return found
+        return found._replace(patterns=found.patterns._replace(log_lengths=self.log_lengths))
 
     @property
     def completed(self) -> CompletedRows:
@@ -139,6 +146,11 @@ class CompletedRows(ArrayRows):
         if name != "X":
             raise AttributeError(name)
         return self._rows.drawn()
+
+    @property
+    def gapped(self) -> tuple[Any, ...]:
+        """The rows that these are completed from."""
+        return (self._rows,)
 
     def given_blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, with their gaps."""

@@ -73,6 +73,11 @@ class LabelledRows(ArrayRows):
         return Part(label, None if label < 0 else self.classes[label], rows, complete)
 
     @property
+    def gapped(self) -> tuple[Any, ...]:
+        """All rows with missing entries that these are made of."""
+        return (*self.given.gapped, *(each for part in self.parts for each in part.rows.gapped))
+
+    @property
     def sorted(self) -> Sorted:
         """The rows by which of their entries are observed, where some are missing."""
         assert isinstance(self.given, IncompleteRows)

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from fastgmm import kernels
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.kernels.passes.incomplete import Patterns, Pieces, collect_incomplete, score_incomplete
+from fastgmm.kernels.passes.incomplete import (
+    Patterns,
+    Pieces,
+    collect_incomplete,
+    collecting_address,
+    score_incomplete,
+    scoring_address,
+)
 from fastgmm.passes.scores import refuse_far_rows
 from fastgmm.rows import contiguous, kernel_array, scan_rows
 from fastgmm.statistics import Array, SufficientStatistics
@@ -134,8 +141,9 @@ def collect_statistics(
     plan = Plan(patterns, n_components, n_features, n_components * (n_features + 1) + math.prod(shape))
     shapes = (n_components,), (n_components, n_features), shape, ()
     sums = [np.zeros((plan.n_lanes, *each)) for each in shapes]
+    address = collecting_address(density, sums[2], patterns)
     for pieces in plan.pieces:
-        collect_incomplete(plan.n_lanes, n_threads, density, origin, patterns, pieces, plan.tile, *sums)
+        collect_incomplete(plan.n_lanes, n_threads, address, density, origin, patterns, pieces, plan.tile, *sums)
     mass, deviation, scatter, evidence = (lanes.sum(axis=0) for lanes in sums)
     weight = float(rows.n_rows) if rows.sample_weight is None else float(rows.sample_weight.sum())
     return SufficientStatistics(origin, mass, deviation, family.mirror(scatter), float(evidence), weight)
@@ -160,15 +168,16 @@ class IncompleteScores:
         n_components, n_features = density.mean.shape
         if sums:
             patterns = rows.sorted.weighted(np.ones(n_rows) if rows.sample_weight is None else rows.sample_weight)
-        outputs: list[NDArray] = [
+        outputs = (
             np.empty(n_rows if labels else 0, np.int64),
             np.empty(n_rows if evidence else 0, rows.dtype),
             np.empty((n_rows, n_components) if responsibilities else (0, 0), rows.dtype),
-        ]
+        )
         plan = Plan(patterns, n_components, n_features, 2)
         lanes = np.zeros((plan.n_lanes, 3))
+        address = scoring_address(density, patterns, outputs)
         for pieces in plan.pieces:
-            score_incomplete(plan.n_lanes, n_threads, density, patterns, pieces, plan.tile, *outputs, lanes)
+            score_incomplete(plan.n_lanes, n_threads, address, density, patterns, pieces, plan.tile, *outputs, lanes)
         self.labels, self.evidence, self.responsibilities = (_put_back(each, order) for each in outputs)
         self.weight = float(patterns.weight.sum())
         self.sum_evidence, self.sum_peak, overflown = lanes.sum(axis=0).tolist()

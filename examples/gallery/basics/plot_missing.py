@@ -51,7 +51,9 @@ axes[0].set_ylabel("wait for the next one (min)")
 wait = hidden[:, 1]
 for name, values in (("mixture", guesses[wait, 1]), ("mean of the column", np.nanmean(gaps[:, 1]))):
     print(f"root mean square error of the waits, {name}: {np.sqrt(np.mean((X[wait, 1] - values) ** 2)):.1f} min")
-print("correlation:", *(f"{np.corrcoef(rows.T)[0, 1]:.3f}" for rows in (X, guesses, draws[0])), "(all, expected, drawn)")
+print(
+    "correlation:", *(f"{np.corrcoef(rows.T)[0, 1]:.3f}" for rows in (X, guesses, draws[0])), "(all, expected, drawn)"
+)
 
 # %%
 # The gaps cost little: the mean waits are those of all rows to a quarter of a minute. Guesses by the mixture are less

@@ -3,31 +3,21 @@
 What is missing in a row is integrated out, component by component. For rows with the same entries observed that is an
 ordinary pass over the observed columns, under the marginal density; the moments of the missing entries follow from its
 sums by algebra, with the regression of the missing entries on the observed ones (Ghahramani and Jordan 1994). No row is
-completed. All comes from the density's whitener by rotations, so that nothing is squared: moved so that the missing
-features stand last, its first rows are the whitener of the observed features alone, and its last ones the law of the
-missing given these.
-
-Of a density with precision P = W^T W and log joint s - 1/2 |W (x - mean)|^2 the integral over the m missing entries is
-s + m/2 log(2 pi) - log det(the last m rows) - 1/2 |W_observed (x - mean)|^2, in EM and in variational Bayes alike.
+completed, and the machine code of that pass is the one for complete rows, called by its address.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgmm.kernels.algebra.special import log_gamma_ratio
-from fastgmm.kernels.algebra.triangular import invert_lower
-from fastgmm.kernels.compiling import Driver, dispatched, kernel
-from fastgmm.kernels.passes.collect import SOFT, Sums, accumulate_rows
+from fastgmm.kernels.compiling import Driver, address_of, call_at, dispatched, is_switched_off, kernel, vector_code
+from fastgmm.kernels.passes.collect import SOFT, Sums, accumulate_rows, collect
 from fastgmm.kernels.passes.rows import normalise
-from fastgmm.kernels.passes.score import score_rows
+from fastgmm.kernels.passes.score import score, score_rows
 from fastgmm.kernels.structures.densities import DiagDensity, FullDensity, SphericalDensity, TiedDensity
-from fastgmm.kernels.structures.student import DiagStudent, FullStudent, SphericalStudent, TiedStudent
-
-_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+from fastgmm.kernels.structures.marginal import complete, marginal, of_columns
 
 
 class Patterns(NamedTuple):
@@ -58,418 +48,92 @@ class Pieces(NamedTuple):
     begins: Any
 
 
-class Regression(NamedTuple):
-    """The law of the missing features given the observed ones, of each component or of all.
-
-    `slope` (..., m, o): what the means move by with the observed features; `spare` (..., m, m), their covariance.
-    """
-
-    slope: Any
-    spare: Any
-
-
-@kernel
-def _move_back(factor, place, n_passed, moved):
-    """Move feature `place` of a lower triangular factor (D, D) behind the `n_passed` features that follow it.
-
-    In place, by rotations of rows: the product of the factor's transpose and itself is the same but for the order of
-    features, and its diagonal stays positive. The upper triangle is not read. `moved` (D,) is scratch.
-    """
-    n_features = factor.shape[0]
-    last = place + n_passed
-    for i in range(place, n_features):
-        moved[i] = factor[i, place]
-    for i in range(place + 1, n_features):
-        for j in range(place, min(i, last)):
-            factor[i, j] = factor[i, j + 1]
-    for i in range(place, last):
-        factor[i, i] = 0.0
-        upper, lower = moved[i], moved[i + 1]
-        # Neither square may leave the range of float64.
-        size = max(upper, abs(lower))
-        upper, lower = upper / size, lower / size
-        length = math.sqrt(upper * upper + lower * lower)
-        sine, cosine = upper / length, lower / length
-        for j in range(i + 1):
-            a, b = factor[i, j], factor[i + 1, j]
-            factor[i, j] = sine * b - cosine * a
-            factor[i + 1, j] = sine * a + cosine * b
-        moved[i + 1] = length * size
-    for i in range(last, n_features):
-        factor[i, last] = moved[i]
-
-
-@kernel
-def _observed_first(whitener, columns, n_observed, factor):
-    """Overwrite the lower triangle of `factor` (D, D) with the whitener of features in the order of `columns` (D,)."""
-    n_features = whitener.shape[0]
-    for i in range(n_features):
-        for j in range(i + 1):
-            factor[i, j] = whitener[i, j]
-    moved = np.empty(n_features)
-    for i in range(n_features - 1, n_observed - 1, -1):
-        place = columns[i]
-        # Of the features behind it, those that are missing have been moved away.
-        n_passed = n_features - 1 - place - (n_features - 1 - i)
-        if n_passed > 0:
-            _move_back(factor, place, n_passed, moved)
-
-
-@kernel
-def _split(factor, n_observed, whitener, slope, spare):
-    """Write the observed features' `whitener` (o, o), and the regression of the others; return its log determinant.
-
-    `factor` (D, D) is lower triangular with the observed features first; `slope` (m, o) and `spare` (m, m). The
-    logarithm is that of the determinant of the factor of the missing features given the observed ones.
-    """
-    n_missing = factor.shape[0] - n_observed
-    for i in range(n_observed):
-        for j in range(i + 1):
-            whitener[i, j] = factor[i, j]
-        for j in range(i + 1, n_observed):
-            whitener[i, j] = 0.0
-    own, inverse = np.empty((n_missing, n_missing)), np.empty((n_missing, n_missing))
-    log_determinant = 0.0
-    for i in range(n_missing):
-        row = n_observed + i
-        for j in range(i + 1):
-            own[i, j] = factor[row, n_observed + j]
-        log_determinant += math.log(own[i, i])
-    for i in range(n_missing):
-        row = n_observed + i
-        for j in range(n_observed):
-            slope[i, j] = -factor[row, j]
-        for h in range(i):
-            c = own[i, h]
-            for j in range(n_observed):
-                slope[i, j] -= c * slope[h, j]
-        for j in range(n_observed):
-            slope[i, j] /= own[i, i]
-    invert_lower(own, inverse)
-    for i in range(n_missing):
-        for j in range(i + 1):
-            s = 0.0
-            for h in range(j + 1):
-                s += inverse[i, h] * inverse[j, h]
-            spare[i, j] = s
-            spare[j, i] = s
-    return log_determinant
-
-
-@kernel
-def _of_columns(table, columns, n_columns):
-    """Return some columns of `table` (K, D), newly allocated."""
-    part = np.empty((table.shape[0], n_columns))
-    for k in range(table.shape[0]):
-        for j in range(n_columns):
-            part[k, j] = table[k, columns[j]]
-    return part
-
-
-@dispatched
-def marginal(density, columns, n_observed):
-    """Return the density of the observed features, and the :class:`Regression` of the others on them.
-
-    With its log scale the log joint is that of the whole density, integrated over what is missing. `columns` (D,) as of
-    :class:`Patterns`. Structures whose features are independent given the component have no slope. A Student-t density
-    is scored alone, and its regression is of no use.
-    """
-
-
-@marginal.register(FullDensity)
-def _marginal_full(density, columns, n_observed):
-    n_components, n_features = density.mean.shape
-    n_missing = n_features - n_observed
-    log_scale = np.empty(n_components)
-    whitener = np.empty((n_components, n_observed, n_observed))
-    slope = np.empty((n_components, n_missing, n_observed))
-    spare = np.empty((n_components, n_missing, n_missing))
-    factor = np.empty((n_features, n_features))
-    for k in range(n_components):
-        _observed_first(density.whitener[k], columns, n_observed, factor)
-        log_determinant = _split(factor, n_observed, whitener[k], slope[k], spare[k])
-        log_scale[k] = density.log_scale[k] + (n_missing * _HALF_LOG_TWO_PI - log_determinant)
-    return FullDensity(log_scale, _of_columns(density.mean, columns, n_observed), whitener), Regression(slope, spare)
-
-
-@marginal.register(TiedDensity)
-def _marginal_tied(density, columns, n_observed):
-    n_features = density.mean.shape[1]
-    n_missing = n_features - n_observed
-    whitener = np.empty((n_observed, n_observed))
-    slope = np.empty((n_missing, n_observed))
-    spare = np.empty((n_missing, n_missing))
-    factor = np.empty((n_features, n_features))
-    _observed_first(density.whitener, columns, n_observed, factor)
-    log_determinant = _split(factor, n_observed, whitener, slope, spare)
-    log_scale = density.log_scale + (n_missing * _HALF_LOG_TWO_PI - log_determinant)
-    return TiedDensity(log_scale, _of_columns(density.mean, columns, n_observed), whitener), Regression(slope, spare)
-
-
-@marginal.register(DiagDensity)
-def _marginal_diag(density, columns, n_observed):
-    n_components, n_features = density.mean.shape
-    log_scale = np.empty(n_components)
-    spare = np.empty((n_components, n_features - n_observed))
-    for k in range(n_components):
-        s = 0.0
-        for i in range(n_observed, n_features):
-            s += _HALF_LOG_TWO_PI - math.log(density.whitener[k, columns[i]])
-        log_scale[k] = density.log_scale[k] + s
-        for i in range(n_observed, n_features):
-            scale = density.whitener[k, columns[i]]
-            spare[k, i - n_observed] = (1.0 / scale) / scale
-    mean = _of_columns(density.mean, columns, n_observed)
-    whitener = _of_columns(density.whitener, columns, n_observed)
-    return DiagDensity(log_scale, mean, whitener), Regression(np.empty((0, 0)), spare)
-
-
-@marginal.register(SphericalDensity)
-def _marginal_spherical(density, columns, n_observed):
-    n_components, n_features = density.mean.shape
-    n_missing = n_features - n_observed
-    log_scale = np.empty(n_components)
-    spare = np.empty(n_components)
-    for k in range(n_components):
-        log_scale[k] = density.log_scale[k] + n_missing * (_HALF_LOG_TWO_PI - math.log(density.whitener[k]))
-        spare[k] = n_missing / density.whitener[k] / density.whitener[k]
-    mean = _of_columns(density.mean, columns, n_observed)
-    return SphericalDensity(log_scale, mean, density.whitener), Regression(np.empty((0, 0)), spare)
-
-
-@kernel
-def _lengthened(density, log_scale, n_missing, n_each):
-    """Change the marginal `log_scale` (K,) of normal laws, in place, to that of the Student-t laws of `density`.
-
-    Each entry of `n_missing` features has a law of its own where `n_each` is 1; they share one where it is `n_missing`.
-    """
-    for k in range(log_scale.shape[0]):
-        ratio = log_gamma_ratio(0.5 * density.power[k], -0.5 * n_each)
-        s = ratio - 0.5 * n_each * math.log(2.0 * density.shrink[k])
-        log_scale[k] += s * n_missing / max(n_each, 1)
-
-
-def _register_multivariate(student, normal):
-    @marginal.register(student)
-    def _marginal_student(density, columns, n_observed):
-        own, regression = marginal(normal(density.log_scale, density.mean, density.whitener), columns, n_observed)
-        n_missing = density.mean.shape[1] - n_observed
-        _lengthened(density, own.log_scale, n_missing, n_missing)
-        power = density.power - n_missing
-        return student(own.log_scale, own.mean, own.whitener, power, density.shrink), regression
-
-
-_register_multivariate(FullStudent, FullDensity)
-_register_multivariate(TiedStudent, TiedDensity)
-_register_multivariate(SphericalStudent, SphericalDensity)
-
-
-@marginal.register(DiagStudent)
-def _marginal_product(density, columns, n_observed):
-    own, regression = marginal(DiagDensity(density.log_scale, density.mean, density.whitener), columns, n_observed)
-    _lengthened(density, own.log_scale, density.mean.shape[1] - n_observed, 1)
-    return DiagStudent(own.log_scale, own.mean, own.whitener, density.power, density.shrink), regression
-
-
-@kernel
-def _gaps(density, origin, columns, n_observed, slope, k, gaps):
-    """Overwrite `gaps` (m,) with the conditional means of the missing features where the observed are at the origin.
-
-    Of component k, about its origin.
-    """
-    n_missing = slope.shape[0]
-    for i in range(n_missing):
-        s = 0.0
-        for j in range(n_observed):
-            s += slope[i, j] * (density.mean[k, columns[j]] - origin[k, columns[j]])
-        missing = columns[n_observed + i]
-        gaps[i] = (density.mean[k, missing] - origin[k, missing]) - s
-
-
-@kernel
-def _complete_deviation(slope, gaps, mass, part, columns, n_observed, ahead, deviation):
-    """Add the deviation `part` (o,) of the observed features, and that of the missing ones, to `deviation` (D,).
-
-    Overwrites `ahead` (m,) with the latter.
-    """
-    for j in range(n_observed):
-        deviation[columns[j]] += part[j]
-    for i in range(slope.shape[0]):
-        s = 0.0
-        for j in range(n_observed):
-            s += slope[i, j] * part[j]
-        ahead[i] = s + mass * gaps[i]
-    for i in range(slope.shape[0]):
-        deviation[columns[n_observed + i]] += ahead[i]
-
-
-@kernel
-def _complete_crossed(slope, part, columns, n_observed, crossed, scatter):
-    """Add the scatter `part` (o, o) of the observed features to the lower triangle of `scatter` (D, D).
-
-    And overwrite `crossed` (m, o) with the products of missing and observed features that follow from it. Fills the
-    upper triangle of `part`.
-    """
-    for i in range(n_observed):
-        for j in range(i + 1):
-            part[j, i] = part[i, j]
-        for j in range(i + 1):
-            scatter[columns[i], columns[j]] += part[i, j]
-    for i in range(slope.shape[0]):
-        for j in range(n_observed):
-            crossed[i, j] = 0.0
-        for h in range(n_observed):
-            c = slope[i, h]
-            for j in range(n_observed):
-                crossed[i, j] += c * part[h, j]
-
-
-@kernel
-def _add_missing(slope, gaps, ahead, deviation, columns, n_observed, crossed, scatter):
-    """Add products with missing features to the lower triangle of `scatter` (D, D), without their own covariance.
-
-    For one component: `crossed` (m, o) as of :func:`_complete_crossed`, `deviation` (o,), `ahead` and `gaps` (m,).
-    Where components share a scatter, each adds what its `gaps` do, and one of them `crossed`.
-    """
-    n_missing = slope.shape[0]
-    for i in range(n_missing):
-        row = columns[n_observed + i]
-        for j in range(n_observed):
-            crossed[i, j] += gaps[i] * deviation[j]
-        for j in range(n_observed):
-            column = columns[j]
-            scatter[max(row, column), min(row, column)] += crossed[i, j]
-        for h in range(i + 1):
-            s = 0.0
-            for j in range(n_observed):
-                s += crossed[i, j] * slope[h, j]
-            column = columns[n_observed + h]
-            scatter[row, column] += s + ahead[i] * gaps[h]
-
-
-@dispatched
-def complete(density, origin, columns, n_observed, regression, part, sums):
-    """Add the sums of rows of one pattern, moments of the observed features about `origin`, to those of all features.
-
-    `part` and `sums` are ``Sums`` of o and of D features, `regression` that of :func:`marginal`. Of matrices only lower
-    triangles are read and written; those of `part` are scratch.
-    """
-
-
-@complete.register(FullDensity)
-def _complete_full(density, origin, columns, n_observed, regression, part, sums):
-    n_missing = regression.slope.shape[1]
-    crossed = np.empty((n_missing, n_observed))
-    gaps, ahead = np.empty(n_missing), np.empty(n_missing)
-    for k in range(part.mass.shape[0]):
-        mass = part.mass[k]
-        if mass == 0.0:
-            continue
-        sums.mass[k] += mass
-        slope = regression.slope[k]
-        _gaps(density, origin, columns, n_observed, slope, k, gaps)
-        _complete_deviation(slope, gaps, mass, part.deviation[k], columns, n_observed, ahead, sums.deviation[k])
-        _complete_crossed(slope, part.scatter[k], columns, n_observed, crossed, sums.scatter[k])
-        _add_missing(slope, gaps, ahead, part.deviation[k], columns, n_observed, crossed, sums.scatter[k])
-        _add_spare(mass, regression.spare[k], columns, n_observed, sums.scatter[k])
-
-
-@kernel
-def _add_spare(mass, spare, columns, n_observed, scatter):
-    """Add the conditional covariance `spare` (m, m) times `mass` to the lower triangle of `scatter` (D, D)."""
-    for i in range(spare.shape[0]):
-        for j in range(i + 1):
-            scatter[columns[n_observed + i], columns[n_observed + j]] += mass * spare[i, j]
-
-
-@complete.register(TiedDensity)
-def _complete_tied(density, origin, columns, n_observed, regression, part, sums):
-    slope = regression.slope
-    n_missing = slope.shape[0]
-    crossed = np.empty((n_missing, n_observed))
-    gaps, ahead = np.empty(n_missing), np.empty(n_missing)
-    total = 0.0
-    _complete_crossed(slope, part.scatter, columns, n_observed, crossed, sums.scatter)
-    for k in range(part.mass.shape[0]):
-        mass = part.mass[k]
-        if mass == 0.0:
-            continue
-        total += mass
-        sums.mass[k] += mass
-        _gaps(density, origin, columns, n_observed, slope, k, gaps)
-        _complete_deviation(slope, gaps, mass, part.deviation[k], columns, n_observed, ahead, sums.deviation[k])
-        _add_missing(slope, gaps, ahead, part.deviation[k], columns, n_observed, crossed, sums.scatter)
-        for i in range(n_missing):
-            for j in range(n_observed):
-                crossed[i, j] = 0.0
-    _add_spare(total, regression.spare, columns, n_observed, sums.scatter)
-
-
-@kernel
-def _complete_independent(density, origin, columns, n_observed, part, sums):
-    """Add masses and deviations where features are independent given the component."""
-    n_features = density.mean.shape[1]
-    for k in range(part.mass.shape[0]):
-        sums.mass[k] += part.mass[k]
-        for j in range(n_observed):
-            sums.deviation[k, columns[j]] += part.deviation[k, j]
-        for i in range(n_observed, n_features):
-            sums.deviation[k, columns[i]] += part.mass[k] * (density.mean[k, columns[i]] - origin[k, columns[i]])
-
-
-@complete.register(DiagDensity)
-def _complete_diag(density, origin, columns, n_observed, regression, part, sums):
-    n_features = density.mean.shape[1]
-    _complete_independent(density, origin, columns, n_observed, part, sums)
-    for k in range(part.mass.shape[0]):
-        for j in range(n_observed):
-            sums.scatter[k, columns[j]] += part.scatter[k, j]
-        for i in range(n_observed, n_features):
-            gap = density.mean[k, columns[i]] - origin[k, columns[i]]
-            sums.scatter[k, columns[i]] += part.mass[k] * (regression.spare[k, i - n_observed] + gap * gap)
-
-
-@complete.register(SphericalDensity)
-def _complete_spherical(density, origin, columns, n_observed, regression, part, sums):
-    n_features = density.mean.shape[1]
-    _complete_independent(density, origin, columns, n_observed, part, sums)
-    for k in range(part.mass.shape[0]):
-        square = 0.0
-        for i in range(n_observed, n_features):
-            gap = density.mean[k, columns[i]] - origin[k, columns[i]]
-            square += gap * gap
-        sums.scatter[k] += part.scatter[k] + part.mass[k] * (regression.spare[k] + square)
-
-
 @dispatched
 def blank_sums(density, n_features):
-    """Return ``Sums`` of zeros for the components of a density, of so many features."""
+    """Return ``Sums`` of zeros for a density's components and so many features, with a leading axis of one lane."""
 
 
 @blank_sums.register(FullDensity)
 def _blank_full(density, n_features):
     n_components = density.mean.shape[0]
-    scatter = np.zeros((n_components, n_features, n_features))
-    return Sums(np.zeros(n_components), np.zeros((n_components, n_features)), scatter)
+    scatter = np.zeros((1, n_components, n_features, n_features))
+    return Sums(np.zeros((1, n_components)), np.zeros((1, n_components, n_features)), scatter)
 
 
 @blank_sums.register(TiedDensity)
 def _blank_tied(density, n_features):
     n_components = density.mean.shape[0]
-    return Sums(np.zeros(n_components), np.zeros((n_components, n_features)), np.zeros((n_features, n_features)))
+    scatter = np.zeros((1, n_features, n_features))
+    return Sums(np.zeros((1, n_components)), np.zeros((1, n_components, n_features)), scatter)
 
 
 @blank_sums.register(DiagDensity)
 def _blank_diag(density, n_features):
     n_components = density.mean.shape[0]
-    shape = (n_components, n_features)
-    return Sums(np.zeros(n_components), np.zeros(shape), np.zeros(shape))
+    shape = (1, n_components, n_features)
+    return Sums(np.zeros((1, n_components)), np.zeros(shape), np.zeros(shape))
 
 
 @blank_sums.register(SphericalDensity)
 def _blank_spherical(density, n_features):
     n_components = density.mean.shape[0]
-    return Sums(np.zeros(n_components), np.zeros((n_components, n_features)), np.zeros(n_components))
+    shape = (1, n_components)
+    return Sums(np.zeros(shape), np.zeros((1, n_components, n_features)), np.zeros(shape))
+
+
+_addresses: dict[Any, int] = {}
+
+
+def _address(driver: Driver, arguments: tuple[Any, ...], key: Any) -> int:
+    """Return where the machine code of a pass over complete rows is, for arguments like these; 0 without any."""
+    if is_switched_off():
+        return 0
+    if key not in _addresses:
+        _addresses[key] = address_of(driver.serial, 0, 0, *arguments)
+    return _addresses[key]
+
+
+def collecting_address(density: Any, scatter: Any, patterns: Patterns) -> int:
+    """Return the address of the pass that :data:`collect_incomplete` calls: that over complete rows, compiled once.
+
+    `scatter` has a leading axis of lanes.
+    """
+    sums = np.empty((1, 1)), np.empty((1, 1, 1)), scatter, np.empty(1)
+    X, labels = np.empty((1, 1), patterns.values.dtype), np.empty(0, np.int64)
+    rows = np.empty(0, np.float32), X, np.empty(0), SOFT, labels, np.empty((0, 0)), 1
+    return _address(collect, (density, density.mean, *rows, *sums), (0, type(density), X.dtype))
+
+
+def scoring_address(density: Any, patterns: Patterns, outputs: tuple[Any, Any, Any]) -> int:
+    """Return the address of the pass that :data:`score_incomplete` calls; `outputs` are labels and what follows."""
+    X = np.empty((1, 1), patterns.values.dtype)
+    key = 1, type(density), X.dtype, outputs[1].dtype
+    return _address(score, (density, X, 1, np.empty(0), *outputs, np.empty((1, 3))), key)
+
+
+def _collect_rows(address, density, origin, centre, X, weight, labels, given, tile, sums, log_evidence):
+    """Add the statistics of complete rows about `origin` to `sums` and `log_evidence`, with an axis of one lane."""
+    lane = sums.mass[0], sums.deviation[0], sums.scatter[0]
+    log_evidence[0] += accumulate_rows(density, origin, X, weight, 0, len(X), SOFT, labels, given, tile, *lane)
+
+
+@vector_code(_collect_rows)
+def _collect_rows_code(address, density, origin, centre, X, weight, labels, given, tile, sums, log_evidence):
+    zero, mode = np.int64(0), np.int64(SOFT)
+    rows = (centre, X, weight, mode, labels, given, np.int64(tile))
+    lanes = (sums.mass, sums.deviation, sums.scatter, log_evidence)
+    call_at(address, (zero, np.int64(1), density, origin) + rows + lanes)
+
+
+def _score_complete(address, density, X, tile, weight, labels, evidence, responsibility, sums):
+    """Score complete rows, as ``score_rows`` does, and add to `sums` (1, 3)."""
+    score_rows(density, X, 0, len(X), tile, weight, labels, evidence, responsibility, sums[0])
+
+
+@vector_code(_score_complete)
+def _score_complete_code(address, density, X, tile, weight, labels, evidence, responsibility, sums):
+    rows = (density, X, np.int64(tile), weight, labels, evidence, responsibility, sums)
+    call_at(address, (np.int64(0), np.int64(1)) + rows)
 
 
 @kernel
@@ -499,40 +163,31 @@ def _share_blank(log_scale, n_rows, weight, mass):
 
 
 @kernel
-def _collect_piece(density, origin, patterns, p, first, stop, tile, sums):
+def _collect_piece(address, density, origin, patterns, p, first, stop, tile, sums):
     """Add the statistics of rows first .. stop, all of pattern p, to `sums`, and return their log evidence."""
     n_observed, columns = patterns.n_observed[p], patterns.columns[p]
     own, regression = marginal(density, columns, n_observed)
-    part = blank_sums(density, n_observed)
+    lane = blank_sums(density, n_observed)
+    part = Sums(lane.mass[0], lane.deviation[0], lane.scatter[0])
     X, weight = _rows_of(patterns, p, first, stop)
-    n_rows = stop - first
+    log_evidence = np.zeros(1)
     if n_observed == 0:
-        log_evidence = _share_blank(own.log_scale, n_rows, weight, part.mass)
+        log_evidence[0] = _share_blank(own.log_scale, stop - first, weight, part.mass)
     else:
-        log_evidence = accumulate_rows(
-            own,
-            _of_columns(origin, columns, n_observed),
-            X,
-            weight,
-            0,
-            n_rows,
-            SOFT,
-            np.empty(0, np.int64),
-            np.empty((0, 0)),
-            min(tile, n_rows),
-            part.mass,
-            part.deviation,
-            part.scatter,
-        )
+        about = of_columns(origin, columns, n_observed)
+        no_centre, no_labels, nothing = np.empty(0, np.float32), np.empty(0, np.int64), np.empty((0, 0))
+        size = min(tile, stop - first)
+        _collect_rows(address, own, about, no_centre, X, weight, no_labels, nothing, size, lane, log_evidence)
     complete(density, origin, columns, n_observed, regression, part, sums)
-    return log_evidence
+    return log_evidence[0]
 
 
 def _collect_incomplete_lanes(
-    first_lane, last_lane, density, origin, patterns, pieces, tile, mass, deviation, scatter, log_evidence
+    first_lane, last_lane, address, density, origin, patterns, pieces, tile, mass, deviation, scatter, log_evidence
 ):
     """Add the statistics of incomplete rows about `origin` (K, D) to accumulators with a leading axis of lanes.
 
+    `address` is :func:`collecting_address`, of the machine code that sums the observed features of a pattern's rows.
     `density` is one of the four structures'; `patterns` and `pieces` are :class:`Patterns` and :class:`Pieces`; `tile`
     rows at a time at most. Only the lower triangles of a matrix scatter are added to.
     """
@@ -541,7 +196,7 @@ def _collect_incomplete_lanes(
         evidence = 0.0
         for q in range(pieces.begins[lane], pieces.begins[lane + 1]):
             p, first, stop = pieces.pattern[q], pieces.first[q], pieces.stop[q]
-            evidence += _collect_piece(density, origin, patterns, p, first, stop, tile, sums)
+            evidence += _collect_piece(address, density, origin, patterns, p, first, stop, tile, sums)
         log_evidence[lane] += evidence
 
 
@@ -573,33 +228,29 @@ def _score_blank(log_scale, first, stop, weight, labels, evidence, responsibilit
 
 
 def _score_incomplete_lanes(
-    first_lane, last_lane, density, patterns, pieces, tile, labels, evidence, responsibility, sums
+    first_lane, last_lane, address, density, patterns, pieces, tile, labels, evidence, responsibility, sums
 ):
     """Score incomplete rows, lane by lane, in their sorted order; outputs as of ``score_rows``, `sums` (L, 3).
 
-    The first two sums are made by the weights of `patterns`: of size 0, they are not wanted.
+    `address` is :func:`scoring_address`. The first two sums are made by the weights of `patterns`: of size 0, they are
+    not wanted.
     """
     for lane in range(first_lane, last_lane):
-        for piece in range(pieces.begins[lane], pieces.begins[lane + 1]):
-            p, first, stop = pieces.pattern[piece], pieces.first[piece], pieces.stop[piece]
+        for q in range(pieces.begins[lane], pieces.begins[lane + 1]):
+            p, first, stop = pieces.pattern[q], pieces.first[q], pieces.stop[q]
             n_observed = patterns.n_observed[p]
             own, _ = marginal(density, patterns.columns[p], n_observed)
             X, weight = _rows_of(patterns, p, first, stop)
             if n_observed == 0:
                 _score_blank(own.log_scale, first, stop, weight, labels, evidence, responsibility, sums[lane])
                 continue
-            score_rows(
-                own,
-                X,
-                0,
-                stop - first,
-                min(tile, stop - first),
-                weight,
+            of_rows = (
                 labels[first:stop] if labels.size > 0 else labels[:0],
                 evidence[first:stop] if evidence.size > 0 else evidence[:0],
                 responsibility[first:stop] if responsibility.size > 0 else responsibility[:0],
-                sums[lane],
             )
+            size = min(tile, stop - first)
+            _score_complete(address, own, X, size, weight, of_rows[0], of_rows[1], of_rows[2], sums[lane : lane + 1])
 
 
 score_incomplete = Driver(_score_incomplete_lanes)

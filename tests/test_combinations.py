@@ -37,6 +37,83 @@ def masked(joint, labels):
     return np.where(others, -np.inf, joint)
 
 
+# -- noise of rows with gaps ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """Three groups and gross errors in three columns, a fifth of the entries missing; and the group of each row."""
+    rng = np.random.default_rng(5)
+    centres = np.array([[0.0, 0.0, 0.0], [7.0, 0.0, 3.0], [0.0, 7.0, -3.0]])
+    X = np.vstack([np.repeat(centres, 120, axis=0) + rng.normal(size=(360, 3)), rng.uniform(-20, 20, size=(60, 3))])
+    X[rng.random(X.shape) < 0.2] = np.nan
+    return X, np.append(np.repeat(np.arange(3), 120), np.full(60, -1))
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("noise", [True, 50_000.0])
+def test_noise_of_rows_with_gaps(noisy, covariance_type, noise):
+    X, groups = noisy
+    weight = 1.0 + np.arange(420) % 2
+    params = TIGHT | {"covariance_type": covariance_type, "noise": noise, "missing": "marginal"}
+    model = GaussianMixture(3, **params).fit(X, sample_weight=weight)
+    joint = joint_of(model, X)
+    if noise is not True:
+        # Each length is as much longer or shorter as the volume is.
+        gaps = np.isnan(X).sum(axis=1)
+        lengths = np.log(np.diagonal(model.noise_box_[1:]))
+        joint[:, -1] += gaps * (np.log(noise) - lengths.sum()) / 3
+    evidence = np.logaddexp.reduce(joint, axis=1)
+    shares = np.exp(joint - evidence[:, None])
+    assert model.lower_bound_ == pytest.approx(weight @ evidence / weight.sum(), abs=1e-8)
+    np.testing.assert_allclose(model.score_samples(X), evidence, atol=1e-9)
+    np.testing.assert_allclose(model.predict_proba(X), shares[:, :3], atol=1e-9)
+    np.testing.assert_array_equal(model.predict(X), np.where(joint.argmax(axis=1) == 3, -1, joint.argmax(axis=1)))
+    assert model.noise_weight_ == pytest.approx(weight @ shares[:, 3] / weight.sum(), abs=1e-5)
+    assert np.diff(model.lower_bounds_).min() > -1e-12
+    if noise is True:
+        found = model.predict(X)
+        full = ~np.isnan(X).any(axis=1)
+        assert (found[full & (groups < 0)] == -1).mean() > 0.9
+        assert (found[full & (groups >= 0)] == -1).mean() < 0.05
+
+
+def test_the_box_of_rows_with_gaps_is_that_of_what_is_observed(noisy):
+    X, _ = noisy
+    model = GaussianMixture(3, noise=True, missing="marginal", random_state=0).fit(X)
+    np.testing.assert_allclose(model.noise_box_[0], np.nanmin(X, axis=0), atol=1e-12)
+    np.testing.assert_allclose(model.noise_box_[1:], np.diag(np.nanmax(X, axis=0) - np.nanmin(X, axis=0)), atol=1e-12)
+    blank = np.full((1, 3), np.nan)
+    # Nothing is known of such a row but the weights.
+    np.testing.assert_allclose(model.predict_proba(blank)[0], model.weights_, atol=1e-12)
+    assert model.score_samples(blank)[0] == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(ValueError, match="impute is for mixtures without noise"):
+        model.impute(X)
+
+
+def test_noise_in_a_turned_box_says_nothing_of_some_columns(noisy):
+    rng = np.random.default_rng(6)
+    line = np.linspace(0.0, 100.0, 300)[:, None] * np.ones(2) + rng.normal(size=(300, 2))
+    model = GaussianMixture(2, noise=True, random_state=0).fit(line)
+    assert np.count_nonzero(model.noise_box_[1:]) == 4
+    gap = np.array([[1.0, np.nan]])
+    with pytest.raises(ValueError, match="box of principal components"):
+        model.set_params(missing="marginal").predict(gap)
+    turned = GaussianMixture(2, noise=True, missing="marginal", random_state=0).fit(line)
+    assert np.count_nonzero(turned.noise_box_[1:]) == 2
+    assert np.isfinite(turned.score_samples(gap)).all()
+
+
+def test_noise_and_labels_of_rows_with_gaps(noisy):
+    X, groups = noisy
+    labels = np.where(np.arange(420) % 6 == 0, groups, -1)
+    model = GaussianMixture(3, noise=True, missing="marginal", **TIGHT).fit(X, labels=labels)
+    joint = masked(joint_of(model, X), labels)
+    assert model.lower_bound_ == pytest.approx(np.logaddexp.reduce(joint, axis=1).mean(), abs=1e-8)
+    assert model.noise_weight_ == pytest.approx(60 / 420, abs=0.03)
+    assert np.diff(model.lower_bounds_).min() > -1e-12
+
+
 # -- labels of rows with gaps -----------------------------------------------------------------------------------------
 
 

@@ -126,6 +126,7 @@ class Imputation(Distribution, ABC):
     def _gaps(self, X: ArrayLike) -> ArrayRows:
         """Return checked rows, which may have missing entries, whatever `missing` is."""
         self._require_fitted()
+        self._require_no_noise("impute")
         reader = copy.copy(self)
         reader.missing = "marginal"
         rows = reader._rows(X)

@@ -76,26 +76,29 @@ def spread_noise(rows: Rows, noise: Noise) -> None:
 
 
 def _smallest_box(rows: Rows, n_threads: int | None, may_miss: bool) -> Noise:
+    n_features = rows.n_features
+    box = _box(rows, np.zeros(n_features), None)
+    if not np.isfinite(box.log_volume):
+        names, j = rows.names, int(np.argmin(np.diagonal(box.box[1:])))
+        column = f"column {j}" if names is None else f"column {names[j]!r}"
+        raise ValueError(f"noise needs rows that fill a volume, but {column} has the same value in all: leave it out.")
+    if may_miss:
+        return box
     full = source_of(NAMED["full"], rows, n_threads)
     middle, covariance = full.total().mean[0], full.covariance()[0]
-    n_features = len(middle)
-    boxes: list[tuple[float, Array, Array, Array]] = []
     # Turned axes are of rows in their own units, which may be of any size.
     largest = np.sqrt(np.diagonal(covariance).max())
-    for turned in (False,) if may_miss or not largest > 0.0 else (False, True):
-        axes = np.linalg.eigh(covariance / largest / largest)[1] if turned else np.eye(n_features)
-        extent = rows.gather(ExtentAlong(middle, axes if turned else None), operator.add)
-        length = extent.greatest - extent.least
-        if not turned and not length.min() > 0.0:
-            names, j = rows.names, int(np.argmin(length))
-            column = f"column {j}" if names is None else f"column {names[j]!r}"
-            raise ValueError(
-                f"noise needs rows that fill a volume, but {column} has the same value in all: leave it out."
-            )
-        log_volume = float(np.log(length).sum()) if length.min() > 0.0 else math.inf
-        boxes.append((log_volume, extent.least, length, axes))
-    log_volume, least, length, axes = min(boxes, key=lambda box: box[0])
-    return Noise(log_volume, np.vstack([middle + axes @ least, (axes * length).T]))
+    turned = _box(rows, middle, np.linalg.eigh(covariance / largest / largest)[1])
+    return min(box, turned, key=lambda each: each.log_volume if np.isfinite(each.log_volume) else math.inf)
+
+
+def _box(rows: Rows, middle: Array, axes: Array | None) -> Noise:
+    """Return noise in the box of rows about `middle` (D,) along `axes` (D, D), or with None along the columns."""
+    extent = rows.gather(ExtentAlong(middle, axes), operator.add)
+    length = extent.greatest - extent.least
+    log_volume = float(np.log(length).sum()) if length.min() > 0.0 else -math.inf
+    directions = np.eye(len(length)) if axes is None else axes
+    return Noise(log_volume, np.vstack([middle + directions @ extent.least, (directions * length).T]))
 
 
 class KnowsNoise:
@@ -132,6 +135,26 @@ class WithNoise(KnowsNoise):
         other = model._blank()
         other.noise = False
         return other._of_state(family, state, model._names())
+
+    def _rows(self, *arguments: Any, **options: Any) -> Rows:
+        model: Any = super()
+        return self._told_of_noise(model._rows(*arguments, **options))
+
+    def _fit(self, *arguments: Any) -> Rows:
+        model: Any = super()
+        return self._told_of_noise(model._fit(*arguments))
+
+    def _told_of_noise(self, rows: Rows) -> Rows:
+        """Return rows that know where the fitted noise is; ValueError where that is not known of some columns alone."""
+        if rows.gapped and self._has_noise():
+            edges = np.asarray(self.noise_box_, np.float64)[1:]
+            if np.count_nonzero(edges) > len(edges):
+                raise ValueError(
+                    "X has missing entries, but noise is in a box of principal components here, of which "
+                    'some columns alone do not tell: fit with missing="marginal", or give complete rows.'
+                )
+            spread_noise(rows, self._fitted_noise())
+        return rows
 
     def _fitted_noise(self) -> Noise:
         return Noise(float(self.noise_log_volume_), np.asarray(self.noise_box_, np.float64))

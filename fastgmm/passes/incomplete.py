@@ -87,6 +87,7 @@ def sort_rows(X: NDArray) -> Sorted:
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             np.argsort(~observed, axis=1, kind="stable").astype(np.int64),
             n_observed.astype(np.int64),
+            np.empty(0),
         ),
     )
 

@@ -119,7 +119,9 @@ class IncompleteRows(ArrayRows):
 
     def part(self, block: Block) -> Rows:
         """Return the rows of a block, with their gaps."""
-        return IncompleteRows(block.X, offset=block.places.start)
+        rows = IncompleteRows(block.X, offset=block.places.start)
+        rows.log_lengths = self.log_lengths
+        return rows
 
     def blocks(self, n_rows: int) -> Iterator[Block]:
         """Raise ValueError."""

@@ -26,6 +26,7 @@ class Patterns(NamedTuple):
     `values`, float32 or float64: the observed entries, row by row, of which those of pattern p begin at
     ``first_value[p]``. Its rows are ``first_row[p]`` to before ``first_row[p + 1]``. `columns` (P, D) int64: its
     observed columns in order, ``n_observed[p]`` of them, then the others in order. `weight` (N,), or size 0 for 1.
+    `log_lengths` (D,): the logarithms of the lengths of the box along the columns that noise is in; without, size 0.
     """
 
     values: Any
@@ -34,6 +35,7 @@ class Patterns(NamedTuple):
     first_row: Any
     columns: Any
     n_observed: Any
+    log_lengths: Any
 
 
 class Pieces(NamedTuple):
@@ -148,6 +150,20 @@ def _rows_of(patterns, p, first, stop):
 
 
 @kernel
+def _marginal_of(density, patterns, p):
+    """Return the marginal density of what is observed in pattern p, with its noise, and the regression of the rest."""
+    n_observed, columns = patterns.n_observed[p], patterns.columns[p]
+    own, regression = marginal(density, columns, n_observed)
+    n_components = density.mean.shape[0]
+    if density.log_scale.shape[0] > n_components:
+        noise = density.log_scale[n_components]
+        for i in range(n_observed, columns.shape[0]):
+            noise += patterns.log_lengths[columns[i]]
+        own.log_scale[n_components] = noise
+    return own, regression
+
+
+@kernel
 def _share_blank(log_scale, n_rows, weight, mass):
     """Add the masses of `n_rows` rows of which nothing is observed to `mass` (K,), and return their log evidence."""
     share = log_scale.copy()
@@ -166,7 +182,7 @@ def _share_blank(log_scale, n_rows, weight, mass):
 def _collect_piece(address, density, origin, patterns, p, first, stop, tile, sums):
     """Add the statistics of rows first .. stop, all of pattern p, to `sums`, and return their log evidence."""
     n_observed, columns = patterns.n_observed[p], patterns.columns[p]
-    own, regression = marginal(density, columns, n_observed)
+    own, regression = _marginal_of(density, patterns, p)
     lane = blank_sums(density, n_observed)
     part = Sums(lane.mass[0], lane.deviation[0], lane.scatter[0])
     X, weight = _rows_of(patterns, p, first, stop)
@@ -204,7 +220,7 @@ collect_incomplete = Driver(_collect_incomplete_lanes)
 
 
 @kernel
-def _score_blank(log_scale, first, stop, weight, labels, evidence, responsibility, sums):
+def _score_blank(log_scale, n_components, first, stop, weight, labels, evidence, responsibility, sums):
     """Score rows first .. stop of which nothing is observed, as ``score_rows`` does."""
     share = log_scale.copy()
     log_evidence = normalise(share)
@@ -214,11 +230,11 @@ def _score_blank(log_scale, first, stop, weight, labels, evidence, responsibilit
             best = k
     for i in range(first, stop):
         if labels.size > 0:
-            labels[i] = best
+            labels[i] = best if best < n_components else -1
         if evidence.size > 0:
             evidence[i] = log_evidence
         if responsibility.size > 0:
-            for k in range(log_scale.shape[0]):
+            for k in range(n_components):
                 responsibility[i, k] = share[k]
     total = 0.0
     for i in range(weight.size):
@@ -239,10 +255,13 @@ def _score_incomplete_lanes(
         for q in range(pieces.begins[lane], pieces.begins[lane + 1]):
             p, first, stop = pieces.pattern[q], pieces.first[q], pieces.stop[q]
             n_observed = patterns.n_observed[p]
-            own, _ = marginal(density, patterns.columns[p], n_observed)
+            own, _ = _marginal_of(density, patterns, p)
             X, weight = _rows_of(patterns, p, first, stop)
             if n_observed == 0:
-                _score_blank(own.log_scale, first, stop, weight, labels, evidence, responsibility, sums[lane])
+                n_components = density.mean.shape[0]
+                _score_blank(
+                    own.log_scale, n_components, first, stop, weight, labels, evidence, responsibility, sums[lane]
+                )
                 continue
             of_rows = (
                 labels[first:stop] if labels.size > 0 else labels[:0],

@@ -145,7 +145,7 @@ def marginal(density, columns, n_observed):
 def _marginal_full(density, columns, n_observed):
     n_components, n_features = density.mean.shape
     n_missing = n_features - n_observed
-    log_scale = np.empty(n_components)
+    log_scale = np.empty(density.log_scale.shape[0])
     whitener = np.empty((n_components, n_observed, n_observed))
     slope = np.empty((n_components, n_missing, n_observed))
     spare = np.empty((n_components, n_missing, n_missing))
@@ -174,7 +174,7 @@ def _marginal_tied(density, columns, n_observed):
 @marginal.register(DiagDensity)
 def _marginal_diag(density, columns, n_observed):
     n_components, n_features = density.mean.shape
-    log_scale = np.empty(n_components)
+    log_scale = np.empty(density.log_scale.shape[0])
     spare = np.empty((n_components, n_features - n_observed))
     for k in range(n_components):
         s = 0.0
@@ -193,7 +193,7 @@ def _marginal_diag(density, columns, n_observed):
 def _marginal_spherical(density, columns, n_observed):
     n_components, n_features = density.mean.shape
     n_missing = n_features - n_observed
-    log_scale = np.empty(n_components)
+    log_scale = np.empty(density.log_scale.shape[0])
     spare = np.empty(n_components)
     for k in range(n_components):
         log_scale[k] = density.log_scale[k] + n_missing * (_HALF_LOG_TWO_PI - math.log(density.whitener[k]))

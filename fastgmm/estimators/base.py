@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -341,10 +341,18 @@ class Mixture(Fitting, ABC):
         learned = self.__dict__.get("_learned")
         return 0 if learned is None else getattr(learned, name)
 
-    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
+    def _fit(
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None,
+        callback: Callback | None,
+        prepare: Callable[[Rows], Rows] | None = None,
+    ) -> Rows:
+        """Fit to the rows of X, with what `prepare` knows of them beside their numbers, and return them."""
         self._validate_parameters()
         checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
         rows = self._open(X, sample_weight, minimum=2)
+        rows = rows if prepare is None else prepare(rows)
         rule, best, exponent, restarts = self._best_start(rows, callback, checkpoint)
         best, exponent = _in_own_units(best, exponent)
         self._keep(rule, best, rows.dtype, rows.names, restarts, online.after_fit(best, exponent, rows.n_rows))

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
-from fastgmm.estimators.base import Mixture
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Start, Stopping
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
+from fastgmm.estimators.measured import WithErrors
 from fastgmm.estimators.scoring import WeightedSums, checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
@@ -41,7 +41,7 @@ _FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "
 
 
 @with_defaults
-class GaussianMixture(Mixture):
+class GaussianMixture(WithErrors):
     """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
 
     Parameters
@@ -364,28 +364,38 @@ class GaussianMixture(Mixture):
         with np.errstate(divide="ignore"):
             return np.log(self._weights())
 
-    def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def aic(
+        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
+    ) -> float:
         """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
-        return self._criteria(X, sample_weight)["aic"]
+        return self._criteria(X, sample_weight, sample_covariance)["aic"]
 
-    def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def bic(
+        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
+    ) -> float:
         """Return the Bayesian information criterion on X, -2 log-likelihood + parameters * log(n); lower is better.
 
         n is the number of rows, or the sum of their weights.
         """
-        return self._criteria(X, sample_weight)["bic"]
+        return self._criteria(X, sample_weight, sample_covariance)["bic"]
 
-    def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def icl(
+        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
+    ) -> float:
         """Return the integrated completed likelihood criterion on X; lower is better (mclust's ICL with sign changed).
 
         BIC - 2 sum of w log(probability of each row's most probable component): BIC that also punishes overlap
         (Biernacki, Celeux and Govaert 2000).
         """
-        return self._criteria(X, sample_weight)["icl"]
+        return self._criteria(X, sample_weight, sample_covariance)["icl"]
 
-    def _criteria(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+    def _criteria(
+        self, X: ArrayLike, sample_weight: ArrayLike | None = None, sample_covariance: ArrayLike | None = None
+    ) -> dict[str, float]:
         """Return the total log-likelihood of X and the criteria, by name, of one pass."""
-        return criteria(self._totals(X, sample_weight), self._n_parameters())
+        if sample_covariance is None:
+            return criteria(self._totals(X, sample_weight), self._n_parameters())
+        return criteria(self._measured_totals(X, sample_weight, sample_covariance), self._n_parameters())
 
     def _n_parameters(self) -> int:
         n_components, n_features = np.shape(self.means_)

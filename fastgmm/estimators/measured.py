@@ -31,7 +31,7 @@ _METHODS = ("fit", "score")
 
 
 class Deconvolved(NamedTuple):
-    """What rows say of what was measured: `mean` (N, D) and `covariance` (N, D, D), float64."""
+    """The posterior of what was measured, for each row: `mean` (N, D) and `covariance` (N, D, D), float64."""
 
     mean: Array
     covariance: Array
@@ -144,7 +144,7 @@ class WithErrors(Mixture, ABC):
             require_near(evidence, part.start)
             mean = np.einsum("nk,nkd->nd", shares, found.mean)
             gap = found.mean - mean[:, None]
-            between = np.einsum("nk,nka,nkb->nab", shares, gap, gap)
+            between = (shares[:, :, None] * gap).transpose(0, 2, 1) @ gap
             means[part], covariances[part] = mean, np.einsum("nk,nkab->nab", shares, found.covariance) + between
         return Deconvolved(means, covariances)
 

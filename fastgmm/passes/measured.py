@@ -7,7 +7,9 @@ their statistics are those of exact rows under covariances V + S, made by the or
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -20,8 +22,8 @@ from fastgmm.families import FAMILIES, Family, reordered_factors
 from fastgmm.kernels import Density, DiagDensity, FullDensity, SphericalDensity, TiedDensity
 from fastgmm.kernels.passes.layout import TILE_STEP
 from fastgmm.kernels.passes.measured import MatrixLaw, Measured, VarianceLaw, collect_measured, describe_measured
-from fastgmm.passes.expectation import Expectation
-from fastgmm.rows import ArrayRows, Rows, contiguous
+from fastgmm.passes.expectation import OVERFLOW, Expectation
+from fastgmm.rows import ArrayRows, contiguous
 from fastgmm.statistics import Array, SufficientStatistics
 
 # Rows of equal errors that are worth a pass of their own: about so many take as long as what such a pass has to set up.
@@ -121,7 +123,8 @@ class MeasuredRows(ArrayRows):
 
     def exact(self, least: float) -> ArrayRows:
         """Return the rows with weight 0 for those that have an error whose variance is `least` or more."""
-        variances = np.diagonal(unpacked(self.error, self.n_features), axis1=1, axis2=2)
+        places = np.arange(self.n_features)
+        variances = self.error if self.has_variances else self.error[:, places * (places + 3) // 2]
         weight = np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
         return ArrayRows(self.X, np.where((variances < least).all(axis=1), weight, 0.0), self.names)
 
@@ -189,19 +192,23 @@ class Group:
         )
 
 
-def split(rows: MeasuredRows, n_threads: int | None) -> tuple[list[Group], Measured | None]:
+def split(family: Family, rows: MeasuredRows, n_threads: int | None) -> tuple[list[Group], Measured | None]:
     """Return the groups of many rows with equal errors, and the other rows; those of weight 0 are left out."""
     weight = rows.sample_weight
     places = np.arange(rows.n_rows) if weight is None else np.flatnonzero(weight > 0.0)
     one_for_all = len(rows.error) == 1
     members = [places] if one_for_all else _equal(rows.error, places)
-    family = FAMILIES["diag" if rows.has_variances else "full"]
+    sums = FAMILIES["diag" if rows.has_variances and not family.has_matrices else "full"]
     groups = []
     for group in members:
         part = ArrayRows(contiguous(rows.X[group]), None if weight is None else weight[group])
         error = rows.error[0 if one_for_all else group[0]]
-        groups.append(Group(error, Expectation(family, part, n_threads, alone=False)))
-    rest = np.setdiff1d(places, np.concatenate(members)) if members else places
+        groups.append(Group(error, Expectation(sums, part, n_threads, alone=False)))
+    is_left = np.zeros(rows.n_rows, bool)
+    is_left[places] = True
+    for group in members:
+        is_left[group] = False
+    rest = np.flatnonzero(is_left)
     if len(rest) == 0:
         return groups, None
     own = _NO_WEIGHTS if weight is None else weight[rest]
@@ -217,6 +224,33 @@ def _equal(error: Array, places: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     order = np.argsort(inverse.reshape(-1), kind="stable")
     found = (places[part] for part in np.split(order, np.cumsum(counts)[:-1]) if len(part) >= _MANY)
     return [part for part in found if (error[part] == error[part[0]]).all()]
+
+
+def collect_all(
+    family: Family,
+    density: Density,
+    rows: MeasuredRows,
+    groups: list[Group],
+    rest: Measured | None,
+    origin: Array | None,
+    n_threads: int | None,
+) -> SufficientStatistics:
+    """Return the statistics of v over all rows, which have been ``split``; ValueError, naming a row, if one is far."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = []
+        try:
+            parts += [group.collect(family, density, origin) for group in groups]
+        except OutOfRangeError:
+            # It names a row by its place in the group.
+            _refuse_far(density, rows, n_threads)
+            raise
+        if rest is not None:
+            parts.append(collect(family, density, rest, origin, n_threads))
+        total = functools.reduce(operator.add, parts)
+        if not (math.isfinite(total.log_evidence) and np.isfinite(total.scatter).all()):
+            _refuse_far(density, rows, n_threads)
+            raise OutOfRangeError(OVERFLOW)
+    return total
 
 
 def collect(
@@ -352,16 +386,10 @@ def require_near(evidence: Array, offset: int = 0) -> None:
         )
 
 
-def is_finite(statistics: SufficientStatistics) -> bool:
-    """Return whether all sums are numbers."""
-    return math.isfinite(statistics.log_evidence) and bool(np.isfinite(statistics.scatter).all())
-
-
-def refuse_far(density: Density, rows: Rows, n_threads: int | None) -> None:
+def _refuse_far(density: Density, rows: MeasuredRows, n_threads: int | None) -> None:
     """Raise ValueError naming the first row of weight that is too far for float64, if any."""
-    evidence = MeasuredScores(density, rows, n_threads, evidence=True).evidence  # type: ignore[arg-type]
-    weight = getattr(rows, "sample_weight", None)
-    require_near(evidence if weight is None else np.where(weight > 0.0, evidence, 0.0))
+    evidence = MeasuredScores(density, rows, n_threads, evidence=True).evidence
+    require_near(evidence if rows.sample_weight is None else np.where(rows.sample_weight > 0.0, evidence, 0.0))
 
 
 MeasuredRows.scores_type = MeasuredScores

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgmm import kernels
-from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.passes.expectation import OVERFLOW
-from fastgmm.passes.measured import Group, MeasuredRows, collect, is_finite, packed, refuse_far, split
+from fastgmm.passes.measured import Group, MeasuredRows, collect_all, packed, split
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.sources.source import Source
 from fastgmm.statistics import Array, SufficientStatistics
 from fastgmm.support.typing import Self
-from fastgmm.validation import check_sample_covariance
+from fastgmm.validation import check_sample_covariance, feature_names, require_same_names
 
 
 class MeasuredSource(Source):
@@ -31,7 +28,7 @@ class MeasuredSource(Source):
 
     def __init__(self, family: Family, rows: MeasuredRows, n_threads: int | None = None, **options: Any) -> None:
         super().__init__(family, rows, n_threads, **options)
-        self._groups, self._rest = split(rows, n_threads)
+        self._groups, self._rest = split(family, rows, n_threads)
 
     def again(self, n_threads: int | None) -> Self:
         """Return the E-step over the same rows for another fit."""
@@ -53,29 +50,9 @@ class MeasuredSource(Source):
         """
         if mode != kernels.SOFT:
             return super().__call__(density, origin, mode, labels, responsibilities)
-        with np.errstate(over="ignore", invalid="ignore"):
-            statistics = self._collected(density, origin)
-            if not is_finite(statistics):
-                refuse_far(density, self.rows, self.n_threads)
-                raise OutOfRangeError(OVERFLOW)
-        return statistics
+        return collect_all(self.family, density, self.rows, self._groups, self._rest, origin, self.n_threads)
 
     collect = __call__
-
-    def _collected(self, density: Density, origin: Array | None) -> SufficientStatistics:
-        parts = []
-        try:
-            parts += [group.collect(self.family, density, origin) for group in self._groups]
-        except OutOfRangeError:
-            # It names a row by its place in the group.
-            refuse_far(density, self.rows, self.n_threads)
-            raise
-        if self._rest is not None:
-            parts.append(collect(self.family, density, self._rest, origin, self.n_threads))
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
 
 
 def with_errors(rows: Rows, sample_covariance: ArrayLike) -> MeasuredRows:
@@ -85,6 +62,9 @@ def with_errors(rows: Rows, sample_covariance: ArrayLike) -> MeasuredRows:
             f"sample_covariance must be None where X is rows that are read or elsewhere, got {type(rows).__name__}: "
             "give the rows as an array, or as a data frame in memory."
         )
+    names = feature_names(sample_covariance)
+    if names is not None and rows.names is not None and set(names) == set(rows.names):
+        require_same_names(rows.names, names, "sample_covariance[X.columns] has them in the order of X.\n")
     error = check_sample_covariance(sample_covariance, rows.n_rows, rows.n_features)
     measured = MeasuredRows(rows.X, rows.sample_weight, rows.names, packed(error) if error.ndim == 3 else error)
     measured.source_type = MeasuredSource

@@ -60,19 +60,31 @@ def _require_semidefinite(matrices: NDArray, offset: int, has_rows: bool) -> Non
     if variances.min() < 0.0:
         row = int(np.flatnonzero((variances < 0.0).any(axis=1))[0])
         raise ValueError(f"sample_covariance must hold variances >= 0 on diagonals, got {where(row)}.")
-    deviation = np.sqrt(variances)
-    largest = deviation[:, :, None] * deviation[:, None, :]
-    asymmetric = (np.abs(matrices - matrices.transpose(0, 2, 1)) > _ROUNDING * largest).any(axis=(1, 2))
-    if asymmetric.any():
-        raise ValueError(f"sample_covariance must be symmetric, got {where(int(np.argmax(asymmetric)))}.")
-    scale = np.where(deviation > 0.0, deviation, 1.0)
-    correlation = matrices / scale[:, :, None] / scale[:, None, :]
+    turned = matrices.transpose(0, 2, 1)
+    if not np.array_equal(matrices, turned):
+        deviation = np.sqrt(variances)
+        most = _ROUNDING * deviation[:, :, None] * deviation[:, None, :]
+        asymmetric = (np.abs(matrices - turned) > most).any(axis=(1, 2))
+        if asymmetric.any():
+            raise ValueError(f"sample_covariance must be symmetric, got {where(int(np.argmax(asymmetric)))}.")
+    scale = np.where(variances > 0.0, variances, 1.0)
+    raised = matrices.copy()
+    places = np.arange(matrices.shape[1])
+    raised[:, places, places] += _ROUNDING * scale
+    # A variable without variance has no covariances.
+    flat = variances == 0.0
+    wrong = (matrices[flat] != 0.0).any() if flat.any() else False
     try:
-        np.linalg.cholesky(correlation + _ROUNDING * np.eye(len(matrices[0])))
+        np.linalg.cholesky(raised)
     except np.linalg.LinAlgError:
-        least = np.linalg.eigvalsh(correlation)[:, 0]
-        row = int(np.argmax(least < -0.5 * _ROUNDING))
-        raise ValueError(
-            f"sample_covariance must be positive semidefinite, got {where(row)}, whose correlations have the "
-            f"eigenvalue {least[row]:.3g}."
-        ) from None
+        wrong = True
+    if wrong:
+        deviation = np.sqrt(scale)
+        least = np.linalg.eigvalsh(matrices / deviation[:, :, None] / deviation[:, None, :])[:, 0]
+        refused = (least < -0.5 * _ROUNDING) | (flat & (matrices != 0.0).any(axis=2)).any(axis=1)
+        row = int(np.argmax(refused))
+        if refused[row]:
+            raise ValueError(
+                f"sample_covariance must be positive semidefinite, got {where(row)}, whose correlations have the "
+                f"eigenvalue {least[row]:.3g}."
+            )

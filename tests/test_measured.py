@@ -189,7 +189,7 @@ def test_without_errors_a_fit_is_the_ordinary_one(structure):
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_errors_may_be_tiny_or_huge(structure, scale):
     """The posterior covariance has its digits where one of V and S is far smaller than the other."""
-    _, weights, means, own, matrices = mixture_of(structure)
+    _, _, means, own, matrices = mixture_of(structure)
     model = GaussianMixture.from_parameters([1.0], means[:1], own[:1], structure)
     error = scale * np.diag([1.0, 2.0, 3.0])
     _, covariance = model.deconvolve(ROWS, error)

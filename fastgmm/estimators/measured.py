@@ -121,7 +121,7 @@ class WithErrors(Mixture, ABC):
         return totals.evidence / totals.weight
 
     def deconvolve(self, X: ArrayLike, sample_covariance: ArrayLike) -> Deconvolved:
-        """Return what is expected of rows without their errors, and how uncertain that is.
+        """Return the rows as they are expected to be without their errors, and how uncertain that is.
 
         The posterior mean and covariance of what was measured, given the rows and the mixture: rows are drawn towards
         the components that they may be of, the more the larger their errors are.
@@ -194,7 +194,7 @@ class WithErrors(Mixture, ABC):
         return request
 
     def _preparing(self, sample_covariance: ArrayLike | None) -> Any:
-        """Return what gives the rows of a fit their errors; None where they have none."""
+        """Return the function that gives the rows of a fit their errors; None where they have none."""
         if sample_covariance is None:
             return None
 

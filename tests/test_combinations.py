@@ -146,3 +146,21 @@ def test_variational_bayes_with_labels_of_rows_with_gaps():
     model.fit(HOLES, labels=KNOWN)
     assert np.diff(model.lower_bounds_).min() > -1e-9 * abs(model.lower_bound_)
     assert (model.predict(HOLES) == SPECIES).mean() > 0.9
+
+
+# -- what errors of measurement do not go with ------------------------------------------------------------------------
+
+
+def test_errors_of_measurement_go_with_none_of_these():
+    errors = np.full(4, 0.01)
+    for params in ({"noise": True}, {"missing": "marginal"}, {"truncate": 1}):
+        with pytest.raises(ValueError, match=f"{next(iter(params))} must be left out in a fit with sample_covariance"):
+            GaussianMixture(3, **params).fit(IRIS, sample_covariance=errors)
+    with pytest.raises(ValueError, match="labels must be left out in a fit with sample_covariance"):
+        GaussianMixture(3).fit(IRIS, labels=KNOWN, sample_covariance=errors)
+    noisy = GaussianMixture(2, noise=True, random_state=0, tol=0.1).fit(IRIS)
+    with pytest.raises(ValueError, match="sample_covariance is for mixtures without noise"):
+        noisy.predict(IRIS, sample_covariance=errors)
+    gaps = GaussianMixture(2, missing="marginal", random_state=0, tol=0.1).fit(HOLES)
+    with pytest.raises(ValueError, match="X must have no missing entries where sample_covariance is given"):
+        gaps.score_samples(HOLES, sample_covariance=errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -369,11 +369,18 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         return 0 if learned is None else getattr(learned, name)
 
     def _fit(
-        self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None, labels: Any = None
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None,
+        callback: Callback | None,
+        labels: Any = None,
+        prepare: Callable[[Rows], Rows] | None = None,
     ) -> Rows:
+        """Fit to the rows of X, with what `prepare` knows of them beside their numbers, and return them."""
         self._validate_parameters()
         checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
-        rows, known = rows_with_labels(self, self._open(X, sample_weight, minimum=2), labels)
+        opened = self._open(X, sample_weight, minimum=2)
+        rows, known = rows_with_labels(self, opened if prepare is None else prepare(opened), labels)
         rule, best, exponent, restarts = self._best_start(rows, callback, checkpoint)
         best, exponent = _in_own_units(best, exponent)
         learned = online.after_fit(best, exponent, rows.n_rows)

@@ -17,6 +17,7 @@ from fastgmm.estimators.choices import Accelerate, CovarianceType, Missing, Star
 from fastgmm.estimators.criteria import WithCriteria
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
+from fastgmm.estimators.measured import WithErrors
 from fastgmm.estimators.noise import WithNoise, noise_of, spread_noise
 from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
@@ -48,7 +49,7 @@ _FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "
 
 
 @with_defaults
-class GaussianMixture(WithNoise, WithCriteria, Adaptable):
+class GaussianMixture(WithErrors, WithNoise, WithCriteria, Adaptable):
     """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
 
     Parameters

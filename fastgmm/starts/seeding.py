@@ -222,9 +222,11 @@ class Sample(Source):
 def race_sample(source: Source, n_components: int, random_state: Any) -> Sample | None:
     """Return rows that tell good starts from poor ones; None where that takes not much less time than all rows.
 
-    Takes one number from `random_state`.
+    Or where rows are more than their numbers, which are all that a sample has. Takes one number from `random_state`.
     """
     generator = np.random.default_rng(int(random_state.uniform() * 2**53))
+    if source.rows.source_type is not None:
+        return None
     n_rows = max(_RACE_ROWS, _RACE_ROWS_PER_PARAMETER * n_components * source.n_features)
     return Sample(source, n_rows, generator) if source.n_weighted_rows >= _RACE_SAVED * n_rows else None
 

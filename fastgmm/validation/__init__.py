@@ -3,6 +3,7 @@
 Messages name the argument, the rule and the value received; where scikit-learn has a text for the fault, it is that.
 """
 
+from fastgmm.validation.errors import check_sample_covariance
 from fastgmm.validation.known import check_class_components, check_labels, classes_of
 from fastgmm.validation.mixtures import (
     check_capabilities,
@@ -83,6 +84,7 @@ __all__ = [
     "check_random_state",
     "check_row_counts",
     "check_rows",
+    "check_sample_covariance",
     "check_sample_weight",
     "check_total_samples",
     "check_weight_scale",

@@ -93,18 +93,24 @@ class WithErrors(Mixture, ABC):
 
     def predict(self, X: ArrayLike, *, sample_covariance: ArrayLike | None = None) -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,)."""
-        return self._scored_with_errors(X, "labels", sample_covariance)
+        if sample_covariance is None:
+            return self._scored(X, "labels")
+        return self._said(self._measured_rows(X, None, sample_covariance), "labels")
 
     def predict_proba(self, X: ArrayLike, *, sample_covariance: ArrayLike | None = None) -> NDArray:
         """Return the posterior probability of each component for each row of X (N, D), as (N, K)."""
-        return self._scored_with_errors(X, "responsibilities", sample_covariance)
+        if sample_covariance is None:
+            return self._scored(X, "responsibilities")
+        return self._said(self._measured_rows(X, None, sample_covariance), "responsibilities")
 
     def score_samples(self, X: ArrayLike, *, sample_covariance: ArrayLike | None = None) -> NDArray:
         """Return the log-density (nat) of each row of X (N, D), as (N,).
 
         Where a subclass overrides it, ``score``, ``aic`` and ``bic`` of exact rows are made of what it returns.
         """
-        return self._scored_with_errors(X, "evidence", sample_covariance)
+        if sample_covariance is None:
+            return self._scored(X, "evidence")
+        return self._said(self._measured_rows(X, None, sample_covariance), "evidence")
 
     def score(
         self,
@@ -116,8 +122,10 @@ class WithErrors(Mixture, ABC):
     ) -> float:
         """Return the mean log-density (nat) of the rows of X (N, D); with weights (N,), the weighted mean."""
         if sample_covariance is None:
-            return super().score(X, y, sample_weight)
-        totals = self._measured_totals(X, sample_weight, sample_covariance)
+            totals = self._totals(X, sample_weight)
+        else:
+            rows = self._measured_rows(X, sample_weight, sample_covariance)
+            totals = weighted_sums(rows, self._density(), self.n_threads)
         return totals.evidence / totals.weight
 
     def deconvolve(self, X: ArrayLike, sample_covariance: ArrayLike) -> Deconvolved:
@@ -217,10 +225,7 @@ class WithErrors(Mixture, ABC):
         _require_structure(self._family())
         return with_errors(rows, sample_covariance)
 
-    def _scored_with_errors(self, X: ArrayLike, output: str, sample_covariance: ArrayLike | None) -> Any:
-        if sample_covariance is None:
-            return self._scored(X, output)
-        rows = self._measured_rows(X, None, sample_covariance)
+    def _said(self, rows: MeasuredRows, output: str) -> Any:
         return rows.scored(Score(self._density(), output, self.n_threads))
 
     def _measured_totals(

@@ -13,8 +13,8 @@ from fastgmm.io import load_model, save_model
 from fastgmm.passes import measured
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import BatchRows
-from fastgmm.sources.source import source_of
 from fastgmm.sources.measured import with_errors
+from fastgmm.sources.source import source_of
 
 N, D, K = 48, 3, 2
 STRUCTURES = "full", "tied", "diag", "spherical"

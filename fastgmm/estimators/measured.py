@@ -102,21 +102,27 @@ class WithErrors(Mixture, ABC):
 
     def predict(self, X: ArrayLike, *, sample_covariance: ArrayLike | None = None) -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,); -1 where noise is more likely."""
-        return self._scored_with_errors(X, "labels", sample_covariance)
+        if sample_covariance is None:
+            return self._scored(X, "labels")
+        return self._said(self._measured_rows(X, None, sample_covariance), "labels")
 
     def predict_proba(self, X: ArrayLike, *, sample_covariance: ArrayLike | None = None) -> NDArray:
         """Return the posterior probability of each component for each row of X (N, D), as (N, K).
 
         With noise, what a row lacks of 1 is the probability that it is noise.
         """
-        return self._scored_with_errors(X, "responsibilities", sample_covariance)
+        if sample_covariance is None:
+            return self._scored(X, "responsibilities")
+        return self._said(self._measured_rows(X, None, sample_covariance), "responsibilities")
 
     def score_samples(self, X: ArrayLike, *, sample_covariance: ArrayLike | None = None) -> NDArray:
         """Return the log-density (nat) of each row of X (N, D), as (N,).
 
         Where a subclass overrides it, ``score``, ``aic`` and ``bic`` of exact rows are made of what it returns.
         """
-        return self._scored_with_errors(X, "evidence", sample_covariance)
+        if sample_covariance is None:
+            return self._scored(X, "evidence")
+        return self._said(self._measured_rows(X, None, sample_covariance), "evidence")
 
     def score(
         self,
@@ -128,8 +134,10 @@ class WithErrors(Mixture, ABC):
     ) -> float:
         """Return the mean log-density (nat) of the rows of X (N, D); with weights (N,), the weighted mean."""
         if sample_covariance is None:
-            return super().score(X, y, sample_weight)
-        totals = self._measured_totals(X, sample_weight, sample_covariance)
+            totals = self._totals(X, sample_weight)
+        else:
+            rows = self._measured_rows(X, sample_weight, sample_covariance)
+            totals = weighted_sums(rows, self._density(), self.n_threads)
         return totals.evidence / totals.weight
 
     def deconvolve(self, X: ArrayLike, sample_covariance: ArrayLike) -> Deconvolved:
@@ -165,8 +173,9 @@ class WithErrors(Mixture, ABC):
     ) -> tuple[NDArray, NDArray[np.int64]]:
         """Return `n_samples` rows (n, D) drawn from the mixture, grouped by component, and their labels (n,).
 
-        Noise comes last, with the label -1. `random_state` defaults to the estimator's own. The covariances are those of
-        `covariances_`, also where that was set by hand. With `sample_covariance`, rows have errors, of the rows' number where each has its own.
+        Noise comes last, with the label -1. `random_state` defaults to the estimator's own. The covariances are those
+        of `covariances_`, also where that was set by hand. With `sample_covariance`, rows have errors, of the rows'
+        number where each has its own.
         """
         if sample_covariance is None:
             return super().sample(n_samples, random_state)
@@ -237,10 +246,7 @@ class WithErrors(Mixture, ABC):
         _require_structure(self._family())
         return with_errors(rows, sample_covariance)
 
-    def _scored_with_errors(self, X: ArrayLike, output: str, sample_covariance: ArrayLike | None) -> Any:
-        if sample_covariance is None:
-            return self._scored(X, output)
-        rows = self._measured_rows(X, None, sample_covariance)
+    def _said(self, rows: MeasuredRows, output: str) -> Any:
         return rows.scored(Score(self._density(), output, self.n_threads))
 
     def _measured_totals(

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
-from fastgmm.families import FAMILIES, Family, reordered_factors
+from fastgmm.families import FAMILIES, Family
 from fastgmm.kernels import Density, DiagDensity, FullDensity, SphericalDensity, TiedDensity
+from fastgmm.kernels.passes.denoise import SMALL_ERRORS, describe_measured
 from fastgmm.kernels.passes.layout import TILE_STEP
-from fastgmm.kernels.passes.measured import MatrixLaw, Measured, VarianceLaw, collect_measured, describe_measured
+from fastgmm.kernels.passes.measured import MatrixLaw, Measured, VarianceLaw, collect_measured
 from fastgmm.passes.expectation import OVERFLOW, Expectation
 from fastgmm.rows import ArrayRows, contiguous
 from fastgmm.statistics import Array, SufficientStatistics
@@ -86,8 +87,18 @@ def whitening(density: Density, has_variances: bool, origin: Array | None = None
     inverse = np.empty_like(whitener)
     for factor, inverted in zip(whitener, inverse, strict=True):
         kernels.invert_lower(factor, inverted)
-    shift = np.einsum("kab,kb->ka", whitener, gap)
-    return Whitening(MatrixLaw(density.log_scale, density.mean, np.ascontiguousarray(whitener), shift), inverse)
+    unit = 1.0 / np.sqrt(np.square(inverse).sum(axis=2))
+    factor = unit[:, :, None] * inverse
+    law = MatrixLaw(
+        density.log_scale + np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1),
+        density.mean,
+        unit,
+        factor,
+        packed(factor @ factor.transpose(0, 2, 1)),
+        whitener / unit[:, None, :],
+        np.einsum("kab,kb->ka", whitener, gap),
+    )
+    return Whitening(law, inverse)
 
 
 def _in_shape(family: Family, scatter: Array) -> Array:
@@ -145,24 +156,31 @@ class Group:
         law, inverse = whitening(density, has_variances, origin)
         if isinstance(law, VarianceLaw):
             return self._of_variances(family, density, law, inverse, origin)
-        error = unpacked(self.error, density.mean.shape[1])
-        whitened = law.whitener @ error @ law.whitener.transpose(0, 2, 1)
-        values, vectors = np.linalg.eigh(0.5 * (whitened + whitened.transpose(0, 2, 1)))
-        values = np.maximum(values, 0.0)
-        share = values / (1.0 + values)
-        # The covariance of v, in whitened coordinates, and its factor: there it is 1 - T^-1, and nothing cancels.
-        left = vectors * share[:, None, :] @ vectors.transpose(0, 2, 1)
-        rest = vectors / (1.0 + values)[:, None, :] @ vectors.transpose(0, 2, 1)
-        gain = inverse @ rest @ law.whitener
-        small = share.max(axis=1) < 0.5
-        gain[small] = np.eye(len(error)) - (inverse @ left @ law.whitener)[small]
-        whitener = law.whitener
-        if values.any():
-            roots = vectors.transpose(0, 2, 1) / np.sqrt(1.0 + values)[:, :, None]
-            whitener = np.ascontiguousarray(reordered_factors(roots @ whitener, np.arange(len(error))))
-        turned = np.einsum("kab,ka->kb", vectors, law.shift)
-        about = density.mean - np.einsum("kab,kbc,kc->ka", inverse, vectors, (1.0 + values) * turned)
-        scale = density.log_scale - 0.5 * np.log1p(values).sum(axis=1)
+        return self._of_matrices(family, density, law, inverse, origin)
+
+    def _of_matrices(
+        self, family: Family, density: Density, law: MatrixLaw, inverse: Array, origin: Array | None
+    ) -> SufficientStatistics:
+        n_features = density.mean.shape[1]
+        error = law.unit[:, :, None] * unpacked(self.error, n_features) * law.unit[:, None, :]
+        total = unpacked(law.correlation, n_features) + error
+        factor = _cholesky_above(total, law.factor)
+        quotient = _divided(factor, law.factor)
+        whitened = error @ law.whitener.transpose(0, 2, 1)
+        size = np.einsum("kab,kba->k", law.whitener, whitened)
+        # The covariance of v, whitened: as kernels have it where errors are small, and where they are not.
+        left = np.eye(n_features) - quotient.transpose(0, 2, 1) @ quotient
+        small = size < SMALL_ERRORS
+        left[small] = (_divided(factor, whitened).transpose(0, 2, 1) @ quotient)[small]
+        left = 0.5 * (left + left.transpose(0, 2, 1))
+        whitener = np.tril(_divided(factor, law.unit[:, :, None] * np.eye(n_features)))
+        gain = inverse @ quotient.transpose(0, 2, 1) @ whitener
+        slope = law.whitener * law.unit[:, None, :]
+        small = size < 0.5
+        gain[small] = np.eye(n_features) - (inverse @ left @ slope)[small]
+        turned = np.einsum("kba,kb->ka", slope, law.shift)
+        about = density.mean - np.einsum("kab,kb->ka", total, turned / law.unit) / law.unit
+        scale = law.log_scale - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
         found = self.expectation(FullDensity(scale, density.mean, whitener), None if origin is None else about)
         scatter = gain @ found.scatter @ gain.transpose(0, 2, 1)
         scatter += found.mass[:, None, None] * (inverse @ left @ inverse.transpose(0, 2, 1))
@@ -190,6 +208,26 @@ class Group:
             deviation=gain * found.deviation,
             scatter=_in_shape(family, scatter),
         )
+
+
+def _cholesky_above(matrices: Array, least: Array) -> Array:
+    """Return the Cholesky factors of matrices (K, D, D), no pivot of which is below that of the factors `least`."""
+    factor = np.zeros_like(matrices)
+    for i in range(matrices.shape[1]):
+        rest = matrices[:, i:, i] - np.einsum("kam,km->ka", factor[:, i:, :i], factor[:, i, :i])
+        pivot = np.sqrt(np.maximum(rest[:, 0], least[:, i, i] ** 2))
+        factor[:, i:, i] = rest / pivot[:, None]
+        factor[:, i, i] = pivot
+    return factor
+
+
+def _divided(factor: Array, matrices: Array) -> Array:
+    """Return L^-1 M of lower triangular factors L and matrices M, both (K, D, D)."""
+    quotient = np.empty_like(matrices)
+    for i in range(matrices.shape[1]):
+        rest = matrices[:, i] - np.einsum("km,kmb->kb", factor[:, i, :i], quotient[:, :i])
+        quotient[:, i] = rest / factor[:, i, i, None]
+    return quotient
 
 
 def split(family: Family, rows: MeasuredRows, n_threads: int | None) -> tuple[list[Group], Measured | None]:
@@ -323,6 +361,9 @@ def posteriors(density: Density, rows: MeasuredRows, n_threads: int | None) -> A
         else:
             moved = np.einsum("kab,nkb->nka", inverse, mean)
             spread = inverse @ unpacked(covariance, n_features) @ inverse.transpose(0, 2, 1)
+            # That of a column without error is 0, but for rounding.
+            places = np.arange(n_features)
+            spread[..., places, places] = np.maximum(spread[..., places, places], 0.0)
         yield part, Posteriors(joint, density.mean + moved, spread)
 
 

@@ -1,9 +1,11 @@
-"""The pass over rows with errors of measurement: a row's covariance under a component is its own, V + S.
+"""The pass over rows with errors of measurement: a row's covariance under a component is its own, T = V + S.
 
-Rows x = v + e are given with the covariance S of e, and the mixture is that of v (Bovy, Hogg and Roweis 2011). All is
-done in coordinates that whiten the component, v' = A (v - mean): there its covariance is 1, that of a row is
-T = 1 + A S A^T, and v' has the posterior mean T^-1 x' and covariance 1 - T^-1. No pivot of T is below 1 but for
-rounding, so nothing fails however S and V compare; and sums keep the digits of the component's narrowest direction.
+Rows x = v + e are given with the covariance S of e, and the mixture is that of v (Bovy, Hogg and Roweis 2011). Each
+component is seen in units of its own standard deviations, where errors that are huge in one column are no harm to the
+digits of others, and T has no pivot below that of V but for rounding: nothing fails however S and V compare. Moments
+are those of v' = A (v - mean), which is white: with V = R R^T and C = L^-1 R, for the Cholesky factor L of T, v' has
+the posterior mean C^T L^-1 (x - mean) and covariance 1 - C^T C. So sums keep the digits of the component's narrowest
+direction.
 
 Vector lanes run over rows: everything is an elementwise loop over the columns of a tile.
 """
@@ -21,20 +23,28 @@ from fastgmm.kernels.vector.tiles import tile_buffer
 
 
 class MatrixLaw(NamedTuple):
-    """Components of the rows without their errors, of any covariance.
+    """Components of the rows without their errors, of any covariance, in units of their standard deviations.
 
-    `log_scale` (K,), `mean` (K, D) and `whitener` (K, D, D), lower triangular, are those of a density; `shift` (K, D)
-    is what is added to whitened posterior means in sums.
+    `log_scale` (K,) is the log joint's, less the logarithms of the root of T's determinant and the half distance;
+    `mean` (K, D); `unit` (K, D), inverse standard deviations; `factor` (K, D, D), lower triangular, the Cholesky factor
+    of the `correlation` (K, D (D + 1) / 2), a lower triangle row by row, and `whitener` (K, D, D) its inverse; `shift`
+    (K, D) is what is added to whitened posterior means in sums.
     """
 
     log_scale: Any
     mean: Any
+    unit: Any
+    factor: Any
+    correlation: Any
     whitener: Any
     shift: Any
 
 
 class VarianceLaw(NamedTuple):
-    """Like :class:`MatrixLaw`, with a `whitener` (K, D) of inverse standard deviations; errors are variances, too."""
+    """Like :class:`MatrixLaw` where columns are independent, and errors are variances, too.
+
+    `log_scale` (K,), `mean` (K, D) and `whitener` (K, D), inverse standard deviations, are those of a density.
+    """
 
     log_scale: Any
     mean: Any
@@ -56,21 +66,21 @@ class Measured(NamedTuple):
 class Tile(NamedTuple):
     """The buffers of a pass, for tiles of T rows; feature-major, float64.
 
-    `x` (D, T), `error` (E, T), `gap` and `half` (D, T); `factor` (K F, T), of T's Cholesky factor, with the inverse of
-    its diagonal (F = D (D + 1) / 2, or D where T is diagonal); `image` (K D, T), what is left of rows when it is
-    divided out; `inverse` (D D, T) and `spare` (F, T); `joint` (K, T), log joints and then responsibilities; `rows`
-    (5, T): weight, peak, total, root of the responsibility, log determinant.
+    `x` and `gap` (D, T); `error` (E, T); `factor` (K F, T), of T's Cholesky factor, with the inverse of its diagonal
+    (F = D (D + 1) / 2, or D where T is diagonal); `image` (K D, T), x - mean with the factor divided out; `quotient`
+    (D D, T), C column by column; `spare` (2 D D, T); `joint` (K, T), log joints and then responsibilities; `moved`
+    (D, T), posterior means; `rows` (5, T): weight, peak, total, root of the responsibility, log determinant.
     """
 
     x: Any
-    error: Any
     gap: Any
-    half: Any
+    error: Any
     factor: Any
     image: Any
-    inverse: Any
+    quotient: Any
     spare: Any
     joint: Any
+    moved: Any
     rows: Any
 
 
@@ -100,25 +110,26 @@ def accumulate_tile(law, k, tile, deviation, scatter):
 
 
 @kernel
-def _tile_buffers(law, n_errors, with_spare):
+def measured_buffers(law, n_errors, with_spare):
+    """Return a :class:`Tile` for rows with so many numbers of errors each; the spare buffer may be left out."""
     n_components, n_features = law.mean.shape
     like = law.mean
     return Tile(
         tile_buffer(n_features, TILE_STEP, like),
+        tile_buffer(n_features, TILE_STEP, like),
         tile_buffer(n_errors, TILE_STEP, like),
-        tile_buffer(n_features, TILE_STEP, like),
-        tile_buffer(n_features, TILE_STEP, like),
         tile_buffer(n_components * factor_size(law), TILE_STEP, like),
         tile_buffer(n_components * n_features, TILE_STEP, like),
         tile_buffer(n_features * n_features, TILE_STEP, like),
-        tile_buffer(factor_size(law) if with_spare else 0, TILE_STEP, like),
+        tile_buffer(2 * n_features * n_features if with_spare else 0, TILE_STEP, like),
         tile_buffer(n_components, TILE_STEP, like),
+        tile_buffer(n_features, TILE_STEP, like),
         tile_buffer(5, TILE_STEP, like),
     )
 
 
 @kernel
-def _load_tile(rows, first, n, tile):
+def load_measured(rows, first, n, tile):
     """Copy rows first .. first+n into a tile; columns beyond repeat the last row, with weight 0."""
     weight = tile.rows[0]
     for b in range(weight.shape[0]):
@@ -135,45 +146,52 @@ def _load_tile(rows, first, n, tile):
 
 
 @exact_kernel
-def _scale(factor, source, target):
+def set_multiple(factor, source, target):
     """Overwrite a row of the tile with `factor` times another."""
     for b in range(target.shape[0]):
         target[b] = factor * source[b]
 
 
 @exact_kernel
-def _add_multiple(factor, source, target):
+def add_multiple(factor, source, target):
     """Add `factor` times a row of the tile to another."""
     for b in range(target.shape[0]):
         target[b] = multiply_add(factor, source[b], target[b])
 
 
 @exact_kernel
-def _subtract_product(left, right, target):
+def subtract_product(left, right, target):
     """Subtract the product of two rows of the tile from another."""
     for b in range(target.shape[0]):
         target[b] = multiply_add(-left[b], right[b], target[b])
 
 
 @exact_kernel
-def _add_product(left, right, target):
+def add_product(left, right, target):
     """Add the product of two rows of the tile to another."""
     for b in range(target.shape[0]):
         target[b] = multiply_add(left[b], right[b], target[b])
 
 
 @exact_kernel
-def _multiply(factor, target):
+def set_product(left, right, target):
+    """Overwrite a row of the tile with the product of two others."""
+    for b in range(target.shape[0]):
+        target[b] = left[b] * right[b]
+
+
+@exact_kernel
+def multiply_row(factor, target):
     """Multiply a row of the tile by another."""
     for b in range(target.shape[0]):
         target[b] = target[b] * factor[b]
 
 
 @exact_kernel
-def _invert_pivot(pivot, log_determinant):
-    """Replace squared pivots by inverse pivots, none from a square below 1, and add the logarithms of the squares."""
+def _invert_pivot(pivot, least, log_determinant):
+    """Replace squared pivots, none of them below `least`, by inverse pivots, and add the logarithms of the squares."""
     for b in range(pivot.shape[0]):
-        square = 1.0 if pivot[b] < 1.0 else pivot[b]
+        square = least if pivot[b] < least else pivot[b]
         pivot[b] = 1.0 / np.sqrt(square)
         log_determinant[b] += vector_log(square)
 
@@ -195,30 +213,16 @@ def _sum_of_products(left, right):
 
 
 @kernel
-def _entry(i, j):
+def triangle_place(i, j):
     """Return the place of row i, column j <= i in a lower triangle, row by row."""
     return i * (i + 1) // 2 + j
 
 
-@kernel
-def _whiten_errors(whitener, error, half, diagonal, begin, factor):
-    """Overwrite rows of `factor` from `begin` on with the lower triangle of A S A^T + `diagonal`."""
-    n = whitener.shape[0]
-    is_diagonal = error.shape[0] == n
-    for i in range(n):
-        for j in range(i + 1):
-            if is_diagonal:
-                _scale(whitener[i, j], error[j], half[j])
-            else:
-                _scale(whitener[i, 0], error[_entry(j, 0)], half[j])
-                for m in range(1, i + 1):
-                    _add_multiple(whitener[i, m], error[_entry(max(m, j), min(m, j))], half[j])
-        for j in range(i + 1):
-            target = factor[begin + _entry(i, j)]
-            for b in range(target.shape[0]):
-                target[b] = diagonal if i == j else 0.0
-            for m in range(j + 1):
-                _add_multiple(whitener[j, m], half[m], target)
+@exact_kernel
+def set_total(own, left, error, right, target):
+    """Overwrite an entry of T with that of V plus that of S in other units."""
+    for b in range(target.shape[0]):
+        target[b] = multiply_add(left * error[b], right, own)
 
 
 @join_tile.register(MatrixLaw)
@@ -226,64 +230,35 @@ def _join_matrix_tile(law, k, tile):
     n = law.mean.shape[1]
     begin = k * factor_size(law)
     factor, joint, log_determinant = tile.factor, tile.joint[k], tile.rows[4]
-    whitener = law.whitener[k]
-    _whiten_errors(whitener, tile.error, tile.half, 1.0, begin, factor)
+    unit, is_diagonal = law.unit[k], tile.error.shape[0] == n
     for b in range(joint.shape[0]):
         log_determinant[b] = 0.0
     for i in range(n):
-        for b in range(joint.shape[0]):
-            tile.gap[i, b] = tile.x[i, b] - law.mean[k, i]
         for j in range(i + 1):
-            target = factor[begin + _entry(i, j)]
-            for m in range(j):
-                _subtract_product(factor[begin + _entry(i, m)], factor[begin + _entry(j, m)], target)
-            if j < i:
-                _multiply(factor[begin + _entry(j, j)], target)
+            target, own = factor[begin + triangle_place(i, j)], law.correlation[k, triangle_place(i, j)]
+            if not is_diagonal:
+                set_total(own, unit[i], tile.error[triangle_place(i, j)], unit[j], target)
+            elif i == j:
+                set_total(own, unit[i], tile.error[i], unit[i], target)
             else:
-                _invert_pivot(target, log_determinant)
+                for b in range(joint.shape[0]):
+                    target[b] = own
+            for m in range(j):
+                subtract_product(factor[begin + triangle_place(i, m)], factor[begin + triangle_place(j, m)], target)
+            if j < i:
+                multiply_row(factor[begin + triangle_place(j, j)], target)
+            else:
+                _invert_pivot(target, law.factor[k, i, i] * law.factor[k, i, i], log_determinant)
     for b in range(joint.shape[0]):
         joint[b] = law.log_scale[k] - 0.5 * log_determinant[b]
     for i in range(n):
-        image = tile.image[k * n + i]
-        _scale(whitener[i, 0], tile.gap[0], image)
-        for m in range(1, i + 1):
-            _add_multiple(whitener[i, m], tile.gap[m], image)
+        image, scale, mean = tile.image[k * n + i], unit[i], law.mean[k, i]
+        for b in range(joint.shape[0]):
+            image[b] = scale * (tile.x[i, b] - mean)
         for m in range(i):
-            _subtract_product(factor[begin + _entry(i, m)], tile.image[k * n + m], image)
-        _multiply(factor[begin + _entry(i, i)], image)
+            subtract_product(factor[begin + triangle_place(i, m)], tile.image[k * n + m], image)
+        multiply_row(factor[begin + triangle_place(i, i)], image)
         _subtract_half_square(image, joint)
-
-
-@kernel
-def _divide_by_transpose(factor, begin, image, first, n):
-    """Divide rows first .. first+n of `image` by the transposed factor: T^-1 x' is left."""
-    for i in range(n - 1, -1, -1):
-        target = image[first + i]
-        for m in range(i + 1, n):
-            _subtract_product(factor[begin + _entry(m, i)], image[first + m], target)
-        _multiply(factor[begin + _entry(i, i)], target)
-
-
-@exact_kernel
-def _negate_product(left, right, target):
-    """Overwrite a row of the tile with minus the product of two others."""
-    for b in range(target.shape[0]):
-        target[b] = -left[b] * right[b]
-
-
-@kernel
-def _invert_factor(factor, begin, n, root, inverse):
-    """Overwrite `inverse` (D D, T) with the inverse factor times `root` (T,), column by column, below the diagonal."""
-    for i in range(n):
-        head = inverse[i * n + i]
-        for b in range(root.shape[0]):
-            head[b] = root[b] * factor[begin + _entry(i, i), b]
-        for m in range(i + 1, n):
-            target = inverse[i * n + m]
-            _negate_product(factor[begin + _entry(m, i)], head, target)
-            for j in range(i + 1, m):
-                _subtract_product(factor[begin + _entry(m, j)], inverse[i * n + j], target)
-            _multiply(factor[begin + _entry(m, m)], target)
 
 
 @exact_kernel
@@ -293,24 +268,46 @@ def _shift_and_scale(shift, root, target):
         target[b] = (target[b] + shift) * root[b]
 
 
+@kernel
+def divide_factor(factor, begin, own, root, quotient):
+    """Overwrite `quotient` (D D, T) with C = L^-1 `own`, column by column and below the diagonal, times `root` (T,)."""
+    n = own.shape[0]
+    for j in range(n):
+        for i in range(j, n):
+            target = quotient[j * n + i]
+            set_multiple(own[i, j], root, target)
+            for m in range(j, i):
+                subtract_product(factor[begin + triangle_place(i, m)], quotient[j * n + m], target)
+            multiply_row(factor[begin + triangle_place(i, i)], target)
+
+
+@kernel
+def set_moved(image, first, quotient, moved):
+    """Overwrite `moved` (D, T) with C^T times rows first .. first+D of `image`."""
+    n = moved.shape[0]
+    for j in range(n):
+        set_product(quotient[j * n + j], image[first + j], moved[j])
+        for i in range(j + 1, n):
+            add_product(quotient[j * n + i], image[first + i], moved[j])
+
+
 @accumulate_tile.register(MatrixLaw)
 def _accumulate_matrix_tile(law, k, tile, deviation, scatter):
-    n = law.mean.shape[1]
-    begin, root = k * factor_size(law), tile.rows[3]
-    _divide_by_transpose(tile.factor, begin, tile.image, k * n, n)
+    n, root = law.mean.shape[1], tile.rows[3]
+    divide_factor(tile.factor, k * factor_size(law), law.factor[k], root, tile.quotient)
+    set_moved(tile.image, k * n, tile.quotient, tile.moved)
     for i in range(n):
-        _shift_and_scale(law.shift[k, i], root, tile.image[k * n + i])
-    _invert_factor(tile.factor, begin, n, root, tile.inverse)
-    flat = tile.inverse.reshape(tile.inverse.size)
+        add_multiple(law.shift[k, i], root, tile.moved[i])
+    flat = tile.quotient.reshape(tile.quotient.size)
     width = root.shape[0]
     for i in range(n):
-        left = tile.image[k * n + i]
+        left = tile.moved[i]
         deviation[i] += _sum_of_products(root, left)
         end = (i + 1) * n * width
         for j in range(i + 1):
-            # Column j of the inverse factor from row i on, and column i: both are whole stretches of memory.
+            # Column j of the quotient from row i on, and column i: both are whole stretches of memory.
             both = _sum_of_products(flat[(j * n + i) * width : (j + 1) * n * width], flat[(i * n + i) * width : end])
-            scatter[_entry(i, j)] += _sum_of_products(left, tile.image[k * n + j]) - both
+            scatter[triangle_place(i, j)] += _sum_of_products(left, tile.moved[j]) - both
 
 
 @join_tile.register(VarianceLaw)
@@ -325,8 +322,8 @@ def _join_variance_tile(law, k, tile):
         for b in range(joint.shape[0]):
             factor[b] = (scale * tile.error[d, b]) * scale + 1.0
             image[b] = scale * (tile.x[d, b] - mean)
-        _invert_pivot(factor, log_determinant)
-        _multiply(factor, image)
+        _invert_pivot(factor, 1.0, log_determinant)
+        multiply_row(factor, image)
     for b in range(joint.shape[0]):
         joint[b] = law.log_scale[k] - 0.5 * log_determinant[b]
     for d in range(n):
@@ -339,51 +336,11 @@ def _accumulate_variance_tile(law, k, tile, deviation, scatter):
     root = tile.rows[3]
     for d in range(n):
         factor, image = tile.factor[k * n + d], tile.image[k * n + d]
-        _multiply(factor, image)
+        multiply_row(factor, image)
         _shift_and_scale(law.shift[k, d], root, image)
-        _multiply(root, factor)
+        multiply_row(root, factor)
         deviation[d] += _sum_of_products(root, image)
         scatter[d] += _sum_of_products(image, image) - _sum_of_products(factor, factor)
-
-
-@dispatched
-def describe_tile(law, k, tile):
-    """Overwrite component k's rows of `image` and `factor` with the mean of v', and its covariance 1 - T^-1."""
-
-
-@describe_tile.register(MatrixLaw)
-def _describe_matrix_tile(law, k, tile):
-    # The covariance is R^T (R S') for R the inverse factor and S' the whitened errors: nothing cancels.
-    n = law.mean.shape[1]
-    begin, ones = k * factor_size(law), tile.rows[3]
-    for b in range(ones.shape[0]):
-        ones[b] = 1.0
-    _divide_by_transpose(tile.factor, begin, tile.image, k * n, n)
-    _invert_factor(tile.factor, begin, n, ones, tile.inverse)
-    _whiten_errors(law.whitener[k], tile.error, tile.half, 0.0, 0, tile.spare)
-    for j in range(n):
-        for m in range(n):
-            target = tile.half[m]
-            for b in range(ones.shape[0]):
-                target[b] = 0.0
-            for i in range(m + 1):
-                _add_product(tile.inverse[i * n + m], tile.spare[_entry(max(i, j), min(i, j))], target)
-        for i in range(j, n):
-            target = tile.factor[begin + _entry(i, j)]
-            for b in range(ones.shape[0]):
-                target[b] = 0.0
-            for m in range(i, n):
-                _add_product(tile.inverse[i * n + m], tile.half[m], target)
-
-
-@describe_tile.register(VarianceLaw)
-def _describe_variance_tile(law, k, tile):
-    n = law.mean.shape[1]
-    for d in range(n):
-        scale, factor, image = law.whitener[k, d], tile.factor[k * n + d], tile.image[k * n + d]
-        _multiply(factor, image)
-        for b in range(factor.shape[0]):
-            factor[b] = (scale * tile.error[d, b]) * scale * factor[b] * factor[b]
 
 
 @exact_kernel
@@ -434,7 +391,7 @@ def _collect_measured_lanes(first_lane, last_lane, law, rows, mass, deviation, s
     moments of v' are those, with the mass added to the diagonal of the scatter.
     """
     n_components = law.mean.shape[0]
-    owned = _tile_buffers(law, rows.error.shape[1], False)
+    owned = measured_buffers(law, rows.error.shape[1], False)
     tile = borrowed(owned)
     law, rows, mass, deviation, scatter = borrowed((law, rows, mass, deviation, scatter))
     weight, peak, total, root = tile.rows[0], tile.rows[1], tile.rows[2], tile.rows[3]
@@ -442,7 +399,7 @@ def _collect_measured_lanes(first_lane, last_lane, law, rows, mass, deviation, s
         start, stop = lane_rows(lane, mass.shape[0], TILE_STEP, rows.X.shape[0])
         for first in range(start, stop, TILE_STEP):
             n = min(TILE_STEP, stop - first)
-            _load_tile(rows, first, n, tile)
+            load_measured(rows, first, n, tile)
             for k in range(n_components):
                 join_tile(law, k, tile)
             _share_out(tile.joint, weight, peak, total)
@@ -455,38 +412,3 @@ def _collect_measured_lanes(first_lane, last_lane, law, rows, mass, deviation, s
 
 
 collect_measured = Driver(_collect_measured_lanes)
-
-
-def _describe_measured_lanes(first_lane, last_lane, n_lanes, law, rows, joint, mean, covariance):
-    """Overwrite the log joints (N, K) of rows, and the whitened posteriors of v under each component.
-
-    `mean` (N, K, D) and `covariance` (N, K, F), lower triangles row by row, are skipped where they have size 0.
-    """
-    n_components = law.mean.shape[0]
-    owned = _tile_buffers(law, rows.error.shape[1], mean.size > 0)
-    tile = borrowed(owned)
-    law, rows, joint, mean, covariance = borrowed((law, rows, joint, mean, covariance))
-    size = factor_size(law)
-    for lane in range(first_lane, last_lane):
-        start, stop = lane_rows(lane, n_lanes, TILE_STEP, rows.X.shape[0])
-        for first in range(start, stop, TILE_STEP):
-            n = min(TILE_STEP, stop - first)
-            _load_tile(rows, first, n, tile)
-            for k in range(n_components):
-                join_tile(law, k, tile)
-                for b in range(n):
-                    joint[first + b, k] = tile.joint[k, b]
-            if mean.size == 0:
-                continue
-            for k in range(n_components):
-                describe_tile(law, k, tile)
-                for d in range(mean.shape[2]):
-                    for b in range(n):
-                        mean[first + b, k, d] = tile.image[k * mean.shape[2] + d, b]
-                for f in range(size):
-                    for b in range(n):
-                        covariance[first + b, k, f] = tile.factor[k * size + f, b]
-    keep(owned)
-
-
-describe_measured = Driver(_describe_measured_lanes)

@@ -1,10 +1,12 @@
 """What may be asked for together: missing entries, noise, known labels, weights; each beside a twin row by row."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, fit_many
 from fastgmm.datasets import load_iris
 
 IRIS = np.asarray(load_iris().data, np.float64)
@@ -164,3 +166,87 @@ def test_errors_of_measurement_go_with_none_of_these():
     gaps = GaussianMixture(2, missing="marginal", random_state=0, tol=0.1).fit(HOLES)
     with pytest.raises(ValueError, match="X must have no missing entries where sample_covariance is given"):
         gaps.score_samples(HOLES, sample_covariance=errors)
+
+
+# -- all of them, two by two ------------------------------------------------------------------------------------------
+
+MEANS = np.stack([IRIS[k == SPECIES].mean(axis=0) for k in range(3)])
+# How each is asked for: parameters, arguments of the fit, and what is fitted how.
+PARAMS = {
+    "missing": {"missing": "marginal"},
+    "noise": {"noise": True},
+    "frozen": {"frozen": {"means": [0]}, "means_init": MEANS},
+    "equal weights": {"equal_weights": True},
+    "accelerate": {"accelerate": "squarem"},
+    "truncate": {"truncate": 2},
+    "checkpoint": {"checkpoint": "fit"},
+}
+ARGUMENTS = {
+    "labels": {"labels": KNOWN},
+    "errors": {"sample_covariance": np.full(4, 0.01)},
+    "weights": {"sample_weight": 1.0 + np.arange(150) % 2},
+}
+# What a message calls them.
+NAMES = {
+    "errors": "sample_covariance",
+    "weights": "sample_weight",
+    "equal weights": "equal_weights",
+    "partial fit": "partial_fit",
+    "fit many": "fit_many",
+    "VB": "BayesianGaussianMixture",
+    "files": "StreamedRows|is '.*npy'|npy",
+}
+PAGE = Path(__file__).parent.parent / "docs" / "guide" / "combinations.md"
+
+
+def cells():
+    """Yield the cells of the page's table: two features, and whether they go together."""
+    lines = [line.strip("|").split("|") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    header, *rows = ([cell.strip() for cell in line] for line in lines)
+    for first, *answers in rows:
+        for second, answer in zip(header[1:], answers, strict=True):
+            if answer:
+                yield pytest.param(first, second, answer == "yes", id=f"{first}-{second}")
+
+
+def fitted_with(features, folder):
+    """Return a mixture that was fitted with two features at once."""
+    params, arguments = {"random_state": 0}, {}
+    for each in features:
+        params |= PARAMS.get(each, {})
+        arguments |= ARGUMENTS.get(each, {})
+    if "checkpoint" in params:
+        params["checkpoint"] = folder / "fit"
+    X = HOLES if "missing" in features else IRIS
+    if "files" in features:
+        for name, array in {"X": X, "weight": arguments.get("sample_weight", np.ones(150))}.items():
+            np.save(folder / f"{name}.npy", array)
+        X = folder / "X.npy"
+        if "sample_weight" in arguments:
+            arguments["sample_weight"] = folder / "weight.npy"
+    model = (BayesianGaussianMixture if "VB" in features else GaussianMixture)(3, **params)
+    if "fit many" in features:
+        repeated = {name: [value, value] for name, value in arguments.items()}
+        return fit_many(model, [str(X)] if "files" in features else [X, X], **repeated)
+    return (model.partial_fit if "partial fit" in features else model.fit)(X, **arguments)
+
+
+@pytest.mark.filterwarnings("ignore::fastgmm.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("first", "second", "together"), list(cells()))
+def test_two_features_go_together_or_are_refused_by_name(first, second, together, tmp_path):
+    if together:
+        model = fitted_with((first, second), tmp_path)
+        assert np.isfinite(model.means_).all()
+        assert np.isfinite(np.asarray(model.lower_bound_)).all()
+        return
+    if {first, second} == {"partial fit", "fit many"}:
+        return  # two functions
+    named = "|".join(NAMES.get(each, each) for each in (first, second))
+    with pytest.raises((ValueError, TypeError), match=named):
+        fitted_with((first, second), tmp_path)
+
+
+def test_the_table_has_each_pair_once():
+    found = [{param.values[0], param.values[1]} for param in cells()]
+    assert len(found) == 14 * 13 // 2
+    assert all(found.count(pair) == 1 and len(pair) == 2 for pair in found)

@@ -1,4 +1,4 @@
-"""What was measured with errors, row by row: its posterior under each component, and the log joints.
+"""The posterior, under each component, of what was measured with errors, row by row; and the log joints of rows.
 
 The formulas are those of :mod:`fastgmm.kernels.passes.measured`; this pass makes the first of its two sweeps over the
 components, too.

@@ -434,3 +434,13 @@ def test_scikit_learn_passes_errors_on():
     assert search.best_params_ == {"n_components": 2}
     expected = GaussianMixture(2, random_state=0).fit(rows, sample_covariance=errors)
     np.testing.assert_array_equal(search.best_estimator_.means_, expected.means_)
+
+
+def test_a_score_does_not_depend_on_the_place_of_its_row():
+    for structure, errors in (("full", ERRORS), ("diag", variances(ERRORS))):
+        _, weights, means, own, _ = mixture_of(structure)
+        model = GaussianMixture.from_parameters(weights, means, own, structure)
+        whole = model.score_samples(ROWS, sample_covariance=errors)
+        for place in (0, 13, 47):
+            alone = model.score_samples(ROWS[place : place + 1], sample_covariance=errors[place : place + 1])
+            assert alone[0] == whole[place]

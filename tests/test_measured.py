@@ -204,6 +204,31 @@ def test_errors_may_be_tiny_or_huge(structure, scale):
     )
 
 
+@pytest.mark.parametrize("form", ["matrices", "variances", "one for all"])
+def test_a_column_of_huge_errors_counts_as_missing(form):
+    """Such errors leave the digits of the other columns alone."""
+    rng = np.random.default_rng(7)
+    factor = rng.normal(size=(K, D, D))
+    covariances = factor @ factor.transpose(0, 2, 1) + 0.1 * np.eye(D)
+    model = GaussianMixture.from_parameters([0.4, 0.6], rng.normal(size=(K, D)), covariances)
+    part = model.marginal([0, 2])
+    error = np.diag([0.1, 1e13, 0.3])
+    given = {"matrices": np.repeat(error[None], N, axis=0), "variances": np.repeat(np.diag(error)[None], N, axis=0)}
+    given, left = given.get(form, error), error[[0, 2]][:, [0, 2]]
+    expected = part.predict_proba(ROWS[:, [0, 2]], sample_covariance=left)
+    np.testing.assert_allclose(model.predict_proba(ROWS, sample_covariance=given), expected, atol=1e-11)
+    for found, known in zip(model.deconvolve(ROWS, given), part.deconvolve(ROWS[:, [0, 2]], left), strict=True):
+        places = np.ix_(np.arange(N), *[[0, 2]] * (found.ndim - 1))
+        np.testing.assert_allclose(found[places], known, atol=1e-11)
+    sums = [
+        source_of(FAMILIES["full"], with_errors(ArrayRows(rows), errors)).collect(each._density())
+        for each, rows, errors in ((model, ROWS, given), (part, ROWS[:, [0, 2]], left))
+    ]
+    np.testing.assert_allclose(
+        sums[0].scatter[:, [0, 0, 2], [0, 2, 2]], sums[1].scatter[:, [0, 0, 1], [0, 1, 1]], atol=1e-9
+    )
+
+
 def fitted(rows, errors, **params):
     params = {"init_params": (rows[:, 0] > np.median(rows[:, 0])).astype(np.int64), "tol": 0.0, "max_iter": 20} | params
     with pytest.warns(match="did not converge"):
@@ -399,7 +424,7 @@ def test_models_that_were_fitted_with_errors_are_models(tmp_path):
 
 
 def test_scikit_learn_passes_errors_on():
-    sklearn = pytest.importorskip("sklearn")
+    sklearn = pytest.importorskip("sklearn", minversion="1.7")
     from sklearn.model_selection import GridSearchCV
 
     rows, errors, _ = faithful()
@@ -410,3 +435,13 @@ def test_scikit_learn_passes_errors_on():
     assert search.best_params_ == {"n_components": 2}
     expected = GaussianMixture(2, random_state=0).fit(rows, sample_covariance=errors)
     np.testing.assert_array_equal(search.best_estimator_.means_, expected.means_)
+
+
+def test_a_score_does_not_depend_on_the_place_of_its_row():
+    for structure, errors in (("full", ERRORS), ("diag", variances(ERRORS))):
+        _, weights, means, own, _ = mixture_of(structure)
+        model = GaussianMixture.from_parameters(weights, means, own, structure)
+        whole = model.score_samples(ROWS, sample_covariance=errors)
+        for place in (0, 13, 47):
+            alone = model.score_samples(ROWS[place : place + 1], sample_covariance=errors[place : place + 1])
+            assert alone[0] == whole[place]

@@ -14,12 +14,11 @@ from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import WeightedSums, weighted_sums
 from fastgmm.families import Family
 from fastgmm.kernels.structures.densities import DENSITIES
-from fastgmm.passes.measured import MeasuredRows, posteriors, require_near, shared_out
+from fastgmm.passes.measured_rows import MeasuredRows
 from fastgmm.passes.scores import Score
 from fastgmm.rows import Rows
 from fastgmm.rules import GaussianParameters
 from fastgmm.sources import Source
-from fastgmm.sources.measured import with_errors
 from fastgmm.sources.source import source_of
 from fastgmm.spurious import Spike, SpuriousComponent
 from fastgmm.statistics import Array
@@ -157,6 +156,8 @@ class WithErrors(Mixture, ABC):
         Deconvolved
             A named tuple of `mean` (N, D) and `covariance` (N, D, D), which is of the mixture of all components.
         """
+        from fastgmm.passes.measured import posteriors, require_near, shared_out  # takes longer than a small fit
+
         rows = self._measured_rows(X, None, sample_covariance)
         means, covariances = np.empty((rows.n_rows, rows.n_features)), np.empty((rows.n_rows, *[rows.n_features] * 2))
         for part, found in posteriors(self._density(), rows, self.n_threads):
@@ -230,7 +231,7 @@ class WithErrors(Mixture, ABC):
                 if value is not None and value is not False:
                     raise ValueError(f"{name} must be left out in a fit with sample_covariance, got {shown(value)}.")
             _require_structure(validation.check_family(self.covariance_type))
-            return with_errors(rows, sample_covariance)
+            return _with_errors(rows, sample_covariance)
 
         return prepare
 
@@ -244,7 +245,7 @@ class WithErrors(Mixture, ABC):
         if rows.gapped:
             raise ValueError("X must have no missing entries where sample_covariance is given: impute or drop them.")
         _require_structure(self._family())
-        return with_errors(rows, sample_covariance)
+        return _with_errors(rows, sample_covariance)
 
     def _said(self, rows: MeasuredRows, output: str) -> Any:
         return rows.scored(Score(self._density(), output, self.n_threads))
@@ -280,6 +281,12 @@ class WithErrors(Mixture, ABC):
             own = family.projected(error[None])[0]
             state = _with_covariances(family, state, state.covariances + own)
         return super()._spurious(rule, source, state, spikes)
+
+
+def _with_errors(rows: Rows, sample_covariance: ArrayLike) -> MeasuredRows:
+    from fastgmm.sources.measured import with_errors  # takes longer than a small fit
+
+    return with_errors(rows, sample_covariance)
 
 
 def _require_structure(family: Family) -> None:

@@ -24,6 +24,7 @@ from fastgmm.kernels.passes.denoise import SMALL_ERRORS, describe_measured
 from fastgmm.kernels.passes.layout import TILE_STEP
 from fastgmm.kernels.passes.measured import MatrixLaw, Measured, VarianceLaw, collect_measured
 from fastgmm.passes.expectation import OVERFLOW, Expectation
+from fastgmm.passes.measured_rows import MeasuredRows, packed, unpacked
 from fastgmm.rows import ArrayRows, contiguous
 from fastgmm.statistics import Array, SufficientStatistics
 
@@ -33,24 +34,6 @@ _MANY = 2048
 _BLOCK_WORK = 3e9
 _BLOCK_FLOATS = 2**21
 _NO_WEIGHTS = np.empty(0)
-
-
-def packed(covariances: Array) -> Array:
-    """Return the lower triangles of symmetric matrices (..., D, D), row by row, (..., D (D + 1) / 2)."""
-    row, column = np.tril_indices(covariances.shape[-1])
-    return np.ascontiguousarray(covariances[..., row, column])
-
-
-def unpacked(triangles: Array, n_features: int) -> Array:
-    """Return the symmetric matrices (..., D, D) of ``packed``, or diagonal ones of their diagonals (..., D)."""
-    matrices = np.zeros((*triangles.shape[:-1], n_features, n_features))
-    if triangles.shape[-1] == n_features:
-        matrices[..., np.arange(n_features), np.arange(n_features)] = triangles
-        return matrices
-    row, column = np.tril_indices(n_features)
-    matrices[..., row, column] = triangles
-    matrices[..., column, row] = triangles
-    return matrices
 
 
 class Whitening(NamedTuple):
@@ -109,35 +92,6 @@ def _in_shape(family: Family, scatter: Array) -> Array:
         return family.mirror(scatter.sum(axis=0))
     squares = scatter if scatter.ndim == 2 else np.diagonal(scatter, axis1=1, axis2=2)
     return squares.copy() if family.density_type is DiagDensity else squares.sum(axis=1)
-
-
-class MeasuredRows(ArrayRows):
-    """The rows of an array, with the covariances of their errors.
-
-    `error` is (N, D) float64, variances, or (N, D (D + 1) / 2), lower triangles of covariances row by row; (1, ...)
-    where all rows have the same. Seeding takes the rows as they are, for exact ones.
-    """
-
-    def __init__(self, X: NDArray, sample_weight: Array | None, names: NDArray | None, error: Array) -> None:
-        super().__init__(X, sample_weight, names)
-        self.error = error
-
-    @property
-    def has_variances(self) -> bool:
-        """Whether errors of different features are independent."""
-        return self.error.shape[1] == self.n_features
-
-    def mean_error(self) -> Array:
-        """Return the mean of the covariances of the errors, by the weights of the rows, (D, D)."""
-        weight = self.sample_weight if len(self.error) > 1 else None
-        return unpacked(np.average(self.error, axis=0, weights=weight), self.n_features)
-
-    def exact(self, least: float) -> ArrayRows:
-        """Return the rows with weight 0 for those that have an error whose variance is `least` or more."""
-        places = np.arange(self.n_features)
-        variances = self.error if self.has_variances else self.error[:, places * (places + 3) // 2]
-        weight = np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
-        return ArrayRows(self.X, np.where((variances < least).all(axis=1), weight, 0.0), self.names)
 
 
 @dataclass(eq=False)
@@ -431,6 +385,3 @@ def _refuse_far(density: Density, rows: MeasuredRows, n_threads: int | None) -> 
     """Raise ValueError naming the first row of weight that is too far for float64, if any."""
     evidence = MeasuredScores(density, rows, n_threads, evidence=True).evidence
     require_near(evidence if rows.sample_weight is None else np.where(rows.sample_weight > 0.0, evidence, 0.0))
-
-
-MeasuredRows.scores_type = MeasuredScores

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from fastgmm import kernels
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.passes.measured import Group, MeasuredRows, collect_all, packed, split
+from fastgmm.passes.measured import Group, MeasuredScores, collect_all, split
+from fastgmm.passes.measured_rows import MeasuredRows, packed
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.sources.source import Source
 from fastgmm.statistics import Array, SufficientStatistics
@@ -67,5 +68,5 @@ def with_errors(rows: Rows, sample_covariance: ArrayLike) -> MeasuredRows:
         require_same_names(rows.names, names, "sample_covariance[X.columns] has them in the order of X.\n")
     error = check_sample_covariance(sample_covariance, rows.n_rows, rows.n_features)
     measured = MeasuredRows(rows.X, rows.sample_weight, rows.names, packed(error) if error.ndim == 3 else error)
-    measured.source_type = MeasuredSource
+    measured.source_type, measured.scores_type = MeasuredSource, MeasuredScores
     return measured

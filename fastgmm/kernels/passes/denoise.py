@@ -1,4 +1,4 @@
-"""What was measured with errors, row by row: its posterior under each component, and the log joints.
+"""The posterior, under each component, of what was measured with errors, row by row; and the log joints of rows.
 
 The formulas are those of :mod:`fastgmm.kernels.passes.measured`; this pass makes the first of its two sweeps over the
 components, too.
@@ -102,8 +102,9 @@ def _describe_variance_tile(law, k, tile):
     for d in range(n):
         scale, factor = law.whitener[k, d], tile.factor[k * n + d]
         set_product(factor, tile.image[k * n + d], tile.moved[d])
-        for b in range(factor.shape[0]):
-            factor[b] = (scale * tile.error[d, b]) * scale * factor[b] * factor[b]
+        set_total(0.0, scale, tile.error[d], scale, tile.gap[0])
+        multiply_row(factor, factor)
+        multiply_row(tile.gap[0], factor)
 
 
 def _describe_measured_lanes(first_lane, last_lane, n_lanes, law, rows, joint, mean, covariance):

@@ -225,6 +225,20 @@ def set_total(own, left, error, right, target):
         target[b] = multiply_add(left * error[b], right, own)
 
 
+@exact_kernel
+def _begin_joint(log_scale, log_determinant, joint):
+    """Overwrite log joints with all but their distances."""
+    for b in range(joint.shape[0]):
+        joint[b] = multiply_add(-0.5, log_determinant[b], log_scale)
+
+
+@exact_kernel
+def _set_gap(unit, x, mean, gap):
+    """Overwrite a row of the tile with the difference of another from a mean, in other units."""
+    for b in range(gap.shape[0]):
+        gap[b] = unit * (x[b] - mean)
+
+
 @join_tile.register(MatrixLaw)
 def _join_matrix_tile(law, k, tile):
     n = law.mean.shape[1]
@@ -249,12 +263,10 @@ def _join_matrix_tile(law, k, tile):
                 multiply_row(factor[begin + triangle_place(j, j)], target)
             else:
                 _invert_pivot(target, law.factor[k, i, i] * law.factor[k, i, i], log_determinant)
-    for b in range(joint.shape[0]):
-        joint[b] = law.log_scale[k] - 0.5 * log_determinant[b]
+    _begin_joint(law.log_scale[k], log_determinant, joint)
     for i in range(n):
-        image, scale, mean = tile.image[k * n + i], unit[i], law.mean[k, i]
-        for b in range(joint.shape[0]):
-            image[b] = scale * (tile.x[i, b] - mean)
+        image = tile.image[k * n + i]
+        _set_gap(unit[i], tile.x[i], law.mean[k, i], image)
         for m in range(i):
             subtract_product(factor[begin + triangle_place(i, m)], tile.image[k * n + m], image)
         multiply_row(factor[begin + triangle_place(i, i)], image)
@@ -317,15 +329,12 @@ def _join_variance_tile(law, k, tile):
     for b in range(joint.shape[0]):
         log_determinant[b] = 0.0
     for d in range(n):
-        scale, mean = law.whitener[k, d], law.mean[k, d]
-        factor, image = tile.factor[k * n + d], tile.image[k * n + d]
-        for b in range(joint.shape[0]):
-            factor[b] = (scale * tile.error[d, b]) * scale + 1.0
-            image[b] = scale * (tile.x[d, b] - mean)
+        scale, factor, image = law.whitener[k, d], tile.factor[k * n + d], tile.image[k * n + d]
+        set_total(1.0, scale, tile.error[d], scale, factor)
+        _set_gap(scale, tile.x[d], law.mean[k, d], image)
         _invert_pivot(factor, 1.0, log_determinant)
         multiply_row(factor, image)
-    for b in range(joint.shape[0]):
-        joint[b] = law.log_scale[k] - 0.5 * log_determinant[b]
+    _begin_joint(law.log_scale[k], log_determinant, joint)
     for d in range(n):
         _subtract_half_square(tile.image[k * n + d], joint)
 

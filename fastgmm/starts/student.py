@@ -20,7 +20,7 @@ from fastgmm.statistics import Array
 _ROWS = 2**12
 _ROWS_PER_COMPONENT = 100
 # A row is far out where it is so many times as far from its neighbours as half of all rows are.
-_FAR = 10.0
+_FAR = 20.0
 # More than this share of the rows is a component rather than errors.
 _MOST = 0.2
 

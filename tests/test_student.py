@@ -461,7 +461,7 @@ def test_no_function_takes_it_for_a_gaussian_mixture(eruptions, tmp_path):
         lambda: fastgmm.GaussianMixtureRegressor(estimator=StudentMixture(2)).fit(X[:, :1], X[:, 1]),
     ]
     for call in calls:
-        with pytest.raises((TypeError, ValueError, AttributeError), match="StudentMixture|GaussianMixture"):
+        with pytest.raises((TypeError, ValueError, AttributeError), match=r"StudentMixture|GaussianMixture"):
             call()
 
 

@@ -11,7 +11,7 @@ imports from those below it alone:
 | `analysis` | modes, distances between mixtures, fewer components |
 | `predictors` | a classifier, a regressor and an outlier detector |
 | `selection` | fits of several sizes and families, of which the best is kept |
-| `estimators` | `GaussianMixture`, `BayesianGaussianMixture`: scikit-learn's interface |
+| `estimators` | `GaussianMixture`, `BayesianGaussianMixture`, `StudentMixture`: scikit-learn's interface |
 | `starts` | where fits start: k-means, agglomeration, short fits |
 | `fitting` | the loop, and around it acceleration, restarts, checkpoints, batches that come one at a time |
 | `rules` | EM and variational Bayes: from statistics to parameters and back to a density |
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from fastgmm import sources as sources
     from fastgmm import statistics as statistics
     from fastgmm._warmup import warmup
-    from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
+    from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture, StudentMixture
     from fastgmm.many import fit_many
     from fastgmm.predictors import (
         GaussianMixtureClassifier,
@@ -70,6 +70,7 @@ _HOMES = {
     "GaussianMixtureIC": "fastgmm.selection",
     "GaussianMixtureOutlierDetector": "fastgmm.predictors",
     "GaussianMixtureRegressor": "fastgmm.predictors",
+    "StudentMixture": "fastgmm.estimators",
     "SufficientStatistics": "fastgmm.statistics",
     "fit_many": "fastgmm.many",
     "warmup": "fastgmm._warmup",
@@ -89,6 +90,7 @@ __all__ = [
     "GaussianMixtureIC",
     "GaussianMixtureOutlierDetector",
     "GaussianMixtureRegressor",
+    "StudentMixture",
     "SufficientStatistics",
     "__version__",
     "fit_many",

@@ -18,7 +18,7 @@ import numpy as np
 
 import fastgmm
 from fastgmm.exceptions import SpuriousComponentWarning
-from fastgmm.families import FAMILIES, NAMED
+from fastgmm.families import FAMILIES, NAMED, STRUCTURES
 from fastgmm.kernels.compiling import SOURCE_HASH, Build, cache_folder, is_switched_off, logged_builds
 from fastgmm.methods import METHODS
 from fastgmm.passes.single import SINGLE_WORK
@@ -200,6 +200,10 @@ def _use(covariance_type: str, dtype: str, method: str) -> None:
         n_each = SINGLE_WORK // (len(X) * X.shape[1] * 2)
         labels = np.repeat([0, 0, 0, 0, 1, 1, 1, 1], n_each)
         estimator(n_components=2, init_params=labels, **params).fit(np.repeat(X, n_each, axis=0))
+    if method == "em" and covariance_type in STRUCTURES:
+        heavy = fastgmm.StudentMixture(n_components=2, **params).fit(X)
+        heavy.predict(X)
+        heavy.score(X)
     if method == "em":
         estimator.from_parameters(model.weights_, model.means_, model.covariances_, covariance_type).predict(X)
         # Errors of measurement: one for all, variances, covariances.

@@ -52,7 +52,7 @@ class SufficientStatistics:
 
     def __add__(self, other: SufficientStatistics) -> SufficientStatistics:
         """Return the statistics of both sets of rows together; ValueError where the origins differ."""
-        if not isinstance(other, SufficientStatistics):
+        if type(other) is not type(self):
             return NotImplemented
         if self.origin is not other.origin and not np.array_equal(self.origin, other.origin):
             raise ValueError(
@@ -63,7 +63,7 @@ class SufficientStatistics:
                 "statistics of different covariance families cannot be added: "
                 f"their scatters have shapes {self.scatter.shape} and {other.scatter.shape}"
             )
-        return SufficientStatistics(self.origin, *map(operator.add, self._sums, other._sums))
+        return type(self)(self.origin, *map(operator.add, self._sums, other._sums))
 
     def __mul__(self, factor: float) -> SufficientStatistics:
         """Return the statistics with every row's weight multiplied by `factor` >= 0; ValueError otherwise."""
@@ -72,7 +72,7 @@ class SufficientStatistics:
         factor = float(factor)
         if not (factor >= 0 and np.isfinite(factor)):
             raise ValueError(f"statistics can be scaled by a finite factor >= 0, got {factor!r}")
-        return SufficientStatistics(self.origin, *(factor * each for each in self._sums))
+        return type(self)(self.origin, *(factor * each for each in self._sums))
 
     __rmul__ = __mul__
 
@@ -112,3 +112,25 @@ class SufficientStatistics:
         """The components' weighted means, (K, D); the origin for a component without mass."""
         safe = np.where(self.mass > 0, self.mass, 1.0)
         return self.origin + np.where(self.mass > 0, 1.0, 0.0)[:, None] * self.deviation / safe[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class StudentStatistics(SufficientStatistics):
+    """Statistics of rows under Student-t laws, of which a row counts by r u in all moments: u is near 0 for outliers.
+
+    Attributes
+    ----------
+    mass, deviation, scatter
+        As of ``SufficientStatistics``, with w r u in place of w r.
+    counts : (K,), weight
+        Sum of w r.
+    log_mass : (K,), weight
+        Sum of w r log u.
+    """
+
+    counts: Array
+    log_mass: Array
+
+    @property
+    def _sums(self) -> tuple[Any, ...]:
+        return *super()._sums, self.counts, self.log_mass

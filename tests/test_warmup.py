@@ -86,13 +86,15 @@ def test_the_command_says_what_it_did(cache):
     folder, out = cache
     files = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names]
     rows = re.findall(
-        r"^spherical +float64 +em +(\S+) +(SphericalDensity +)?\d+\.\d\d +compiled( \(threaded\))?$", out, re.M
+        r"^spherical +float64 +em +(\S+) +(Spherical(?:Density|Student) +)?\d+\.\d\d +compiled( \(threaded\))?$",
+        out,
+        re.M,
     )
     names = [name for name, _, _ in rows]
     assert len(rows) == len(files) == len(set(rows))
     assert {"draw_candidates", "iterate_lanes", "collect_lanes", "score_lanes", "maximise_constrained"} <= set(names)
     passes = ("collect", "score", "iterate", "score_candidates", "measure", "guess", "find", "sort", "gather")
-    several = (*passes, "fit", "survey")
+    several = (*passes, "collect_student", "fit", "survey")
     assert {name for name in names if name.endswith("_launch")} == {f"{name}_launch" for name in several}
     assert [name for name, _, threaded in rows if threaded] == ["each_lane"]
     of_densities = {name for name, density, _ in rows if density}

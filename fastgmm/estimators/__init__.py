@@ -2,5 +2,6 @@
 
 from fastgmm.estimators.bayesian import BayesianGaussianMixture
 from fastgmm.estimators.gaussian import GaussianMixture
+from fastgmm.estimators.student import StudentMixture
 
-__all__ = ["BayesianGaussianMixture", "GaussianMixture"]
+__all__ = ["BayesianGaussianMixture", "GaussianMixture", "StudentMixture"]

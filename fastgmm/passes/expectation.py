@@ -20,9 +20,11 @@ from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.structures.densities import has_noise
+from fastgmm.kernels.structures.student import NORMAL_OF
 from fastgmm.passes.scores import refuse_far_rows
 from fastgmm.passes.single import MOST_CANCELLED, Single
 from fastgmm.passes.skipping import Hints, lost_mass, may_pay
+from fastgmm.passes.student import StudentSweep
 from fastgmm.passes.sweep import NO_CENTRE, Accumulators, OneComponent, Sweep
 from fastgmm.rows import ArrayRows, Rows, kernel_array
 from fastgmm.statistics import Array, SufficientStatistics
@@ -128,6 +130,12 @@ class Expectation:
         """
         own_origin = origin is None
         origin = density.mean if origin is None else kernel_array(origin, np.float64)
+        if type(density) in NORMAL_OF:
+            heavy: SufficientStatistics = self.rows.gather(
+                StudentSweep(self.family, density, origin, self.n_threads), operator.add
+            )
+            self._require_finite(density, heavy)
+            return heavy
         truncates = self.n_kept is not None and self.n_kept < len(origin)
         skipping = self._options(density, mode, truncates)
         is_exact = bool(skipping) and self._alone and not truncates

@@ -4,6 +4,7 @@ from fastgmm.rules.equal_weights import EqualWeights
 from fastgmm.rules.frozen import Frozen, FrozenLikelihood
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood, parameters_of_whitener
 from fastgmm.rules.noise import Noise, NoiseLikelihood
+from fastgmm.rules.student import StudentLikelihood, StudentParameters, student_density
 from fastgmm.rules.variational import (
     VariationalBayes,
     VariationalPosterior,
@@ -25,6 +26,8 @@ __all__ = [
     "MaximumLikelihood",
     "Noise",
     "NoiseLikelihood",
+    "StudentLikelihood",
+    "StudentParameters",
     "VariationalBayes",
     "VariationalPosterior",
     "default_scales",
@@ -36,4 +39,5 @@ __all__ = [
     "mass_after",
     "parameters_of_whitener",
     "predictive_density",
+    "student_density",
 ]

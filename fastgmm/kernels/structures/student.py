@@ -1,4 +1,4 @@
-"""Student-t mixtures, the posterior predictive laws of Gaussian ones: only scored, never accumulated.
+"""Student-t mixtures: the posterior predictive laws of Gaussian ones, and mixtures with heavy tails of their own.
 
 Whatever scores rows computes log joint = log_scale - distance / 2. Here the distance is power * log(1 + shrink * q) for
 q the squared Mahalanobis distance of the Gaussian density with the same whitener; in the diag family, where every
@@ -7,14 +7,14 @@ feature has a precision of its own, a sum of such terms over features.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.kernels.compiling import exact_kernel
 from fastgmm.kernels.structures import contract
-from fastgmm.kernels.structures.densities import FullDensity, SphericalDensity, TiedDensity
+from fastgmm.kernels.structures.densities import DiagDensity, FullDensity, SphericalDensity, TiedDensity
 from fastgmm.kernels.vector.elementary import vector_log1p
 
 Array = NDArray[np.float64]
@@ -50,6 +50,16 @@ class DiagStudent(NamedTuple):
     shrink: Array
 
 
+class JointDiagStudent(NamedTuple):
+    """A multivariate Student-t law per component, with a diagonal scale matrix: one tail for all features."""
+
+    log_scale: Array
+    mean: Array
+    whitener: Array
+    power: Array
+    shrink: Array
+
+
 class SphericalStudent(NamedTuple):
     """A multivariate Student-t law per component, with a multiple of the identity for a scale matrix."""
 
@@ -60,7 +70,16 @@ class SphericalStudent(NamedTuple):
     shrink: Array
 
 
-Student = FullStudent | TiedStudent | DiagStudent | SphericalStudent
+Student = FullStudent | TiedStudent | DiagStudent | JointDiagStudent | SphericalStudent
+
+#: The Gaussian density with the same means and whiteners, for each multivariate Student-t law; and the reverse.
+NORMAL_OF: dict[type, Any] = {
+    FullStudent: FullDensity,
+    TiedStudent: TiedDensity,
+    JointDiagStudent: DiagDensity,
+    SphericalStudent: SphericalDensity,
+}
+STUDENT_OF: dict[type, Any] = {normal: student for student, normal in NORMAL_OF.items()}
 
 
 @exact_kernel
@@ -101,9 +120,8 @@ def _register_multivariate(student, normal):
             _lengthen(density.power[k], density.shrink[k], n, distance[k])
 
 
-_register_multivariate(FullStudent, FullDensity)
-_register_multivariate(TiedStudent, TiedDensity)
-_register_multivariate(SphericalStudent, SphericalDensity)
+for _student, _normal in NORMAL_OF.items():
+    _register_multivariate(_student, _normal)
 
 
 @contract.distance_tile.register(DiagStudent)

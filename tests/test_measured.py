@@ -388,8 +388,8 @@ def test_rows_that_are_too_far_are_refused_by_name():
 
 
 REFUSED = [
-    (lambda: GaussianMixture(2, truncate=1).fit(ROWS, sample_covariance=1.0), "truncate must be None"),
-    (lambda: GaussianMixture(2, checkpoint="a").fit(ROWS, sample_covariance=1.0), "checkpoint must be None"),
+    (lambda: GaussianMixture(2, truncate=1).fit(ROWS, sample_covariance=1.0), "truncate must be left out"),
+    (lambda: GaussianMixture(2, checkpoint="a").fit(ROWS, sample_covariance=1.0), "checkpoint must be left out"),
     (
         lambda: GaussianMixture(2).fit(BatchRows(lambda: [ROWS]), sample_covariance=1.0),
         "sample_covariance must be None where X is rows",

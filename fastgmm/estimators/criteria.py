@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from typing import Any
 
 import numpy as np
@@ -18,44 +18,28 @@ class WithCriteria(Distribution, ABC):
 
     noise: Any
 
-    def aic(
-        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
-    ) -> float:
+    def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
-        return self._criteria(X, sample_weight, sample_covariance)["aic"]
+        return self._criteria(X, sample_weight)["aic"]
 
-    def bic(
-        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
-    ) -> float:
+    def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the Bayesian information criterion on X, -2 log-likelihood + parameters * log(n); lower is better.
 
         n is the number of rows, or the sum of their weights.
         """
-        return self._criteria(X, sample_weight, sample_covariance)["bic"]
+        return self._criteria(X, sample_weight)["bic"]
 
-    def icl(
-        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
-    ) -> float:
+    def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the integrated completed likelihood criterion on X; lower is better (mclust's ICL with sign changed).
 
         BIC - 2 sum of w log(probability of each row's most probable component): BIC that also punishes overlap
         (Biernacki, Celeux and Govaert 2000).
         """
-        return self._criteria(X, sample_weight, sample_covariance)["icl"]
+        return self._criteria(X, sample_weight)["icl"]
 
-    def _criteria(
-        self, X: ArrayLike, sample_weight: ArrayLike | None = None, sample_covariance: ArrayLike | None = None
-    ) -> dict[str, float]:
+    def _criteria(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
         """Return the total log-likelihood of X and the criteria, by name, of one pass."""
-        if sample_covariance is None:
-            return criteria(self._totals(X, sample_weight), self._n_parameters())
-        return criteria(self._measured_totals(X, sample_weight, sample_covariance), self._n_parameters())
-
-    @abstractmethod
-    def _measured_totals(
-        self, X: ArrayLike, sample_weight: ArrayLike | None, sample_covariance: ArrayLike
-    ) -> WeightedSums:
-        """Return the weighted sums of the scores of rows with errors."""
+        return criteria(self._totals(X, sample_weight), self._n_parameters())
 
     def _n_parameters(self) -> int:
         n_components, n_features = np.shape(self.means_)

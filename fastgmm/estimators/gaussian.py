@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.adaptation import Adaptable
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Missing, Start, Stopping
-from fastgmm.estimators.criteria import WithCriteria
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.measured import WithErrors
@@ -49,7 +48,7 @@ _FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "
 
 
 @with_defaults
-class GaussianMixture(WithErrors, WithNoise, WithCriteria, Adaptable):
+class GaussianMixture(WithErrors, WithNoise, Adaptable):
     """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
 
     Parameters

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
 from fastgmm.estimators.base import Mixture
+from fastgmm.estimators.criteria import WithCriteria, criteria
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import WeightedSums, weighted_sums
 from fastgmm.families import Family
@@ -37,7 +38,7 @@ class Deconvolved(NamedTuple):
     covariance: Array
 
 
-class WithErrors(Mixture, ABC):
+class WithErrors(WithCriteria, Mixture, ABC):
     """The part of ``GaussianMixture`` that takes the errors of rows: extreme deconvolution (Bovy et al. 2011)."""
 
     def fit(
@@ -249,6 +250,38 @@ class WithErrors(Mixture, ABC):
 
     def _said(self, rows: MeasuredRows, output: str) -> Any:
         return rows.scored(Score(self._density(), output, self.n_threads))
+
+    def aic(
+        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
+    ) -> float:
+        """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
+        return self._criteria_with_errors(X, sample_weight, sample_covariance)["aic"]
+
+    def bic(
+        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
+    ) -> float:
+        """Return the Bayesian information criterion on X, -2 log-likelihood + parameters * log(n); lower is better.
+
+        n is the number of rows, or the sum of their weights.
+        """
+        return self._criteria_with_errors(X, sample_weight, sample_covariance)["bic"]
+
+    def icl(
+        self, X: ArrayLike, sample_weight: ArrayLike | None = None, *, sample_covariance: ArrayLike | None = None
+    ) -> float:
+        """Return the integrated completed likelihood criterion on X; lower is better (mclust's ICL with sign changed).
+
+        BIC - 2 sum of w log(probability of each row's most probable component): BIC that also punishes overlap
+        (Biernacki, Celeux and Govaert 2000).
+        """
+        return self._criteria_with_errors(X, sample_weight, sample_covariance)["icl"]
+
+    def _criteria_with_errors(
+        self, X: ArrayLike, sample_weight: ArrayLike | None, sample_covariance: ArrayLike | None
+    ) -> dict[str, float]:
+        if sample_covariance is None:
+            return self._criteria(X, sample_weight)
+        return criteria(self._measured_totals(X, sample_weight, sample_covariance), self._n_parameters())
 
     def _measured_totals(
         self, X: ArrayLike, sample_weight: ArrayLike | None, sample_covariance: ArrayLike

@@ -126,14 +126,6 @@ def _candidates(
         yield functools.partial(rule.beside_noise, reached, 1.0 - share)
 
 
-def neighbour_distances(rows: Array) -> Array:
-    """Return the distance of the tenth neighbour of each of the rows (N, D), or of the last there is, (N,)."""
-    number = min(_NEIGHBOUR, len(rows) - 1)
-    reached: Any = cKDTree(rows).query(rows, number + 1)[0]
-    distance: Array = reached.reshape(len(rows), -1)[:, number]
-    return distance
-
-
 def far_from_neighbours(rows: Array) -> NDArray[np.bool_]:
     """Return which of the rows (N, D) are noise by the distance of their tenth neighbour, (N,).
 
@@ -144,7 +136,8 @@ def far_from_neighbours(rows: Array) -> NDArray[np.bool_]:
     number = min(_NEIGHBOUR, n_rows - 1)
     if number == 0:
         return np.zeros(n_rows, bool)
-    distance = neighbour_distances(rows)
+    reached: Any = cKDTree(rows).query(rows, number + 1)[0]
+    distance = reached[:, number]
     positive = distance > 0.0
     if not positive.any():
         return np.zeros(n_rows, bool)

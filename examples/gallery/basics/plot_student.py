@@ -2,8 +2,7 @@
 Heavy tails
 ===========
 
-Old Faithful beside gross errors once more: components with heavy tails keep such rows at a distance, without being told
-which they are.
+Old Faithful beside gross errors once more, which components with heavy tails keep at a distance.
 """
 
 # %%

@@ -70,7 +70,7 @@ class SphericalStudent(NamedTuple):
     shrink: Array
 
 
-Student = FullStudent | TiedStudent | DiagStudent | JointDiagStudent | SphericalStudent
+Student = FullStudent | TiedStudent | DiagStudent | SphericalStudent
 
 #: The Gaussian density with the same means and whiteners, for each multivariate Student-t law; and the reverse.
 NORMAL_OF: dict[type, Any] = {

@@ -196,7 +196,7 @@ NAMES = {
     "VB": "BayesianGaussianMixture",
     "files": "StreamedRows|is '.*npy'|npy",
 }
-PAGE = Path(__file__).parent.parent / "docs" / "guide" / "combinations.md"
+PAGE = Path(__file__).parent.parent / "docs" / "combinations.md"
 
 
 def cells():

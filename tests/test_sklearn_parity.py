@@ -77,6 +77,7 @@ def test_constructor_is_theirs_and_a_few_more():
         "equal_weights": False,
         "noise": False,
         "class_components": None,
+        "missing": None,
     }
     assert ours == theirs | own
 

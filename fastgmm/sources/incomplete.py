@@ -16,11 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels, validation
-from fastgmm.families import STRUCTURES, Family, regression
+from fastgmm.families import STRUCTURES, Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.structures import contract
-from fastgmm.passes.incomplete import IncompleteScores, Sorted, collect_statistics, sort_rows
-from fastgmm.rows import ArrayRows, Block, Rows, kernel_array, row_type, scan_rows
+from fastgmm.passes.incomplete import (
+    IncompleteScores,
+    Sorted,
+    collect_statistics,
+    missing_values,
+    sort_rows,
+    with_values,
+)
+from fastgmm.rows import ArrayRows, Block, Rows, kernel_array, scan_rows
 from fastgmm.sources.opening import is_elsewhere
 from fastgmm.sources.source import Source
 from fastgmm.statistics import Array, SufficientStatistics
@@ -246,19 +253,14 @@ def _of_columns(X: NDArray, weight: Array | None) -> tuple[Array, Array]:
 def _drawn(rows: IncompleteRows) -> NDArray:
     """Return the rows with what is missing drawn from its law given what is observed."""
     law, (order, patterns) = rows.law(), rows.sorted
-    filled = np.array(rows.X, row_type(rows.X.dtype), order="C")
-    generator = np.random.default_rng(0)
-    varies = np.diag(law.covariance) > 0.0
-    for p, n_observed in enumerate(patterns.n_observed.tolist()):
-        known, rest = np.split(patterns.columns[p], [n_observed])
-        if len(rest) == 0:
-            continue
-        places = order[patterns.first_row[p] : patterns.first_row[p + 1]]
-        _, (slope,), (own,) = regression(law.family, law.density.whitener, (1, rows.n_features), known, rest)
-        gap = rows.X[places[:, None], known].astype(np.float64) - law.mean[known]
-        noise = np.linalg.solve(own, generator.standard_normal((len(rest), len(places)))).T
-        filled[places[:, None], rest] = law.mean[rest] + gap @ slope.T + noise * varies[rest]
-    return filled
+    n_missing = rows.n_rows * rows.n_features - len(patterns.values)
+    noise = np.random.default_rng(0).standard_normal(n_missing)
+    flat = np.diag(law.covariance) == 0.0
+    if flat.any():
+        # In the order of the rows that lack them.
+        noise[flat[np.nonzero(np.isnan(rows.X[order]))[1]]] = 0.0
+    values = missing_values(law.density, rows, np.ones((rows.n_rows, 1)), noise, rows.n_threads)
+    return with_values(rows.X, order, values)
 
 
 def open_incomplete(X: Any, sample_weight: Any, missing: Any, estimator: str, minimum: int) -> ArrayRows:

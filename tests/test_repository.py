@@ -38,7 +38,7 @@ ALLOWED = {
     "validation": {"exceptions", "families", "statistics", "support"},
     "spurious": {"families", "kernels", "rows", "statistics"},
     "passes": {"exceptions", "families", "kernels", "rows", "statistics", "support"},
-    "sources": {"families", "kernels", "passes", "rows", "statistics", "support", "tables", "validation"},
+    "sources": {"exceptions", "families", "kernels", "passes", "rows", "statistics", "support", "tables", "validation"},
     "rules": {"exceptions", "families", "kernels", "statistics"},
     "fitting": {"_version", "exceptions", "families", "kernels", "rows", "rules", "sources", "statistics", "support"},
     "starts": {"exceptions", "families", "fitting", "kernels", "passes", "rows", "sources", "statistics"},

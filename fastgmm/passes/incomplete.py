@@ -198,7 +198,7 @@ def _put_back(output: NDArray, order: NDArray[np.int64]) -> NDArray:
 def missing_values(
     density: Density, rows: Incomplete, shares: NDArray, noise: Array | None, n_threads: int | None
 ) -> Array:
-    """Return what is missing in the sorted rows, one row after the other, in the order of columns.
+    """Return the missing entries of the sorted rows, one row after the other, in the order of columns.
 
     The conditional means of the components, weighted by the `shares` (N, K) of rows in their own order; with `noise`,
     normal numbers in place of what is returned, their conditional deviations are added.

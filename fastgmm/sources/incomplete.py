@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels, validation
+from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import STRUCTURES, Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.structures import contract
+from fastgmm.passes.expectation import OVERFLOW
 from fastgmm.passes.incomplete import (
     IncompleteScores,
     Sorted,
@@ -36,11 +38,11 @@ from fastgmm.statistics import Array, SufficientStatistics
 _LESS = 0.5
 # Iterations for one normal law, the rise of the log-density of a row that ends them, and a share of each variance that
 # keeps it from collapsing.
-_ITERATIONS = 50
-_RISE = 1e-6
+_FEWEST_ITERATIONS, _MOST_ITERATIONS = 3, 50
+_RISE = 1e-5
 _RIDGE = 1e-6
-# Floating-point operations of one of them beyond which columns are taken for independent.
-_MOST_WORK = 2e10
+# Floating-point operations of all of them: where few iterations have more, columns are taken for independent.
+_MOST_WORK = 1e10
 
 
 class Law(NamedTuple):
@@ -203,17 +205,17 @@ def _one_law(rows: IncompleteRows) -> Law:
     patterns = rows.sorted.patterns
     n_features, n_observed = rows.n_features, patterns.n_observed.astype(np.float64)
     work = float(((n_features - n_observed) * n_observed).sum() * n_features + rows.n_rows * n_features**2)
-    family = STRUCTURES["full" if work <= _MOST_WORK else "diag"]
+    n_iterations = int(_MOST_WORK / work)
+    family = STRUCTURES["full" if n_iterations >= _FEWEST_ITERATIONS else "diag"]
     rows = rows.scaled(max(rows.unit_exponent, -1000))  # type: ignore[assignment]
-    mean, variance = _of_columns(rows.X, rows.sample_weight)
-    # A column without a spread is as good as any width; nothing is drawn from it.
-    ridge = np.where(variance > 0.0, variance, 1.0)
-    covariance = np.diag(ridge)
-    best = -np.inf
-    for _ in range(_ITERATIONS):
-        density, failed = family.density(
-            np.ones(1), mean[None].copy(), family.projected(covariance[None] + _RIDGE * np.diag(ridge))
-        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, variance = _of_columns(rows.X, rows.sample_weight)
+    flat = variance == 0.0
+    ridge = _RIDGE * np.diag(np.where(flat, 1.0, variance))
+    covariance = np.diag(variance)
+    law, best = None, -np.inf
+    for _ in range(min(n_iterations, _MOST_ITERATIONS) if family.has_matrices else _FEWEST_ITERATIONS):
+        density, failed = family.density(np.ones(1), mean[None].copy(), family.projected(covariance[None] + ridge))
         if failed >= 0:
             break
         law = Law(family, mean, covariance, density)
@@ -224,6 +226,10 @@ def _one_law(rows: IncompleteRows) -> Law:
         best = bound
         mean = statistics.mean[0]
         covariance = family.matrices(family.covariances(statistics), 1, n_features)[0]
+        # What is missing of a column without a spread has none either.
+        covariance[flat], covariance[:, flat] = 0.0, 0.0
+    if law is None:
+        raise OutOfRangeError(OVERFLOW)
     return law
 
 

@@ -589,6 +589,20 @@ def test_a_statistic_is_what_an_update_is_made_of(rng):
     np.testing.assert_allclose(state.covariances, second - means[:, :, None] * means[:, None], rtol=1e-8, atol=1e-9)
 
 
+def test_starts_leave_a_constant_column_alone():
+    X = np.array(GROUPS)
+    X[~np.isnan(X[:, 1]), 1] = 5.0
+    rows = IncompleteRows(X)
+    np.testing.assert_array_equal(rows.drawn()[:, 1], 5.0)
+    assert not np.isnan(rows.drawn()).any()
+    model = GaussianMixture(2, missing="marginal", random_state=0).fit(X)
+    np.testing.assert_allclose(model.means_[:, 1], 5.0, rtol=1e-12)
+    with pytest.raises(ValueError, match="not positive definite"):
+        BayesianGaussianMixture(2, missing="marginal", reg_covar=0.0).fit(X)
+    with pytest.raises(ValueError, match="overflow float64: scale the data"):
+        model.fit(GROUPS * 1e200)
+
+
 def test_rows_say_what_they_are():
     rows = IncompleteRows(GROUPS)
     assert repr(rows) == "<IncompleteRows: 300 rows, 3 columns>"

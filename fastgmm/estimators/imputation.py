@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.distribution import Distribution
 from fastgmm.families import regression
+from fastgmm.passes.incomplete import missing_values, with_values
 from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, row_type
 from fastgmm.sources.incomplete import IncompleteRows
@@ -54,20 +55,6 @@ class _Laws(NamedTuple):
         found: Array = within + np.einsum("nk,kna->na", self.shares, (self.means - self.mean) ** 2)
         return found
 
-    def sample(self, n_draws: int, generator: Any) -> Array:
-        """Return draws, (n_draws, n, m)."""
-        n_components, n_rows, n_missing = self.means.shape
-        edges = np.cumsum(self.shares, axis=1)
-        uniform = generator.uniform(size=(n_draws, n_rows)) * edges[:, -1]
-        found = generator.standard_normal((n_draws, n_rows, n_missing))
-        labels = np.zeros(uniform.shape, np.int64)
-        for k in range(n_components - 1):
-            labels += uniform >= edges[:, k]
-        for k in range(n_components):
-            draw, row = np.nonzero(labels == k)
-            found[draw, row] = self.means[k, row] + found[draw, row] @ self.roots[k].T
-        return np.asarray(found, np.float64)
-
 
 class Imputation(Distribution, ABC):
     """The part of the estimators that fills in missing entries, NaN in rows."""
@@ -93,18 +80,28 @@ class Imputation(Distribution, ABC):
         are, impute by mixtures that were fitted to samples of the rows (with replacement), one draw each. It holds
         N (K + D) numbers, and those of the draws.
         """
+        n_draws = 0 if draws is None else validation.check_count(draws, "draws", 1)
         rows = self._gaps(X)
-        filled: NDArray = np.array(rows.X, row_type(rows.X.dtype), order="C")
+        if not isinstance(rows, IncompleteRows):
+            whole = np.array(rows.X, row_type(rows.X.dtype), order="C")
+            return whole if draws is None else np.repeat(whole[None], n_draws, axis=0)
+        family, whitener = self._divisible()
+        density = family.density_of_whitener(self._shares(), np.asarray(self.means_, np.float64), whitener)
+        shares = Score(self._density(), "responsibilities", self.n_threads)(rows)
+        order = rows.sorted.order
         if draws is None:
-            for laws in self._laws_of_missing(rows):
-                filled[laws.places[:, None], laws.rest] = laws.mean
-            return filled
-        n_draws = validation.check_count(draws, "draws", 1)
+            return with_values(rows.X, order, missing_values(density, rows, shares, None, self.n_threads))
         generator = validation.check_random_state(self.random_state if random_state is None else random_state)
-        several = np.repeat(filled[None], n_draws, axis=0)
-        for laws in self._laws_of_missing(rows):
-            several[:, laws.places[:, None], laws.rest] = laws.sample(n_draws, generator)
-        return several
+        edges = np.cumsum(shares, axis=1, dtype=np.float64)
+        components = np.arange(len(density.mean))
+        several = []
+        for _ in range(n_draws):
+            uniform = generator.uniform(size=rows.n_rows) * edges[:, -1]
+            label = (uniform[:, None] >= edges[:, :-1]).sum(axis=1)
+            noise = generator.standard_normal(rows.X.size - len(rows.sorted.patterns.values))
+            values = missing_values(density, rows, label[:, None] == components, noise, self.n_threads)
+            several.append(with_values(rows.X, order, values))
+        return np.stack(several)
 
     def imputation_covariance(self, X: ArrayLike, *, diagonal: bool = False) -> Array:
         """Return the covariance of what is missing given what is observed, of each row of X (N, D), as (N, D, D).

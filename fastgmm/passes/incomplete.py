@@ -19,6 +19,7 @@ from fastgmm.kernels.passes.incomplete import (
     Pieces,
     collect_incomplete,
     collecting_address,
+    fill_incomplete,
     score_incomplete,
     scoring_address,
 )
@@ -193,3 +194,39 @@ def _put_back(output: NDArray, order: NDArray[np.int64]) -> NDArray:
     placed = np.empty_like(output)
     placed[order] = output
     return placed
+
+
+def missing_values(
+    density: Density, rows: Incomplete, shares: NDArray, noise: Array | None, n_threads: int | None
+) -> Array:
+    """Return the missing entries of the sorted rows, one row after the other, in the order of columns.
+
+    The conditional means of the components, weighted by the `shares` (N, K) of rows in their own order; with `noise`,
+    normal numbers in place of what is returned, their conditional deviations are added.
+    """
+    order, patterns = rows.sorted
+    n_components, n_features = density.mean.shape
+    n_missing = n_features - patterns.n_observed
+    first_missing = np.concatenate([[0], np.cumsum(np.diff(patterns.first_row) * n_missing)]).astype(np.int64)
+    values = np.zeros(int(first_missing[-1]))
+    plan = Plan(patterns, n_components, n_features, 2)
+    own = kernel_array(shares[order], np.float64)
+    noise = _NO_WEIGHTS if noise is None else noise
+    for pieces in plan.pieces:
+        fill_incomplete(plan.n_lanes, n_threads, density, patterns, first_missing, pieces, own, noise, values)
+    return values
+
+
+def with_values(X: NDArray, order: NDArray[np.int64], values: Array) -> NDArray:
+    """Return the rows of X (N, D) with :func:`missing_values` in their gaps, as float32 or float64 in C order."""
+    filled: NDArray = np.array(X, contiguous(X[:0]).dtype, order="C")
+    step, begin = scan_rows(X.shape[1]), 0
+    for start in range(0, len(X), step):
+        places = order[start : start + step]
+        block = filled[places]
+        gaps = np.isnan(block)
+        end = begin + int(np.count_nonzero(gaps))
+        block[gaps] = values[begin:end]
+        filled[places] = block
+        begin = end
+    return filled

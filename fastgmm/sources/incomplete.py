@@ -16,11 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels, validation
-from fastgmm.families import STRUCTURES, Family, regression
+from fastgmm.exceptions import OutOfRangeError
+from fastgmm.families import STRUCTURES, Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.structures import contract
-from fastgmm.passes.incomplete import IncompleteScores, Sorted, collect_statistics, sort_rows
-from fastgmm.rows import ArrayRows, Block, Rows, kernel_array, row_type, scan_rows
+from fastgmm.passes.expectation import OVERFLOW
+from fastgmm.passes.incomplete import (
+    IncompleteScores,
+    Sorted,
+    collect_statistics,
+    missing_values,
+    sort_rows,
+    with_values,
+)
+from fastgmm.rows import ArrayRows, Block, Rows, kernel_array, scan_rows
 from fastgmm.sources.opening import is_elsewhere
 from fastgmm.sources.source import Source
 from fastgmm.statistics import Array, SufficientStatistics
@@ -29,11 +38,11 @@ from fastgmm.statistics import Array, SufficientStatistics
 _LESS = 0.5
 # Iterations for one normal law, the rise of the log-density of a row that ends them, and a share of each variance that
 # keeps it from collapsing.
-_ITERATIONS = 50
-_RISE = 1e-6
+_FEWEST_ITERATIONS, _MOST_ITERATIONS = 3, 50
+_RISE = 1e-5
 _RIDGE = 1e-6
-# Floating-point operations of one of them beyond which columns are taken for independent.
-_MOST_WORK = 2e10
+# Floating-point operations of all of them: where few iterations have more, columns are taken for independent.
+_MOST_WORK = 1e10
 
 
 class Law(NamedTuple):
@@ -210,17 +219,17 @@ def _one_law(rows: IncompleteRows) -> Law:
     patterns = rows.sorted.patterns
     n_features, n_observed = rows.n_features, patterns.n_observed.astype(np.float64)
     work = float(((n_features - n_observed) * n_observed).sum() * n_features + rows.n_rows * n_features**2)
-    family = STRUCTURES["full" if work <= _MOST_WORK else "diag"]
+    n_iterations = int(_MOST_WORK / work)
+    family = STRUCTURES["full" if n_iterations >= _FEWEST_ITERATIONS else "diag"]
     rows = rows.scaled(max(rows.unit_exponent, -1000))  # type: ignore[assignment]
-    mean, variance = _of_columns(rows.X, rows.sample_weight)
-    # A column without a spread is as good as any width; nothing is drawn from it.
-    ridge = np.where(variance > 0.0, variance, 1.0)
-    covariance = np.diag(ridge)
-    best = -np.inf
-    for _ in range(_ITERATIONS):
-        density, failed = family.density(
-            np.ones(1), mean[None].copy(), family.projected(covariance[None] + _RIDGE * np.diag(ridge))
-        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, variance = _of_columns(rows.X, rows.sample_weight)
+    flat = variance == 0.0
+    ridge = _RIDGE * np.diag(np.where(flat, 1.0, variance))
+    covariance = np.diag(variance)
+    law, best = None, -np.inf
+    for _ in range(min(n_iterations, _MOST_ITERATIONS) if family.has_matrices else _FEWEST_ITERATIONS):
+        density, failed = family.density(np.ones(1), mean[None].copy(), family.projected(covariance[None] + ridge))
         if failed >= 0:
             break
         law = Law(family, mean, covariance, density)
@@ -231,6 +240,10 @@ def _one_law(rows: IncompleteRows) -> Law:
         best = bound
         mean = statistics.mean[0]
         covariance = family.matrices(family.covariances(statistics), 1, n_features)[0]
+        # What is missing of a column without a spread has none either.
+        covariance[flat], covariance[:, flat] = 0.0, 0.0
+    if law is None:
+        raise OutOfRangeError(OVERFLOW)
     return law
 
 
@@ -260,19 +273,14 @@ def _of_columns(X: NDArray, weight: Array | None) -> tuple[Array, Array]:
 def _drawn(rows: IncompleteRows) -> NDArray:
     """Return the rows with what is missing drawn from its law given what is observed."""
     law, (order, patterns) = rows.law(), rows.sorted
-    filled = np.array(rows.X, row_type(rows.X.dtype), order="C")
-    generator = np.random.default_rng(0)
-    varies = np.diag(law.covariance) > 0.0
-    for p, n_observed in enumerate(patterns.n_observed.tolist()):
-        known, rest = np.split(patterns.columns[p], [n_observed])
-        if len(rest) == 0:
-            continue
-        places = order[patterns.first_row[p] : patterns.first_row[p + 1]]
-        _, (slope,), (own,) = regression(law.family, law.density.whitener, (1, rows.n_features), known, rest)
-        gap = rows.X[places[:, None], known].astype(np.float64) - law.mean[known]
-        noise = np.linalg.solve(own, generator.standard_normal((len(rest), len(places)))).T
-        filled[places[:, None], rest] = law.mean[rest] + gap @ slope.T + noise * varies[rest]
-    return filled
+    n_missing = rows.n_rows * rows.n_features - len(patterns.values)
+    noise = np.random.default_rng(0).standard_normal(n_missing)
+    flat = np.diag(law.covariance) == 0.0
+    if flat.any():
+        # In the order of the rows that lack them.
+        noise[flat[np.nonzero(np.isnan(rows.X[order]))[1]]] = 0.0
+    values = missing_values(law.density, rows, np.ones((rows.n_rows, 1)), noise, rows.n_threads)
+    return with_values(rows.X, order, values)
 
 
 def open_incomplete(X: Any, sample_weight: Any, missing: Any, estimator: str, minimum: int) -> ArrayRows:

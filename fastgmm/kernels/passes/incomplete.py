@@ -17,7 +17,7 @@ from fastgmm.kernels.passes.collect import SOFT, Sums, accumulate_rows, collect
 from fastgmm.kernels.passes.rows import normalise
 from fastgmm.kernels.passes.score import score, score_rows
 from fastgmm.kernels.structures.densities import DiagDensity, FullDensity, SphericalDensity, TiedDensity
-from fastgmm.kernels.structures.marginal import complete, marginal, of_columns
+from fastgmm.kernels.structures.marginal import complete, fill, marginal, of_columns
 
 
 class Patterns(NamedTuple):
@@ -273,3 +273,37 @@ def _score_incomplete_lanes(
 
 
 score_incomplete = Driver(_score_incomplete_lanes)
+
+
+@kernel
+def _fill_row(density, regression, columns, n_observed, shares, x, noise, values):
+    """Add what a row lacks, the mean over components by `shares` (K,), to `values` (m,)."""
+    for k in range(shares.shape[0]):
+        if shares[k] > 0.0:
+            fill(density, regression, columns, n_observed, k, shares[k], x, noise, values)
+
+
+def _fill_incomplete_lanes(first_lane, last_lane, density, patterns, first_missing, pieces, shares, noise, values):
+    """Add what sorted rows lack to `values`, row by row in the order of columns, those of pattern p from a place on.
+
+    ``first_missing[p]`` is that place. Conditional means of components are weighted by `shares` (N, K), of rows in
+    their sorted order; `noise`, like `values` or of size 0, is turned into that of their conditional covariances.
+    """
+    for lane in range(first_lane, last_lane):
+        for q in range(pieces.begins[lane], pieces.begins[lane + 1]):
+            p, first, stop = pieces.pattern[q], pieces.first[q], pieces.stop[q]
+            n_observed, columns = patterns.n_observed[p], patterns.columns[p]
+            n_missing = columns.shape[0] - n_observed
+            if n_missing == 0:
+                continue
+            _, regression = marginal(density, columns, n_observed)
+            X, _ = _rows_of(patterns, p, first, stop)
+            begin = first_missing[p] + (first - patterns.first_row[p]) * n_missing
+            for i in range(stop - first):
+                here = begin + i * n_missing
+                own = noise[here : here + n_missing] if noise.size > 0 else noise[:0]
+                out = values[here : here + n_missing]
+                _fill_row(density, regression, columns, n_observed, shares[first + i], X[i], own, out)
+
+
+fill_incomplete = Driver(_fill_incomplete_lanes)

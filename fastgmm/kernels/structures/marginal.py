@@ -26,11 +26,13 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 class Regression(NamedTuple):
     """The law of the missing features given the observed ones, of each component or of all.
 
-    `slope` (..., m, o): what the means move by with the observed features; `spare` (..., m, m), their covariance.
+    `slope` (..., m, o): what the means move by with the observed features; `spare` (..., m, m), their covariance, and
+    `root` (..., m, m), whose product with its transpose that is, lower triangular.
     """
 
     slope: Any
     spare: Any
+    root: Any
 
 
 @kernel
@@ -81,10 +83,11 @@ def _observed_first(whitener, columns, n_observed, factor):
 
 
 @kernel
-def _split(factor, n_observed, whitener, slope, spare):
+def _split(factor, n_observed, whitener, slope, spare, inverse):
     """Write the observed features' `whitener` (o, o), and the regression of the others; return its log determinant.
 
-    `factor` (D, D) is lower triangular with the observed features first; `slope` (m, o) and `spare` (m, m). The
+    `factor` (D, D) is lower triangular with the observed features first; `slope` (m, o), `spare` and its root `inverse`
+    (m, m). The
     logarithm is that of the determinant of the factor of the missing features given the observed ones.
     """
     n_missing = factor.shape[0] - n_observed
@@ -93,7 +96,7 @@ def _split(factor, n_observed, whitener, slope, spare):
             whitener[i, j] = factor[i, j]
         for j in range(i + 1, n_observed):
             whitener[i, j] = 0.0
-    own, inverse = np.empty((n_missing, n_missing)), np.empty((n_missing, n_missing))
+    own = np.empty((n_missing, n_missing))
     log_determinant = 0.0
     for i in range(n_missing):
         row = n_observed + i
@@ -149,12 +152,15 @@ def _marginal_full(density, columns, n_observed):
     whitener = np.empty((n_components, n_observed, n_observed))
     slope = np.empty((n_components, n_missing, n_observed))
     spare = np.empty((n_components, n_missing, n_missing))
+    root = np.empty((n_components, n_missing, n_missing))
     factor = np.empty((n_features, n_features))
     for k in range(n_components):
         _observed_first(density.whitener[k], columns, n_observed, factor)
-        log_determinant = _split(factor, n_observed, whitener[k], slope[k], spare[k])
+        log_determinant = _split(factor, n_observed, whitener[k], slope[k], spare[k], root[k])
         log_scale[k] = density.log_scale[k] + (n_missing * _HALF_LOG_TWO_PI - log_determinant)
-    return FullDensity(log_scale, of_columns(density.mean, columns, n_observed), whitener), Regression(slope, spare)
+    return FullDensity(log_scale, of_columns(density.mean, columns, n_observed), whitener), Regression(
+        slope, spare, root
+    )
 
 
 @marginal.register(TiedDensity)
@@ -164,11 +170,14 @@ def _marginal_tied(density, columns, n_observed):
     whitener = np.empty((n_observed, n_observed))
     slope = np.empty((n_missing, n_observed))
     spare = np.empty((n_missing, n_missing))
+    root = np.empty((n_missing, n_missing))
     factor = np.empty((n_features, n_features))
     _observed_first(density.whitener, columns, n_observed, factor)
-    log_determinant = _split(factor, n_observed, whitener, slope, spare)
+    log_determinant = _split(factor, n_observed, whitener, slope, spare, root)
     log_scale = density.log_scale + (n_missing * _HALF_LOG_TWO_PI - log_determinant)
-    return TiedDensity(log_scale, of_columns(density.mean, columns, n_observed), whitener), Regression(slope, spare)
+    return TiedDensity(log_scale, of_columns(density.mean, columns, n_observed), whitener), Regression(
+        slope, spare, root
+    )
 
 
 @marginal.register(DiagDensity)
@@ -186,7 +195,7 @@ def _marginal_diag(density, columns, n_observed):
             spare[k, i - n_observed] = (1.0 / scale) / scale
     mean = of_columns(density.mean, columns, n_observed)
     whitener = of_columns(density.whitener, columns, n_observed)
-    return DiagDensity(log_scale, mean, whitener), Regression(np.empty((0, 0)), spare)
+    return DiagDensity(log_scale, mean, whitener), Regression(np.empty((0, 0)), spare, np.empty((0, 0)))
 
 
 @marginal.register(SphericalDensity)
@@ -199,7 +208,7 @@ def _marginal_spherical(density, columns, n_observed):
         log_scale[k] = density.log_scale[k] + n_missing * (_HALF_LOG_TWO_PI - math.log(density.whitener[k]))
         spare[k] = n_missing / density.whitener[k] / density.whitener[k]
     mean = of_columns(density.mean, columns, n_observed)
-    return SphericalDensity(log_scale, mean, density.whitener), Regression(np.empty((0, 0)), spare)
+    return SphericalDensity(log_scale, mean, density.whitener), Regression(np.empty((0, 0)), spare, np.empty((0, 0)))
 
 
 @kernel
@@ -404,3 +413,50 @@ def _complete_spherical(density, origin, columns, n_observed, regression, part, 
             gap = density.mean[k, columns[i]] - origin[k, columns[i]]
             square += gap * gap
         sums.scatter[k] += part.scatter[k] + part.mass[k] * (regression.spare[k] + square)
+
+
+@dispatched
+def fill(density, regression, columns, n_observed, k, share, x, noise, values):
+    """Add `share` times the missing features of a row of component k, which has `x` (o,) observed, to `values` (m,).
+
+    That is their conditional mean, and `noise` (m,) of identity covariance, or of size 0, turned into noise of their
+    conditional covariance.
+    """
+
+
+@kernel
+def _fill_dependent(mean, slope, root, columns, n_observed, share, x, noise, values):
+    for i in range(values.shape[0]):
+        s = 0.0
+        for j in range(n_observed):
+            s += slope[i, j] * (x[j] - mean[columns[j]])
+        for j in range(min(i + 1, noise.size)):
+            s += root[i, j] * noise[j]
+        values[i] += share * (mean[columns[n_observed + i]] + s)
+
+
+@fill.register(FullDensity)
+def _fill_full(density, regression, columns, n_observed, k, share, x, noise, values):
+    slope, root = regression.slope[k], regression.root[k]
+    _fill_dependent(density.mean[k], slope, root, columns, n_observed, share, x, noise, values)
+
+
+@fill.register(TiedDensity)
+def _fill_tied(density, regression, columns, n_observed, k, share, x, noise, values):
+    slope, root = regression.slope, regression.root
+    _fill_dependent(density.mean[k], slope, root, columns, n_observed, share, x, noise, values)
+
+
+@fill.register(DiagDensity)
+def _fill_diag(density, regression, columns, n_observed, k, share, x, noise, values):
+    for i in range(values.shape[0]):
+        column = columns[n_observed + i]
+        spread = noise[i] / density.whitener[k, column] if noise.size > 0 else 0.0
+        values[i] += share * (density.mean[k, column] + spread)
+
+
+@fill.register(SphericalDensity)
+def _fill_spherical(density, regression, columns, n_observed, k, share, x, noise, values):
+    for i in range(values.shape[0]):
+        spread = noise[i] / density.whitener[k] if noise.size > 0 else 0.0
+        values[i] += share * (density.mean[k, columns[n_observed + i]] + spread)

@@ -603,6 +603,20 @@ def test_starts_leave_a_constant_column_alone():
         model.fit(GROUPS * 1e200)
 
 
+def test_the_command_line_takes_such_a_model_to_complete_tables(run, tmp_path):
+    model = GaussianMixture(3, missing="marginal", random_state=0).fit(GROUPS)
+    save_model(model, tmp_path / "model.json")
+    complete = model.impute(GROUPS)
+    np.save(tmp_path / "rows.npy", complete)
+    code, out, _ = run("score", tmp_path / "model.json", tmp_path / "rows.npy")
+    assert code == 0
+    assert f"{300 * model.score(complete):.10g}" in out
+    np.save(tmp_path / "gaps.npy", GROUPS)
+    code, _, err = run("predict", tmp_path / "model.json", tmp_path / "gaps.npy")
+    assert code != 0
+    assert "row 1" in err
+
+
 def test_rows_say_what_they_are():
     rows = IncompleteRows(GROUPS)
     assert repr(rows) == "<IncompleteRows: 300 rows, 3 columns>"

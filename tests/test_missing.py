@@ -330,13 +330,13 @@ def test_imputations(family, rng):
     np.testing.assert_allclose(got, covariance, atol=1e-10)
     np.testing.assert_array_equal(got[~np.isnan(X)], 0.0)
     np.testing.assert_allclose(model.imputation_covariance(X, diagonal=True), np.diagonal(got, 0, 1, 2), atol=1e-12)
-    draws = model.impute(X, draws=40000, random_state=1)
-    np.testing.assert_array_equal(draws, model.impute(X, draws=40000, random_state=1))
+    draws = model.impute(X, draws=2500, random_state=1)
+    np.testing.assert_array_equal(draws, model.impute(X, draws=2500, random_state=1))
     gap = draws - mean
     spread = np.sqrt(np.diagonal(covariance, 0, 1, 2).max())
-    np.testing.assert_allclose(gap.mean(axis=0), 0.0, atol=0.03 * spread)
+    np.testing.assert_allclose(gap.mean(axis=0), 0.0, atol=0.09 * spread)
     sampled = np.einsum("mna,mnb->nab", gap, gap) / len(draws)
-    np.testing.assert_allclose(sampled, covariance, atol=0.06 * spread**2)
+    np.testing.assert_allclose(sampled, covariance, atol=0.13 * spread**2)
     without = GaussianMixture.from_parameters(model.weights_, model.means_, model.covariances_, family)
     np.testing.assert_array_equal(without.impute(X), filled)
 

@@ -258,6 +258,11 @@ def test_the_same_bits_on_any_number_of_threads(rng):
             parts.append((model.statistics(holed).to_array(), model.score(holed), model.predict_proba(holed)))
         for one, two in zip(*parts, strict=True):
             np.testing.assert_array_equal(one, two)
+        fits = [
+            _fit(GaussianMixture(3, missing="marginal", random_state=0, max_iter=2, n_threads=n), holed) for n in (1, 2)
+        ]
+        np.testing.assert_array_equal(fits[0].covariances_, fits[1].covariances_)
+        np.testing.assert_array_equal(fits[0].impute(holed), fits[1].impute(holed))
         halves = model.statistics(holed[:7000]) + model.statistics(holed[7000:])
         np.testing.assert_allclose(halves.to_array(), model.statistics(holed).to_array(), rtol=1e-9, atol=1e-6)
 
@@ -325,13 +330,13 @@ def test_imputations(family, rng):
     np.testing.assert_allclose(got, covariance, atol=1e-10)
     np.testing.assert_array_equal(got[~np.isnan(X)], 0.0)
     np.testing.assert_allclose(model.imputation_covariance(X, diagonal=True), np.diagonal(got, 0, 1, 2), atol=1e-12)
-    draws = model.impute(X, draws=40000, random_state=1)
-    np.testing.assert_array_equal(draws, model.impute(X, draws=40000, random_state=1))
+    draws = model.impute(X, draws=2500, random_state=1)
+    np.testing.assert_array_equal(draws, model.impute(X, draws=2500, random_state=1))
     gap = draws - mean
     spread = np.sqrt(np.diagonal(covariance, 0, 1, 2).max())
-    np.testing.assert_allclose(gap.mean(axis=0), 0.0, atol=0.03 * spread)
+    np.testing.assert_allclose(gap.mean(axis=0), 0.0, atol=0.09 * spread)
     sampled = np.einsum("mna,mnb->nab", gap, gap) / len(draws)
-    np.testing.assert_allclose(sampled, covariance, atol=0.06 * spread**2)
+    np.testing.assert_allclose(sampled, covariance, atol=0.13 * spread**2)
     without = GaussianMixture.from_parameters(model.weights_, model.means_, model.covariances_, family)
     np.testing.assert_array_equal(without.impute(X), filled)
 
@@ -401,7 +406,9 @@ def test_a_fitted_mixture_is_kept_and_goes_on(kind, tmp_path):
     for _, batch in itertools.product(range(6), range(2)):
         batches.partial_fit(GROUPS[batch::2], batch=batch)
     _finds_groups(batches)
-    assert "score" in str(model.summary(GROUPS)) or model.summary(GROUPS).values["n_samples"] == 300
+    values = model.summary(GROUPS).values
+    law = {} if kind is GaussianMixture else {"predictive": "student-t"}
+    assert values["log_likelihood"] == pytest.approx(300 * model.score(GROUPS, **law), rel=1e-12)
 
 
 def test_a_checkpoint_goes_on_to_the_same_bits(tmp_path):
@@ -601,6 +608,20 @@ def test_starts_leave_a_constant_column_alone():
         BayesianGaussianMixture(2, missing="marginal", reg_covar=0.0).fit(X)
     with pytest.raises(ValueError, match="overflow float64: scale the data"):
         model.fit(GROUPS * 1e200)
+
+
+def test_the_command_line_takes_such_a_model_to_complete_tables(run, tmp_path):
+    model = GaussianMixture(3, missing="marginal", random_state=0).fit(GROUPS)
+    save_model(model, tmp_path / "model.json")
+    complete = model.impute(GROUPS)
+    np.save(tmp_path / "rows.npy", complete)
+    code, out, _ = run("score", tmp_path / "model.json", tmp_path / "rows.npy")
+    assert code == 0
+    assert f"{300 * model.score(complete):.10g}" in out
+    np.save(tmp_path / "gaps.npy", GROUPS)
+    code, _, err = run("predict", tmp_path / "model.json", tmp_path / "gaps.npy")
+    assert code != 0
+    assert "row 1" in err
 
 
 def test_rows_say_what_they_are():

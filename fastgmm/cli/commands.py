@@ -253,7 +253,8 @@ def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
             raise ValueError(f"{error}: the model comes first, then the data") from error
         raise
     model = restore(document, arguments.model)
-    model.set_params(n_threads=arguments.threads)
+    # Tables are read whole: their rows are complete, or refused, or dropped.
+    model.set_params(n_threads=arguments.threads, missing=None)
     # Columns are matched by name when the data are read; the array that results has no names to check.
     if document.feature_names is not None:
         del model.feature_names_in_

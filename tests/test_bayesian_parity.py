@@ -98,7 +98,16 @@ def test_the_same_number_of_iterations_to_the_same_end(problem, prior_type):
 def test_constructor_is_theirs_and_more():
     ours, theirs = BayesianGaussianMixture().get_params(), Theirs().get_params()
     extra = {name for name in ours if name.endswith("_init") and name != "n_init"}
-    extra |= {"sort_sticks", "class_components", "n_threads", "accelerate", "truncate", "checkpoint", "total_samples"}
+    extra |= {
+        "sort_sticks",
+        "class_components",
+        "missing",
+        "n_threads",
+        "accelerate",
+        "truncate",
+        "checkpoint",
+        "total_samples",
+    }
     # k-means first, too.
     assert (ours.pop("init_params"), theirs.pop("init_params")) == ("auto", "kmeans")
     assert {name: value for name, value in ours.items() if name not in extra} == theirs | {

@@ -389,7 +389,11 @@ def test_help_says_what_the_tolerance_means(run):
             "text.csv: line 3, column 'kind': 'x' is not a number (choose the columns with --columns, or set this "
             "one aside with --id)",
         ),
-        (["gap.csv"], "gap.csv: line 2, column 'b': missing value (leave out such rows with --drop-missing)"),
+        (
+            ["gap.csv"],
+            "gap.csv: line 2, column 'b': missing value (leave out such rows with --drop-missing, or fit with "
+            "--missing marginal)",
+        ),
         (["two.npz"], "two.npz holds 2 arrays (x, y) (choose one with --array)"),
         (["faithful", "-k", "273"], "273 components need at least as many rows, the data have 272"),
         (["faithful", "-o", "m.pkl"], "cannot write a model to m.pkl: the name must end in .json or .npz"),

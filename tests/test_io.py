@@ -932,3 +932,28 @@ def test_permissions_and_links_are_kept(tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE((tmp_path / "folder" / "m.json").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("kind", ["csv", "npy", "parquet"])
+def test_missing_values_may_be_kept(tmp_path, kind):
+    table = np.array([[1.0, np.nan, 1.0], [np.nan, np.nan, 2.0], [5.0, 6.0, 0.5]])
+    path = tmp_path / f"t.{kind}"
+    if kind == "csv":
+        path.write_text("a,b,w\n1,NA,1\n,n/a,2\n5,6,0.5\n")
+    elif kind == "npy":
+        np.save(path, table)
+    else:
+        pa = pytest.importorskip("pyarrow")
+        columns = [[None if np.isnan(value) else value for value in column] for column in table.T]
+        pa.parquet.write_table(pa.table(dict(zip("abw", columns, strict=True))), path)
+    weight = "3" if kind == "npy" else "w"
+    kept = read_table(path, weight=weight, keep_missing=True)
+    np.testing.assert_array_equal(kept.values, table[:, :2])
+    np.testing.assert_array_equal(kept.sample_weight, table[:, 2])
+    assert not kept.dropped
+    assert kept.rows.tolist() == [1, 2, 3]
+    second = "2" if kind == "npy" else "b"
+    with pytest.raises(TableError, match="missing value"):
+        read_table(path, weight=second, keep_missing=True)
+    with pytest.raises(ValueError, match="drop_missing and keep_missing must not both be True"):
+        read_table(path, drop_missing=True, keep_missing=True)

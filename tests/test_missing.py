@@ -4,12 +4,13 @@ import itertools
 import pickle
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import dense, draw, random_mixture, read_columns
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC, fit_many
+from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC, cli, fit_many
 from fastgmm.exceptions import ConvergenceWarning
 from fastgmm.families import FAMILIES, STRUCTURES, Diag
 from fastgmm.fitting.checkpoint import Checkpoint
@@ -610,7 +611,7 @@ def test_starts_leave_a_constant_column_alone():
         model.fit(GROUPS * 1e200)
 
 
-def test_the_command_line_takes_such_a_model_to_complete_tables(run, tmp_path):
+def test_the_command_line_takes_such_a_model_to_tables_with_gaps_and_without(run, tmp_path):
     model = GaussianMixture(3, missing="marginal", random_state=0).fit(GROUPS)
     save_model(model, tmp_path / "model.json")
     complete = model.impute(GROUPS)
@@ -619,9 +620,9 @@ def test_the_command_line_takes_such_a_model_to_complete_tables(run, tmp_path):
     assert code == 0
     assert f"{300 * model.score(complete):.10g}" in out
     np.save(tmp_path / "gaps.npy", GROUPS)
-    code, _, err = run("predict", tmp_path / "model.json", tmp_path / "gaps.npy")
-    assert code != 0
-    assert "row 1" in err
+    code, out, _ = run("predict", tmp_path / "model.json", tmp_path / "gaps.npy")
+    assert code == 0
+    assert [int(label) for label in out.split()[1:]] == model.predict(GROUPS).tolist()
 
 
 def test_rows_say_what_they_are():
@@ -632,3 +633,24 @@ def test_rows_say_what_they_are():
     completed = rows.completed.X
     assert np.isfinite(completed).all()
     np.testing.assert_array_equal(completed[~np.isnan(GROUPS)], GROUPS[~np.isnan(GROUPS)])
+
+
+def test_tables_with_gaps_from_the_shell(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, _ = _iris()
+    lines = [",".join("NA" if np.isnan(value) else repr(float(value)) for value in row) for row in X]
+    Path("rows.csv").write_text("\n".join(["a,b,c,d", *lines]) + "\n")
+    assert cli.main(["fit", "-k", "2", "rows.csv"]) == 1
+    assert "or fit with --missing marginal" in capsys.readouterr().err
+    assert cli.main(["fit", "-k", "2", "--missing", "marginal", "--seed", "0", "rows.csv", "-o", "m.json"]) == 0
+    capsys.readouterr()
+    twin = GaussianMixture(2, missing="marginal", random_state=0).fit(X)
+    assert cli.main(["predict", "m.json", "rows.csv"]) == 0
+    assert [int(line) for line in capsys.readouterr().out.split()[1:]] == twin.predict(X).tolist()
+    assert cli.main(["score", "m.json", "rows.csv"]) == 0
+    assert f"{twin.score(X):.10g}" in capsys.readouterr().out
+    assert cli.main(["predict", "m.json", "rows.csv", "--drop-missing"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 31
+    for option in (["--drop-missing"], ["--standardize"], ["--plot", "a.png"], ["--truncate", "1"]):
+        assert cli.main(["fit", "-k", "2", "--missing", "marginal", "rows.csv", *option]) == 2
+        assert f"--missing: not allowed with {option[0]}" in capsys.readouterr().err

@@ -198,5 +198,5 @@ def test_the_choice_of_a_number_of_components(column, tmp_path, capsys):
     rows = [line.split() for line in out.splitlines() if line.strip()[:2].strip().isdigit() and len(line.split()) >= 5]
     sensible = [float(row[2]) for row in rows if row[-1] != "spurious"]
     assert float(best.split()[2]) == min(sensible)
-    assert cli.main(["fit", str(path), "-k", "1-15", "--init", "k-means++", "--quiet"]) == 0
+    assert cli.main(["fit", str(path), "-k", "1-15", "--init", "k-means++", "--quiet", "-o", str(path) + ".json"]) == 0
     assert "passed over" in capsys.readouterr().err

@@ -946,7 +946,8 @@ def test_command_line_says_what_may_help(run, tmp_path):
     code, _, err = run("fit", "t.npy", "-k", 1)
     assert (code, err) == (
         1,
-        "fastgmm: error: t.npy: row 2, column '1': missing value (leave out such rows with --drop-missing)\n",
+        "fastgmm: error: t.npy: row 2, column '1': missing value (leave out such rows with --drop-missing, or fit with "
+        "--missing marginal)\n",
     )
     code, out, _ = run("fit", "t.npy", "-k", 1, "--drop-missing")
     assert code == 0

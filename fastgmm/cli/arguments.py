@@ -112,7 +112,7 @@ def _explain(error: Exception) -> str:
         "columns": "choose the columns with --columns, or set this one aside with --id",
         "features": "choose the columns with --columns",
         "comment": "skip lines that begin with '#' by --comment '#'",
-        "drop_missing": "leave out such rows with --drop-missing",
+        "drop_missing": "leave out such rows with --drop-missing, or fit with --missing marginal",
         "array": "choose one with --array",
     }
     if isinstance(error, TableError) and error.remedy is not None:
@@ -129,6 +129,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         for option, value in (("--concentration", arguments.concentration), ("--prior-type", arguments.prior_type)):
             if value is not None:
                 refuse(f"argument {option}: not allowed without --method vb")
+    if arguments.command == "fit" and arguments.missing is not None:
+        for option, value in (
+            ("--drop-missing", arguments.drop_missing),
+            ("--standardize", arguments.standardize),
+            ("--truncate", arguments.truncate),
+            ("--plot", arguments.plot),
+            ("--plot-pairs", arguments.plot_pairs),
+        ):
+            if value:
+                refuse(f"argument --missing: not allowed with {option}, which is for complete rows")
     if arguments.command == "fit" and arguments.method == "vb" and arguments.noise:
         refuse("argument --noise: not allowed with --method vb")
     for option, value in (("--accelerate", "accelerate"), ("--truncate", "truncate")):
@@ -250,6 +260,13 @@ def _add_model(model: Any) -> None:
 
 
 def _add_noise(model: Any) -> None:
+    model.add_argument(
+        "--missing",
+        choices=["marginal"],
+        metavar="HOW",
+        help="marginal: missing values are integrated out, so that rows count by what is known of them; predict and "
+        "score take such rows with the model, too",
+    )
     model.add_argument(
         "--noise",
         action="store_true",

@@ -253,8 +253,7 @@ def _load(arguments: argparse.Namespace) -> tuple[ModelDocument, Any]:
             raise ValueError(f"{error}: the model comes first, then the data") from error
         raise
     model = restore(document, arguments.model)
-    # Tables are read whole: their rows are complete, or refused, or dropped.
-    model.set_params(n_threads=arguments.threads, missing=None)
+    model.set_params(n_threads=arguments.threads)
     # Columns are matched by name when the data are read; the array that results has no names to check.
     if document.feature_names is not None:
         del model.feature_names_in_
@@ -329,6 +328,7 @@ def _fit_one(
         n_threads=arguments.threads,
         checkpoint=_checkpoint(arguments, n_components, covariance),
         checkpoint_interval=arguments.checkpoint_interval,
+        missing=arguments.missing,
         **method.options(arguments),
     )
     title = f"{_title(arguments, n_components, covariance)}: "

@@ -20,7 +20,7 @@ from fastgmm.cli import report
 from fastgmm.cli.outputs import distinct
 from fastgmm.io import read_table
 from fastgmm.io.models import ModelDocument
-from fastgmm.rows import ArrayRows, Rows
+from fastgmm.rows import Rows
 from fastgmm.tables.request import Request, Table, kind_of
 from fastgmm.tables.text import MISSING
 
@@ -83,7 +83,7 @@ class Data(NamedTuple):
     def blocks(self) -> Iterator[tuple[NDArray, list[tuple[str, Any]]]]:
         """Yield the rows as arrays, of which each may be overwritten by the next, and what marks them."""
         n_rows = max(min(PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS // self.rows.n_features), 1)
-        for block in self.rows.blocks(n_rows):
+        for block in self.rows.given_blocks(n_rows):
             yield block.X, [(name, column[block.places]) for name, column in self.marks]
 
     def with_column(self, name: str, values: Callable[..., NDArray], **options: Any) -> Iterator[list[tuple[str, Any]]]:
@@ -121,7 +121,13 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
         labels_column = getattr(arguments, "labels_column", None)
         if labels_column is not None and (row_id is not None or kind in ("Arrow", "folder")):
             raise ValueError(f"{source}: --labels-column is not for folders and Arrow files, nor with --id")
-        in_memory = arguments.drop_missing or row_id is not None or labels_column is not None
+        keeps = _keeps_missing(arguments, document)
+        if keeps and kind in ("Arrow", "folder"):
+            if document is None:
+                raise ValueError(f"{source}: --missing is not for folders and Arrow files")
+            # A model that takes rows with missing values takes complete ones as they come.
+            keeps = False
+        in_memory = arguments.drop_missing or keeps or row_id is not None or labels_column is not None
         if kind in ("Arrow", "folder", "Parquet", "NumPy") and not in_memory:
             from fastgmm.sources.files import open_path
 
@@ -138,10 +144,13 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
                 drop_missing=arguments.drop_missing,
                 comment=arguments.comment,
                 row_id=row_id if labels_column is None else labels_column,
+                keep_missing=keeps,
             )
             if table.dropped:
                 _say_dropped(table, "line" if kind in ("CSV", None) and Path(source).suffix != ".npz" else "row")
-            from fastgmm import validation  # late: what cannot be read is said before kernels are loaded
+            # Late: what cannot be read is said before kernels are loaded.
+            from fastgmm import validation
+            from fastgmm.sources.incomplete import rows_of
 
             validation.check_sample_weight(table.sample_weight, len(table.values))
             marks: list[tuple[str, Any]] = []
@@ -150,7 +159,8 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
             elif arguments.drop_missing:
                 marks.append(("row", table.rows))
             known = None if labels_column is None else Known.of(table.ids or ())
-            data = Data(ArrayRows(table.values, table.sample_weight), table.names, marks, known)
+            rows = rows_of(table.values, table.sample_weight)
+            data = Data(rows, table.names, marks, known)
     if document is not None:
         n_features = document.arrays["means"].shape[1]
         if data.rows.n_features != n_features:
@@ -159,6 +169,15 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
                 "(choose the columns with --columns)"
             )
     return data
+
+
+def _keeps_missing(arguments: argparse.Namespace, document: ModelDocument | None) -> bool:
+    """Return whether missing values stay as they are: for a fit or a model that integrates them out."""
+    if arguments.drop_missing:
+        return False
+    if document is not None:
+        return document.fit["params"].get("missing") is not None
+    return getattr(arguments, "missing", None) is not None
 
 
 def _say_dropped(table: Table, noun: str) -> None:

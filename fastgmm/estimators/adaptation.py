@@ -128,7 +128,7 @@ class Adaptable(Mixture, ABC):
         state = adapted(rule.family, background, self.statistics(X, sample_weight), relevance, parts)
         if not state.trusted:
             again = self.statistics(X, sample_weight, origin=state.means)
-            state = adapted(rule.family, background, again, relevance, parts)
+            state = adapted(rule.family, background, again, relevance, parts, final=True)
         return self._of_adapted(rule, state)
 
     def _of_adapted(self, rule: MaximumLikelihood, state: GaussianParameters) -> Self:

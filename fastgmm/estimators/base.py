@@ -385,7 +385,7 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         best, exponent = _in_own_units(best, exponent)
         learned = online.after_fit(best, exponent, rows.n_rows)
         self._keep(rule, best, rows.dtype, rows.names, restarts, learned, known)
-        return rows
+        return self._told_of_noise(rows)
 
     def _keep(
         self,

@@ -136,14 +136,6 @@ class WithNoise(KnowsNoise):
         other.noise = False
         return other._of_state(family, state, model._names())
 
-    def _rows(self, *arguments: Any, **options: Any) -> Rows:
-        model: Any = super()
-        return self._told_of_noise(model._rows(*arguments, **options))
-
-    def _fit(self, *arguments: Any) -> Rows:
-        model: Any = super()
-        return self._told_of_noise(model._fit(*arguments))
-
     def _told_of_noise(self, rows: Rows) -> Rows:
         """Return rows that know where the fitted noise is; ValueError where that is not known of some columns alone."""
         if rows.gapped and self._has_noise():

@@ -181,6 +181,10 @@ class Scoring(PrivateMethods, Interface, ABC):
         rows = self._open(X, sample_weight, 0 if may_be_empty else 1, expected).expecting(names, n_features)
         validation.check_feature_names(names, rows.names, type(self).__name__)
         validation.check_n_features(rows.n_features, n_features, type(self).__name__)
+        return self._told_of_noise(rows)
+
+    def _told_of_noise(self, rows: Rows) -> Rows:
+        """Return rows that know where the noise of the fitted mixture is, where it has some."""
         return rows
 
     def _scored(self, X: ArrayLike, output: str, density: Density | None = None) -> Any:

@@ -27,6 +27,7 @@ def read_table(
     drop_missing: bool = False,
     comment: str | None = None,
     row_id: str | None = None,
+    keep_missing: bool = False,
 ) -> Table:
     """Read the numbers of `columns` (default: all but `weight`) from a file.
 
@@ -39,19 +40,22 @@ def read_table(
     the source names its columns.  `array` chooses from an ``.npz`` file with several arrays.
 
     A row with a missing value (an empty cell or what pandas takes for one: NA, N/A, #N/A, NaN, null, None, in any case)
-    is left out if `drop_missing`, an error if not.  Messages count from 1: lines of text as an editor does, elsewhere
-    rows of data.  `row_id` names a column of any type that is no feature, but comes back as `ids`.
+    is left out if `drop_missing`, has NaN there if `keep_missing`, and is an error if neither; a weight is never
+    missing.  Messages count from 1: lines of text as an editor does, elsewhere rows of data.  `row_id` names a column
+    of any type that is no feature, but comes back as `ids`.
 
     Raises TableError (a ValueError) that says which row and column is at fault, OSError for a file that cannot be
     read, ImportError for Parquet without pyarrow.
     """
     name = os.fspath(source)
-    request = Request(columns, weight, expected, row_id)
+    if drop_missing and keep_missing:
+        raise ValueError("drop_missing and keep_missing must not both be True: rows are left out, or kept with NaN.")
+    request = Request(
+        columns, weight, expected, row_id, "drop" if drop_missing else "keep" if keep_missing else "refuse"
+    )
     suffix = Path(name).suffix.lower()
     if suffix in (".npy", ".npz"):
-        return read_numpy(name, request, array, drop_missing)
+        return read_numpy(name, request, array)
     if suffix in (".parquet", ".pq"):
-        return read_parquet(name, request, drop_missing)
-    return read_text(
-        name, "standard input" if name == "-" else name, request, TextFormat(header, delimiter, comment), drop_missing
-    )
+        return read_parquet(name, request)
+    return read_text(name, "standard input" if name == "-" else name, request, TextFormat(header, delimiter, comment))

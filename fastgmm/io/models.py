@@ -225,7 +225,7 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
     """Build the fitted estimator that `document`, read from `path`, describes; raise ModelFileError if it has none."""
     import fastgmm  # lazily, for the estimators bring compiled code, which many a failure comes before
     from fastgmm.spurious import SpuriousComponent
-    from fastgmm.validation import check_family
+    from fastgmm.validation import check_choice, check_family
 
     given: dict[str, Any] = dict(document.arrays)
     factor = given.pop(FACTOR, None)
@@ -248,6 +248,7 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
                 raise ValueError(f"{FACTOR!r} must have a positive diagonal, and 'covariances' be finite")
             given["covariances"] = family.attribute(family.covariances_of_whitener(whitener))
         estimator = getattr(fastgmm, document.estimator)
+        check_choice(document.fit["params"].get("missing"), "missing", (None, "marginal"))
         model = estimator.from_parameters(**given, covariance_type=document.covariance_type, **document.fit["params"])
     except (ValueError, TypeError, OverflowError, np.linalg.LinAlgError) as error:
         raise ModelFileError(f"{os.fspath(path)} does not describe a mixture: {error}") from error

@@ -33,11 +33,13 @@ def adapted(
     statistics: SufficientStatistics,
     relevance: float,
     parts: frozenset[str],
+    final: bool = False,
 ) -> GaussianParameters:
     """Return the background adapted to the rows of `statistics`, which it made, in some of PARTS.
 
-    `relevance` in [0, inf]: how much mass of the rows counts as much as the background. Its `trusted` is False where
-    moments of the rows about its means are needed first.
+    `relevance` in [0, inf]: how much mass of the rows counts as much as the background. The state's `trusted` is False,
+    and its covariances are those of the background, where moments of the rows about its means are needed first; `final`
+    accepts covariances with few digits left.
     """
     share = shares(statistics.mass, relevance)
     weights, means = background.weights, background.means
@@ -64,7 +66,10 @@ def adapted(
     )
     covariances = family.recentre(rows, means).scatter + family.recentre(rest, means).scatter
     one = np.ones_like(share)
-    trusted = moments.component_of_lost_digits(blank, contract.pool(blank, one), rows.scatter, covariances) < 0
+    lost = moments.component_of_lost_digits(blank, contract.pool(blank, one), rows.scatter, covariances)
+    if lost >= 0 and not final:
+        state = parameters_of_whitener(family, weights, means, background.density.whitener)
+        return dataclasses.replace(state, trusted=False)
     moments.divide_by_pool(blank, one, covariances)
     covariances = family.mirror(covariances)
     density, failed = family.density(weights, means, covariances)
@@ -73,7 +78,7 @@ def adapted(
             f"covariances of component {failed} cannot be adapted with relevance={relevance:g}: its rows are too few, "
             "or have no spread. Take a larger relevance, more rows, or adapt the means alone."
         )
-    return GaussianParameters(weights, covariances, density, trusted)
+    return GaussianParameters(weights, covariances, density)
 
 
 def _times(scatter: Array, factors: Array) -> Array:

@@ -283,6 +283,12 @@ def _drawn(rows: IncompleteRows) -> NDArray:
     return with_values(rows.X, order, values)
 
 
+def rows_of(X: NDArray, sample_weight: Array | None = None, names: NDArray | None = None) -> ArrayRows:
+    """Return rows of checked numbers (N, D) and, where some are NaN, of what is observed of them."""
+    is_complete = X.dtype.kind != "f" or not np.isnan(X).any()
+    return (ArrayRows if is_complete else IncompleteRows)(X, sample_weight, names)
+
+
 def open_incomplete(X: Any, sample_weight: Any, missing: Any, estimator: str, minimum: int) -> ArrayRows:
     """Return checked rows in memory, complete or not, with their weights and the names of their columns.
 
@@ -304,8 +310,7 @@ def open_incomplete(X: Any, sample_weight: Any, missing: Any, estimator: str, mi
             X, sample_weight = validation.split_weight(X, sample_weight)
         array = validation.check_rows(X, estimator, minimum=minimum, may_be_missing=True)
         weight = validation.check_sample_weight(sample_weight, len(array), may_be_zero=minimum == 0)
-        is_complete = array.dtype.kind != "f" or not np.isnan(array).any()
-        rows = (ArrayRows if is_complete else IncompleteRows)(array, weight, validation.feature_names(X))
+        rows = rows_of(array, weight, validation.feature_names(X))
     if minimum > 1:
         validation.check_n_rows((rows.n_rows, rows.n_features), minimum, estimator)
         if isinstance(rows, IncompleteRows):

@@ -16,7 +16,7 @@ from fastgmm.tables.request import Request, Selection, Table, TableError, withou
 __all__ = ["map_numpy", "read_numpy", "read_parquet", "require_numbers", "row_labels"]
 
 
-def read_numpy(path: str, request: Request, array: str | None, drop_missing: bool) -> Table:
+def read_numpy(path: str, request: Request, array: str | None) -> Table:
     """Read a .npy or .npz file; the arguments and the errors are those of `fastgmm.io.read_table`.
 
     A .npy file is mapped into memory rather than read.
@@ -29,13 +29,11 @@ def read_numpy(path: str, request: Request, array: str | None, drop_missing: boo
         values = values[:, selection.positions]
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
-    return _table(selection, values, ids, drop_missing, path)
+    return _table(selection, values, ids, request.missing, path)
 
 
-def _table(
-    selection: Selection, values: NDArray[np.floating], ids: list[Any] | None, drop_missing: bool, path: str
-) -> Table:
-    complete, dropped = without_missing(values, selection.labels, drop_missing, path)
+def _table(selection: Selection, values: NDArray[np.floating], ids: list[Any] | None, missing: str, path: str) -> Table:
+    complete, dropped = without_missing(values, selection, missing, path)
     table = selection.table(complete, dropped, path)
     if ids is None:
         return table
@@ -79,7 +77,7 @@ def _load(path: str, name: str | None) -> NDArray[Any]:
     raise TableError(f"{path} has no array {name!r}: it has {listing(held)}", "array")
 
 
-def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
+def read_parquet(path: str, request: Request) -> Table:
     """Read a Parquet file; the arguments and the errors are those of `fastgmm.io.read_table`."""
     pyarrow = require("parquet", "Parquet files need", "pyarrow", "pyarrow.parquet")
     with open(path, "rb") as stream:
@@ -96,7 +94,7 @@ def read_parquet(path: str, request: Request, drop_missing: bool) -> Table:
             ids = None if request.row_id is None else columns.column(request.row_id).to_pylist()
         except pyarrow.ArrowException as error:
             raise TableError(f"{path} cannot be read as a Parquet file: {error}") from error
-    return _table(selection, values, ids, drop_missing, path)
+    return _table(selection, values, ids, request.missing, path)
 
 
 def row_labels(schema: Any) -> list[str]:

@@ -112,12 +112,17 @@ class Selection(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The columns that a caller wants, in terms of names; see `fastgmm.io.read_table`."""
+    """The columns that a caller wants, in terms of names; see `fastgmm.io.read_table`.
+
+    `missing` says what becomes of rows with missing values: "refuse" is an error, "drop" leaves them out, and "keep"
+    has NaN for them, but for weights, which are never missing.
+    """
 
     columns: Sequence[str] | None
     weight: str | None
     expected: Sequence[str] | None
     row_id: str | None = None
+    missing: Literal["refuse", "drop", "keep"] = "refuse"
 
     def resolve(
         self, header: Sequence[str] | None, n_columns: int, source: str, row_labels: Sequence[str] = ()
@@ -164,11 +169,11 @@ class Request(NamedTuple):
 
 
 def without_missing(
-    values: NDArray[np.floating], labels: Sequence[str], drop_missing: bool, source: str
+    values: NDArray[np.floating], selection: Selection, missing: str, source: str
 ) -> tuple[NDArray[np.floating], list[int]]:
-    """Return the rows of `values` without NaN, and the numbers (from 1) of the others.
+    """Return the rows of `values` that are asked for, and the numbers (from 1) of the others, which have NaN.
 
-    Raises TableError for an infinite value, and for NaN unless `drop_missing`.
+    `missing` as of :class:`Request`. Raises TableError for an infinite value, and for NaN where that is refused.
     """
     dropped: list[int] = []
     for start in range(0, len(values), BLOCK_ROWS):
@@ -177,10 +182,12 @@ def without_missing(
             continue
         for row, column in np.argwhere(~np.isfinite(block)):
             number = int(start + row + 1)
-            where = f"{source}: row {number}, column {labels[column]!r}"
+            where = f"{source}: row {number}, column {selection.labels[column]!r}"
             if np.isinf(block[row, column]):
                 raise TableError(f"{where}: {block[row, column]} is not a finite number")
-            if not drop_missing:
+            if missing == "keep" and not (selection.weighted and column == len(selection.labels) - 1):
+                continue
+            if missing != "drop":
                 raise TableError(f"{where}: missing value", "drop_missing")
             if number not in dropped[-1:]:
                 dropped.append(number)

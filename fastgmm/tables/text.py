@@ -54,7 +54,7 @@ def can_begin_a_line(text: object) -> bool:
 
 
 class TextBlock(NamedTuple):
-    """Some consecutive records without missing values.
+    """Some consecutive records, without missing values unless these are kept, as NaN.
 
     `values` has shape (n, number of columns that are wanted), `lines` and `rows` hold the number of the line that each
     begins on and that of the record, both from 1, `ids` what stands in the column of names of rows.
@@ -66,12 +66,12 @@ class TextBlock(NamedTuple):
     ids: list[str]
 
 
-def read_text(source: str, name: str, request: Request, form: TextFormat, drop_missing: bool) -> Table:
+def read_text(source: str, name: str, request: Request, form: TextFormat) -> Table:
     """Read delimited text from the path `source` (``-``: standard input), called `name` in messages.
 
     The arguments and the errors are those of `fastgmm.io.read_table`.
     """
-    with open_text(source, name, request, form, drop_missing) as reader:
+    with open_text(source, name, request, form) as reader:
         blocks = list(reader.blocks())
         return reader.selection.table(
             np.concatenate([np.empty((0, len(reader.selection.positions))), *(block.values for block in blocks)]),
@@ -83,16 +83,14 @@ def read_text(source: str, name: str, request: Request, form: TextFormat, drop_m
 
 
 @contextmanager
-def open_text(
-    source: str, name: str, request: Request, form: TextFormat, drop_missing: bool = False
-) -> Iterator[TextReader]:
+def open_text(source: str, name: str, request: Request, form: TextFormat) -> Iterator[TextReader]:
     """Open delimited text for one reading; what is wrong with it is raised as TableError."""
     with cast(io.BufferedReader, sys.stdin.buffer) if source == "-" else open(source, "rb") as binary:
         compressed = binary.peek(2)[:2] == b"\x1f\x8b"
         plain = gzip.GzipFile(fileobj=binary) if compressed else binary
         with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as stream:
             try:
-                yield TextReader(stream, name, request, form, drop_missing)
+                yield TextReader(stream, name, request, form)
             except UnicodeDecodeError as error:
                 readable = "CSV and TSV, also .gz; .npy; .npz; .parquet"
                 raise TableError(f"{name} is not text in UTF-8 (what can be read: {readable})") from error
@@ -103,7 +101,7 @@ def open_text(
 class TextReader:
     """The columns of a text that are wanted, `selection`, and their numbers; `dropped` holds the lines left out."""
 
-    def __init__(self, stream: TextIO, name: str, request: Request, form: TextFormat, drop_missing: bool) -> None:
+    def __init__(self, stream: TextIO, name: str, request: Request, form: TextFormat) -> None:
         if form.comment is not None and not can_begin_a_line(form.comment):
             raise ValueError(f"comment must be a text that lines can begin with, got {shown(form.comment)}.")
         top = _first_lines(stream, name, form.comment)
@@ -121,10 +119,10 @@ class TextReader:
         self.selection: Selection = request.resolve(names, width, name)
         self.dropped: list[int] = []
         self._name, self._labels, self._width = name, column_labels(names, width), width
-        self._pick, self._id, self._drop_missing = (
+        self._pick, self._id, self._missing = (
             itemgetter(*self.selection.positions),
             self.selection.row_id,
-            drop_missing,
+            request.missing,
         )
         self._n_rows = 0
 
@@ -142,7 +140,7 @@ class TextReader:
             )
 
     def _convert(self, block: list[tuple[int, list[str]]]) -> tuple[NDArray[np.float64], Sequence[int]]:
-        """Return the numbers of the records without missing values, and which these are."""
+        """Return the numbers of the records that are asked for, and which these are."""
         n_columns = len(self.selection.positions)
         if all(len(cells) == self._width for _, cells in block):
             picked = [self._pick(cells) for _, cells in block]
@@ -169,13 +167,16 @@ class TextReader:
             )
         numbers = []
         missing = None
+        features = self.selection.positions[: -1 if self.selection.weighted else None]
         for position in self.selection.positions:
             cell = cells[position].strip()
             where = f"{self._name}: line {line_number}, column {self._labels[position]!r}"
             kind = _kind(cell)
             if kind == "text":
                 raise _not_a_number(cell, where, is_first=position == 0)
-            if kind == "missing":
+            if kind == "missing" and self._missing == "keep" and position in features:
+                numbers.append(np.nan)
+            elif kind == "missing":
                 missing = missing or where
             elif np.isinf(float(cell)):
                 raise TableError(f"{where}: {_shortened(cell)!r} is not a finite number")
@@ -183,7 +184,7 @@ class TextReader:
                 numbers.append(float(cell))
         if missing is None:
             return numbers
-        if not self._drop_missing:
+        if self._missing != "drop":
             raise TableError(f"{missing}: missing value", "drop_missing")
         self.dropped.append(line_number)
         return None

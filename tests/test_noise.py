@@ -331,6 +331,53 @@ def test_rows_of_known_classes_are_no_noise(n_known):
     assert np.diff(model.lower_bounds_).min() > -1e-12
 
 
+def test_columns_that_depend_on_each_other_have_the_box_of_the_columns():
+    """A turned box is as thin as rounding there, and its volume would make all rows noise."""
+    for X in (np.c_[FAITHFUL, FAITHFUL.sum(axis=1)], np.c_[FAITHFUL[:, 0], 2 * FAITHFUL[:, 0]], FAITHFUL[:2] + 1e6):
+        model = GaussianMixture(1 if len(X) == 2 else 2, noise=True, random_state=0).fit(X)
+        assert model.noise_log_volume_ == pytest.approx(np.log(np.ptp(X, axis=0)).sum(), rel=1e-9)
+        assert model.noise_weight_ < 0.9
+
+
+@pytest.mark.parametrize("no", [False, np.False_])
+@pytest.mark.parametrize("yes", [True, np.True_])
+def test_truth_values_of_numpy(gridded, no, yes):
+    X, labels = gridded
+    plain = GaussianMixture(2, noise=no, random_state=0).fit(X)
+    assert not hasattr(plain, "noise_weight_")
+    noisy = GaussianMixture(2, noise=yes, init_params=labels, **EXACT).fit(X)
+    assert noisy.bic(X) == pytest.approx(-2 * PUBLISHED["full"][0] + 13 * np.log(308), abs=1e-6)
+
+
+def test_parameters_count_as_they_were_fitted(gridded, tmp_path):
+    X, labels = gridded
+    for noise in (True, 185.5):
+        model = GaussianMixture(2, noise=noise, init_params=labels, **EXACT).fit(X)
+        bic = model.bic(X)
+        for other in (5.0, True, False):
+            model.set_params(noise=other)
+            assert model.bic(X) == bic
+        with pytest.raises(ValueError, match="update goes on with what was learned, with noise, but noise is False"):
+            model.update(model.statistics(X))
+        io.save_model(model, tmp_path / "model.json")
+        again = io.load_model(tmp_path / "model.json")
+        assert again.bic(X) == pytest.approx(bic)
+        assert again.noise == pytest.approx(noise)
+
+
+def test_a_fit_that_goes_on_without_noise_gains_it(gridded):
+    X, _ = gridded
+    model = GaussianMixture(2, warm_start=True, random_state=0, tol=1e-9, max_iter=2000).fit(X)
+    model.set_params(noise=True).fit(X)
+    assert model.score(X) * 308 == pytest.approx(PUBLISHED["full"][0], abs=1e-3)
+
+
+def test_no_row_is_left_for_components(gridded):
+    X, _ = gridded
+    with pytest.raises(ValueError, match="all rows are noise, and none is left for the components"):
+        GaussianMixture(2, noise=True, init_params=np.full(308, -1)).fit(X)
+
+
 # -- refused by name --------------------------------------------------------------------------------------------------
 
 

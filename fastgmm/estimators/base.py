@@ -158,7 +158,7 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         self._validate_parameters()
         self._require_no_noise("partial_fit")
         noise = vars(self).get("noise", False)
-        if noise is not False:
+        if validation.wants_noise(noise):
             raise ValueError(
                 f"partial_fit is for mixtures without noise, got noise={shown(noise)}: one batch does not say "
                 "which rows are noise. Use fit, which reads rows from files batch by batch."
@@ -206,6 +206,13 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
 
     def _require_same_mixture(self, method: str) -> None:
         """ValueError where parameters ask for another mixture than the fitted one, which a `method` goes on with."""
+        noise = vars(self).get("noise", False)
+        if validation.wants_noise(noise) != self._has_noise():
+            learned = "with" if self._has_noise() else "without"
+            raise ValueError(
+                f"{method} goes on with what was learned, {learned} noise, but noise is {shown(noise)}. To start anew, "
+                "use a clone or fit."
+            )
         family = validation.check_family(self.covariance_type)
         if len(self.means_) != self.n_components or family != self._family():
             raise ValueError(

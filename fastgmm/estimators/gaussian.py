@@ -42,7 +42,9 @@ from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
 # What only mixtures with noise have.
-_OF_NOISE = "noise_weight_", "noise_log_volume_", "noise_box_"
+_OF_NOISE = "noise_weight_", "noise_log_volume_", "noise_box_", "_n_noise_parameters"
+# A fit that goes on from one without noise begins with so much: from none it would gain none.
+_LEAST_NOISE, _SOME_NOISE = 1e-6, 0.01
 # Which parameters hold the parts that may be frozen, in the order of a `Frozen`.
 _FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "precisions_init"}
 
@@ -283,7 +285,7 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         validation.check_noise(self.noise, {name: getattr(self, name) for name in others})
 
     def _rule(self, source: Source) -> MaximumLikelihood:
-        if self.noise is not False:
+        if validation.wants_noise(self.noise):
             noise = noise_of(source.rows, self.noise, self.n_threads, self.missing is not None)
             spread_noise(source.rows, noise)
             return NoiseLikelihood(source.family, float(self.reg_covar), noise)
@@ -372,7 +374,8 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         if isinstance(rule, EqualWeights):
             return rule.levelled(state)
         if isinstance(rule, NoiseLikelihood):
-            return rule.beside_noise(state, min(float(state.weights.sum()), 1.0))
+            share = float(state.weights.sum())
+            return rule.beside_noise(state, share if share < 1.0 - _LEAST_NOISE else 1.0 - _SOME_NOISE)
         if isinstance(rule, FrozenLikelihood):
             return rule.with_known(state.weights, np.asarray(state.means, np.float64), state.covariances)
         return state
@@ -423,7 +426,8 @@ def _noise_attributes(rule: MaximumLikelihood, state: GaussianParameters) -> dic
     if not isinstance(rule, NoiseLikelihood):
         return {}
     weight = max(1.0 - float(state.weights.sum()), 0.0)
-    return dict(zip(_OF_NOISE, (weight, rule.noise.log_volume, rule.noise.box), strict=True))
+    noise = rule.noise
+    return dict(zip(_OF_NOISE, (weight, noise.log_volume, noise.box, noise.n_parameters), strict=True))
 
 
 @remembered

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fastgmm.estimators.gaussian import GaussianMixture
 
 
+# An extent beyond so many times the size of the numbers is none of their rounding.
+_ROUNDING = 1e-12
+
+
 class Extent:
     """The least and the greatest values of coordinates, (R,) each; ``+`` puts those of two sets of rows together."""
 
@@ -66,7 +70,11 @@ def noise_of(rows: Rows, noise: bool | float, n_threads: int | None, may_miss: b
     ValueError where a column has one value.
     """
     smallest: Noise = rows.share(("noise", may_miss), lambda: _smallest_box(rows, n_threads, may_miss))
-    return smallest if isinstance(noise, bool | np.bool_) else replace(smallest, log_volume=math.log(noise))
+    return (
+        smallest
+        if isinstance(noise, bool | np.bool_)
+        else replace(smallest, log_volume=math.log(noise), n_parameters=1)
+    )
 
 
 def spread_noise(rows: Rows, noise: Noise) -> None:
@@ -88,16 +96,23 @@ def _smallest_box(rows: Rows, n_threads: int | None, may_miss: bool) -> Noise:
     middle, covariance = full.total().mean[0], full.covariance()[0]
     # Turned axes are of rows in their own units, which may be of any size.
     largest = np.sqrt(np.diagonal(covariance).max())
-    turned = _box(rows, middle, np.linalg.eigh(covariance / largest / largest)[1])
+    corner, *edges = box.box
+    reach = np.maximum(np.abs(corner), np.abs(corner + np.diagonal(edges)))
+    turned = _box(rows, middle, np.linalg.eigh(covariance / largest / largest)[1], reach)
     return min(box, turned, key=lambda each: each.log_volume if np.isfinite(each.log_volume) else math.inf)
 
 
-def _box(rows: Rows, middle: Array, axes: Array | None) -> Noise:
-    """Return noise in the box of rows about `middle` (D,) along `axes` (D, D), or with None along the columns."""
+def _box(rows: Rows, middle: Array, axes: Array | None, largest: Array | None = None) -> Noise:
+    """Return noise in the box of rows about `middle` (D,) along `axes` (D, D), or with None along the columns.
+
+    The logarithm of its volume is -inf where rows have no extent along an axis, or no more than the rounding of numbers
+    up to `largest` (D,): where columns depend on each other, such a volume would mean nothing.
+    """
     extent = rows.gather(ExtentAlong(middle, axes), operator.add)
     length = extent.greatest - extent.least
-    log_volume = float(np.log(length).sum()) if length.min() > 0.0 else -math.inf
     directions = np.eye(len(length)) if axes is None else axes
+    rounding = 0.0 if largest is None else _ROUNDING * (largest @ np.abs(directions))
+    log_volume = float(np.log(length).sum()) if np.all(length > rounding) else -math.inf
     return Noise(log_volume, np.vstack([middle + directions @ extent.least, (directions * length).T]))
 
 
@@ -149,7 +164,8 @@ class WithNoise(KnowsNoise):
         return rows
 
     def _fitted_noise(self) -> Noise:
-        return Noise(float(self.noise_log_volume_), np.asarray(self.noise_box_, np.float64))
+        n_parameters = int(getattr(self, "_n_noise_parameters", 2))
+        return Noise(float(self.noise_log_volume_), np.asarray(self.noise_box_, np.float64), n_parameters)
 
     def _log_joint_of_noise(self) -> float:
         model: Any = self

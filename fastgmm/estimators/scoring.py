@@ -33,6 +33,7 @@ from fastgmm.support.typing import Self
 _REMEDY = 'drop or impute the others, or set missing="marginal", which integrates missing entries (NaN) out'
 # Fitted attributes that are not for users.
 _FITTED_IN_PRIVATE = {"_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks", "_n_known_parameters"}
+_FITTED_IN_PRIVATE |= {"_n_noise_parameters"}
 
 
 class Scoring(PrivateMethods, Interface, ABC):

@@ -153,6 +153,12 @@ def save_model(
     names = _noted_names(model, feature_names, np.shape(arrays["means"])[1])
     left_out = PARAMETERS_NOT_STORED | stored.keys()
     params = {name: plain(value) for name, value in model._mixture_params().items() if name not in left_out}
+    if hasattr(model, "noise_log_volume_"):
+        # Of the fit, whatever the parameter has been set to since.
+        volume = math.exp(min(model.noise_log_volume_, 700.0))
+        params["noise"] = True if getattr(model, "_n_noise_parameters", 2) > 1 else volume
+    elif "noise" in params:
+        params["noise"] = False
     if "weight_concentration" in arrays:
         sticks = arrays["weight_concentration"].ndim == 2
         params["weight_concentration_prior_type"] = "dirichlet_process" if sticks else "dirichlet_distribution"
@@ -196,7 +202,8 @@ def _noise_of(model: Any) -> dict[str, Any] | None:
     """Return the noise of a mixture as a file holds it; None where it has none."""
     if not hasattr(model, "noise_log_volume_"):
         return None
-    return {name: np.asarray(getattr(model, f"noise_{name}_"), np.float64).tolist() for name in _NOISE}
+    noise: dict[str, Any] = {name: np.asarray(getattr(model, f"noise_{name}_"), np.float64).tolist() for name in _NOISE}
+    return noise | {"n_parameters": int(getattr(model, "_n_noise_parameters", 2))}
 
 
 def _noted_names(model: Any, feature_names: Sequence[str] | None, n_features: int) -> list[str] | None:
@@ -261,8 +268,10 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
         if document.fit[name] is not None:
             setattr(model, f"{name}_", document.fit[name])
     model._n_known_parameters = document.fit["n_known_parameters"]
-    for name, value in (document.fit["noise"] or {}).items():
-        setattr(model, f"noise_{name}_", value)
+    if document.fit["noise"] is not None:
+        for name in _NOISE:
+            setattr(model, f"noise_{name}_", document.fit["noise"][name])
+        model._n_noise_parameters = document.fit["noise"]["n_parameters"]
     if document.fit["class_of_components"] is not None:
         model.class_of_components_ = np.array(document.fit["class_of_components"], np.int64)
     model.spurious_ = [SpuriousComponent(*each) for each in document.fit["spurious"]]
@@ -333,7 +342,8 @@ def _noise(fit: Mapping[str, Any], n_features: int) -> dict[str, Any] | None:
     weight, log_volume = (plain_field(noise, name, float) for name in ("weight", "log_volume"))
     if box.shape != (n_features + 1, n_features) or not 0.0 <= weight <= 1.0 or not math.isfinite(log_volume):
         raise ModelFileError(f"'noise' is no weight, logarithm of a volume and box of {n_features} features")
-    return {"weight": weight, "log_volume": log_volume, "box": box}
+    n_parameters = 2 if "n_parameters" not in noise else count_field(noise, "n_parameters")
+    return {"weight": weight, "log_volume": log_volume, "box": box, "n_parameters": n_parameters}
 
 
 def _classes(fit: Mapping[str, Any], n_components: int) -> list[int] | None:

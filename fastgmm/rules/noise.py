@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood
@@ -18,10 +19,12 @@ class Noise:
     """Uniform noise: its density is 1 / volume wherever a row is, and it is drawn from a box.
 
     `log_volume` is a logarithm, in units of x^D. `box` (D + 1, D) holds a corner, and the edges that start there.
+    `n_parameters` are estimated: its weight, and its volume unless that was given.
     """
 
     log_volume: float
     box: Array
+    n_parameters: int = 2
 
     @property
     def log_lengths(self) -> Array:
@@ -56,6 +59,11 @@ class NoiseLikelihood(MaximumLikelihood):
         self, statistics: SufficientStatistics, density: Density | None = None, final: bool = False
     ) -> GaussianParameters:
         """Return the parameters that maximise the likelihood of the statistics, the weight of noise among them."""
+        if not statistics.mass.sum() > 0.0:
+            raise OutOfRangeError(
+                "all rows are noise, and none is left for the components: start from components that are nearer to "
+                "the rows, with fewer rows as noise, or give a larger volume as noise=..."
+            )
         state = super().update(statistics, density, final)
         return self.beside_noise(state, min(float(statistics.mass.sum()) / statistics.weight, 1.0))
 

@@ -19,6 +19,7 @@ from fastgmm.validation.mixtures import (
     check_mixing_weights,
     check_noise,
     check_weights,
+    wants_noise,
 )
 from fastgmm.validation.parameters import (
     check_assignment,
@@ -99,4 +100,5 @@ __all__ = [
     "require_same_names",
     "require_weights",
     "split_weight",
+    "wants_noise",
 ]

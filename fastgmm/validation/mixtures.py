@@ -94,6 +94,11 @@ def check_frozen(frozen: Any, family: Family, n_components: int, reg_covar: floa
     return masks
 
 
+def wants_noise(noise: Any) -> bool:
+    """Return whether a parameter `noise`, False, True or a volume, asks for noise."""
+    return bool(noise) if isinstance(noise, bool | np.bool_) else True
+
+
 def check_noise(noise: Any, others: Mapping[str, Any]) -> None:
     """ValueError unless `noise` is False, True or a volume, and with it what `others` name is left out.
 
@@ -102,7 +107,7 @@ def check_noise(noise: Any, others: Mapping[str, Any]) -> None:
     is_volume = isinstance(noise, int | float | np.number) and not isinstance(noise, bool)
     if not (isinstance(noise, bool | np.bool_) or (is_volume and 0.0 < float(noise) < np.inf)):
         raise ValueError(f"noise must be True, False, or a volume > 0, got {shown(noise)}.")
-    if noise is False:
+    if not wants_noise(noise):
         return
     for name, value in others.items():
         if value is not None and value is not False:

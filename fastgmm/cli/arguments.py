@@ -28,9 +28,6 @@ FAILURE = 1
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
-# Arguments of `fit` that name what is left of it beside the report.
-OUTPUTS = ("output", "labels", "plot", "plot_pairs", "plot_criterion", "checkpoint")
-
 EXAMPLES = """\
 examples:
   fastgmm fit faithful -k 1-6
@@ -146,11 +143,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
             refuse(f"argument --noise: not allowed with {option}")
     if arguments.command == "fit" and arguments.method == "vb" and arguments.criterion is not None:
         refuse("argument --criterion: not allowed with --method vb, whose fits are compared by their bound")
-    if arguments.command == "fit" and arguments.quiet and not any(getattr(arguments, name) for name in OUTPUTS):
-        refuse(
-            "argument -q/--quiet: nothing would be left of the fit; write its model (-o MODEL), labels (--labels CSV) "
-            "or a picture (--plot IMAGE), or leave out -q"
-        )
     return arguments
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fit", "info", "predict", "sample", "score", "warmup"]
 
+# Arguments of `fit` that name what is left of it beside the report.
+_OUTPUTS = "output", "labels", "plot", "plot_pairs", "plot_criterion", "checkpoint"
 # Of more rows, some drawn at random are looked at for a picture.
 PLOT_ROWS = 1 << 18
 
@@ -96,6 +98,12 @@ def fit(arguments: argparse.Namespace) -> None:
         )
     if not arguments.quiet:
         _print_fits(table, fits, best, _criterion(arguments))
+    elif not any(getattr(arguments, name) for name in _OUTPUTS):
+        print(
+            "fastgmm: warning: nothing is left of this fit, for -q prints no report: write its model (-o MODEL), labels "
+            "(--labels CSV) or a picture (--plot IMAGE), or leave out -q",
+            file=sys.stderr,
+        )
     if arguments.labels is not None:
         if arguments.labels == "-" and not arguments.quiet:
             print()

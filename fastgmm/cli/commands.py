@@ -100,8 +100,8 @@ def fit(arguments: argparse.Namespace) -> None:
         _print_fits(table, fits, best, _criterion(arguments))
     elif not any(getattr(arguments, name) for name in _OUTPUTS):
         print(
-            "fastgmm: warning: nothing is left of this fit, for -q prints no report: write its model (-o MODEL), labels "
-            "(--labels CSV) or a picture (--plot IMAGE), or leave out -q",
+            "fastgmm: warning: nothing is left of this fit, for -q prints no report: write its model (-o MODEL), "
+            "labels (--labels CSV) or a picture (--plot IMAGE), or leave out -q",
             file=sys.stderr,
         )
     if arguments.labels is not None:

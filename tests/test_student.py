@@ -233,6 +233,22 @@ def test_many_rows_start_on_some_of_them():
     np.testing.assert_allclose(np.sort(model.means_[:, 0]), [0.0, 20.0], atol=0.1)
 
 
+@pytest.mark.parametrize(("n_features", "n_rows", "share"), [(10, 5000, 0.05), (2, 2000, 0.3)])
+def test_errors_between_the_groups_do_not_keep_a_fit_from_them(n_features, n_rows, share):
+    """Uniform ones are no farther from their neighbours than some good rows; the default start finds the groups."""
+    rng = np.random.default_rng(1)
+    n_components = 5 if n_features == 10 else 3
+    means = rng.uniform(-10.0, 10.0, (n_components, n_features))
+    n_good = int(n_rows * (1.0 - share))
+    good = means[rng.integers(0, n_components, n_good)] + rng.normal(0.0, 0.7, (n_good, n_features))
+    X = np.vstack([good, rng.uniform(-13.0, 13.0, (n_rows - n_good, n_features))])[rng.permutation(n_rows)]
+    one, two = (StudentMixture(n_components, random_state=0, n_threads=n).fit(X) for n in (1, 2))
+    informed = StudentMixture(n_components, means_init=means).fit(X)
+    assert one.lower_bound_ > informed.lower_bound_ - 1e-3
+    assert one.degrees_of_freedom_[0] < 10.0
+    np.testing.assert_array_equal(one.means_, two.means_)
+
+
 def test_weights_are_copies():
     weight = np.arange(len(FAITHFUL)) % 3
     params = {"random_state": 0, "init_params": LONG, **EXACT}

@@ -64,7 +64,7 @@ class Predictor(WithEstimator, ABC):
                 "estimator must be a GaussianMixture, BayesianGaussianMixture or GaussianMixtureIC of fastgmm, got "
                 f"{shown(self.estimator)}"
             )
-        of_fits = getattr(estimator, "estimator", None) if isinstance(estimator, GaussianMixtureIC) else estimator
+        of_fits: Any = getattr(estimator, "estimator", None) if isinstance(estimator, GaussianMixtureIC) else estimator
         if getattr(of_fits, "missing", None) is not None:
             raise ValueError(
                 f"missing must be None in the estimator of a {type(self).__name__}, got {shown(of_fits.missing)}: it "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,8 +14,6 @@ from fastgmm.families import Family
 
 class WithCriteria(Distribution, ABC):
     """The part of ``GaussianMixture`` that says how good a fit is for the number of its parameters."""
-
-    noise: Any
 
     def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's information criterion on X, -2 log-likelihood + 2 parameters; lower is better."""
@@ -46,8 +43,8 @@ class WithCriteria(Distribution, ABC):
         family = self._family()
         known = int(getattr(self, "_n_known_parameters", 0))
         if self._has_noise():
-            # Its weight, and its volume where that was measured.
-            known -= 2 if self.noise is True else 1
+            # Its weight and its volume, which is known where it was given.
+            known -= 2
         return n_free_parameters(family, n_components, n_features) - known
 
 

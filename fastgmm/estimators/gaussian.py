@@ -398,6 +398,8 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         """Return how many parameters of a fit were known before."""
         if isinstance(rule, EqualWeights):
             return len(state.weights) - 1
+        if isinstance(rule, NoiseLikelihood):
+            return int(rule.noise.is_given)
         if not isinstance(rule, FrozenLikelihood):
             return 0
         return rule.frozen.n_parameters(rule.family, *np.shape(state.means))

@@ -66,7 +66,9 @@ def noise_of(rows: Rows, noise: bool | float, n_threads: int | None, may_miss: b
     ValueError where a column has one value.
     """
     smallest: Noise = rows.share(("noise", may_miss), lambda: _smallest_box(rows, n_threads, may_miss))
-    return smallest if isinstance(noise, bool | np.bool_) else replace(smallest, log_volume=math.log(noise))
+    return (
+        smallest if isinstance(noise, bool | np.bool_) else replace(smallest, log_volume=math.log(noise), is_given=True)
+    )
 
 
 def spread_noise(rows: Rows, noise: Noise) -> None:
@@ -149,7 +151,8 @@ class WithNoise(KnowsNoise):
         return rows
 
     def _fitted_noise(self) -> Noise:
-        return Noise(float(self.noise_log_volume_), np.asarray(self.noise_box_, np.float64))
+        is_given = bool(getattr(self, "_n_known_parameters", 0))
+        return Noise(float(self.noise_log_volume_), np.asarray(self.noise_box_, np.float64), is_given)
 
     def _log_joint_of_noise(self) -> float:
         model: Any = self

@@ -18,10 +18,12 @@ class Noise:
     """Uniform noise: its density is 1 / volume wherever a row is, and it is drawn from a box.
 
     `log_volume` is a logarithm, in units of x^D. `box` (D + 1, D) holds a corner, and the edges that start there.
+    `is_given` says whether the volume was, rather than measured.
     """
 
     log_volume: float
     box: Array
+    is_given: bool = False
 
     @property
     def log_lengths(self) -> Array:

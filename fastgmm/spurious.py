@@ -9,7 +9,7 @@ the rows tell.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,10 +70,12 @@ class Spike(NamedTuple):
         return f"holds rows that have no spread in a direction which combines several features ({share})"
 
 
-def may_have_spikes(family: Family, whitener: Array, reg_covar: float, n_leading: int = 0) -> Any:
+def may_have_spikes(
+    family: Family, whitener: Array, reg_covar: float, n_leading: int = 0, added: float = _ADDED
+) -> Any:
     """Return whether any variance of `whitener` may be what `reg_covar` adds: exact where not, and cheap.
 
-    With axes in front, `n_leading` of them, for each of their entries.
+    With axes in front, `n_leading` of them, for each of their entries. Variances up to `added` times `reg_covar` may.
     """
     if reg_covar == 0.0:
         return np.zeros(whitener.shape[:n_leading], bool)
@@ -84,13 +86,25 @@ def may_have_spikes(family: Family, whitener: Array, reg_covar: float, n_leading
         largest = trace.max(axis=axes[:-2]) if len(axes) > 2 else trace
     else:
         largest = (whitener * whitener).max(axis=axes)
-    return largest >= 1.0 / (_ADDED * reg_covar)
+    return largest >= 1.0 / (added * reg_covar)
 
 
 def find_spikes(
-    family: Family, density: Density, weights: Array, covariances: Array, rows: Rows, reg_covar: float, has_prior: bool
+    family: Family,
+    density: Density,
+    weights: Array,
+    covariances: Array,
+    rows: Rows,
+    reg_covar: float,
+    has_prior: bool,
+    *,
+    total: Callable[[], Array] | None = None,
+    added: float = _ADDED,
 ) -> list[Spike]:
     """Return the spikes among the components of a mixture that was fitted to the rows.
+
+    Variances up to `added` times `reg_covar` may be what that adds. `total` returns the covariance (D, D) of the rows
+    where that of the mixture is none of theirs, as where components have heavy tails: then one alone may be a spike.
 
     Where there are narrow components, takes a pass over the rows: memory does not grow with their number.
     """
@@ -98,10 +112,14 @@ def find_spikes(
     n_components = shape[0]
     # A variance that is imputed where a value is missing grows with what is added.
     reg_covar /= rows.least_observed
-    if n_components == 1 or not (has_prior or may_have_spikes(family, density.whitener, reg_covar)):
+    if n_components == 1 and total is None:
+        return []
+    if not (has_prior or may_have_spikes(family, density.whitener, reg_covar, added=added)):
         return []
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        candidates = _candidates(family, density, np.asarray(weights, np.float64), covariances, reg_covar, has_prior)
+        held = np.asarray(weights, np.float64)
+        spread = None if total is None else total()
+        candidates = _candidates(family, density, held, covariances, reg_covar, has_prior, spread, added)
     if not candidates:
         return []
     tallies = rows.gather(_Tally([(density.mean[each.component], each) for each in candidates]), _add_tallies)
@@ -140,19 +158,32 @@ def spurious_components(
 
 
 def _candidates(
-    family: Family, density: Density, weights: Array, covariances: Array, reg_covar: float, has_prior: bool
+    family: Family,
+    density: Density,
+    weights: Array,
+    covariances: Array,
+    reg_covar: float,
+    has_prior: bool,
+    total: Array | None,
+    added: float,
 ) -> list[_Narrow]:
-    """Return the components that are narrow; none where their second moments leave the range of float64."""
+    """Return the components that are narrow beside the covariance of all rows, or with None that of the mixture.
+
+    None where second moments leave the range of float64.
+    """
     shape = density.mean.shape
     if has_prior and not _may_be_narrow_of_prior(family, density, weights, covariances):
         return []
     precisions = family.matrices(family.precisions(family.precisions_cholesky(density.whitener)), *shape)
-    matrices = family.matrices(np.asarray(covariances, np.float64), *shape)
-    centred = density.mean - weights @ density.mean
-    total = np.einsum("k,kij->ij", weights, matrices) + (weights * centred.T) @ centred
+    if total is None:
+        matrices = family.matrices(np.asarray(covariances, np.float64), *shape)
+        centred = density.mean - weights @ density.mean
+        total = np.einsum("k,kij->ij", weights, matrices) + (weights * centred.T) @ centred
     if not (np.isfinite(total).all() and np.isfinite(precisions).all()):
         return []
-    found = (_narrow(k, precisions[k], total, reg_covar, has_prior) for k in np.flatnonzero(weights > 0.0).tolist())
+    added_variance = added * reg_covar
+    held = np.flatnonzero(weights > 0.0).tolist()
+    found = (_narrow(k, precisions[k], total, added_variance, has_prior) for k in held)
     return [narrow for narrow in found if narrow is not None]
 
 
@@ -179,10 +210,10 @@ class _Narrow(NamedTuple):
     whole: bool
 
 
-def _narrow(k: int, precision: Array, total: Array, reg_covar: float, has_prior: bool) -> _Narrow | None:
+def _narrow(k: int, precision: Array, total: Array, added: float, has_prior: bool) -> _Narrow | None:
     """Return the direction in which component k is narrowest beside the covariance `total` of all rows, if it is."""
     scale = np.ones(len(total))
-    least = 1.0 / (_ADDED * reg_covar) if reg_covar > 0.0 else math.inf
+    least = 1.0 / added if added > 0.0 else math.inf
     factor = _NARROW
     if has_prior:
         variances = np.diag(total)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import dense, draw, random_mixture, read_columns
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC, cli, fit_many
+from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC, cli, fit_many, plotting
 from fastgmm.exceptions import ConvergenceWarning
 from fastgmm.families import FAMILIES, STRUCTURES, Diag
 from fastgmm.fitting.checkpoint import Checkpoint
@@ -497,6 +497,30 @@ def test_frames_with_nulls():
         np.testing.assert_array_equal(other.impute(frame), model.impute(GROUPS), err_msg=kind)
         if kind not in ("masked", "list"):
             assert list(other.feature_names_in_) == ["a", "b", "c"]
+
+
+def test_the_first_numbers_of_the_page(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "guide" / "missing-values.md").read_text()
+    block = page.split("```python\n")[1].split("```")[0]
+    space = {}
+    exec(block, space)
+    said, of_means = (float(number) for number in re.search(r"# ([\d.]+); .* ([\d.]+) off", block).groups())
+    numbers = [line for line in capsys.readouterr().out.splitlines() if re.fullmatch(r"[\d.]+", line)]
+    assert [round(float(number), 2) for number in numbers] == [said]
+    X, gaps, hidden = space["X"], space["gaps"], space["hidden"]
+    errors = (np.nanmean(gaps, axis=0) - X)[hidden]
+    assert round(float(np.sqrt(np.mean(errors**2))), 2) == of_means
+    # No component of a few rows.
+    assert space["model"].weights_.min() > 0.2
+
+
+def test_pictures_are_of_complete_rows():
+    pytest.importorskip("matplotlib")
+    model = GaussianMixture(3, missing="marginal", random_state=0).fit(GROUPS)
+    for picture in (plotting.plot_mixture, plotting.plot_uncertainty, plotting.plot_pairs):
+        with pytest.raises(ValueError, match=r"missing entries, .*: give complete rows, such as those of impute\(X\)"):
+            picture(model, GROUPS)
+        picture(model, model.impute(GROUPS))
 
 
 def test_bad_rows_are_refused_by_name():

@@ -98,6 +98,20 @@ def test_given_volume_is_a_known_parameter(gridded, fitted):
     assert np.abs(model.noise_box_ - fitted.noise_box_).max() < 1e-10
 
 
+@pytest.mark.parametrize("volume", [True, 185.5])
+def test_criteria_count_what_was_fitted(gridded, tmp_path, volume):
+    X, labels = gridded
+    model = GaussianMixture(2, noise=volume, init_params=labels, **EXACT).fit(X)
+    before = model.bic(X)
+    assert model.set_params(noise=5.0 if volume is True else True).bic(X) == before
+    io.save_model(model, tmp_path / "model.json")
+    assert io.load_model(tmp_path / "model.json").bic(X) == before
+    model.update(model.statistics(X))
+    assert model.bic(X) == pytest.approx(before, rel=1e-9)
+    # The components alone have no parameter of noise.
+    assert model.without_noise()._n_parameters() == 11
+
+
 # -- beside a slow twin -----------------------------------------------------------------------------------------------
 
 

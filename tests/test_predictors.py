@@ -225,6 +225,40 @@ def test_a_fit_that_fails_leaves_the_predictor_as_it_was(kind, iris):
         model.predict(iris[0][:, :2])
 
 
+@pytest.mark.parametrize("kind", [GaussianMixtureClassifier, GaussianMixtureRegressor, GaussianMixtureOutlierDetector])
+def test_rows_with_gaps_are_refused_with_a_remedy(kind, iris):
+    X, y = iris
+    gaps = X.copy()
+    gaps[3, 1] = np.nan
+    option = GaussianMixture(1, missing="marginal")
+    for estimator in (option, BayesianGaussianMixture(1, missing="marginal"), GaussianMixtureIC(estimator=option)):
+        told = rf"missing must be None in the estimator of a {kind.__name__}, got 'marginal'.* Impute"
+        with pytest.raises(ValueError, match=told):
+            kind(estimator=estimator).fit(gaps, y)
+    model = kind(estimator=GaussianMixture(1)).fit(X, y)
+    for call in (model.predict, lambda rows: model.fit(rows, y)):
+        with pytest.raises(ValueError, match=r"contains NaN \(row 3, column 1\).*: drop or impute the others\.$"):
+            call(gaps)
+
+
+@pytest.mark.parametrize("kind", [GaussianMixtureRegressor, GaussianMixtureOutlierDetector])
+def test_mixtures_with_noise_are_refused_before_a_fit(kind, iris):
+    noisy = GaussianMixture(2, noise=True)
+    for estimator in (noisy, GaussianMixtureIC(estimator=noisy), GaussianMixture(2, noise=3.0)):
+        told = (
+            rf"{kind.__name__} is for mixtures without noise, got noise=(True|3\.0) in its estimator: set noise=False"
+        )
+        with pytest.raises(ValueError, match=told):
+            kind(estimator=estimator).fit(*iris)
+
+
+def test_components_for_classes_leave_no_share_to_noise(iris):
+    with pytest.raises(ValueError, match="is for mixtures without noise"):
+        GaussianMixtureClassifier("EDDA", estimator=GaussianMixture(noise=True)).fit(*iris)
+    mixtures = GaussianMixtureClassifier(estimator=GaussianMixture(1, noise=1e6, tol=1e-6)).fit(*iris).mixtures_
+    assert all(0.0 <= mixture.noise_weight_ < 0.1 for mixture in mixtures)
+
+
 def test_faults_are_named(iris):
     X, y = iris
     with pytest.raises(ValueError, match=r"mixture of class 2 \(2 rows\) could not be fitted"):

@@ -11,6 +11,7 @@ from scipy.stats import multivariate_t
 
 import fastgmm
 from fastgmm import GaussianMixture, StudentMixture, analysis, datasets, inference, io, plotting, reading
+from fastgmm.exceptions import ConvergenceWarning, SpuriousComponentWarning
 from fastgmm.families import FAMILIES
 from fastgmm.passes.expectation import e_step
 from fastgmm.rows import ArrayRows
@@ -233,6 +234,22 @@ def test_many_rows_start_on_some_of_them():
     np.testing.assert_allclose(np.sort(model.means_[:, 0]), [0.0, 20.0], atol=0.1)
 
 
+@pytest.mark.parametrize(("n_features", "n_rows", "share"), [(10, 5000, 0.05), (2, 2000, 0.3)])
+def test_errors_between_the_groups_do_not_keep_a_fit_from_them(n_features, n_rows, share):
+    """Uniform ones are no farther from their neighbours than some good rows; the default start finds the groups."""
+    rng = np.random.default_rng(1)
+    n_components = 5 if n_features == 10 else 3
+    means = rng.uniform(-10.0, 10.0, (n_components, n_features))
+    n_good = int(n_rows * (1.0 - share))
+    good = means[rng.integers(0, n_components, n_good)] + rng.normal(0.0, 0.7, (n_good, n_features))
+    X = np.vstack([good, rng.uniform(-13.0, 13.0, (n_rows - n_good, n_features))])[rng.permutation(n_rows)]
+    one, two = (StudentMixture(n_components, random_state=0, n_threads=n).fit(X) for n in (1, 2))
+    informed = StudentMixture(n_components, means_init=means).fit(X)
+    assert one.lower_bound_ > informed.lower_bound_ - 1e-3
+    assert one.degrees_of_freedom_[0] < 10.0
+    np.testing.assert_array_equal(one.means_, two.means_)
+
+
 def test_weights_are_copies():
     weight = np.arange(len(FAITHFUL)) % 3
     params = {"random_state": 0, "init_params": LONG, **EXACT}
@@ -286,6 +303,30 @@ def test_many_degrees_of_freedom_are_a_gaussian_mixture(name):
     np.testing.assert_allclose(student.scales_, normal.covariances_, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("freedom", ["common", "each", 3.0])
+def test_rows_count_one_on_average_by_degrees_of_freedom(name, freedom):
+    """Where components share a scale and have tails of their own, only the mean by degrees of freedom is 1."""
+    start = {"init_params": LONG, "random_state": 0}
+    model = StudentMixture(2, covariance_type=name, degrees_of_freedom=freedom, tol=1e-10, **start).fit(FAITHFUL)
+    typical = model.typicality(FAITHFUL).mean()
+    if name.startswith("tied") and freedom == "each":
+        assert abs(typical - 1.0) > 1e-4
+        shares = model.predict_proba(FAITHFUL)
+        nu, u = model.degrees_of_freedom_, _expected_u(model)
+        assert (shares * u @ nu).mean() == pytest.approx((shares @ nu).mean(), rel=1e-4)
+    else:
+        assert typical == pytest.approx(1.0, abs=1e-4)
+
+
+def _expected_u(model):
+    """Return u (N, K) of its rows, by its definition."""
+    scales = [model.scales_] * 2
+    if model.covariance_type != "tied":
+        scales = [np.diag(np.broadcast_to(model.scales_, 2))] * 2
+    return twin(FAITHFUL, model.weights_, model.means_, scales, model.degrees_of_freedom_)[1]
+
+
 def test_samples_are_draws_of_the_law():
     """Their squared distances over D have an F law (D, nu)."""
     from scipy.stats import f, kstest
@@ -308,6 +349,45 @@ def test_criteria_count_degrees_of_freedom(freedom, more):
     assert model.bic(FAITHFUL) == pytest.approx(-2.0 * total(model, FAITHFUL) + np.log(272) * n_parameters)
     best = np.log(model.predict_proba(FAITHFUL).max(axis=1)).sum()
     assert model.icl(FAITHFUL) == pytest.approx(model.bic(FAITHFUL) - 2.0 * best)
+
+
+def test_criteria_count_what_was_fitted(eruptions):
+    model = copy.deepcopy(eruptions)
+    before = model.bic(FAITHFUL)
+    for freedom in (5.0, "each"):
+        assert model.set_params(degrees_of_freedom=freedom).bic(FAITHFUL) == before
+        assert pickle.loads(pickle.dumps(model)).bic(FAITHFUL) == before
+    assert model.fit(FAITHFUL).bic(FAITHFUL) == StudentMixture(2, degrees_of_freedom="each", random_state=0).fit(
+        FAITHFUL
+    ).bic(FAITHFUL)
+
+
+@pytest.mark.parametrize("n_components", [1, 2])
+@pytest.mark.parametrize("n_same", [310, 500])
+def test_components_on_a_repeated_value_are_told_of(n_components, n_same):
+    values = np.append(np.full(n_same, 7.0), 5.0 + np.random.default_rng(0).standard_normal(600 - n_same))[:, None]
+    told = rf"component . sits on one repeated value, x1 = 7(\.0000\d)? \({n_same / 600:.0%} of the rows\).* Try "
+    told += "a larger" if n_components == 1 else "fewer components"
+    with pytest.warns(SpuriousComponentWarning, match=told):
+        model = StudentMixture(n_components, random_state=0).fit(values)
+    assert len(model.spurious_) == 1
+
+
+def test_one_component_on_a_value_without_anything_added():
+    values = np.append(np.zeros(500), np.random.default_rng(0).standard_normal(100))[:, None]
+    with pytest.warns((SpuriousComponentWarning, ConvergenceWarning)) as told:
+        StudentMixture(reg_covar=0.0).fit(values)
+    assert "sits on one repeated value, x1 = 0 (83% of the rows)" in str(told[0].message)
+    # Values of real spread, and rounded ones, are none.
+    assert StudentMixture().fit(np.round(FAITHFUL, 1)).spurious_ == []
+
+
+def test_a_notebook_shows_it(eruptions):
+    page = eruptions._repr_html_()
+    assert "<th>degrees of freedom</th>" in page
+    assert "location (square root of the scale)" in page
+    assert f"{eruptions.means_[0, 1]:.5g} ({np.sqrt(eruptions.scales_[0, 1, 1]):.4g})" in page
+    assert "Not fitted" in StudentMixture()._repr_html_()
 
 
 def test_starts_and_races():
@@ -384,7 +464,8 @@ def test_rows_that_it_does_not_take(eruptions):
             getattr(copy.copy(eruptions), method)(Elsewhere(FAITHFUL))
     holes = FAITHFUL.copy()
     holes[3, 1] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
+    # With a remedy that it has: there is no missing="marginal".
+    with pytest.raises(ValueError, match=r"NaN \(row 3, column 1\).*: drop or impute the others\.$"):
         StudentMixture().fit(holes)
     with pytest.raises(TypeError, match="labels"):
         StudentMixture().fit(FAITHFUL, labels=LONG)

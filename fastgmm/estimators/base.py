@@ -200,7 +200,9 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         result = replace(result, spurious=self._spurious(rule, source, result.state, spikes))
         if {spike.component for spike in spikes} - {known.component for known in self.__dict__.get("spurious_", [])}:
             warnings.warn(
-                told_of_spikes(spikes, names, source.n_features), exceptions.SpuriousComponentWarning, stacklevel=3
+                told_of_spikes(spikes, names, source.n_features, int(self.n_components)),
+                exceptions.SpuriousComponentWarning,
+                stacklevel=3,
             )
         self._keep(rule, result, dtype, names, self.__dict__.get("restarts_", []), result.record)
 

@@ -194,7 +194,7 @@ class Fitting(Distribution, ABC):
         if self._is_compared:
             return rule, best, exponent, [each.summary() for each in contenders.values()]
         if spikes:
-            told = told_of_spikes(spikes, rows.names, rows.n_features)
+            told = told_of_spikes(spikes, rows.names, rows.n_features, int(self.n_components))
             warnings.warn(told, exceptions.SpuriousComponentWarning, stacklevel=level)
         if failed:
             message = f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}"
@@ -343,15 +343,16 @@ class Fitting(Distribution, ABC):
         )
 
 
-def told_of_spikes(spikes: list[Spike], names: NDArray | None, n_features: int) -> str:
+def told_of_spikes(spikes: list[Spike], names: NDArray | None, n_features: int, n_components: int) -> str:
     """Return the message about spikes for a user."""
     labels = validation.feature_labels(names, n_features)
     some = "; ".join(f"component {spike.component} {spike.reason(labels)}" for spike in spikes[:3])
     more = f"; and {len(spikes) - 3} more" if len(spikes) > 3 else ""
     hint = "far from all others, an outlier or a code for a missing value? " if spikes[0].apart else ""
+    fewer = "fewer components, " if n_components > 1 else ""
     return (
         f"{len(spikes)} of the components have no spread but what reg_covar or the prior adds, and their likelihood "
-        f"says nothing: {some}{more}. {hint[:1].upper()}{hint[1:]}Try fewer components, a larger reg_covar, "
+        f"says nothing: {some}{more}. {hint[:1].upper()}{hint[1:]}Try {fewer}a larger reg_covar, "
         "BayesianGaussianMixture with its default prior, or noise of the size of the rounding; or leave such rows out."
     )
 

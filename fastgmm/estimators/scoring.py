@@ -29,11 +29,13 @@ from fastgmm.spurious import SpuriousComponent
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
 
-# What to do about rows that are not complete.
+# What to do about rows that are not complete, where there is the parameter.
 _REMEDY = 'drop or impute the others, or set missing="marginal", which integrates missing entries (NaN) out'
 # Fitted attributes that are not for users.
-_FITTED_IN_PRIVATE = {"_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks", "_n_known_parameters"}
-_FITTED_IN_PRIVATE |= {"_n_noise_parameters"}
+_FITTED_IN_PRIVATE = {
+    *("_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks", "_n_known_parameters", "_n_tails"),
+    "_n_noise_parameters",
+}
 
 
 class Scoring(PrivateMethods, Interface, ABC):
@@ -100,7 +102,8 @@ class Scoring(PrivateMethods, Interface, ABC):
             return rows
         if isinstance(sample_weight, str):
             X, sample_weight = validation.split_weight(X, sample_weight)
-        array = validation.check_rows(X, type(self).__name__, minimum=minimum, remedy=_REMEDY)
+        remedy = _REMEDY if "missing" in vars(self) else validation.COMPLETE
+        array = validation.check_rows(X, type(self).__name__, minimum=minimum, remedy=remedy)
         weight = validation.check_sample_weight(sample_weight, len(array), may_be_zero=minimum == 0)
         return ArrayRows(array, weight, validation.feature_names(X))
 

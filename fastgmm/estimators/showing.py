@@ -33,29 +33,57 @@ def columns_of(means: NDArray, deviations: NDArray, names: Sequence[str]) -> lis
     ]
 
 
-def parameter_columns(model: Any, components: NDArray[np.intp], names: Sequence[str]) -> list[list[str]]:
-    """Return the columns of text of some components of a model, as of ``columns_of``."""
-    return columns_of(*parameters_of(model, components), names)
-
-
 def as_html(model: Any) -> str:
     """Return a mixture for a notebook: its call, how its fit ended, and its largest components."""
     if not all(hasattr(model, name) for name in ("weights_", "means_", "covariances_")):
-        end = "Parameters were set by hand." if hasattr(model, "means_") else "Not fitted."
-        return page_html(model, paragraph_html(end))
+        return _without_table(model)
+    largest = _largest(model)
+    noise = f" Noise has a weight of {model.noise_weight_:.4f}." if hasattr(model, "noise_weight_") else ""
+    return _page(model, largest, [], parameters_of(model, largest), f"mean (standard deviation).{noise}")
+
+
+def as_html_of_tails(model: Any) -> str:
+    """Return a mixture of Student-t laws for a notebook, as ``as_html``: with degrees of freedom, and scales."""
+    if not all(hasattr(model, name) for name in model._parameter_attributes):
+        return _without_table(model)
+    family, scales, freedom = model._law()
+    largest = _largest(model)
+    shape = np.shape(model.means_)
+    deviations = np.sqrt(family.variances(scales, *shape))[largest]
+    tails = ["degrees of freedom", *(f"{each:.4g}" for each in freedom[largest])]
+    parameters = np.asarray(model.means_)[largest], deviations
+    return _page(model, largest, [tails], parameters, "location (square root of the scale).")
+
+
+def _without_table(model: Any) -> str:
+    end = "Parameters were set by hand." if hasattr(model, "means_") else "Not fitted."
+    return page_html(model, paragraph_html(end))
+
+
+def _largest(model: Any) -> NDArray[np.intp]:
+    """Return the largest components, as many as are shown, in order."""
+    return np.sort(np.argsort(-np.asarray(model.weights_), kind="stable")[:_SHOWN_COMPONENTS])
+
+
+def _page(
+    model: Any,
+    largest: NDArray[np.intp],
+    others: list[list[str]],
+    parameters: tuple[Array, Array],
+    told: str,
+) -> str:
+    """Return the page of a mixture whose cells hold the means and deviations of components, which `told` says."""
     n_components, n_features = np.shape(model.means_)
     names = feature_labels(getattr(model, "feature_names_in_", None), n_features)
-    weights = np.asarray(model.weights_)
-    largest = np.sort(np.argsort(-weights, kind="stable")[:_SHOWN_COMPONENTS])
     columns = [
         ["component", *map(str, largest)],
-        ["weight", *(f"{weight:.4f}" for weight in weights[largest])],
-        *parameter_columns(model, largest, names[:_SHOWN_FEATURES]),
+        ["weight", *(f"{weight:.4f}" for weight in np.asarray(model.weights_)[largest])],
+        *others,
+        *columns_of(*parameters, names[:_SHOWN_FEATURES]),
     ]
     header, *rows = zip(*columns, strict=True)
-    noise = f" Noise has a weight of {model.noise_weight_:.4f}." if hasattr(model, "noise_weight_") else ""
     more = more_of((n_components - _SHOWN_COMPONENTS, "component"), (n_features - _SHOWN_FEATURES, "feature"))
-    note = f"In each cell: mean (standard deviation).{noise}{more}"
+    note = f"In each cell: {told}{more}"
     return page_html(model, paragraph_html(ending(model)), table_html(header, rows), paragraph_html(note))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,8 @@ from fastgmm.estimators.fitting import Fitting, Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
+from fastgmm.estimators.showing import as_html_of_tails
+from fastgmm.estimators.tails import Typicality, n_tails_of, spikes_of_tails
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting import acceleration
@@ -23,9 +24,10 @@ from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
 from fastgmm.kernels.structures.student import NORMAL_OF
 from fastgmm.passes.scores import LogDensities, Score
-from fastgmm.rows import ArrayRows, Rows, scan_rows
+from fastgmm.rows import Rows
 from fastgmm.rules import StudentLikelihood, StudentParameters, student_density
 from fastgmm.sources import Source
+from fastgmm.spurious import Spike
 from fastgmm.starts.seeding import METHODS
 from fastgmm.starts.student import beginning_without_outliers
 from fastgmm.statistics import Array
@@ -55,29 +57,6 @@ class _Refused:
 _ONE_CALL = "it is fitted to all rows in one call of fit"
 _NORMAL = "it would take the components for normal ones; draw rows by sample, or fit a GaussianMixture"
 _SKLEARN = "scikit-learn has no mixture of Student-t laws"
-
-
-@dataclass(eq=False)
-class _Typicality:
-    """The task that returns the expected u of each row, (N,) in the type of the rows."""
-
-    density: Any
-    alone: list[Any]
-    n_threads: int | None
-
-    def __call__(self, rows: Rows) -> NDArray:
-        found = np.empty(rows.n_rows, rows.dtype)
-        power, shrink = self.density.power, self.density.shrink
-        peak = np.array([each.log_scale[0] for each in self.alone])
-        for block in rows.blocks(scan_rows(rows.n_features + len(power))):
-            place = block.places.start
-            # float64, for u is made of differences.
-            part = ArrayRows(np.asarray(block.X, np.float64), offset=place)
-            shares = Score(self.density, "responsibilities", self.n_threads)(part)
-            distance = 2.0 * (peak - LogDensities(self.alone, self.n_threads)(part))
-            u = power * shrink * np.exp(-distance / power)
-            found[place - rows.offset : block.places.stop - rows.offset] = (shares * u).sum(axis=1)
-        return found
 
 
 @with_defaults
@@ -260,6 +239,10 @@ class StudentMixture(WithCriteria, Fitting):
         rows = self._fit(X, sample_weight, None)
         return rows.scored(Score(self._density(), "labels", self.n_threads))
 
+    def _repr_html_(self) -> str:
+        """Return the mixture as notebooks show it."""
+        return as_html_of_tails(self)
+
     def covariances(self) -> Array:
         """Return the covariances of the components, nu / (nu - 2) times `scales_`, (K, ...) in its shape.
 
@@ -284,7 +267,7 @@ class StudentMixture(WithCriteria, Fitting):
         The posterior mean of u = (nu + D) / (nu + distance^2), which a normal law has at 1 for all rows.
         """
         rows = self._rows(X)
-        return rows.scored(_Typicality(self._density(), self._laws_alone(), self.n_threads))
+        return rows.scored(Typicality(self._density(), self._laws_alone(), self.n_threads))
 
     def log_densities(self, X: ArrayLike) -> NDArray:
         """Return the log-density (nat) of each row of X (N, D) in each component, weights left out, as (N, K)."""
@@ -410,6 +393,7 @@ class StudentMixture(WithCriteria, Fitting):
             "spurious_": list(result.spurious),
             "n_features_in_": result.state.means.shape[1],
             "_fitted_family": rule.family,
+            "_n_tails": n_tails_of(rule.degrees_of_freedom, len(result.state.weights)),
         }
         if names is not None:
             fitted["feature_names_in_"] = names
@@ -469,8 +453,12 @@ class StudentMixture(WithCriteria, Fitting):
 
     def _n_parameters(self) -> int:
         n_components, n_features = np.shape(self.means_)
-        n_tails = {"common": 1, "each": n_components}.get(str(self.degrees_of_freedom), 0)
+        # Of the fit, whatever the parameter has been set to since.
+        n_tails = int(self.__dict__.get("_n_tails", n_tails_of(self.degrees_of_freedom, n_components)))
         return n_free_parameters(self._family(), n_components, n_features) + n_tails
+
+    def _spikes(self, rule: Any, source: Source, state: Any) -> list[Spike]:
+        return spikes_of_tails(rule, source, state, float(self.reg_covar))
 
     def _whitener(self, family: Family) -> Array:
         raise self._is_not_normal()

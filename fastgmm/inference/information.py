@@ -67,6 +67,7 @@ def standard_errors(
     family, covariances = model._covariances()
     if family != FAMILIES.get(family.name) or (family.constraint is not None and not family.is_tied):
         raise ValueError(f"standard_errors is not for covariance_type {family.name!r}: take likelihood_bootstrap")
+    model._require_no_noise("standard_errors")
     if getattr(model, "_n_known_parameters", 0):
         raise ValueError(
             "standard_errors is not for mixtures with frozen parts or equal_weights: take samples of rows instead"
@@ -74,7 +75,6 @@ def standard_errors(
     if hasattr(model, "class_of_components_"):
         raise ValueError("standard_errors is not for mixtures fitted with labels: take samples of rows and labels")
     means = np.asarray(model.means_, np.float64)
-    model._require_no_noise("standard_errors")
     layout = _Layout.of(family, *means.shape)
     task = _Task(model._weights(), means, family.matrices(covariances, *means.shape), layout)
     information = rows.gather(task, operator.add)

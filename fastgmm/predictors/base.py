@@ -48,13 +48,35 @@ class Predictor(WithEstimator, ABC):
 
     def _mixture(self) -> Any:
         """Return a copy of the estimator that is held, with the thread count and random state that it has."""
+        estimator = self._checked_estimator()
+        return type(estimator)(**{name: deepcopy(value) for name, value in estimator.get_params(deep=False).items()})
+
+    @property
+    def _takes_noise(self) -> bool:
+        """Whether a share of the mixture that is held may be uniform noise."""
+        return False
+
+    def _checked_estimator(self) -> Any:
+        """Return the estimator that is held; TypeError or ValueError where it is none that predictions are made of."""
         estimator = self._default_estimator() if self.estimator is None else self.estimator
         if not isinstance(estimator, MIXTURES):
             raise TypeError(
                 "estimator must be a GaussianMixture, BayesianGaussianMixture or GaussianMixtureIC of fastgmm, got "
                 f"{shown(self.estimator)}"
             )
-        return type(estimator)(**{name: deepcopy(value) for name, value in estimator.get_params(deep=False).items()})
+        of_fits: Any = getattr(estimator, "estimator", None) if isinstance(estimator, GaussianMixtureIC) else estimator
+        if getattr(of_fits, "missing", None) is not None:
+            raise ValueError(
+                f"missing must be None in the estimator of a {type(self).__name__}, got {shown(of_fits.missing)}: it "
+                "takes complete rows. Impute the others first, by the impute of a mixture with that option for example."
+            )
+        noise = getattr(of_fits, "noise", False)
+        if not self._takes_noise and not (isinstance(noise, bool | np.bool_) and not noise):
+            raise ValueError(
+                f"{type(self).__name__} is for mixtures without noise, got noise={shown(noise)} in its estimator: set "
+                "noise=False there, or leave out the rows that a mixture with noise gives the label -1."
+            )
+        return estimator
 
     def _fitted_rows(self, X: ArrayLike) -> NDArray:
         """Return the rows of X (N, D), checked against those of the fit."""

@@ -79,6 +79,11 @@ class GaussianMixtureClassifier(Predictor):
         self.estimator = estimator
         self.priors = priors
 
+    @property
+    def _takes_noise(self) -> bool:
+        """Whether a share of a mixture may be uniform noise: of one for a class, not of a component for a class."""
+        return self.model_type != "EDDA"
+
     def _default_estimator(self) -> Any:
         if self.model_type == "EDDA":
             return GaussianMixtureIC()
@@ -111,6 +116,7 @@ class GaussianMixtureClassifier(Predictor):
         Errors name the class whose mixture could not be fitted. An exception leaves the estimator as it was.
         """
         validation.check_choice(self.model_type, "model_type", MODEL_TYPES)
+        self._checked_estimator()
         rows, targets, weight, names = self._training_rows(X, y, sample_weight)
         classes, members = _classes(targets)
         counts = np.asarray(np.bincount(members, weight, len(classes)), np.float64)

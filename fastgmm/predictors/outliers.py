@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators import GaussianMixture
 from fastgmm.predictors.base import Predictor, fitted_in_one_unit
+from fastgmm.rows import ArrayRows
 from fastgmm.selection import GaussianMixtureIC
+from fastgmm.sources import open_rows
 from fastgmm.support.showing import paragraph_html, shown
 from fastgmm.support.typing import Self
 
@@ -84,12 +86,12 @@ class GaussianMixtureOutlierDetector(Predictor):
         is_number = isinstance(share, float | int | np.floating) and not isinstance(share, bool)
         if share != "auto" and not (is_number and 0.0 < cast("float", share) <= 0.5):
             raise ValueError(f"contamination must be 'auto' or a number in (0, 0.5], got {shown(share)}.")
+        self._checked_estimator()
         if isinstance(sample_weight, str):
             X, sample_weight = validation.split_weight(X, sample_weight)
         rows = validation.check_rows(X, type(self).__name__, minimum=2)
         weight = validation.check_sample_weight(sample_weight, len(rows))
         mixture = fitted_in_one_unit(self._mixture(), rows, weight, validation.feature_names(X))
-        mixture._require_no_noise(type(self).__name__)
         n_rows = len(rows) if weight is None else int(np.count_nonzero(weight))
         mixture = _without_few(mixture, n_rows)
         densities = np.asarray(_densities(mixture, X), np.float64)
@@ -107,7 +109,11 @@ class GaussianMixtureOutlierDetector(Predictor):
         """Return the log-density (nat) of each row of X (N, D), as (N,); the lower, the stranger."""
         if not self.__sklearn_is_fitted__():
             raise validation.not_fitted(type(self).__name__)
-        return np.asarray(_densities(self.mixture_, X))
+        names = self.mixture_._names()
+        rows = open_rows(X, expected=None if names is None else names.tolist())
+        if rows is None:
+            rows = ArrayRows(self._fitted_rows(X), None, names)
+        return np.asarray(_densities(self.mixture_, rows))
 
     def decision_function(self, X: ArrayLike) -> NDArray:
         """Return the log-density of each row of X (N, D) over that of the threshold, as (N,); outliers are below 0."""

@@ -102,6 +102,7 @@ class GaussianMixtureRegressor(Predictor):
         Errors and warnings are those of the mixture's ``fit``, whose columns are those of X, then the targets. An
         exception leaves the estimator as it was.
         """
+        self._checked_estimator()
         rows, _, weight, names = self._training_rows(X, y, sample_weight)
         targets = validation.as_array(y, "y")
         is_vector = targets.ndim == 1

@@ -8,7 +8,7 @@ reaches the higher bound is taken.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -78,25 +78,32 @@ def beginning_with_noise(begin: Begin, n_components: int) -> Begin:
         generator = np.random.default_rng(int(random_state.uniform() * 2**53))
         looked = _Looked(source, n_components, generator)
         sample = looked.source(looked.weight)
-        best, highest = None, -np.inf
-        failures: list[Exception] = []
-        for make in _candidates(rule, looked, sample, lambda rows: begin(rule, rows, generator, restart)):
-            try:
-                state = make()
-                result = fit_loop(rule, sample, state, tol=0.0, max_iter=_UPDATES)
-            except _FAILURES as error:
-                failures.append(error)
-                continue
-            if result.bound > highest:
-                best, highest = state, result.bound
-        if best is None:
-            raise failures[0] if failures else OutOfRangeError()
+        makes = _candidates(rule, looked, sample, lambda rows: begin(rule, rows, generator, restart))
+        best = highest_of(rule, sample, makes)
         if looked.is_whole:
             return best
         density = rule.density(best)
         return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
 
     return start
+
+
+def highest_of(rule: Any, source: Source, makes: Iterable[Callable[[], Any]]) -> Any:
+    """Return the state, of those that functions make, whose short fit to a source reaches the highest bound."""
+    best, highest = None, -np.inf
+    failures: list[Exception] = []
+    for make in makes:
+        try:
+            state = make()
+            result = fit_loop(rule, source, state, tol=0.0, max_iter=_UPDATES)
+        except _FAILURES as error:
+            failures.append(error)
+            continue
+        if result.bound > highest:
+            best, highest = state, result.bound
+    if best is None:
+        raise failures[0] if failures else OutOfRangeError()
+    return best
 
 
 def _candidates(

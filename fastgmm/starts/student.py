@@ -1,7 +1,11 @@
-"""Starts of mixtures with heavy tails: from the rows that are not far out, so that gross errors take no component."""
+"""Starts of mixtures with heavy tails: from the rows that are not far out, so that gross errors take no component.
+
+Errors that lie between the groups are no farther from their neighbours than some good rows: there short fits decide.
+"""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,7 @@ from fastgmm.rows import ArrayRows
 from fastgmm.sources import Source
 from fastgmm.sources.source import source_of
 from fastgmm.starts.agglomeration import sphered
-from fastgmm.starts.noise import Begin
+from fastgmm.starts.noise import Begin, far_from_neighbours, highest_of
 from fastgmm.starts.seeding import Sample
 from fastgmm.statistics import Array
 
@@ -27,25 +31,52 @@ _NEIGHBOUR = 10
 _FAR = 20.0
 # More than this share of the rows is a component rather than errors.
 _MOST = 0.2
+# More than this share of the rows is never left out for being scattered.
+_MOST_SCATTERED = 0.8
 
 
 def beginning_without_outliers(begin: Begin, n_components: int) -> Begin:
-    """Return a start that makes the components by `begin` of the rows that are not far out, of all or of some rows."""
+    """Return a start that makes the components by `begin` of the rows that are not far out, of all or of some rows.
+
+    Where rows lie scattered between the others, too, a start without those is also made, and short fits decide.
+    """
 
     def start(rule: Any, source: Source, random_state: Any, restart: int) -> Any:
         generator = np.random.default_rng(int(random_state.uniform() * 2**53))
         sample = Sample(source, max(_ROWS, _ROWS_PER_COMPONENT * n_components), generator)
         is_far = far_out(sample.points, sample.weight)
-        if (sample.is_whole and not is_far.any()) or np.count_nonzero(~is_far) < n_components:
+        is_scattered = _scattered(sample.points, sample.weight)
+        guesses = [each for each in (is_far, is_scattered) if np.count_nonzero(~each) >= n_components]
+
+        def seeded(left_out: NDArray[np.bool_]) -> Any:
+            if sample.is_whole and not left_out.any():
+                return begin(rule, source, generator, restart)
+            return begin(rule, rows_but(left_out), generator, restart)
+
+        def rows_but(left_out: NDArray[np.bool_]) -> Source:
+            weight = np.where(left_out, 0.0, sample.weight)
+            rows = ArrayRows(sample.points.astype(source.rows.dtype), weight)
+            return source_of(source.family, rows, source.n_threads)
+
+        if not guesses:
             return begin(rule, source, generator, restart)
-        rows = ArrayRows(sample.points.astype(source.rows.dtype), np.where(is_far, 0.0, sample.weight))
-        state = begin(rule, source_of(source.family, rows, source.n_threads), generator, restart)
+        if is_scattered.any() and len(guesses) > 1:
+            everything = source if sample.is_whole else rows_but(np.zeros_like(is_far))
+            state = highest_of(rule, everything, [functools.partial(seeded, each) for each in guesses])
+        else:
+            state = seeded(guesses[0])
         if sample.is_whole:
             return state
         density = rule.density(state)
         return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
 
     return start
+
+
+def _scattered(rows: Array, weight: Array) -> NDArray[np.bool_]:
+    """Return which of the rows (N, D) lie scattered, as noise does, (N,); none where they are nearly all."""
+    found = far_from_neighbours(sphered(rows, weight))
+    return found if found.mean() <= _MOST_SCATTERED else np.zeros(len(rows), bool)
 
 
 def far_out(rows: Array, weight: Array) -> NDArray[np.bool_]:

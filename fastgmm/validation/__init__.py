@@ -38,6 +38,7 @@ from fastgmm.validation.parameters import (
     not_fitted,
 )
 from fastgmm.validation.rows import (
+    COMPLETE,
     as_array,
     check_columns,
     check_feature_names,
@@ -55,6 +56,7 @@ from fastgmm.validation.rows import (
 )
 
 __all__ = [
+    "COMPLETE",
     "as_array",
     "check_assignment",
     "check_capabilities",

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
 from fastgmm.datasets import load_iris
+from fastgmm.io import read_table
 
 X, SPECIES = load_iris().data, load_iris().target
 KNOWN = np.full(150, -1)
@@ -116,3 +117,93 @@ def test_class_components_may_be_lists_of_components():
     for wrong, rule in (([[0, 1], [1, 2]], "must give no component twice"), ([[0, 1], 2], "not both")):
         with pytest.raises(ValueError, match=f"class_components .*{rule}"):
             GaussianMixture(4, class_components=wrong).fit(X, labels=some)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """The rows as a table with a column of names and one of classes, of which `path` says the kind."""
+
+    def write(names, suffix="csv"):
+        path = tmp_path / f"flowers.{suffix}"
+        ids = [f"f{n}" for n in range(150)]
+        if suffix == "csv":
+            lines = [
+                f"{own},{','.join(map(repr, row))},{name}"
+                for own, row, name in zip(ids, X.tolist(), names, strict=True)
+            ]
+            path.write_text("\n".join(["flower,a,b,c,d,sp", *lines]) + "\n")
+        else:
+            arrow = pytest.importorskip("pyarrow")
+            parquet = pytest.importorskip("pyarrow.parquet")
+            columns = {"flower": ids} | dict(zip("abcd", X.T, strict=True))
+            parquet.write_table(arrow.table(columns | {"sp": [name or None for name in names]}), path)
+        return str(path)
+
+    return write
+
+
+NAMES = np.array(["Setosa", "setosa", "virginica", ""])[KNOWN]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_fit_with_classes_may_write_names_of_rows(table, tmp_path, capsys, suffix):
+    out = tmp_path / "out.csv"
+    fit = ["fit", table(NAMES, suffix), "-k", "3", "--labels-column", "sp", "--id", "flower", "--labels", str(out)]
+    assert cli.main(fit) == 0
+    assert "Setosa = component 0" in capsys.readouterr().out
+    lines = out.read_text().splitlines()
+    assert lines[0] == "flower,label"
+    found = GaussianMixture(3, random_state=0).fit(X, labels=KNOWN).predict(X)
+    assert lines[1:] == [f"f{n},{label}" for n, label in enumerate(found)]
+
+
+def test_columns_of_names_and_classes_of_an_array(tmp_path):
+    np.save(tmp_path / "t.npy", np.column_stack([np.arange(150), X, SPECIES]))
+    read = read_table(tmp_path / "t.npy", row_id="1", class_column="6")
+    assert (read.ids[1], read.classes[0], read.values.shape) == ("1.0", "0.0", (150, 4))
+    assert read_table(tmp_path / "t.npy", class_column="6").values.shape == (150, 5)
+
+
+def test_numbers_of_classes_in_an_array_file(tmp_path, capsys):
+    path = tmp_path / "t.npy"
+    np.save(path, np.column_stack([X, np.array([2.0, 10.0, 7.0, -1.0])[KNOWN]]))
+    assert cli.main(["fit", str(path), "-k", "3", "--labels-column", "5"]) == 0
+    told = capsys.readouterr().out
+    assert "2.0 = component 0 (" in told
+    assert "10.0 = component 2 (" in told
+    assert "-1.0" not in told
+
+
+def test_the_shell_names_the_classes_there_are_too_many_of(table, capsys):
+    path = table(np.where(NAMES == "virginica", "Virginica", np.where(KNOWN == -1, "", NAMES)))
+    fit = ["fit", path, "--labels-column", "sp", "--id", "flower"]
+    assert cli.main([*fit, "-k", "2"]) == 1
+    told = "column 'sp' has 3 classes: Setosa, Virginica, setosa; -k is 2"
+    assert capsys.readouterr().err == f"fastgmm: error: {told} (raise -k, or leave cells of what is no class empty)\n"
+    assert cli.main([*fit, "-k", "1-4"]) == 0
+    out, err = capsys.readouterr()
+    assert f"fastgmm: note: left out: {told[:-1]}1, 2\n" in err
+    assert "known classes" in out
+    assert "note" not in err.replace("note: left out", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--race"], "--race"),
+        (["--truncate", "2"], "--truncate"),
+        (["--checkpoint", "c.ckpt"], "--checkpoint"),
+        (["--init", "agglomerative"], "--init agglomerative"),
+    ],
+)
+def test_the_shell_refuses_options_beside_classes(table, capsys, options, named):
+    assert cli.main(["fit", table(NAMES), "-k", "3", "--labels-column", "sp", "--id", "flower", *options]) == 2
+    assert f"argument {named}: not allowed with --labels-column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["?", "Unknown", ".", "-"])
+def test_the_shell_wonders_at_a_class_that_means_unknown(table, capsys, word):
+    fit = ["fit", table(np.where(NAMES == "", word, NAMES)), "-k", "4", "--labels-column", "sp", "--id", "flower"]
+    assert cli.main(fit) == 0
+    told = f"fastgmm: note: {word!r} is taken for a class, of most rows; where it means unknown, write NA or leave"
+    assert told in capsys.readouterr().err

@@ -426,6 +426,3 @@ def test_a_column_of_classes_from_the_shell(tmp_path, capsys):
     assert told in capsys.readouterr().out
     found, expected = load_model(model), GaussianMixture(3, **TIGHT).fit(X, labels=KNOWN)
     np.testing.assert_allclose(found.means_[[1, 2, 0]], expected.means_, rtol=1e-5)
-    path.write_text(path.read_text().replace("kind", "id"))
-    assert cli.main([*fit, "--labels-column", "id", "--id", "id"]) == 1
-    assert "--labels-column is not for folders and Arrow files, nor with --id" in capsys.readouterr().err

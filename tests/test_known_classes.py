@@ -207,3 +207,15 @@ def test_the_shell_wonders_at_a_class_that_means_unknown(table, capsys, word):
     assert cli.main(fit) == 0
     told = f"fastgmm: note: {word!r} is taken for a class, of most rows; where it means unknown, write NA or leave"
     assert told in capsys.readouterr().err
+
+
+def test_starts_from_what_known_rows_tell_alone():
+    """Long parallel groups that k-means cuts across, in either metric: the known rows say which way they lie."""
+    rng = np.random.default_rng(0)
+    sides = np.repeat([0, 1, 2, 3], 150)
+    rows = np.column_stack([8.0 * rng.uniform(-1, 1, 600), 2.0 * sides + 0.1 * rng.normal(size=600)])
+    rows = np.column_stack([rows, rng.normal(size=(600, 3)) * [20.0, 5.0, 5.0]])
+    rows[:, 2] += rng.choice([-60.0, 60.0], 600)
+    labels = np.where(rng.random(600) < 0.05, sides, -1)
+    model = GaussianMixture(4, covariance_type="full", random_state=0).fit(rows, labels=labels)
+    assert np.mean(model.predict(rows) == sides) > 0.99

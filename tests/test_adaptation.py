@@ -112,6 +112,8 @@ def test_many_sets_of_rows():
     sets = [NEW[:20], NEW[20:], ROWS[:3]]
     weights = [None, np.full(25, 2.0), None]
     found = model.adapt_many(iter(sets), weights, relevance=4, what=iter(("means", "weights")))
+    both = model.adapt(NEW, what=iter(("means", "weights")))
+    np.testing.assert_array_equal(both.means_, model.adapt(NEW).means_)
     assert len(found) == 3
     for each, rows, weight in zip(found, sets, weights, strict=True):
         alone = model.adapt(rows, weight, relevance=4, what=("means", "weights"))
@@ -175,6 +177,7 @@ def test_rows_far_from_the_background_are_looked_at_again():
         ({"what": "mean"}, "what must be one or several of 'weights', 'means', 'covariances', got 'mean'"),
         ({"what": ()}, "what must be one or several of"),
         ({"what": 3}, "what must be one or several of"),
+        ({"what": [1, [2]]}, "what must be one or several of"),
         ({"X": NEW[:, :1]}, "X has 1 features"),
         ({"X": NEW[:1], "relevance": 0.0, "what": EVERYTHING}, "cannot be adapted with relevance=0"),
     ],
@@ -193,3 +196,69 @@ def test_refusals_of_estimators_and_statistics():
     with pytest.raises(ValueError, match=re.escape("must have the shape (3, 2) of this mixture")):
         model.adapt(GaussianMixture(2).fit(NEW).statistics(NEW))
     assert not hasattr(BayesianGaussianMixture, "adapt")
+
+
+def test_what_is_known_is_not_adapted():
+    means = background().means_
+    frozen = GaussianMixture(3, frozen={"means": [1]}, means_init=means, random_state=0).fit(ROWS)
+    with pytest.raises(ValueError, match=r"what must not hold 'means', of which frozen says that components 1 have"):
+        frozen.adapt(NEW)
+    found = frozen.adapt(NEW, what="weights")
+    np.testing.assert_array_equal(found.means_[1], means[1])
+    # As many free parameters as before.
+    assert found.bic(NEW) - found.aic(NEW) == pytest.approx(frozen.bic(NEW) - frozen.aic(NEW))
+    equal = background(equal_weights=True)
+    with pytest.raises(ValueError, match="what must not hold 'weights' with equal_weights=True"):
+        equal.adapt(NEW, what=EVERYTHING)
+    np.testing.assert_array_equal(equal.adapt(NEW, what=("means", "covariances")).weights_, equal.weights_)
+
+
+@pytest.mark.parametrize("name", ["full", "tied", "VEE"])
+def test_statistics_of_another_mixture_are_refused(name):
+    model = background(name)
+    order = [2, 0, 1]
+    moved = model.adapt(ROWS + 3.0, relevance=0.0)
+    turned = GaussianMixture.from_parameters(
+        model.weights_[order],
+        model.means_[order],
+        model.covariances_ if name == "tied" else model.covariances_[order],
+        name,
+    )
+    for other in (moved, turned):
+        with pytest.raises(ValueError, match="X, statistics, must be those of this mixture, got some about other poi"):
+            model.adapt(other.statistics(NEW))
+    for origin in (turned.means_, model.means_ + 100.0):
+        found = model.adapt(model.statistics(NEW, origin=origin))
+        np.testing.assert_allclose(found.means_, model.adapt(NEW).means_, rtol=1e-9)
+
+
+def test_many_sets_have_names_or_are_refused():
+    model = background("diag")
+    sets = {"a": NEW[:20], "b": NEW[20:]}
+    found = model.adapt_many(sets, {"b": None, "a": np.full(20, 2.0)})
+    assert list(found) == ["a", "b"]
+    np.testing.assert_array_equal(found["a"].means_, model.adapt(NEW[:20], np.full(20, 2.0)).means_)
+    np.testing.assert_array_equal(found["b"].means_, model.adapt(NEW[20:]).means_)
+    with pytest.raises(ValueError, match="set 'b': Input X contains NaN"):
+        model.adapt_many({"a": NEW, "b": NEW * np.nan})
+    for weights in ([None, None], {"a": None, "c": None}):
+        with pytest.raises(ValueError, match="sample_weight must be one for each of 2 sets, "):
+            model.adapt_many(sets, weights)
+    for alone in (NEW, "rows.npy", model.statistics(NEW), 3):
+        with pytest.raises(ValueError, match=r"sets must be several sets of rows, .*: use adapt for one set"):
+            model.adapt_many(alone)
+
+
+def test_classes_of_components_stay_and_a_refit_needs_no_labels():
+    labels = np.repeat([0, 1, -1], 200)
+    model = GaussianMixture(3, class_components={0: [1], 1: [0]}, noise=True, random_state=0).fit(ROWS, labels=labels)
+    alone = model.without_noise()
+    for other in (alone, alone.adapt(NEW)):
+        assert other.class_of_components_.tolist() == [1, 0, -1]
+        assert other.class_components is None
+        other.fit(ROWS)
+    assert model.class_components is not None
+    bayesian = BayesianGaussianMixture(5, class_components={0: [4], 1: [0]}, random_state=0).fit(ROWS, labels=labels)
+    pruned = bayesian.prune(0.1)
+    assert sorted(pruned.class_of_components_[pruned.class_of_components_ >= 0]) == [0, 1]
+    pruned.fit(ROWS)

@@ -16,7 +16,7 @@ from typing import Any, TextIO, get_args
 
 from fastgmm._version import __version__
 from fastgmm.cli import values
-from fastgmm.cli.parser import Parser
+from fastgmm.cli.parser import Parser, refuse_beside_labels
 from fastgmm.cli.values import COVARIANCES
 from fastgmm.support.extras import MissingExtraError
 from fastgmm.support.files import named_where_full
@@ -136,6 +136,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ):
             if value:
                 refuse(f"argument --missing: not allowed with {option}, which is for complete rows")
+    if arguments.command == "fit" and arguments.labels_column is not None:
+        refuse_beside_labels(arguments)
     if arguments.command == "fit" and arguments.method == "vb" and arguments.noise:
         refuse("argument --noise: not allowed with --method vb")
     for option, value in (("--accelerate", "accelerate"), ("--truncate", "truncate")):
@@ -186,8 +188,9 @@ def _add_fit(commands: Any) -> None:
     data.add_argument(
         "--labels-column",
         metavar="COLUMN",
-        help="a column that holds the classes of rows, where they are known (empty or -1: unknown), and is no feature: "
-        "the rows of each class, in sorted order, are in a component of their own",
+        help="a column that holds the classes of rows, where they are known (empty, NA or -1: unknown), and is no "
+        "feature: the rows of each class, in sorted order, are in a component of their own; of several -k those below "
+        "the number of classes are left out.  Not with --race, --truncate, --checkpoint, --init agglomerative",
     )
     model = command.add_argument_group("model")
     _add_model(model)

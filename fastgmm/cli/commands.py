@@ -17,7 +17,7 @@ import numpy as np
 
 import fastgmm
 from fastgmm.cli import report
-from fastgmm.cli.inputs import Data, read, stage
+from fastgmm.cli.inputs import Data, Known, read, stage
 from fastgmm.cli.outputs import check_table_path, distinct, write_table
 from fastgmm.exceptions import CollapsedComponentError, SpuriousComponentWarning
 from fastgmm.families import NAMED, names_of_all
@@ -61,6 +61,8 @@ def fit(arguments: argparse.Namespace) -> None:
     table = read(arguments)
     if arguments.plot_pairs is not None:
         _check_pairs(table)
+    if table.known is not None:
+        _check_classes(arguments, table.known)
     n_samples = table.rows.n_rows
     if max(arguments.components) > n_samples:
         raise ValueError(
@@ -115,6 +117,19 @@ def fit(arguments: argparse.Namespace) -> None:
         _plot_pairs(arguments, table, best)
     if arguments.plot_criterion is not None:
         _plot_criterion(arguments, fits, best)
+
+
+def _check_classes(arguments: argparse.Namespace, known: Known) -> None:
+    """Leave out sizes with fewer components than classes, and say what may be wrong with these."""
+    if known.doubtful:
+        print(
+            f"fastgmm: note: {known.doubtful!r} is taken for a class, of most rows; where it means unknown, write NA "
+            f"or leave the cells of column {known.column!r} empty",
+            file=sys.stderr,
+        )
+    arguments.components, told = known.sizes(arguments.components)
+    if told:
+        print(f"fastgmm: note: left out: {told}", file=sys.stderr)
 
 
 def predict(arguments: argparse.Namespace) -> None:

@@ -21,9 +21,12 @@ from fastgmm.cli.outputs import distinct
 from fastgmm.io import read_table
 from fastgmm.io.models import ModelDocument
 from fastgmm.rows import Rows
+from fastgmm.support.showing import listing
 from fastgmm.tables.request import Request, Table, kind_of
 from fastgmm.tables.text import MISSING
 
+# What some write where a class is unknown, and is the name of a class here.
+_LOOKS_UNKNOWN = frozenset({"?", "unknown", "unlabelled", "unlabeled", "missing", ".", "-", "--"})
 SHIPPED = {name.removeprefix("load_"): getattr(datasets, name) for name in datasets.__all__ if name.startswith("load_")}
 PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS = 1 << 18, 1 << 24
 
@@ -31,19 +34,41 @@ PREDICT_BLOCK_ROWS, PREDICT_BLOCK_FLOATS = 1 << 18, 1 << 24
 class Known(NamedTuple):
     """The classes that a column tells: the number of each row's, (N,), -1 where it is unknown, and their names."""
 
+    column: str
     numbers: NDArray[np.int64]
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, cells: Sequence[str]) -> Known:
+    def of(cls, column: str, cells: Sequence[str]) -> Known:
         """Return the classes of cells of text, numbered in sorted order: numbers by size."""
         texts = [cell.strip() for cell in cells]
-        unknown = {text for text in texts if text.lower() in MISSING or text == "-1"}
+        unknown = {text for text in texts if text.lower() in MISSING or text in ("-1", "-1.0")}
         found = sorted(set(texts) - unknown)
-        if all(text.isdecimal() for text in found):
-            found = sorted(found, key=int)
+        with contextlib.suppress(ValueError):
+            found = sorted(found, key=float)
         numbers = {text: number for number, text in enumerate(found)}
-        return cls(np.array([numbers.get(text, -1) for text in texts], np.int64), tuple(found))
+        return cls(column, np.array([numbers.get(text, -1) for text in texts], np.int64), tuple(found))
+
+    @property
+    def doubtful(self) -> str:
+        """A name that looks as if it meant unknown, and that most rows have; empty where there is none."""
+        counts = np.bincount(self.numbers[self.numbers >= 0], minlength=1)
+        most = int(counts.argmax())
+        name = self.names[most] if self.names else ""
+        return name if name.lower() in _LOOKS_UNKNOWN and 2 * counts[most] > len(self.numbers) else ""
+
+    def sizes(self, n_components: Sequence[int]) -> tuple[list[int], str]:
+        """Return the numbers of components that have one for each class, and what is wrong with the others.
+
+        ValueError, naming the classes, where there is none.
+        """
+        least = len(self.names)
+        fine = [k for k in n_components if k >= least]
+        few = ", ".join(str(k) for k in n_components if k < least)
+        told = f"column {self.column!r} has {least} classes: {listing(self.names)}; -k is {few}" if few else ""
+        if not fine:
+            raise ValueError(f"{told} (raise -k, or leave cells of what is no class empty)")
+        return fine, told
 
     def described(self) -> str:
         """Return which class is which component, in words."""
@@ -119,8 +144,8 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
         if row_id is not None and kind in ("Arrow", "folder"):
             raise ValueError(f"{source}: --id is not for folders and Arrow files")
         labels_column = getattr(arguments, "labels_column", None)
-        if labels_column is not None and (row_id is not None or kind in ("Arrow", "folder")):
-            raise ValueError(f"{source}: --labels-column is not for folders and Arrow files, nor with --id")
+        if labels_column is not None and kind in ("Arrow", "folder"):
+            raise ValueError(f"{source}: --labels-column is not for folders and Arrow files")
         keeps = _keeps_missing(arguments, document)
         if keeps and kind in ("Arrow", "folder"):
             if document is None:
@@ -143,7 +168,8 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
                 array=arguments.array,
                 drop_missing=arguments.drop_missing,
                 comment=arguments.comment,
-                row_id=row_id if labels_column is None else labels_column,
+                row_id=row_id,
+                class_column=labels_column,
                 keep_missing=keeps,
             )
             if table.dropped:
@@ -158,7 +184,7 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
                 marks.append((row_id, table.ids))
             elif arguments.drop_missing:
                 marks.append(("row", table.rows))
-            known = None if labels_column is None else Known.of(table.ids or ())
+            known = None if labels_column is None else Known.of(labels_column, table.classes or ())
             rows = rows_of(table.values, table.sample_weight)
             data = Data(rows, table.names, marks, known)
     if document is not None:

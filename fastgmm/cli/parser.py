@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Sequence
 from typing import NoReturn
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "refuse_beside_labels"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,3 +23,16 @@ class Parser(argparse.ArgumentParser):
         close = difflib.get_close_matches(first, self._option_string_actions, 1) if first.startswith("-") else []
         meant = f"; did you mean {close[0]}?" if close else ""
         self.error(f"unrecognized arguments: {' '.join(words)}{meant}")
+
+
+def refuse_beside_labels(arguments: argparse.Namespace) -> None:
+    """End with a usage error where an option does not go with classes that are known."""
+    options = (
+        ("--race", arguments.race),
+        ("--truncate", arguments.truncate),
+        ("--checkpoint", arguments.checkpoint),
+        (f"--init {arguments.init}", arguments.init == "agglomerative"),
+    )
+    for option, value in options:
+        if value:
+            arguments.parser.error(f"argument {option}: not allowed with --labels-column")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import exceptions, validation
 from fastgmm.estimators.fitting import Fitting, told_of_spikes
 from fastgmm.estimators.imputation import Imputation
-from fastgmm.estimators.labels import LabelRequests, rows_with_labels
+from fastgmm.estimators.labels import LabelRequests, predicted, refuse_classes, rows_with_labels, same_rows
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import if_far
@@ -28,7 +28,6 @@ from fastgmm.fitting.checkpoint import Checkpoint
 from fastgmm.fitting.plain import FitResult, Updated
 from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
-from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.sources.source import source_of
 from fastgmm.starts.seeding import METHODS
@@ -98,7 +97,8 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         labels : (N,) array-like, optional
             The classes of rows, numbers from 0, where they are known; -1, NaN, None or pandas' NA where not. A row of a
             known class is in the component of that number, or in those of `class_components`, and in no other; so
-            it counts in `lower_bound_`. For X in memory. See docs/guide/known-labels.md.
+            it counts in `lower_bound_`. For X in memory. Where X and labels have an index, as in pandas, it must be
+            the same. See docs/guide/known-labels.md.
         callback : callable, optional
             Called as ``callback(restart, iteration, bound, change)`` after each iteration.
 
@@ -117,9 +117,13 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
     def fit_predict(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None, *, labels: Any = None
     ) -> NDArray[np.int64]:
-        """Fit the mixture and return the most probable component of each row of X, (N,); arguments as of ``fit``."""
+        """Fit the mixture and return the most probable component of each row of X, (N,); arguments as of ``fit``.
+
+        Of a row whose class is known by `labels` it is one of the class's components; ``predict`` knows of no labels,
+        and may say another.
+        """
         rows = self._fit(X, sample_weight, None, labels)
-        return rows.scored(Score(self._density(), "labels", self.n_threads))
+        return predicted(self, rows)
 
     def partial_fit(
         self,
@@ -163,6 +167,7 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
                 f"partial_fit is for mixtures without noise, got noise={shown(noise)}: one batch does not say "
                 "which rows are noise. Use fit, which reads rows from files batch by batch."
             )
+        refuse_classes(self, "partial_fit")
         if batch is not None:
             online.check_key(batch)
         if hasattr(self, "means_"):
@@ -388,6 +393,7 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         """Fit to the rows of X, with what `prepare` knows of them beside their numbers, and return them."""
         self._validate_parameters()
         checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
+        same_rows(X, labels)
         opened = self._open(X, sample_weight, minimum=2)
         rows, known = rows_with_labels(self, opened if prepare is None else prepare(opened), labels)
         rule, best, exponent, restarts = self._best_start(rows, callback, checkpoint)

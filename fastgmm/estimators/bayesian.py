@@ -80,10 +80,10 @@ class BayesianGaussianMixture(Posteriors):
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
         holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
         (X, n_components, random_state) and returns one.
-    class_components : sequence of int, or mapping, optional
+    class_components : sequence of int or of sequences, or mapping, optional
         How many components each class of ``fit(X, labels=...)`` has, as ``[2, 1]``: the first two are of class 0, the
-        third of class 1, and any others of none; or which, as ``{0: [0, 1], 1: [2]}``. By default class c is component
-        c.
+        third of class 1, and any others of none; or which, as ``[[0, 1], [2]]`` or ``{0: [0, 1], 1: [2]}``. By default
+        class c is component c.
     weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default 'dirichlet_process'
     weight_concentration_prior : float, optional
         Concentration of the Dirichlet process, or of each component in the Dirichlet law; default 1 / n_components.
@@ -200,7 +200,7 @@ class BayesianGaussianMixture(Posteriors):
         n_init: int = 1,
         race: bool = False,
         init_params: Start = "auto",
-        class_components: Sequence[int] | Mapping[int, Any] | None = None,
+        class_components: Sequence[Any] | Mapping[int, Any] | None = None,
         weight_concentration_prior_type: WeightPrior = "dirichlet_process",
         weight_concentration_prior: float | None = None,
         mean_precision_prior: float | None = None,

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import exceptions, validation
 from fastgmm.estimators.distribution import Distribution
 from fastgmm.estimators.progress import Callback, Printer, Report
+from fastgmm.estimators.warm import in_classes
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.fitting import acceleration
@@ -159,7 +160,7 @@ class Fitting(Distribution, ABC):
         warm = self._goes_on()
         begin = self._starter(rule, rows)
         n_init = 1 if warm else self.n_init
-        start = self._warm_state(rule, rows.n_features) if warm else None
+        start = in_classes(self, rows)._warm_state(rule, rows.n_features) if warm else None
         if checkpoint is not None:
             self._match(checkpoint, rule, source, start)
             random_state = checkpoint.drawing(random_state)

@@ -90,10 +90,10 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         'short-em', or 'auto': the first start by 'kmeans', the further ones of `n_init` by others in turn. An array
         holds labels (n_samples,) or responsibilities (n_samples, n_components); a callable gets
         (X, n_components, random_state) and returns one.
-    class_components : sequence of int, or mapping, optional
+    class_components : sequence of int or of sequences, or mapping, optional
         How many components each class of ``fit(X, labels=...)`` has, as ``[2, 1]``: the first two are of class 0, the
-        third of class 1, and any others of none; or which, as ``{0: [0, 1], 1: [2]}``. By default class c is component
-        c.
+        third of class 1, and any others of none; or which, as ``[[0, 1], [2]]`` or ``{0: [0, 1], 1: [2]}``. By default
+        class c is component c.
     weights_init, means_init, precisions_init : arrays, optional
         Starting parameters; what is missing is estimated from the start that `init_params` gives (with `means_init`,
         from the rows nearest to each mean; without, its components are put in the order that fits what is given).
@@ -193,7 +193,7 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         n_init: int = 1,
         race: bool = False,
         init_params: Start = "auto",
-        class_components: Sequence[int] | Mapping[int, Any] | None = None,
+        class_components: Sequence[Any] | Mapping[int, Any] | None = None,
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,

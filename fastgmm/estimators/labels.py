@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastgmm import validation
 from fastgmm.estimators.interface import Interface
+from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.sources.incomplete import IncompleteRows
-from fastgmm.sources.labelled import LabelledRows
+from fastgmm.sources.labelled import LabelledRows, part_of
 from fastgmm.starts.labelled import METHODS
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
@@ -62,6 +66,54 @@ def rows_with_labels(estimator: Any, rows: Rows, labels: Any) -> tuple[Rows, dic
             "components, or labels of fewer rows."
         )
     return (known, told) if counts.keys() - {-1} else (rows, told)
+
+
+def same_rows(X: Any, labels: Any) -> None:
+    """ValueError where rows and labels have indices, as in pandas, that differ: by position they would be mixed up."""
+    index: Any = getattr(X, "index", None)
+    other: Any = getattr(labels, "index", None)
+    if hasattr(index, "equals") and hasattr(other, "equals") and not index.equals(other):
+        raise ValueError(
+            "labels must have the index of X, got another one: give labels.loc[X.index], labels.reindex(X.index) where "
+            "only some rows have one, or labels.to_numpy() where they are in the order of the rows."
+        )
+
+
+def refuse_classes(estimator: Any, method: str) -> None:
+    """ValueError where `class_components` is given to a method that knows of no labels."""
+    if estimator.class_components is not None:
+        raise ValueError(
+            f"class_components must be None for {method}, which knows of no labels, got "
+            f"{shown(estimator.class_components)}: use fit with labels, or leave it at None."
+        )
+
+
+def predicted(estimator: Any, rows: Rows) -> NDArray[np.int64]:
+    """Return the most probable component of each row, (N,), of those of its class where that is known."""
+    density, n_threads = estimator._density(), estimator.n_threads
+    found: NDArray[np.int64] = rows.scored(Score(density, "labels", n_threads))
+    if not isinstance(rows, LabelledRows):
+        return found
+    kind = IncompleteRows if isinstance(rows.given, IncompleteRows) else ArrayRows
+    for label, components in enumerate(rows.classes):
+        places = np.flatnonzero(rows.labels == label)
+        if len(components) == 1:
+            found[places] = components[0]
+        elif len(places):
+            part = part_of(estimator._family(), density, components)
+            found[places] = components[kind(rows.given.X[places], None).scored(Score(part, "labels", n_threads))]
+    return found
+
+
+def with_classes_of(model: Any, other: Any) -> Any:
+    """Return another mixture of the same components with what is known of their classes.
+
+    A fit of it asks for no labels: `class_components` of the parameters is None.
+    """
+    other.class_components = None
+    if hasattr(model, "class_of_components_"):
+        other.class_of_components_ = model.class_of_components_.copy()
+    return other
 
 
 def _refuse_others(estimator: Any, rows: Rows) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.base import Mixture
 from fastgmm.estimators.criteria import WithCriteria, criteria
+from fastgmm.estimators.labels import predicted
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import WeightedSums, weighted_sums
 from fastgmm.families import Family
@@ -66,7 +67,8 @@ class WithErrors(WithCriteria, Mixture, ABC):
         labels : (N,) array-like, optional
             The classes of rows, numbers from 0, where they are known; -1, NaN, None or pandas' NA where not. A row of a
             known class is in the component of that number, or in those of `class_components`, and in no other; so
-            it counts in `lower_bound_`. For X in memory. See docs/guide/known-labels.md.
+            it counts in `lower_bound_`. For X in memory. Where X and labels have an index, as in pandas, it must be
+            the same. See docs/guide/known-labels.md.
         sample_covariance : (N, D) or (N, D, D) array-like, (D,), (D, D) or a number, optional
             Rows are measured with errors, normal with mean 0 and these variances or covariances; one for each row or
             one for all. The mixture is then that of what was measured, without the errors. X must be an array or a
@@ -96,9 +98,13 @@ class WithErrors(WithCriteria, Mixture, ABC):
         labels: Any = None,
         sample_covariance: ArrayLike | None = None,
     ) -> NDArray[np.int64]:
-        """Fit the mixture and return the most probable component of each row of X, (N,); arguments as of ``fit``."""
+        """Fit the mixture and return the most probable component of each row of X, (N,); arguments as of ``fit``.
+
+        Of a row whose class is known by `labels` it is one of the class's components; ``predict`` knows of no labels,
+        and may say another.
+        """
         rows = self._fit(X, sample_weight, None, labels, self._preparing(sample_covariance, labels))
-        return rows.scored(Score(self._density(), "labels", self.n_threads))
+        return predicted(self, rows)
 
     def predict(self, X: ArrayLike, *, sample_covariance: ArrayLike | None = None) -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,); -1 where noise is more likely."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import validation
+from fastgmm.estimators.labels import with_classes_of
 from fastgmm.estimators.scoring import drawn_rows
 from fastgmm.families import NAMED
 from fastgmm.rows import Rows, scan_rows
@@ -140,7 +141,10 @@ class WithNoise(KnowsNoise):
     """The part of ``GaussianMixture`` that has noise beside its components."""
 
     def without_noise(self) -> GaussianMixture:
-        """Return the mixture of the components alone, their weights with a sum of 1, as a fitted `GaussianMixture`."""
+        """Return the mixture of the components alone, their weights with a sum of 1, as a fitted `GaussianMixture`.
+
+        Components keep their classes, and a fit of the result needs no labels (`class_components` is None).
+        """
         model: Any = self
         weights = model._weights()
         family = model._family()
@@ -149,7 +153,7 @@ class WithNoise(KnowsNoise):
         )
         other = model._blank()
         other.noise = False
-        return other._of_state(family, state, model._names())
+        return with_classes_of(model, other._of_state(family, state, model._names()))
 
     def _told_of_noise(self, rows: Rows) -> Rows:
         """Return rows that know where the fitted noise is; ValueError where that is not known of some columns alone."""

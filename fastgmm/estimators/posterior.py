@@ -253,6 +253,7 @@ class Posteriors(Mixture):
             "weight_concentration_prior_type": PRIOR_TYPES[0 if rule.sticks else 1],
         }
         params |= {name: None for name in params if name.endswith("_init") and name != "n_init"}
+        params["class_components"] = None
         params |= {name.rstrip("_"): value for name, value in vars(self).items() if name.endswith("_prior_")}
         pruned = self._blank()
         pruned.__dict__.update(params)
@@ -260,6 +261,8 @@ class Posteriors(Mixture):
         pruned._keep(rule, result, self.means_.dtype.type, getattr(self, "feature_names_in_", None), [])
         if "_sorted_sticks" in vars(self):
             pruned._sorted_sticks = self._sorted_sticks
+        if "class_of_components_" in vars(self):
+            pruned.__dict__["class_of_components_"] = vars(self)["class_of_components_"][kept]
         return pruned
 
 

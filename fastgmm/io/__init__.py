@@ -28,6 +28,7 @@ def read_table(
     comment: str | None = None,
     row_id: str | None = None,
     keep_missing: bool = False,
+    class_column: str | None = None,
 ) -> Table:
     """Read the numbers of `columns` (default: all but `weight`) from a file.
 
@@ -41,8 +42,8 @@ def read_table(
 
     A row with a missing value (an empty cell or what pandas takes for one: NA, N/A, #N/A, NaN, null, None, in any case)
     is left out if `drop_missing`, has NaN there if `keep_missing`, and is an error if neither; a weight is never
-    missing.  Messages count from 1: lines of text as an editor does, elsewhere rows of data.  `row_id` names a column
-    of any type that is no feature, but comes back as `ids`.
+    missing.  Messages count from 1: lines of text as an editor does, elsewhere rows of data.  `row_id` and
+    `class_column` name columns of any type that are no features, but come back as `ids` and as `classes`.
 
     Raises TableError (a ValueError) that says which row and column is at fault, OSError for a file that cannot be
     read, ImportError for Parquet without pyarrow.
@@ -50,9 +51,8 @@ def read_table(
     name = os.fspath(source)
     if drop_missing and keep_missing:
         raise ValueError("drop_missing and keep_missing must not both be True: rows are left out, or kept with NaN.")
-    request = Request(
-        columns, weight, expected, row_id, "drop" if drop_missing else "keep" if keep_missing else "refuse"
-    )
+    missing: Literal["refuse", "drop", "keep"] = "drop" if drop_missing else "keep" if keep_missing else "refuse"
+    request = Request(columns, weight, expected, row_id, missing, class_column)
     suffix = Path(name).suffix.lower()
     if suffix in (".npy", ".npz"):
         return read_numpy(name, request, array)

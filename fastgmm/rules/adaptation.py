@@ -12,6 +12,7 @@ import dataclasses
 
 import numpy as np
 
+from fastgmm import kernels
 from fastgmm.families import Family
 from fastgmm.kernels.structures import contract
 from fastgmm.kernels.updates import moments
@@ -20,6 +21,8 @@ from fastgmm.statistics import Array, SufficientStatistics
 
 #: The parts of a mixture that may be adapted.
 PARTS = ("weights", "means", "covariances")
+# Of sums in float32, relative.
+_ROUNDING = 1e-4
 
 
 def shares(mass: Array, relevance: float) -> Array:
@@ -79,6 +82,21 @@ def adapted(
             "or have no spread. Take a larger relevance, more rows, or adapt the means alone."
         )
     return GaussianParameters(weights, covariances, density)
+
+
+def unexplained(background: GaussianParameters, statistics: SufficientStatistics) -> bool:
+    """Return whether a mixture cannot have made statistics about whichever points: their evidence is not that of it.
+
+    What evidence has more than the expected log joint is the entropy of the responsibilities, between 0 and log K for
+    each row; those of another mixture are seldom so.
+    """
+    expected = kernels.expected_log_joint(
+        background.density, statistics.origin, statistics.mass, statistics.deviation, statistics.scatter
+    )
+    entropy = statistics.log_evidence - expected
+    rounding = _ROUNDING * (abs(statistics.log_evidence) + abs(expected) + statistics.weight)
+    most = statistics.weight * np.log(len(background.weights))
+    return not -rounding <= entropy <= most + rounding
 
 
 def _times(scatter: Array, factors: Array) -> Array:

@@ -170,7 +170,7 @@ class LabelledSource(Source):
                 found = source.collect(density, origin, mode)
             else:
                 own = None if origin is None else np.ascontiguousarray(origin[components])
-                part = source.collect(_part_of(self.family, density, components), own, mode)
+                part = source.collect(part_of(self.family, density, components), own, mode)
                 found = _placed(self.family, part, components, about)
             statistics = statistics + dataclasses.replace(found, origin=statistics.origin)
         if statistics.log_evidence == -np.inf:
@@ -213,7 +213,7 @@ class LabelledSource(Source):
                 )
 
 
-def _part_of(family: Family, density: Density, components: NDArray[np.int64]) -> Density:
+def part_of(family: Family, density: Density, components: NDArray[np.int64]) -> Density:
     """Return the density of some components alone, with the weights that they have in the mixture."""
     return density._replace(
         log_scale=density.log_scale[components],

@@ -4,7 +4,8 @@ The means of the known rows are the first centres of their classes' components. 
 get centres by k-means++ beside them, among the other rows. k-means then moves all of them, but a row never leaves its
 class. Of the partition that it comes to, a first update is made as of any other, thin components smoothed. The units of
 the features say something about the groups, or nothing: k-means in the units of the rows and in the metric within the
-clusters are both tried, and short fits tell which is better.
+clusters are both tried, and so is the partition that the known rows alone make, nearest means in the metric within
+their classes. Short fits tell which is best.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ from fastgmm.statistics import Array
 
 #: The methods of ``seeding.METHODS`` that keep rows in their classes.
 METHODS = ("auto", "kmeans-whitened", "kmeans", "k-means++", "short-em", "random", "random_from_data")
-# What the starts of "auto" after the first are made by; the last one again and again.
-_AFTER_AUTO = ("kmeans", "kmeans-whitened", "short-em")
+# Assigns rows by the means and the spread of the known ones alone.
+_KNOWN = "known"
+# What the starts of "auto" after the first are made by, what that did not try first; the last one again and again.
+_AFTER_AUTO = ("short-em", _KNOWN, "kmeans", "kmeans-whitened", "short-em")
 # Of which starts the one is taken that a short fit leads highest from.
-_SHORT_FITS = {"auto": ("kmeans-whitened", "kmeans"), "short-em": ("k-means++",) * SHORT_FITS}
+_SHORT_FITS = {"auto": ("kmeans-whitened", "kmeans", _KNOWN), "short-em": ("k-means++",) * SHORT_FITS}
 # Rows of a class are enough for its covariance from so many times the fewest on.
 _ENOUGH = 4
 
@@ -137,6 +140,8 @@ def _random(points: Points, random_state: Any) -> Array:
 
 def _partition(points: Points, rows: Array, random_state: Any, method: str) -> NDArray[np.int64]:
     """Return the component that each row starts in, (M,) int64; `rows` (M, D) are the points in units of their own."""
+    if method == _KNOWN:
+        rows = _within_classes(points)
     if method != "kmeans-whitened":
         centres = _centres(points, rows, random_state, method)
         return _moved(points, rows, centres) if method == "kmeans" else _nearest(points, rows, centres)
@@ -146,6 +151,25 @@ def _partition(points: Points, rows: Array, random_state: Any, method: str) -> N
     # Without a draw all runs are the same.
     n_runs = WHITENED_RUNS if _n_drawn(points) else 1
     return whitened_labels(rows, points.weight, points.n_components, begin, cluster, n_runs)
+
+
+def _within_classes(points: Points) -> Array:
+    """Return the points in a metric in which the known rows of each class have the covariance 1, (M, D).
+
+    The covariance of all rows counts beside that of these as so many rows as there are features.
+    """
+    rows = sphered(points.rows, points.weight)
+    n_features = rows.shape[1]
+    scatter, n_known = np.zeros((n_features, n_features)), 0
+    for components, places in points.members:
+        if components is None:
+            continue
+        weight = points.weight[places] * (len(places) / points.weight[places].sum())
+        gap = rows[places] - weight @ rows[places] / len(places)
+        scatter += (weight[:, None] * gap).T @ gap
+        n_known += len(places)
+    covariance = (scatter + n_features * np.eye(n_features)) / (n_known + n_features)
+    return np.ascontiguousarray(np.linalg.solve(np.linalg.cholesky(covariance), rows.T).T)
 
 
 def _n_drawn(points: Points) -> int:

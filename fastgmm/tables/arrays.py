@@ -24,20 +24,27 @@ def read_numpy(path: str, request: Request, array: str | None) -> Table:
     values = _as_table(_load(path, array), path)
     n_columns = values.shape[1]
     selection = request.resolve(None, n_columns, path)
-    ids = None if selection.row_id is None else values[:, selection.row_id].tolist()
+    texts = [
+        None if place is None else values[:, place].tolist() for place in (selection.row_id, selection.class_column)
+    ]
     if selection.positions != list(range(n_columns)):
         values = values[:, selection.positions]
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
-    return _table(selection, values, ids, request.missing, path)
+    return _table(selection, values, texts, request.missing, path)
 
 
-def _table(selection: Selection, values: NDArray[np.floating], ids: list[Any] | None, missing: str, path: str) -> Table:
+def _table(
+    selection: Selection, values: NDArray[np.floating], texts: Sequence[list[Any] | None], missing: str, path: str
+) -> Table:
+    """Return the table of all rows, whose columns of names and of classes hold `texts`."""
     complete, dropped = without_missing(values, selection, missing, path)
     table = selection.table(complete, dropped, path)
-    if ids is None:
-        return table
-    return table._replace(ids=tuple("" if ids[row - 1] is None else str(ids[row - 1]) for row in table.rows))
+    ids, classes = (
+        None if cells is None else tuple("" if cells[row - 1] is None else str(cells[row - 1]) for row in table.rows)
+        for cells in texts
+    )
+    return table._replace(ids=ids, classes=classes)
 
 
 def map_numpy(path: str) -> np.memmap:
@@ -86,15 +93,16 @@ def read_parquet(path: str, request: Request) -> Table:
             header = file.schema_arrow.names
             selection = request.resolve(header, len(header), path, row_labels(file.schema_arrow))
             require_numbers(file.schema_arrow, selection.labels, path)
-            columns = file.read(columns=list({*selection.labels} | ({request.row_id} - {None})))
+            others = request.row_id, request.class_column
+            columns = file.read(columns=list({*selection.labels, *others} - {None}))
             # A null becomes NaN on the way to NumPy.
             values = np.column_stack(
                 [columns.column(label).cast(pyarrow.float64(), safe=False).to_numpy() for label in selection.labels]
             )
-            ids = None if request.row_id is None else columns.column(request.row_id).to_pylist()
+            texts = [None if name is None else columns.column(name).to_pylist() for name in others]
         except pyarrow.ArrowException as error:
             raise TableError(f"{path} cannot be read as a Parquet file: {error}") from error
-    return _table(selection, values, ids, request.missing, path)
+    return _table(selection, values, texts, request.missing, path)
 
 
 def row_labels(schema: Any) -> list[str]:

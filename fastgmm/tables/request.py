@@ -63,8 +63,8 @@ class Table(NamedTuple):
     ``values`` has shape (n_samples, n_features) and is float64, or float32 where an array file holds that.  ``names``
     is None for a source that does not name its columns.  ``sample_weight`` has shape (n_samples,), or is None if no
     weight column was asked for.  ``dropped`` holds the numbers of the rows left out: of lines in text, else of rows of
-    data.  ``rows`` (n_samples,) holds the number of each row among the rows of data, from 1, and ``ids`` what its
-    column of names holds, None where none was asked for.
+    data.  ``rows`` (n_samples,) holds the number of each row among the rows of data, from 1, and ``ids`` and
+    ``classes`` what its columns of names and of classes hold, None where none was asked for.
     """
 
     values: NDArray[np.floating]
@@ -73,6 +73,7 @@ class Table(NamedTuple):
     dropped: tuple[int, ...]
     rows: NDArray[np.int64]
     ids: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
 
 
 class Selection(NamedTuple):
@@ -83,6 +84,7 @@ class Selection(NamedTuple):
     named: bool
     weighted: bool
     row_id: int | None = None
+    class_column: int | None = None
 
     def table(
         self,
@@ -92,6 +94,7 @@ class Selection(NamedTuple):
         *,
         rows: NDArray[np.int64] | None = None,
         ids: tuple[str, ...] | None = None,
+        classes: tuple[str, ...] | None = None,
     ) -> Table:
         """Make the table of `values`, which has one column for each position; raise TableError if it has no row."""
         if len(values) == 0:
@@ -108,7 +111,7 @@ class Selection(NamedTuple):
         names = tuple(self.labels[: values.shape[1]]) if self.named else None
         if rows is None:
             rows = np.delete(np.arange(1, len(values) + len(dropped) + 1), np.array(dropped, np.int64) - 1)
-        return Table(values, names, sample_weight, tuple(dropped), rows, ids)
+        return Table(values, names, sample_weight, tuple(dropped), rows, ids, classes)
 
 
 class Request(NamedTuple):
@@ -123,6 +126,7 @@ class Request(NamedTuple):
     expected: Sequence[str] | None
     row_id: str | None = None
     missing: Literal["refuse", "drop", "keep"] = "refuse"
+    class_column: str | None = None
 
     def resolve(
         self, header: Sequence[str] | None, n_columns: int, source: str, row_labels: Sequence[str] = ()
@@ -145,6 +149,7 @@ class Request(NamedTuple):
 
         weight = [] if self.weight is None else [position(self.weight)]
         row_id = None if self.row_id is None else position(self.row_id)
+        class_column = None if self.class_column is None else position(self.class_column)
         if self.columns is not None:
             features = [position(name) for name in self.columns]
             if len(set(features)) < len(features):
@@ -152,7 +157,7 @@ class Request(NamedTuple):
         elif self.expected is not None and header is not None:
             features = [position(name, ", which the model was fitted on") for name in self.expected]
         else:
-            features = [index for index in range(n_columns) if index not in (*weight, row_id)]
+            features = [index for index in range(n_columns) if index not in (*weight, row_id, class_column)]
             for index in features:
                 if not labels[index]:
                     raise TableError(f"column {index + 1} of {source} has no name; does it number the rows?", "columns")
@@ -165,7 +170,8 @@ class Request(NamedTuple):
         if not features:
             raise TableError(f"{source} has no column" + (" besides the weight" if weight else ""))
         positions = features + weight
-        return Selection(positions, [labels[index] for index in positions], header is not None, bool(weight), row_id)
+        chosen = [labels[index] for index in positions]
+        return Selection(positions, chosen, header is not None, bool(weight), row_id, class_column)
 
 
 def without_missing(

@@ -57,13 +57,15 @@ class TextBlock(NamedTuple):
     """Some consecutive records, without missing values unless these are kept, as NaN.
 
     `values` has shape (n, number of columns that are wanted), `lines` and `rows` hold the number of the line that each
-    begins on and that of the record, both from 1, `ids` what stands in the column of names of rows.
+    begins on and that of the record, both from 1, `ids` and `classes` what stands in the columns of names and of
+    classes.
     """
 
     values: NDArray[np.float64]
     lines: list[int]
     rows: list[int]
     ids: list[str]
+    classes: list[str]
 
 
 def read_text(source: str, name: str, request: Request, form: TextFormat) -> Table:
@@ -79,6 +81,7 @@ def read_text(source: str, name: str, request: Request, form: TextFormat) -> Tab
             name,
             rows=np.array([row for block in blocks for row in block.rows], np.int64),
             ids=None if request.row_id is None else tuple(cell for block in blocks for cell in block.ids),
+            classes=None if request.class_column is None else tuple(cell for block in blocks for cell in block.classes),
         )
 
 
@@ -119,11 +122,7 @@ class TextReader:
         self.selection: Selection = request.resolve(names, width, name)
         self.dropped: list[int] = []
         self._name, self._labels, self._width = name, column_labels(names, width), width
-        self._pick, self._id, self._missing = (
-            itemgetter(*self.selection.positions),
-            self.selection.row_id,
-            request.missing,
-        )
+        self._pick, self._missing = itemgetter(*self.selection.positions), request.missing
         self._n_rows = 0
 
     def blocks(self) -> Iterator[TextBlock]:
@@ -132,11 +131,12 @@ class TextReader:
             first = self._n_rows + 1
             self._n_rows += len(block)
             values, kept = self._convert(block)
+            texts = (self.selection.row_id, self.selection.class_column)
             yield TextBlock(
                 values,
                 [block[number][0] for number in kept],
                 [first + number for number in kept],
-                [] if self._id is None else [block[number][1][self._id] for number in kept],
+                *([] if place is None else [block[number][1][place] for number in kept] for place in texts),
             )
 
     def _convert(self, block: list[tuple[int, list[str]]]) -> tuple[NDArray[np.float64], Sequence[int]]:

@@ -46,30 +46,42 @@ def _number(value: Any, row: int) -> float:
 def check_class_components(value: Any, n_components: int) -> list[NDArray[np.int64]] | None:
     """Return the components of each class, from 0 on, of ``class_components``; None where every class has its own one.
 
-    A sequence says how many components each class has, a mapping which; a class that it does not name has none.
+    A sequence of numbers says how many components each class has, one of sequences or a mapping which; a class that it
+    does not name has none.
     """
     if value is None:
         return None
+    given = value
+    if _is_several(value) and not isinstance(value, Mapping):
+        value = list(value)
+        if any(map(_is_several, value)):
+            if not all(map(_is_several, value)):
+                raise _wrong(given, "must hold numbers of components, or lists of components, not both")
+            value = dict(enumerate(value))
     if isinstance(value, Mapping):
-        classes = [_integer(each, value) for each in value]
+        classes = [_integer(each, given) for each in value]
         found = [np.empty(0, np.int64) for _ in range(max(classes, default=-1) + 1)]
         for label, components in zip(classes, value.values(), strict=True):
-            several = isinstance(components, Iterable) and not isinstance(components, str)
-            found[label] = np.array([_integer(k, value) for k in (components if several else [components])], np.int64)
-    elif isinstance(value, Iterable) and not isinstance(value, str):
-        counts = [_integer(each, value) for each in value]
+            own = components if _is_several(components) else [components]
+            found[label] = np.array([_integer(k, given) for k in own], np.int64)
+    elif isinstance(value, list):
+        counts = [_integer(each, given) for each in value]
         ends = np.cumsum(counts, dtype=np.int64).tolist()
         found = [np.arange(end - count, end) for end, count in zip(ends, counts, strict=True)]
     else:
-        raise _wrong(value, "must be the numbers of components of the classes, or a mapping of classes to components")
+        raise _wrong(given, "must be the numbers of components of the classes, or a mapping of classes to components")
     named = np.concatenate([np.empty(0, np.int64), *found])
     if len(named) == 0:
-        raise _wrong(value, "must give a component to one class at least")
+        raise _wrong(given, "must give a component to one class at least")
     if named.max() >= n_components:
-        raise _wrong(value, f"must name components below n_components = {n_components}")
+        raise _wrong(given, f"must name components below n_components = {n_components}")
     if len(set(named.tolist())) < len(named):
-        raise _wrong(value, "must give no component twice")
+        raise _wrong(given, "must give no component twice")
     return found
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)
 
 
 def _integer(value: Any, whole: Any) -> int:
@@ -80,8 +92,8 @@ def _integer(value: Any, whole: Any) -> int:
 
 def _wrong(value: Any, rule: str) -> ValueError:
     return ValueError(
-        f"class_components {rule}, as [2, 1] or {{0: [0, 1], 1: [2]}} for a class of two components and one of one; "
-        f"got {shown(value)}."
+        f"class_components {rule}, as [2, 1], [[0, 1], [2]] or {{0: [0, 1], 1: [2]}} for a class of two components and "
+        f"one of one; got {shown(value)}."
     )
 
 

@@ -101,11 +101,7 @@ def fit(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         _print_fits(table, fits, best, _criterion(arguments))
     elif not any(getattr(arguments, name) for name in _OUTPUTS):
-        print(
-            "fastgmm: warning: nothing is left of this fit, for -q prints no report: write its model (-o MODEL), "
-            "labels (--labels CSV) or a picture (--plot IMAGE), or leave out -q",
-            file=sys.stderr,
-        )
+        report.say_nothing_is_left()
     if arguments.labels is not None:
         if arguments.labels == "-" and not arguments.quiet:
             print()

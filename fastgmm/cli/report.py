@@ -23,6 +23,7 @@ __all__ = [
     "print_pairs",
     "print_parameters",
     "print_table",
+    "say_nothing_is_left",
     "write_csv",
     "yes_no",
 ]
@@ -45,6 +46,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_parameters(model: Any, names: Sequence[str]) -> None:
     """Print the effective components' weights, means and standard deviations, in as many tables as the width needs."""
     print(summarise(model, feature_names=names).parameters_text(shutil.get_terminal_size((100, 24)).columns))
+
+
+def say_nothing_is_left() -> None:
+    """Say that a quiet fit was for nothing."""
+    print(
+        "fastgmm: warning: nothing is left of this fit, for -q prints no report: write its model (-o MODEL), labels "
+        "(--labels CSV) or a picture (--plot IMAGE), or leave out -q",
+        file=_stderr(),
+    )
 
 
 def yes_no(value: bool) -> str:

@@ -162,10 +162,10 @@ def test_old_faithful_with_errors_is_fitted_as_other_programs_do():
     np.testing.assert_allclose(model.covariances_[:, [0, 0, 1], [0, 1, 1]], expected, rtol=1e-6)
     assert np.diff(model.lower_bounds_).min() > -1e-14
     assert model.score(rows, sample_covariance=errors) == pytest.approx(model.lower_bound_, rel=1e-14)
-    quick = GaussianMixture(2, init_params=start, reg_covar=0.0, tol=1e-13, max_iter=3000, accelerate="squarem")
-    quick.fit(rows, sample_covariance=errors)
-    assert quick.lower_bound_ == pytest.approx(model.lower_bound_, rel=1e-12)
-    assert quick.n_passes_ < model.n_passes_
+    other = GaussianMixture(2, init_params=start, reg_covar=0.0, tol=1e-13, max_iter=3000, accelerate="squarem")
+    other.fit(rows, sample_covariance=errors)
+    assert other.lower_bound_ == pytest.approx(model.lower_bound_, rel=1e-12)
+    assert max(other.n_passes_, model.n_passes_) < 30
 
 
 def test_one_error_for_all_leaves_the_covariance_less_the_error():
@@ -229,10 +229,17 @@ def test_a_column_of_huge_errors_counts_as_missing(form):
     )
 
 
+class Plain(GaussianMixture):
+    """Fits of so many plain updates, which depend on no coordinates."""
+
+    def _pace(self, source):
+        return self.tol, self.stopping, None
+
+
 def fitted(rows, errors, **params):
     params = {"init_params": (rows[:, 0] > np.median(rows[:, 0])).astype(np.int64), "tol": 0.0, "max_iter": 20} | params
     with pytest.warns(match="did not converge"):
-        return GaussianMixture(2, **{"reg_covar": 0.0} | params).fit(rows, sample_covariance=errors)
+        return Plain(2, **{"reg_covar": 0.0} | params).fit(rows, sample_covariance=errors)
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e150])
@@ -251,7 +258,7 @@ def test_fits_of_permuted_columns_copies_and_any_number_of_threads(monkeypatch):
     monkeypatch.setattr(measured, "_MANY", 400)
     rng = np.random.default_rng(0)
     rows = np.concatenate([ROWS + 0.1 * rng.normal(size=ROWS.shape) for _ in range(60)])
-    errors = errors_of(len(rows))
+    errors = 0.5 * errors_of(len(rows))  # none so large that starts draw numbers
     errors[:500] = errors[7]  # some rows are a group, the others are not
     plain = fitted(rows, errors, n_threads=1)
     order = [2, 0, 1]
@@ -279,12 +286,40 @@ def test_rows_of_float32_and_of_a_frame():
     table = pd.DataFrame(variances(ERRORS), columns=["a", "b", "c"])
     model = fitted(ROWS, variances(ERRORS), init_params=np.arange(N) % 2)
     with pytest.warns(match="did not converge"):
-        own = GaussianMixture(2, reg_covar=0.0, init_params=np.arange(N) % 2, tol=0.0, max_iter=20).fit(
+        own = Plain(2, reg_covar=0.0, init_params=np.arange(N) % 2, tol=0.0, max_iter=20).fit(
             frame, sample_covariance=table
         )
     np.testing.assert_array_equal(own.means_, model.means_)
     with pytest.raises(ValueError, match="same order"):
         own.predict(frame, sample_covariance=table[["b", "a", "c"]])
+
+
+def test_errors_with_names_are_those_of_the_rows_and_columns_of_x():
+    pd = pytest.importorskip("pandas")
+    names = ["a", "b", "c"]
+    frame = pd.DataFrame(ROWS, columns=names, index=[f"row {i}" for i in range(N)])
+    table = pd.DataFrame(variances(ERRORS), columns=names, index=frame.index)
+    model = GaussianMixture(2, random_state=0, tol=1e9)
+    ordered = [
+        (table, variances(ERRORS)),
+        (table.set_index(pd.RangeIndex(N)), variances(ERRORS)),
+        (table.mean(), table.to_numpy().mean(axis=0)),
+        (frame.cov(), frame.cov().to_numpy()),
+    ]
+    for given, plain in ordered:
+        means = model.fit(frame, sample_covariance=given).means_
+        np.testing.assert_array_equal(means, model.fit(ROWS, sample_covariance=plain).means_)
+        model.fit(frame, sample_covariance=given)
+    refused = [
+        (table.mean()[["b", "a", "c"]], "same order"),
+        (frame.cov().loc[["b", "a", "c"]], "same order"),
+        (frame.cov()[["b", "a", "c"]], "same order"),
+        (table[::-1], r"sample_covariance.loc\[X.index\]"),
+    ]
+    for given, message in refused:
+        for use in (model.fit, model.predict, model.score_samples, model.bic, model.deconvolve):
+            with pytest.raises(ValueError, match=message):
+                use(frame, sample_covariance=given)
 
 
 def test_a_start_takes_the_errors_out_of_its_covariances():
@@ -355,7 +390,12 @@ BAD = [
     (changed(ERRORS, (1, [0, 1], [1, 0]), 1e-3), "must be positive semidefinite, got in row 1"),
     (ERRORS[:-1], f"got {(N - 1, D, D)}"),
     (-1.0, "got -1 (column 0)"),
-    ("much", "sample_covariance must hold numbers"),
+    ("much", "sample_covariance must hold numbers: a variance, or an array or a frame of variances or covariances"),
+    ({"a": 1}, "variances or covariances, got {'a': 1}"),
+    (False, "variances or covariances, got False"),
+    (np.bool_(True), "variances or covariances, got True"),
+    (np.ones(D, bool), "got an array of True and False"),
+    (object(), "sample_covariance: argument must be a string or a number"),
 ]
 
 
@@ -363,10 +403,11 @@ BAD = [
 def test_errors_that_are_none_are_refused_by_name(errors, message):
     model = GaussianMixture(2, random_state=0).fit(ROWS)
     before = model.means_
+    kind = TypeError if type(errors) is object else ValueError
     for use in (model.fit, model.predict, model.score):
-        with pytest.raises(ValueError, match=re.escape(message)):
+        with pytest.raises(kind, match=re.escape(message)):
             use(ROWS, sample_covariance=errors)
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(kind, match=re.escape(message)):
         model.deconvolve(ROWS, errors)
     assert model.means_ is before
 
@@ -435,6 +476,24 @@ def test_scikit_learn_passes_errors_on():
     assert search.best_params_ == {"n_components": 2}
     expected = GaussianMixture(2, random_state=0).fit(rows, sample_covariance=errors)
     np.testing.assert_array_equal(search.best_estimator_.means_, expected.means_)
+
+
+def test_scikit_learn_passes_errors_on_to_predictions():
+    sklearn = pytest.importorskip("sklearn", minversion="1.7")
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    rows, errors, _ = faithful()
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = GaussianMixture(2, random_state=0).set_fit_request(sample_covariance=True)
+        model.set_predict_request(sample_covariance=True).set_predict_proba_request(sample_covariance="errors")
+        pipeline = make_pipeline(FunctionTransformer(), model).fit(rows, sample_covariance=errors)
+        labels = pipeline.predict(rows, sample_covariance=20.0 * errors)
+        shares = pipeline.predict_proba(rows, errors=20.0 * errors)
+    model = pipeline[-1]
+    np.testing.assert_array_equal(labels, model.predict(rows, sample_covariance=20.0 * errors))
+    np.testing.assert_array_equal(shares, model.predict_proba(rows, sample_covariance=20.0 * errors))
+    assert (shares != model.predict_proba(rows)).any()
 
 
 def test_a_score_does_not_depend_on_the_place_of_its_row():

@@ -295,15 +295,16 @@ class Fitting(Distribution, ABC):
     ) -> Fit:
         """Make a start and fit from it, iteration by iteration."""
         report.begin()
+        tol, stopping, accelerate = self._pace(source)
         try:
             result = yield from fit_steps(
                 rule,
                 source,
                 begin(),
-                tol=self.tol,
+                tol=tol,
                 max_iter=self.max_iter,
-                stopping=self.stopping,
-                accelerator=acceleration.accelerator(self.accelerate, rule),
+                stopping=stopping,
+                accelerator=acceleration.accelerator(accelerate, rule),
                 # Bounds of a fit without these labels say nothing of this one.
                 watched=() if isinstance(source.rows, LabelledRows) else self._progress_before(),
                 callback=report.iteration,
@@ -315,6 +316,10 @@ class Fitting(Distribution, ABC):
         if self.max_iter > 0:
             report.end(result)
         return result
+
+    def _pace(self, source: Source) -> tuple[float, str, str | None]:
+        """Return the tolerance, the stopping rule and the accelerator of fits to the rows of a source."""
+        return self.tol, self.stopping, self.accelerate
 
     def _seed(self, rule: Any, source: Source, random_state: Any, means: Array | None, restart: int) -> Any:
         """Return a start by `init_params`; where that is a method, from the rows nearest to `means` if given."""

@@ -64,7 +64,8 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         rounding. 0 runs all `max_iter` iterations.
     stopping : {'absolute', 'relative', 'aitken'}, default 'absolute'
         What is compared with `tol`: that change; the change divided by 1 plus the size of the mean log-likelihood; or
-        Aitken's estimate of how far the limit is (at least the change). See docs/convergence.md.
+        Aitken's estimate of how far the limit is (at least the change). See docs/convergence.md. Fits with
+        `sample_covariance` have a rule of their own, and always extrapolate: see docs/guide/measurement-errors.md.
     reg_covar : float, default 1e-6
         Added to every variance, in squared units of X. With 0 the likelihood never falls.
     max_iter : int, default 100

@@ -15,10 +15,12 @@ from fastgmm.estimators.labels import predicted
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import WeightedSums, weighted_sums
 from fastgmm.families import Family
+from fastgmm.fitting.stopping import SLOW
+from fastgmm.kernels import SphericalDensity
 from fastgmm.kernels.structures.densities import DENSITIES
 from fastgmm.passes.measured_rows import MeasuredRows
 from fastgmm.passes.scores import Score
-from fastgmm.rows import Rows
+from fastgmm.rows import ArrayRows, Rows
 from fastgmm.rules import GaussianParameters
 from fastgmm.sources import Source
 from fastgmm.sources.source import source_of
@@ -29,7 +31,9 @@ from fastgmm.support.typing import Self
 
 # A start keeps this share of the variances of its rows, whatever their errors.
 _LEAST_SHARE = 0.1
-_METHODS = ("fit", "score")
+# Or this, where one component and one error for all make the start the answer.
+_LEAST_ALONE = 1e-8
+_METHODS = "fit", "score", "predict", "predict_proba"
 
 
 class Deconvolved(NamedTuple):
@@ -41,6 +45,9 @@ class Deconvolved(NamedTuple):
 
 class WithErrors(WithCriteria, Mixture, ABC):
     """The part of ``GaussianMixture`` that takes the errors of rows: extreme deconvolution (Bovy et al. 2011)."""
+
+    precisions_init: ArrayLike | None
+    frozen: Any
 
     def fit(
         self,
@@ -86,7 +93,7 @@ class WithErrors(WithCriteria, Mixture, ABC):
         be written. With `sample_covariance`, ValueError where there is a `checkpoint`, `truncate`, `noise`, `missing`
         or `labels`.
         """
-        self._fit(X, sample_weight, callback, labels, self._preparing(sample_covariance, labels))
+        self._fit(X, sample_weight, callback, labels, self._preparing(X, sample_covariance, labels))
         return self
 
     def fit_predict(
@@ -103,7 +110,7 @@ class WithErrors(WithCriteria, Mixture, ABC):
         Of a row whose class is known by `labels` it is one of the class's components; ``predict`` knows of no labels,
         and may say another.
         """
-        rows = self._fit(X, sample_weight, None, labels, self._preparing(sample_covariance, labels))
+        rows = self._fit(X, sample_weight, None, labels, self._preparing(X, sample_covariance, labels))
         return predicted(self, rows)
 
     def predict(self, X: ArrayLike, *, sample_covariance: ArrayLike | None = None) -> NDArray[np.int64]:
@@ -219,6 +226,16 @@ class WithErrors(WithCriteria, Mixture, ABC):
         self._requested("score").update(sample_weight=sample_weight, sample_covariance=sample_covariance)
         return self
 
+    def set_predict_request(self, *, sample_covariance: bool | str | None = None) -> Self:
+        """Say what a meta-estimator passes on to ``predict`` (scikit-learn's metadata routing)."""
+        self._requested("predict")["sample_covariance"] = sample_covariance
+        return self
+
+    def set_predict_proba_request(self, *, sample_covariance: bool | str | None = None) -> Self:
+        """Say what a meta-estimator passes on to ``predict_proba`` (scikit-learn's metadata routing)."""
+        self._requested("predict_proba")["sample_covariance"] = sample_covariance
+        return self
+
     def get_metadata_routing(self) -> Any:
         """Return scikit-learn's MetadataRequest of this estimator."""
         request = super().get_metadata_routing()
@@ -227,7 +244,7 @@ class WithErrors(WithCriteria, Mixture, ABC):
             getattr(request, method).add_request(param="sample_covariance", alias=wanted.get("sample_covariance"))
         return request
 
-    def _preparing(self, sample_covariance: ArrayLike | None, labels: Any) -> Any:
+    def _preparing(self, X: Any, sample_covariance: ArrayLike | None, labels: Any) -> Any:
         """Return the function that gives the rows of a fit their errors; None where they have none."""
         if sample_covariance is None:
             return None
@@ -238,6 +255,7 @@ class WithErrors(WithCriteria, Mixture, ABC):
                 if value is not None and value is not False:
                     raise ValueError(f"{name} must be left out in a fit with sample_covariance, got {shown(value)}.")
             _require_structure(validation.check_family(self.covariance_type))
+            validation.require_same_rows(X, sample_covariance)
             return _with_errors(rows, sample_covariance)
 
         return prepare
@@ -249,6 +267,7 @@ class WithErrors(WithCriteria, Mixture, ABC):
         self._require_fitted()
         self._require_no_noise("sample_covariance")
         rows = self._rows(X, sample_weight)
+        validation.require_same_rows(X, sample_covariance)
         if rows.gapped:
             raise ValueError("X must have no missing entries where sample_covariance is given: impute or drop them.")
         _require_structure(self._family())
@@ -294,12 +313,33 @@ class WithErrors(WithCriteria, Mixture, ABC):
     ) -> WeightedSums:
         return weighted_sums(self._measured_rows(X, sample_weight, sample_covariance), self._density(), self.n_threads)
 
+    def _pace(self, source: Source) -> tuple[float, str, str | None]:
+        rows = source.rows
+        if not isinstance(rows, MeasuredRows) or not rows.error.any() or self._starts_at_the_end(source.family, rows):
+            return super()._pace(source)
+        # Updates gain the less the more errors hide: the last change says little of what is left.
+        return self.tol, SLOW, self.accelerate or "anderson"
+
+    def _starts_at_the_end(self, family: Family, rows: MeasuredRows) -> bool:
+        """Return whether a start is the answer: the covariance of the rows less their error, of one component."""
+        if self.n_components != 1 or len(rows.error) > 1 or self._goes_on():
+            return False
+        if any(getattr(self, name) is not None for name in ("means_init", "precisions_init", "frozen")):
+            return False
+        fits_error = rows.has_variances and family.density_type is not SphericalDensity
+        return family.has_matrices or fits_error or rows.n_features == 1
+
     def _seed(self, rule: Any, source: Source, random_state: Any, means: Array | None, restart: int) -> Any:
-        state = super()._seed(rule, source, random_state, means, restart)
-        if not isinstance(source.rows, MeasuredRows):
-            return state
+        rows = source.rows
+        if not isinstance(rows, MeasuredRows):
+            return super()._seed(rule, source, random_state, means, restart)
         # A start takes rows for exact ones: its covariances have the errors in them.
-        covariances = _without(rule.family, state.covariances, source.rows.mean_error())
+        begun = _beginning(rows, self.n_threads)
+        if begun.X is not None:
+            source = source_of(source.family, ArrayRows(begun.X, rows.sample_weight, rows.names), self.n_threads)
+        state = super()._seed(rule, source, random_state, means, restart)
+        least = _LEAST_ALONE if self._starts_at_the_end(rule.family, rows) else _LEAST_SHARE
+        covariances = _without(rule.family, state.covariances, begun.error, least)
         return _with_covariances(
             rule.family, state, rule.family.constrained(state.weights, covariances, state.density.whitener)
         )
@@ -316,7 +356,7 @@ class WithErrors(WithCriteria, Mixture, ABC):
     def _spurious(self, rule: Any, source: Source, state: Any, spikes: list[Spike]) -> list[SpuriousComponent]:
         if isinstance(source.rows, MeasuredRows):
             # A component is as narrow as its rows are seen to be.
-            family, error = rule.family, source.rows.mean_error()
+            family, error = rule.family, _beginning(source.rows, self.n_threads).error
             own = family.projected(error[None])[0]
             state = _with_covariances(family, state, state.covariances + own)
         return super()._spurious(rule, source, state, spikes)
@@ -326,6 +366,12 @@ def _with_errors(rows: Rows, sample_covariance: ArrayLike) -> MeasuredRows:
     from fastgmm.sources.measured import with_errors  # takes longer than a small fit
 
     return with_errors(rows, sample_covariance)
+
+
+def _beginning(rows: MeasuredRows, n_threads: int | None) -> Any:
+    from fastgmm.sources.denoised import beginning  # takes longer than a small fit
+
+    return beginning(rows, n_threads)
 
 
 def _require_structure(family: Family) -> None:
@@ -342,13 +388,13 @@ def _with_covariances(family: Family, state: GaussianParameters, covariances: Ar
     return state if failed >= 0 else GaussianParameters(state.weights, covariances, density, state.trusted)
 
 
-def _without(family: Family, covariances: Array, error: Array) -> Array:
+def _without(family: Family, covariances: Array, error: Array, share: float) -> Array:
     """Return covariances less that of errors (D, D); in no direction less than a share of what they were."""
     if not family.has_matrices:
-        return np.maximum(covariances - family.projected(error[None])[0], _LEAST_SHARE * covariances)
+        return np.maximum(covariances - family.projected(error[None])[0], share * covariances)
     factor = np.linalg.cholesky(covariances)
     whitener = np.linalg.inv(factor)
     values, vectors = np.linalg.eigh(whitener @ error @ np.swapaxes(whitener, -1, -2))
-    left = vectors * np.maximum(1.0 - values, _LEAST_SHARE)[..., None, :] @ np.swapaxes(vectors, -1, -2)
+    left = vectors * np.maximum(1.0 - values, share)[..., None, :] @ np.swapaxes(vectors, -1, -2)
     reduced: Array = factor @ left @ np.swapaxes(factor, -1, -2)
     return reduced

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,8 +33,11 @@ class MeasuredRows(ArrayRows):
     """The rows of an array, with the covariances of their errors.
 
     `error` is (N, D) float64, variances, or (N, D (D + 1) / 2), lower triangles of covariances row by row; (1, ...)
-    where all rows have the same. Seeding takes the rows as they are, for exact ones.
+    where all rows have the same. Seeding takes rows for exact ones: see ``sources.denoised``.
     """
+
+    #: What starts see of the rows, once it was asked for.
+    beginning: Any = None
 
     def __init__(self, X: NDArray, sample_weight: Array | None, names: NDArray | None, error: Array) -> None:
         super().__init__(X, sample_weight, names)
@@ -43,6 +48,12 @@ class MeasuredRows(ArrayRows):
         """Whether errors of different features are independent."""
         return self.error.shape[1] == self.n_features
 
+    @property
+    def variances(self) -> Array:
+        """The variances of the errors, (N, D), or (1, D) where all rows have the same."""
+        places = np.arange(self.n_features)
+        return self.error if self.has_variances else self.error[:, places * (places + 3) // 2]
+
     def mean_error(self) -> Array:
         """Return the mean of the covariances of the errors, by the weights of the rows, (D, D)."""
         weight = self.sample_weight if len(self.error) > 1 else None
@@ -50,7 +61,5 @@ class MeasuredRows(ArrayRows):
 
     def exact(self, least: float) -> ArrayRows:
         """Return the rows with weight 0 for those that have an error whose variance is `least` or more."""
-        places = np.arange(self.n_features)
-        variances = self.error if self.has_variances else self.error[:, places * (places + 3) // 2]
         weight = np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
-        return ArrayRows(self.X, np.where((variances < least).all(axis=1), weight, 0.0), self.names)
+        return ArrayRows(self.X, np.where((self.variances < least).all(axis=1), weight, 0.0), self.names)

@@ -15,7 +15,7 @@ from fastgmm.rows import ArrayRows, Rows
 from fastgmm.sources.source import Source
 from fastgmm.statistics import Array, SufficientStatistics
 from fastgmm.support.typing import Self
-from fastgmm.validation import check_sample_covariance, feature_names, require_same_names
+from fastgmm.validation import check_sample_covariance, require_same_columns
 
 
 class MeasuredSource(Source):
@@ -63,10 +63,11 @@ def with_errors(rows: Rows, sample_covariance: ArrayLike) -> MeasuredRows:
             f"sample_covariance must be None where X is rows that are read or elsewhere, got {type(rows).__name__}: "
             "give the rows as an array, or as a data frame in memory."
         )
-    names = feature_names(sample_covariance)
-    if names is not None and rows.names is not None and set(names) == set(rows.names):
-        require_same_names(rows.names, names, "sample_covariance[X.columns] has them in the order of X.\n")
+    require_same_columns(rows.names, sample_covariance)
     error = check_sample_covariance(sample_covariance, rows.n_rows, rows.n_features)
+    # Errors that are all equal are one for all.
+    if len(error) > 1 and (error == error[0]).all():
+        error = error[:1]
     measured = MeasuredRows(rows.X, rows.sample_weight, rows.names, packed(error) if error.ndim == 3 else error)
     measured.source_type, measured.scores_type = MeasuredSource, MeasuredScores
     return measured

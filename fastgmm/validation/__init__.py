@@ -3,7 +3,7 @@
 Messages name the argument, the rule and the value received; where scikit-learn has a text for the fault, it is that.
 """
 
-from fastgmm.validation.errors import check_sample_covariance
+from fastgmm.validation.errors import check_sample_covariance, require_same_columns, require_same_rows
 from fastgmm.validation.known import check_class_components, check_labels, classes_of
 from fastgmm.validation.mixtures import (
     check_capabilities,
@@ -99,7 +99,9 @@ __all__ = [
     "not_fitted",
     "require_finite",
     "require_positive",
+    "require_same_columns",
     "require_same_names",
+    "require_same_rows",
     "require_weights",
     "split_weight",
     "wants_noise",

@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Set
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm.statistics import Array
-from fastgmm.validation.rows import as_array, require_finite
+from fastgmm.support.showing import shown
+from fastgmm.validation.rows import as_array, feature_names, require_finite, require_same_names
 
 # How far, relative to the standard deviations, rounding may make covariances asymmetric or not positive semidefinite.
 _ROUNDING = 1e-6
 # Rows whose covariances are checked at a time.
 _ROWS = 2**16
+
+_NO_NUMBERS = "sample_covariance must hold numbers: a variance, or an array or a frame of variances or covariances"
+
+
+def require_same_rows(X: Any, sample_covariance: Any) -> None:
+    """ValueError where both are frames of pandas and the index of the one is that of the other in another order."""
+    rows, errors = _index(X), _index(sample_covariance)
+    if rows is None or errors is None or len(rows) != len(errors) or rows.equals(errors):
+        return
+    if Counter(rows) == Counter(errors):
+        raise ValueError(
+            "sample_covariance must have its rows in the order of X, got the same index in another order: give "
+            "sample_covariance.loc[X.index]."
+        )
+
+
+def _index(frame: Any) -> Any:
+    """Return the index of a frame or series of pandas, else None; lists and others have a method of that name."""
+    index = getattr(frame, "index", None)
+    return index if hasattr(index, "equals") else None
+
+
+def require_same_columns(names: NDArray | None, sample_covariance: Any) -> None:
+    """ValueError where errors are named as the columns of X, in another order: columns, and the index of (D,), (D, D).
+
+    Names of which some are others are no names of columns, and say nothing.
+    """
+    if names is None:
+        return
+    index = _index(sample_covariance)
+    given = [feature_names(sample_covariance)]
+    if index is not None and len(index) == len(names):
+        given.append(np.array(list(index), dtype=object))
+    for each in given:
+        if each is not None and len(each) == len(names) and set(each) == set(names):
+            require_same_names(names, each, "sample_covariance[X.columns] has them in the order of X.\n")
 
 
 def check_sample_covariance(sample_covariance: ArrayLike, n_rows: int, n_features: int) -> Array:
@@ -20,7 +61,11 @@ def check_sample_covariance(sample_covariance: ArrayLike, n_rows: int, n_feature
     Takes a variance, (D,) variances or a (D, D) covariance for all rows, or (N, D) or (N, D, D). Raises ValueError,
     naming the row, unless they are finite, symmetric and positive semidefinite.
     """
+    if sample_covariance is None or isinstance(sample_covariance, str | bytes | bool | np.bool_ | Mapping | Set):
+        raise ValueError(_NO_NUMBERS + f", got {shown(sample_covariance)}.")
     array = as_array(sample_covariance, "sample_covariance")
+    if getattr(np.asarray(sample_covariance), "dtype", None) == np.bool_:
+        raise ValueError(_NO_NUMBERS + ", got an array of True and False.")
     shape = array.shape
     require_finite(array, "sample_covariance")
     one, each = (n_features, n_features), (n_rows, n_features)

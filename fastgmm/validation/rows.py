@@ -52,7 +52,7 @@ def as_array(value: ArrayLike, name: str, *, may_be_missing: bool = False) -> ND
         except OverflowError as error:
             raise ValueError(f"{name} holds numbers beyond float64: {error}{_first_text(array)}") from error
         except TypeError as error:
-            missing = _is_missing(array).astype(bool)
+            missing = np.asarray(_is_missing(array), bool)
             if missing.any():
                 return as_array(np.where(missing, np.nan, array), name)
             raise TypeError(

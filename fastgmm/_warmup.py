@@ -206,9 +206,6 @@ def _use(covariance_type: str, dtype: str, method: str) -> None:
         heavy.score(X)
     if method == "em":
         estimator.from_parameters(model.weights_, model.means_, model.covariances_, covariance_type).predict(X)
-        # Errors of measurement: one for all, variances, covariances.
-        for errors in (np.array(1.0), np.ones(X.shape), np.repeat(np.eye(2)[None], len(X), axis=0)):
-            estimator(n_components=2, **params).fit(X, sample_covariance=errors).deconvolve(X, errors)
     else:
         model.evidence_lower_bound(X)
         model.predict(X, predictive="plug-in")

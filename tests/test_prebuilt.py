@@ -196,7 +196,7 @@ def test_a_first_fit_compiles_nothing(tmp_path):
     assert fit("own") == ["0", *answer]
 
     # Damage costs a compilation.
-    (damaged,) = place.glob("*collect_lanes*")
+    (damaged,) = place.glob("collect.*collect_lanes*")
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
     n_compiled, *again = fit("damage")
     assert int(n_compiled) > 0

@@ -245,7 +245,7 @@ def _peak(rows):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(small_blocks, monkeypatch, tmp_path):
-    monkeypatch.setattr(seeding, "_SAMPLE_ROWS", 500)
+    monkeypatch.setattr(seeding, "SAMPLE_ROWS", 500)
     batches = _Counted(400, 1000)
     streamed = BatchRows(batches)
     _peak(streamed)  # loads code, which takes memory

@@ -18,7 +18,7 @@ import reference
 from conftest import but_alike, dense, skip_always
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, fit_many
-from fastgmm.estimators.showing import parameter_columns
+from fastgmm.estimators.showing import columns_of, parameters_of
 from fastgmm.exceptions import ConvergenceWarning
 from fastgmm.families import FAMILIES, Diag, Full
 from fastgmm.io import ModelFileError, load_model, save_model
@@ -295,7 +295,7 @@ def test_posteriors_densities_and_reports(made, family):
     np.testing.assert_allclose(model.predict_proba(ROWS).sum(axis=1), 1.0, rtol=1e-12)
     assert model.log_densities(ROWS).shape == (len(ROWS), 3)
     deviations = np.sqrt(np.diagonal(dense(model, family), axis1=1, axis2=2))
-    for name, *cells in parameter_columns(model, np.arange(3), ["a", "b"]):
+    for name, *cells in columns_of(*parameters_of(model, np.arange(3)), ["a", "b"]):
         d = "ab".index(name)
         shown = zip(model.means_[:, d], deviations[:, d], strict=True)
         assert cells == [f"{mean:.5g} ({deviation:.4g})" for mean, deviation in shown]

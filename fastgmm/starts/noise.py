@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.special import expit
 
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.fitting.loop import fit_loop
@@ -139,6 +137,9 @@ def far_from_neighbours(rows: Array) -> NDArray[np.bool_]:
     Volumes of balls that reach so far have a gamma law in a Poisson process, and a mixture of two such processes, one
     dense and one sparse, is fitted to them (Byers and Raftery 1998).
     """
+    from scipy.spatial import cKDTree  # their import takes longer than most fits
+    from scipy.special import expit
+
     n_rows, n_features = rows.shape
     number = min(_NEIGHBOUR, n_rows - 1)
     if number == 0:

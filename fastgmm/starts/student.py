@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from fastgmm.fitting.plain import updated
 from fastgmm.rows import ArrayRows
@@ -84,6 +83,8 @@ def far_out(rows: Array, weight: Array) -> NDArray[np.bool_]:
     none = np.zeros(len(rows), bool)
     if len(rows) < 3:
         return none
+    from scipy.spatial import cKDTree  # its import takes longer than most fits
+
     places = sphered(rows, weight)
     others = places[:: -(-len(rows) // _NEIGHBOURS)]
     reached: Any = cKDTree(others).query(places, min(_NEIGHBOUR + 1, len(others)))[0]

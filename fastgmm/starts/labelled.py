@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import kernels
-from fastgmm.fitting.plain import Rule, updated
+from fastgmm.fitting.plain import Rule
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import Source
 from fastgmm.sources.labelled import LabelledRows, LabelledSource
@@ -37,6 +37,7 @@ from fastgmm.starts.seeding import (
     about_the_middle,
     best_short_fit,
     first_state,
+    updated_by_all,
     whitened_labels,
 )
 from fastgmm.statistics import Array
@@ -113,8 +114,7 @@ def seed(
     state = best_short_fit(rule, sample, begins) if len(begins) > 1 else begins[0]()
     if points.is_whole:
         return state
-    density = rule.density(state)
-    return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
+    return updated_by_all(rule, source, state)
 
 
 def _begin(rule: Rule, sample: Source, points: Points, random_state: Any, method: str) -> Any:

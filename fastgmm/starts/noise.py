@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
 from fastgmm.fitting.loop import fit_loop
-from fastgmm.fitting.plain import updated
 from fastgmm.passes.scores import Scores
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import Source
@@ -24,7 +23,7 @@ from fastgmm.sources.labelled import LabelledRows
 from fastgmm.sources.source import source_of
 from fastgmm.starts.agglomeration import sphered
 from fastgmm.starts.labelled import Points
-from fastgmm.starts.seeding import Sample
+from fastgmm.starts.seeding import Sample, updated_by_all
 from fastgmm.statistics import Array
 
 # Rows that are looked at, also for each component.
@@ -80,8 +79,7 @@ def beginning_with_noise(begin: Begin, n_components: int) -> Begin:
         best = highest_of(rule, sample, makes)
         if looked.is_whole:
             return best
-        density = rule.density(best)
-        return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
+        return updated_by_all(rule, source, best)
 
     return start
 

@@ -231,6 +231,12 @@ def race_sample(source: Source, n_components: int, random_state: Any) -> Sample 
     return Sample(source, n_rows, generator) if source.n_weighted_rows >= _RACE_SAVED * n_rows else None
 
 
+def updated_by_all(rule: Rule, source: Source, state: Any) -> Any:
+    """Return the state after an update by all rows of a source, of which a sample has made it."""
+    density = rule.density(state)
+    return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
+
+
 def _from_a_sample(rule: Rule, source: Source, n_components: int, random_state: Any, method: str) -> Any:
     """Return the state that `method` finds on a sample; where that is not all rows, updated once by all of them."""
     find, n_rows, n_rows_per_component = _ON_A_SAMPLE[method]
@@ -239,8 +245,7 @@ def _from_a_sample(rule: Rule, source: Source, n_components: int, random_state: 
     state = find(rule, sample, n_components, random_state)
     if sample.is_whole:
         return state
-    density = rule.density(state)
-    return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
+    return updated_by_all(rule, source, state)
 
 
 def _whitened(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.fitting.plain import updated
 from fastgmm.rows import ArrayRows
 from fastgmm.sources import Source
 from fastgmm.sources.source import source_of
 from fastgmm.starts.agglomeration import sphered
 from fastgmm.starts.noise import Begin, far_from_neighbours, highest_of
-from fastgmm.starts.seeding import Sample
+from fastgmm.starts.seeding import Sample, updated_by_all
 from fastgmm.statistics import Array
 
 # Rows that are looked at, also for each component, and those among which their neighbours are.
@@ -66,8 +65,7 @@ def beginning_without_outliers(begin: Begin, n_components: int) -> Begin:
             state = seeded(guesses[0])
         if sample.is_whole:
             return state
-        density = rule.density(state)
-        return updated(rule, lambda origin: source.collect(density, origin), source.collect(density), density)
+        return updated_by_all(rule, source, state)
 
     return start
 

@@ -13,6 +13,7 @@ import operator
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -284,6 +285,17 @@ class Rows(ABC):
         Themselves, unless the columns are part of a table that has others, too.
         """
         return self
+
+    def together(self) -> Rows | None:
+        """Return the same rows for fits that run at once, each in `taking_part`, and share every look at them.
+
+        They take turns to compute. None where a fit has its looks to itself.
+        """
+        return None
+
+    def taking_part(self) -> AbstractContextManager[None]:
+        """Return the time of a fit to rows that are looked at together, in its thread."""
+        return nullcontext()
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         """Return the task's answer for all rows; `combine` puts answers of parts together, in any order."""

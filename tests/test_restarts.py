@@ -10,6 +10,7 @@ from fastgmm import BayesianGaussianMixture, GaussianMixture, datasets
 from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.fitting.plain import FitResult, Step
 from fastgmm.fitting.restarts import PATIENCE, ROUND, Contender, race, winner
+from fastgmm.rows import ArrayRows
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +206,9 @@ def test_the_race_on_real_data_ends_where_all_starts_would(covariance_type):
     assert raced.lower_bound_ == whole.lower_bound_
 
 
-class _Rows:
+class _Source:
     n_threads = None
+    rows = ArrayRows(np.zeros((1, 1)))
 
 
 def _run(bounds, error=None):
@@ -223,9 +225,9 @@ def test_those_left_behind_by_a_start_that_fails_go_on(n_threads):
     slow = np.linspace(-9.0, -8.9999, 5 * ROUND)
     slower = np.linspace(-10.0, -9.9999, 5 * ROUND)
     contenders = [
-        Contender(_Rows(), lambda: _run(fast, CollapsedComponentError(0)), lambda state: -1),
-        Contender(_Rows(), lambda: _run(slow), lambda state: -1),
-        Contender(_Rows(), lambda: _run(slower), lambda state: -1),
+        Contender(_Source(), lambda: _run(fast, CollapsedComponentError(0)), lambda state: -1),
+        Contender(_Source(), lambda: _run(slow), lambda state: -1),
+        Contender(_Source(), lambda: _run(slower), lambda state: -1),
     ]
     race(contenders, n_threads, drop=True, in_turn=False)
     assert [each.summary().outcome for each in contenders] == ["failed", "converged", "dropped"]
@@ -253,7 +255,9 @@ def test_an_exception_in_one_start_stops_the_others_before_their_next_iteration(
         for number in range(2, ROUND):
             yield Step(number, 0.0, 1.0, None)
 
-    contenders = [make(_Rows(), begin, lambda state: -1) for make, begin in ((Contender, breaks), (Listener, goes_on))]
+    contenders = [
+        make(_Source(), begin, lambda state: -1) for make, begin in ((Contender, breaks), (Listener, goes_on))
+    ]
     with pytest.raises(MemoryError):
         race(contenders, 2, drop=False, in_turn=False)
     assert contenders[1].summary().n_iter == 2

@@ -261,11 +261,14 @@ class Fitting(Distribution, ABC):
             again = source.again(self.n_threads)
             again.findings = kept.findings
             checkpoint.verify(kept, lambda state: again.collect(rule.density(state)), again.rounding)
+        in_turn = callback is not None or bool(self.verbose) or callable(self.init_params)
+        rows = None if in_turn or len(begins) == 1 else source.rows.together()
         for restart, begin in begins.items():
             record = records.get(restart)
             if record is not None and record.kept is not None:
                 begin = _from_state(record.kept.standing)
             own_rule, own_source = copy.copy(rule), source.again(self.n_threads)
+            own_source.rows = source.rows if rows is None else rows
             report = Report(restart, self.verbose, self.verbose_interval, callback, printer)
             steps = functools.partial(
                 self._steps, own_rule, own_source, functools.partial(begin, own_rule, own_source), report
@@ -279,9 +282,8 @@ class Fitting(Distribution, ABC):
             list(contenders.values()),
             thread_count(self.n_threads),
             drop=bool(self.race),
-            in_turn=(
-                callback is not None or bool(self.verbose) or callable(self.init_params) or source.rows.is_read_again
-            ),
+            in_turn=in_turn or source.rows.is_read_again,
+            share_looks=rows is not None,
         )
         return contenders
 

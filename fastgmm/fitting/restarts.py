@@ -27,6 +27,8 @@ from fastgmm.sources import Source
 ROUND = 10
 #: Iterations at its last pace in which a start must be able to catch up.
 PATIENCE = 300
+#: Fits at once that share each look at rows that are read again.
+READERS = 8
 #: Starts that go on from a race on a sample of the rows to one on all of them.
 FINALISTS = 2
 
@@ -137,9 +139,10 @@ class Contender:
         try:
             if self._fit is None:
                 self._fit = self._begin() if self._reached is None else self._begin(keep=self._keep)
-            while self._n_steps < self._goal and not self._stopped:
-                self._last = next(self._fit)
-                self._n_steps += 1
+            with self._source.rows.taking_part():
+                while self._n_steps < self._goal and not self._stopped:
+                    self._last = next(self._fit)
+                    self._n_steps += 1
         except StopIteration as end:
             if math.isfinite(end.value.bound):
                 self.result = end.value
@@ -195,29 +198,34 @@ class Contender:
         return Restart(self.result.bound, self.result.n_iter, self.result.stop_reason, self.spurious)
 
 
-def race(contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn: bool) -> None:
+def race(
+    contenders: Sequence[Contender], n_threads: int, *, drop: bool, in_turn: bool, share_looks: bool = False
+) -> None:
     """Run all contenders to their ends; with `drop`, leave out those that lag behind, as long as they do.
 
     As long as there are as many as threads, each has a thread of its own, unless `in_turn` forbids it: then they run
-    one after the other, or where they may be dropped, round by round. Where a leader fails, those that it had left
-    behind go on. Where an exception ends the race, an interrupt or that of one start, the others stop before their next
-    iteration.
+    one after the other, or where they may be dropped, round by round. With `share_looks`, those whose rows are looked
+    at together run at once, however many there are, on all threads by turns. Where a leader fails, those that it had
+    left behind go on. Where an exception ends the race, an interrupt or that of one start, the others stop before their
+    next iteration.
     """
     n_iterations = sys.maxsize if in_turn and not drop else ROUND
     while running := _running(contenders, drop):
         for each in running:
             each.allow(n_iterations)
-        if n_threads == 1 or len(running) < n_threads or in_turn:
+        if share_looks and len(running) > 1:
+            _advance_together(running, READERS, n_threads)
+        elif n_threads == 1 or len(running) < n_threads or in_turn:
             for each in running:
                 each.advance(n_threads)
         else:
-            _advance_together(running, n_threads)
+            _advance_together(running, n_threads, 1)
 
 
-def _advance_together(contenders: Sequence[Contender], n_threads: int) -> None:
-    with ThreadPoolExecutor(n_threads) as pool:
+def _advance_together(contenders: Sequence[Contender], n_at_once: int, n_threads: int) -> None:
+    with ThreadPoolExecutor(min(n_at_once, len(contenders))) as pool:
         try:
-            list(pool.map(lambda contender: contender.advance(1), contenders))
+            list(pool.map(lambda contender: contender.advance(n_threads), contenders))
         except BaseException:
             # Before the pool is left, which waits for its threads.
             for each in contenders:

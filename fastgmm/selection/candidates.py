@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from fastgmm.estimators.summary import measures
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
+from fastgmm.fitting.restarts import READERS
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.statistics import Array
+from fastgmm.support.typing import Self
 
 #: Criteria by name, and whether lower is better.
 LOWER_IS_BETTER = {"bic": True, "aic": True, "icl": True, "evidence": False, "held-out": False}
@@ -187,6 +189,23 @@ def require_open(estimator: Any) -> None:
         raise ValueError("estimator.warm_start must be False: every candidate is fitted anew")
 
 
+class Turns(NamedTuple):
+    """How candidates take turns: `n_at_once`, with `n_each` threads each; fewer than `fewest` one by one, on all."""
+
+    n_at_once: int
+    n_each: int
+    fewest: float
+    n_threads: int
+
+    @classmethod
+    def of(cls, rows: Rows, n_threads: int, largest: int) -> tuple[Rows, Self]:
+        """Return the turns of fits of at most so many components to some rows, and the rows as those fits see them."""
+        if (shared := rows.together()) is not None:
+            return shared, cls(READERS, n_threads, 2, n_threads)
+        is_serial = rows.is_read_again or n_threads == 1 or rows.n_rows * rows.n_features * largest < LEAST_WORK
+        return rows, cls(n_threads, 1, math.inf if is_serial else n_threads, n_threads)
+
+
 class Judge:
     """Fits candidates to rows, and measures them.
 
@@ -213,8 +232,10 @@ class Judge:
         if self._stopped.is_set():
             raise KeyboardInterrupt
 
-    def __call__(self, n_components: int, covariance_type: Any, name: str, n_threads: int | None) -> Candidate:
-        """Return one candidate, fitted; a collapse is its error. With one thread, ``stop`` ends it."""
+    def __call__(
+        self, n_components: int, covariance_type: Any, name: str, n_threads: int, can_stop: bool = False
+    ) -> Candidate:
+        """Return one candidate, fitted; a collapse is its error. ``stop`` ends it where it can."""
         if n_components > self._rows.summary.n_weighted:
             return Candidate(n_components, name, None, {}, 0.0, f"There are fewer rows than {n_components} components.")
         if self._folds is not None and n_components > self._folds.fewest:
@@ -233,9 +254,10 @@ class Judge:
         )
         values: dict[str, float] = {}
         try:
-            model.fit(self._rows, callback=self._go_on if n_threads == 1 else None)
-            model.checkpoint = None
-            values = self._values(model)
+            with self._rows.taking_part():
+                model.fit(self._rows, callback=self._go_on if can_stop else None)
+                model.checkpoint = None
+                values = self._values(model)
         except (CollapsedComponentError, OutOfRangeError) as error:
             return Candidate(n_components, name, None, {}, time.monotonic() - begin, str(error))
         vars(model).update(own)
@@ -277,12 +299,11 @@ class Patience(NamedTuple):
 def judged(
     judge: Judge,
     wanted: Sequence[tuple[int, Any, str]],
-    n_threads: int,
-    in_turn: bool,
+    turns: Turns,
     report: Any,
     patience: Patience,
 ) -> list[Candidate]:
-    """Return a candidate for each (size, covariance type, its name), several at a time unless `in_turn`.
+    """Return a candidate for each (size, covariance type, its name), fitted in some turns.
 
     ``report(candidate)`` is called as each is done, in this thread and in their order. An exception ends all. Without
     patience for a family, its larger sizes are candidates without a fit, that say so.
@@ -294,7 +315,7 @@ def judged(
     for some in rounds:
         reasons = [patience.dropped(found, name) for _, _, name in some]
         tried = [each for each, reason in zip(some, reasons, strict=True) if not reason]
-        fitted = _judged(judge, tried, n_threads, in_turn)
+        fitted = _judged(judge, tried, turns)
         try:
             for (size, _, name), reason in zip(some, reasons, strict=True):
                 candidate = Candidate(size, name, None, {}, 0.0, reason) if reason else next(fitted)
@@ -305,16 +326,14 @@ def judged(
     return found
 
 
-def _judged(
-    judge: Judge, wanted: Sequence[tuple[int, Any, str]], n_threads: int, in_turn: bool
-) -> Generator[Candidate, None, None]:
+def _judged(judge: Judge, wanted: Sequence[tuple[int, Any, str]], turns: Turns) -> Generator[Candidate, None, None]:
     """Yield the candidates in order; whoever closes the generator before its end stops the fits."""
-    if in_turn or n_threads == 1 or len(wanted) < n_threads:
+    if len(wanted) < turns.fewest:
         for each in wanted:
-            yield judge(*each, n_threads)
+            yield judge(*each, turns.n_threads)
         return
-    with ThreadPoolExecutor(n_threads) as pool:
-        waiting = [pool.submit(judge, *each, 1) for each in wanted]
+    with ThreadPoolExecutor(turns.n_at_once) as pool:
+        waiting = [pool.submit(judge, *each, turns.n_each, can_stop=True) for each in wanted]
         try:
             while waiting:
                 yield waiting.pop(0).result()

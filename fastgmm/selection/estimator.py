@@ -17,7 +17,6 @@ from fastgmm.families import Family, names_of_all
 from fastgmm.kernels.compiling import thread_count
 from fastgmm.methods import counted, method_of
 from fastgmm.rows import Rows, Shared
-from fastgmm.selection import candidates as judging
 from fastgmm.selection.candidates import (
     CRITERIA,
     LOWER_IS_BETTER,
@@ -25,6 +24,7 @@ from fastgmm.selection.candidates import (
     Folds,
     Judge,
     Patience,
+    Turns,
     best_place,
     copy_with,
     judged,
@@ -183,15 +183,14 @@ class GaussianMixtureIC(WithEstimator):
             if callback is not None:
                 callback(candidate)
 
-        judge = Judge(prototype, rows, density, folds)
+        common, turns = Turns.of(rows, thread_count(self.n_threads), self.max_components)
+        judge = Judge(prototype, common, density, folds)
         # What starts have in common is made once for all families.
-        rows.shared = Shared()
+        common.shared = Shared()
         try:
-            in_turn = rows.is_read_again or rows.n_rows * rows.n_features * self.max_components < judging.LEAST_WORK
-            patience = Patience(self.patience, criterion)
-            found = judged(judge, wanted, thread_count(self.n_threads), in_turn, report, patience)
+            found = judged(judge, wanted, turns, report, Patience(self.patience, criterion))
         finally:
-            rows.shared = None
+            common.shared = None
         self._keep(criterion, found, rows)
         return rows
 

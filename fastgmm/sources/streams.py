@@ -13,6 +13,7 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from zlib import crc32
 
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm.rows import NO_ROWS, Block, Rows, row_type, scan_rows, summary_of
+from fastgmm.sources.together import Together
 from fastgmm.statistics import Array
+from fastgmm.support.typing import Self
 from fastgmm.tables.request import TableError
 
 # One block is computed with, one lies ready, one is filled.
@@ -132,6 +135,7 @@ class StreamedRows(Rows):
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._together: Together[Batch] | None = None
         self._exponent = 0
         self.n_features, self.is_weighted, self.names = table.n_features, table.is_weighted, table.names
         self.n_rows, self.dtype = -1, table.dtype or np.float64
@@ -159,18 +163,34 @@ class StreamedRows(Rows):
         other._scale_summary(exponent)
         return other
 
+    def together(self) -> Self | None:
+        """Return the same rows for fits that run at once, each in `taking_part`: one look at the table serves all.
+
+        None where they share looks already.
+        """
+        if self._together is not None:
+            return None
+        other = copy.copy(self)
+        other._together = Together(self._table.batches)
+        return other
+
+    def taking_part(self) -> AbstractContextManager[None]:
+        """Return the time of a fit to rows that are looked at together, in its thread."""
+        return nullcontext() if self._together is None else self._together.taking_part()
+
     def _pass(self, n_rows: int, look: _Look | None) -> Iterator[Block]:
         def buffer() -> Block:
             weight = np.empty(n_rows) if self.is_weighted else None
             return Block(slice(0, n_rows), np.empty((n_rows, self.n_features), self.dtype), weight)
 
-        return _read_ahead(lambda pool: self._cut(n_rows, pool, look), [buffer() for _ in range(_BUFFERS)])
+        blocks = _read_ahead(lambda pool: self._cut(n_rows, pool, look), [buffer() for _ in range(_BUFFERS)])
+        return blocks if self._together is None else self._together.paced(blocks)
 
     def _cut(self, n_rows: int, pool: _Pool, look: _Look | None) -> Iterator[tuple[Block, Block]]:
         """Yield blocks of `n_rows`, and the buffers of the pool that they are in."""
         place = filled = mark = 0
         buffer: Block | None = None
-        for batch in self._table.batches():
+        for batch in (self._table if self._together is None else self._together).batches():
             pool.check()
             if look is not None:
                 look.all_single &= batch.n_rows == 0 or batch.dtype is np.float32

@@ -1,0 +1,126 @@
+"""Fits to rows that are read again in every pass: several of them share each look, and answer what they would alone."""
+
+import threading
+import time
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from fastgmm import GaussianMixture, GaussianMixtureIC
+from fastgmm.sources import BatchRows
+from fastgmm.sources.together import Together
+
+
+class Counted:
+    """Batches of rows, which count how often they are begun, and are made in one thread each time."""
+
+    def __init__(self, X):
+        self.X, self.n_looks, self.fails_at = X, 0, None
+
+    def __call__(self):
+        self.n_looks += 1
+        thread = threading.get_ident()
+        for place in range(0, len(self.X), 70):
+            if self.n_looks == self.fails_at and place:
+                raise OSError("the disk is gone")
+            yield self.X[place : place + 70]
+            assert threading.get_ident() == thread
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.normal(size=(120, 2)) * [1, 3], rng.normal(size=(80, 2)) + [9, 0]])
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+@pytest.mark.parametrize("race", [True, False])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_starts_share_looks(rows, race, n_threads):
+    model = GaussianMixture(3, n_init=4, race=race, tol=1e-12, max_iter=30, random_state=0, n_threads=n_threads)
+    expected = model._blank().fit(rows)
+    batches = Counted(rows)
+    model.fit(BatchRows(batches))
+    for name in ("weights_", "means_", "covariances_"):
+        np.testing.assert_array_equal(getattr(model, name), getattr(expected, name))
+    assert model.restarts_ == expected.restarts_
+    n_passes = sum(each.n_iter for each in model.restarts_)
+    assert n_passes > 60
+    assert batches.n_looks < 0.6 * n_passes
+
+
+def test_candidates_share_looks(rows):
+    alone, shared = Counted(rows), Counted(rows)
+    selection = GaussianMixtureIC(1, 4, covariance_type=["full", "diag"], estimator=GaussianMixture(), random_state=0)
+    selection.fit(BatchRows(shared))
+    streamed = BatchRows(alone)
+    for candidate in selection.candidates_:
+        model = GaussianMixture(candidate.n_components, covariance_type=candidate.covariance_type, random_state=0)
+        values = {"bic": model.fit(streamed).bic(streamed), "aic": model.aic(streamed), "icl": model.icl(streamed)}
+        assert values.items() <= candidate.values.items()
+        np.testing.assert_array_equal(candidate.model.means_, model.means_)
+    assert shared.n_looks < 0.4 * alone.n_looks
+
+
+def test_an_error_in_a_look_reaches_who_asked(rows):
+    batches = Counted(rows)
+    streamed = BatchRows(batches)
+    model = GaussianMixture(2, random_state=0).fit(rows)
+    before = dict(vars(model))
+    batches.fails_at = batches.n_looks + 3
+    with pytest.raises(OSError, match="the disk is gone"):
+        model.set_params(n_init=3, tol=1e-12).fit(streamed)
+    assert {name: vars(model)[name] for name in ("means_", "n_iter_")} == {
+        name: before[name] for name in ("means_", "n_iter_")
+    }
+    assert threading.active_count() < 20
+    batches.fails_at = None
+    assert model.fit(streamed).converged_
+
+
+def _in_threads(*tasks):
+    threads = [threading.Thread(target=task) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_who_leaves_is_not_waited_for():
+    looks, seen, both = [], {}, threading.Barrier(2)
+    together = Together(lambda: looks.append(0) or iter(range(5)))
+
+    def read(name, n):
+        with together.taking_part():
+            both.wait(20)
+            batches = together.batches()
+            seen[name] = list(islice(batches, n))
+            batches.close()
+
+    _in_threads(lambda: read("some", 2), lambda: read("all", 9))
+    assert seen == {"some": [0, 1], "all": [0, 1, 2, 3, 4]}
+    assert len(looks) == 1
+
+
+def test_who_is_late_is_not_waited_for_long(monkeypatch):
+    looks = []
+    together = Together(lambda: looks.append(0) or iter(range(3)))
+    assert list(together.batches()) == [0, 1, 2]
+    done = threading.Event()
+
+    def late():
+        with together.taking_part():
+            done.wait(20)
+
+    def quick():
+        time.sleep(0.05)
+        with together.taking_part():
+            for _ in range(4):
+                assert list(together.batches()) == [0, 1, 2]
+        done.set()
+
+    _in_threads(late, quick)
+    assert done.is_set()
+    assert len(looks) == 5

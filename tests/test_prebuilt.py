@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import llvmlite.binding
 import numba
 import pytest
-from conftest import COUNT, copy_of_the_package
+from conftest import copy_of_the_package
 
 import fastgmm
 from fastgmm.kernels import compiling, score
@@ -24,14 +24,6 @@ from fastgmm.kernels.compiling.target import host_features, vectors_of
 
 V3 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[1].features), True)
 V4 = dict.fromkeys(prebuilt.parsed(prebuilt.TARGETS[0].features), True)
-
-FIT = f"""{COUNT}
-import numpy as np
-from fastgmm import GaussianMixture
-X = np.random.default_rng(0).normal(size=(50, 2)) + np.arange(50)[:, None] % 2 * 9
-model = GaussianMixture(2, covariance_type="spherical", random_state=0).fit(X)
-print(count.number, repr(float(model.lower_bound_)), *model.predict(X[:4]))
-"""
 
 
 def _run(*command, folder=None, **environment):
@@ -163,44 +155,6 @@ def test_what_is_called_by_address_is_not_linked():
 
     with pytest.raises((TypeError, numba.TypingError), match="compiled code cannot call it by name"):
         call()
-
-
-@pytest.mark.slow
-def test_a_first_fit_compiles_nothing(tmp_path):
-    host = prebuilt.target_of_host()
-    if host is None:
-        pytest.skip("there is no code ahead for this kind of processor")
-    package = copy_of_the_package(tmp_path / "site")
-    site, cache = tmp_path / "site", tmp_path / "cache"
-    processor = {"NUMBA_CPU_NAME": host.name, "NUMBA_CPU_FEATURES": host.features, "NUMBA_CACHE_DIR": str(cache)}
-    options = ["--covariance", "spherical", "--dtype", "float64", "--method", "em"]
-    _run("-m", "fastgmm", "warmup", *options, folder=site, **processor)
-    place = package / "kernels" / "prebuilt" / prebuilt.folder_of(host).name
-    place.mkdir(parents=True)
-    for path in cache.rglob("*.nbc"):
-        path.rename(place / path.name)
-
-    def fit(cache, **environment):
-        return _run("-c", FIT, folder=site, NUMBA_CACHE_DIR=str(tmp_path / cache), **environment)
-
-    n_compiled, *answer = fit("empty")
-    assert n_compiled == "0"
-    assert not list((tmp_path / "empty").rglob("*.nbc"))
-
-    # Other code is compiled, and answers alike.
-    n_compiled, *compiled = fit("own", FASTGMM_PREBUILT="0")
-    assert int(n_compiled) > 0
-    assert float(compiled[0]) == pytest.approx(float(answer[0]), rel=1e-12)
-    assert compiled[1:] == answer[1:]
-    # What is read first is not the cache.
-    assert fit("own") == ["0", *answer]
-
-    # Damage costs a compilation.
-    (damaged,) = place.glob("collect.*collect_lanes*")
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
-    n_compiled, *again = fit("damage")
-    assert int(n_compiled) > 0
-    assert float(again[0]) == pytest.approx(float(answer[0]), rel=1e-12)
 
 
 def _wheel(folder, amount, **settings):

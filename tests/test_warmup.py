@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import pytest
@@ -12,6 +14,7 @@ from conftest import CONJUGATE, COUNT, copy_of_the_package
 import fastgmm
 from fastgmm.families import FAMILIES, STRUCTURES
 from fastgmm.kernels import compiling
+from fastgmm.kernels.compiling import prebuilt
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +68,19 @@ def use(method, family):
 """
 
 
+FIT = f"""{COUNT}
+import numpy as np
+from fastgmm import GaussianMixture
+X = np.random.default_rng(0).normal(size=(50, 2)) + np.arange(50)[:, None] % 2 * 9
+model = GaussianMixture(2, covariance_type="spherical", random_state=0).fit(X)
+print(count.number, repr(float(model.lower_bound_)), *model.predict(X[:4]))
+"""
+
+# The kind of processor that code ahead is made for, if there is one for this.
+HOST = prebuilt.target_of_host()
+PROCESSOR = {} if HOST is None else {"NUMBA_CPU_NAME": HOST.name, "NUMBA_CPU_FEATURES": HOST.features}
+
+
 def _run(code, status=0, folder=None, **environment):
     command = [sys.executable, "-c", code]
     environment = os.environ | {"FASTGMM_PREBUILT": "0"} | environment
@@ -77,7 +93,7 @@ def _run(code, status=0, folder=None, **environment):
 def cache(tmp_path_factory):
     """A cache folder that the command has filled, and what it printed."""
     folder = tmp_path_factory.mktemp("cache")
-    out, err = _run(MAIN, NUMBA_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="1")
+    out, err = _run(MAIN, NUMBA_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="1", **PROCESSOR)
     assert err == ""
     return str(folder), out
 
@@ -119,9 +135,44 @@ def test_a_later_process_compiles_nothing(cache):
             "print(kernels.cholesky(np.eye(2), np.empty((2, 2))), count.number, 'numba.np.linalg' in sys.modules)"
         )
     )
-    out, _ = _run(code, NUMBA_CACHE_DIR=cache[0], NUMBA_NUM_THREADS="2")
+    out, _ = _run(code, NUMBA_CACHE_DIR=cache[0], NUMBA_NUM_THREADS="2", **PROCESSOR)
     # Last, that the count counts (the kernel and the one that it inlines), and that the compiler still works.
     assert out.split() == ["0", "True", "False", "True", "2", "True"]
+
+
+@pytest.mark.skipif(HOST is None, reason="there is no code ahead for this kind of processor")
+def test_a_first_fit_compiles_nothing(cache, tmp_path, monkeypatch):
+    """Code that came with the package: what a build keeps, here of a cache that is full."""
+    for name in PROCESSOR:
+        monkeypatch.delenv(name, raising=False)
+    package = copy_of_the_package(tmp_path / "site")
+    place = package / "kernels" / "prebuilt" / prebuilt.folder_of(HOST).name
+    place.mkdir(parents=True)
+    for path in Path(cache[0]).rglob("*.nbc"):
+        shutil.copy(path, place)
+
+    def fit(cache, ahead="1"):
+        out, _ = _run(FIT, folder=tmp_path / "site", NUMBA_CACHE_DIR=str(tmp_path / cache), FASTGMM_PREBUILT=ahead)
+        return out.split()
+
+    n_compiled, *answer = fit("empty")
+    assert n_compiled == "0"
+    assert not list((tmp_path / "empty").rglob("*.nbc"))
+
+    # Other code is compiled, and answers alike.
+    n_compiled, *compiled = fit("own", ahead="0")
+    assert int(n_compiled) > 0
+    assert float(compiled[0]) == pytest.approx(float(answer[0]), rel=1e-12)
+    assert compiled[1:] == answer[1:]
+    # What is read first is not the cache.
+    assert fit("own") == ["0", *answer]
+
+    # Damage costs a compilation.
+    (damaged,) = place.glob("collect.*collect_lanes*")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    n_compiled, *again = fit("damage")
+    assert int(n_compiled) > 0
+    assert float(again[0]) == pytest.approx(float(answer[0]), rel=1e-12)
 
 
 NO_FOLDER = "import tempfile\ndef refuse(*_, **__):\n    raise PermissionError\ntempfile.TemporaryFile = refuse\n"
@@ -133,7 +184,7 @@ def test_a_cache_that_cannot_be_written_is_read(cache):
         "import fastgmm\ndone = fastgmm.warmup('spherical', 'float64', 'em')\n"
         "print(done.folder, len(done.builds), sum(build.compiled for build in done.builds))\nprint(done)"
     )
-    out, _ = _run(code, NUMBA_CACHE_DIR=cache[0])
+    out, _ = _run(code, NUMBA_CACHE_DIR=cache[0], **PROCESSOR)
     first, *table = out.splitlines()
     n_compiled = cache[1].count(" compiled\n") + cache[1].count(" compiled (threaded)\n")
     folder, n_builds, n_compiled_here = first.split()

@@ -41,7 +41,7 @@ ALLOWED = {
     "sources": {"exceptions", "families", "kernels", "passes", "rows", "statistics", "support", "tables", "validation"},
     "rules": {"exceptions", "families", "kernels", "statistics"},
     "fitting": {"_version", "exceptions", "families", "kernels", "rows", "rules", "sources", "statistics", "support"},
-    "starts": {"exceptions", "families", "fitting", "kernels", "passes", "rows", "sources", "statistics"},
+    "starts": {"exceptions", "families", "fitting", "kernels", "passes", "rows", "rules", "sources", "statistics"},
     "estimators": {
         *("_version", "exceptions", "families", "fitting", "kernels", "methods", "passes", "rows", "rules", "sources"),
         *("spurious", "starts", "statistics", "support", "validation"),

@@ -8,6 +8,7 @@ import pytest
 from conftest import draw, random_mixture, read_columns, slow
 
 from fastgmm import BayesianGaussianMixture, GaussianMixture, kernels
+from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import FAMILIES
 from fastgmm.fitting.loop import fit_loop
 from fastgmm.kernels.clustering.plus_plus import kmeans_plus_plus
@@ -15,6 +16,7 @@ from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import ArrayRows, Block, summary_of
 from fastgmm.rules import MaximumLikelihood
 from fastgmm.sources import Source
+from fastgmm.starts import short_fits
 from fastgmm.starts.seeding import _AUTO, METHODS, Sample, seed
 
 AFFINE = ("kmeans-whitened", "agglomerative")
@@ -210,6 +212,41 @@ def test_short_fits_start_where_the_best_of_them_ended():
     state = seed(rule, source, 3, np.random.RandomState(5), "short-em")
     assert fit_loop(rule, source, state, tol=0.0, max_iter=0).bound == max(bounds)
     assert max(bounds) > np.median(bounds)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_short_fits_at_once_are_those_one_by_one(monkeypatch, name):
+    """Of few rows a compiled loop makes them, which ends where the loop in Python does."""
+    X = read_columns("iris")[::2].astype(np.float32)
+    weight = np.random.default_rng(0).integers(1, 4, len(X)) * 0.5
+    made = []
+
+    class Counted(short_fits.ShortFits):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(short_fits, "ShortFits", Counted)
+    states = []
+    for at_once in (True, False):
+        if not at_once:
+            monkeypatch.setattr(short_fits, "pays", lambda *_: False)
+        rule, source = MaximumLikelihood(FAMILIES[name], 1e-6), Source(FAMILIES[name], ArrayRows(X, weight))
+        states.append(seed(rule, source, 4, np.random.RandomState(1), "short-em"))
+        assert len(made) == 1
+    for one, other in zip(
+        (states[0].weights, states[0].covariances, *states[0].density),
+        (states[1].weights, states[1].covariances, *states[1].density),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_short_fits_that_all_fail_say_why():
+    X = np.r_[np.zeros((5, 2)), np.ones((5, 2))]
+    rule, source = MaximumLikelihood(FAMILIES["full"], 0.0), Source(FAMILIES["full"], ArrayRows(X))
+    with pytest.raises(CollapsedComponentError):
+        seed(rule, source, 2, np.random.RandomState(0), "short-em")
 
 
 def test_short_fits_shun_a_likelihood_that_has_no_limit(rng):

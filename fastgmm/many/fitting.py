@@ -12,12 +12,12 @@ from fastgmm import exceptions, validation
 from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture
 from fastgmm.families import Family
 from fastgmm.kernels import many
-from fastgmm.many.blanks import blank_fits, blank_survey, lane_count
 from fastgmm.many.problems import Problems, open_problems
 from fastgmm.many.result import FittedMany, warn_of_failures
 from fastgmm.many.rules import ManyLikelihoods, ManyPosteriors, Rule
 from fastgmm.many.starts import Starts
 from fastgmm.many.status import Status, Verdict
+from fastgmm.passes.blanks import blank_fits, blank_survey, lane_count
 from fastgmm.spurious import find_spikes, spurious_components
 from fastgmm.support.showing import shown
 

@@ -23,10 +23,10 @@ from fastgmm.estimators.scoring import WeightedSums, drawn_rows, weighted_sums
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import many
-from fastgmm.many.blanks import blank_fits, blank_survey, lane_count
 from fastgmm.many.problems import Problems, open_problems
 from fastgmm.many.rules import ManyLikelihoods, Rule
 from fastgmm.many.status import Status
+from fastgmm.passes.blanks import blank_fits, blank_survey, lane_count
 from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, row_type
 from fastgmm.statistics import Array

@@ -26,6 +26,7 @@ from fastgmm.kernels.updates.smoothing import smooth_thin
 from fastgmm.passes.expectation import OVERFLOW
 from fastgmm.rows import ArrayRows, Shared
 from fastgmm.sources import Source
+from fastgmm.starts import short_fits
 from fastgmm.starts.agglomeration import agglomerated, covariance, means_of, sphered
 from fastgmm.starts.kmeans import in_order, kmeans, pick_centres, plus_plus
 from fastgmm.statistics import Array, SufficientStatistics
@@ -118,7 +119,7 @@ def seed(
         return _from_a_sample(rule, source, n_components, random_state, method)
     family = source.family
     n_rows = max(min(SAMPLE_ROWS, SAMPLE_FLOATS // source.n_features), SAMPLE_ROWS_PER_COMPONENT * n_components)
-    points, weight, middle, centred, spread = _points(source, n_rows, random_state)
+    look = points, weight, middle, _, spread = _points(source, n_rows, random_state)
     nearest = False
     if labels is not None or responsibilities is not None or (means is None and method == "random"):
         density = family.isotropic(np.repeat(middle[None], n_components, axis=0), 1.0)
@@ -132,15 +133,7 @@ def seed(
             assignment = {"mode": kernels.GIVEN, "responsibilities": table}
     else:
         if means is None:
-            # Distances are squared: in units of the spread neither tiny nor huge data under- or overflow.
-            means = source.rows.share(
-                ("centres", method, n_components, drawn),
-                lambda: (
-                    middle
-                    + spread
-                    * pick_centres(centred / spread, weight, n_components, random_state, method, source.n_threads)
-                ),
-            )
+            means = _centres(source, look, n_components, drawn, random_state, method)
         density = family.isotropic(means, 1.0 / max(spread, _NARROWEST))
         assignment = {"mode": kernels.HARD}
         nearest = True
@@ -186,6 +179,25 @@ def _points(source: Source, n_rows: int, random_state: Any) -> tuple[Array, Arra
 
     # All rows are the same for every fit.
     return source.rows.share("points", look) if source.rows.summary.n_weighted <= n_rows else look()
+
+
+def _centres(
+    source: Source,
+    look: tuple[Array, Array, Array, Array, float],
+    n_components: int,
+    drawn: int,
+    random_state: Any,
+    method: str,
+) -> Array:
+    """Return centres (K, D) by a method among rows as :func:`_points` returns them; once for each `drawn` seed."""
+    _, weight, middle, centred, spread = look
+
+    def pick() -> Array:
+        # Distances are squared: in units of the spread neither tiny nor huge data under- or overflow.
+        unit = centred / spread
+        return middle + spread * pick_centres(unit, weight, n_components, random_state, method, source.n_threads)
+
+    return source.rows.share(("centres", method, n_components, drawn), pick)
 
 
 def about_the_middle(points: Array, weight: Array) -> tuple[Array, Array, float]:
@@ -348,8 +360,28 @@ def _from_partition(rule: Rule, sample: Sample, n_components: int, labels: NDArr
 
 def _best_short_fit(rule: Rule, sample: Sample, n_components: int, random_state: Any) -> Any:
     """Return where the best of several short fits ended: emEM (Biernacki, Celeux and Govaert 2003)."""
+    if short_fits.pays(rule, sample, n_components):
+        before = random_state.bit_generator.state
+        state = _best_at_once(rule, sample, n_components, random_state)
+        if state is not None:
+            return state
+        # One by one they say what is wrong.
+        random_state.bit_generator.state = before
     begins = [lambda: seed(rule, sample, n_components, random_state, _SHORT_FIT_START)] * SHORT_FITS
     return best_short_fit(rule, sample, begins)
+
+
+def _best_at_once(rule: Any, sample: Sample, n_components: int, random_state: Any) -> Any:
+    """Return where the best of the short fits ended, all of which are made at once; None where all failed."""
+    look = _points(sample, len(sample.points), random_state)
+    points, weight, middle, _, spread = look
+    seeds = [int(random_state.uniform() * 2**53) for _ in range(SHORT_FITS)]
+    centres = [
+        _centres(sample, look, n_components, drawn, np.random.default_rng(drawn), _SHORT_FIT_START) for drawn in seeds
+    ]
+    rows = short_fits.Few(points, weight, middle, max(spread, _NARROWEST))
+    fits = short_fits.ShortFits(rule, rows, np.stack(centres), _SHORT_FIT_UPDATES, sample.n_threads)
+    return fits.best(sample.effective_rows)
 
 
 def best_short_fit(rule: Rule, source: Source, begins: Sequence[Callable[[], Any]]) -> Any:

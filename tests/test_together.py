@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastgmm import GaussianMixture, GaussianMixtureIC
-from fastgmm.sources import BatchRows
+from fastgmm.sources import BatchRows, together
 from fastgmm.sources.together import Together
 
 
@@ -28,6 +28,12 @@ class Counted:
             assert threading.get_ident() == thread
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Who is late because the machine is busy is waited for."""
+    monkeypatch.setattr(together, "_SHORTEST", 10.0)
+
+
 @pytest.fixture(scope="module")
 def rows():
     rng = np.random.default_rng(0)
@@ -37,7 +43,7 @@ def rows():
 @pytest.mark.filterwarnings("ignore:.*did not converge")
 @pytest.mark.parametrize("race", [True, False])
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_starts_share_looks(rows, race, n_threads):
+def test_starts_share_looks(patient, rows, race, n_threads):
     model = GaussianMixture(3, n_init=4, race=race, tol=1e-12, max_iter=30, random_state=0, n_threads=n_threads)
     expected = model._blank().fit(rows)
     batches = Counted(rows)
@@ -50,7 +56,7 @@ def test_starts_share_looks(rows, race, n_threads):
     assert batches.n_looks < 0.6 * n_passes
 
 
-def test_candidates_share_looks(rows):
+def test_candidates_share_looks(patient, rows):
     alone, shared = Counted(rows), Counted(rows)
     selection = GaussianMixtureIC(1, 4, covariance_type=["full", "diag"], estimator=GaussianMixture(), random_state=0)
     selection.fit(BatchRows(shared))
@@ -90,12 +96,12 @@ def _in_threads(*tasks):
 
 def test_who_leaves_is_not_waited_for():
     looks, seen, both = [], {}, threading.Barrier(2)
-    together = Together(lambda: looks.append(0) or iter(range(5)))
+    meeting = Together(lambda: looks.append(0) or iter(range(5)))
 
     def read(name, n):
-        with together.taking_part():
+        with meeting.taking_part():
             both.wait(20)
-            batches = together.batches()
+            batches = meeting.batches()
             seen[name] = list(islice(batches, n))
             batches.close()
 
@@ -106,21 +112,50 @@ def test_who_leaves_is_not_waited_for():
 
 def test_who_is_late_is_not_waited_for_long(monkeypatch):
     looks = []
-    together = Together(lambda: looks.append(0) or iter(range(3)))
-    assert list(together.batches()) == [0, 1, 2]
+    meeting = Together(lambda: looks.append(0) or iter(range(3)))
+    assert list(meeting.batches()) == [0, 1, 2]
     done = threading.Event()
 
     def late():
-        with together.taking_part():
+        with meeting.taking_part():
             done.wait(20)
 
     def quick():
         time.sleep(0.05)
-        with together.taking_part():
+        with meeting.taking_part():
             for _ in range(4):
-                assert list(together.batches()) == [0, 1, 2]
+                assert list(meeting.batches()) == [0, 1, 2]
         done.set()
 
     _in_threads(late, quick)
     assert done.is_set()
     assert len(looks) == 5
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+def test_partitions_are_made_once_for_several_starts(patient, rows):
+    array = pytest.importorskip("dask.array")
+    made = []
+
+    def touch(block):
+        made.append(len(block))
+        return block
+
+    blocks = array.from_array(rows, chunks=(50, 2)).map_blocks(touch, dtype=float, meta=np.empty((0, 2)))
+    model = GaussianMixture(3, n_init=4, race=False, tol=1e-12, max_iter=20, random_state=0)
+    expected = model._blank().fit(rows)
+    made.clear()
+    model.fit(blocks)
+    np.testing.assert_allclose(model.means_, expected.means_, rtol=1e-10)
+    assert [each.n_iter for each in model.restarts_] == [each.n_iter for each in expected.restarts_]
+    assert len(made) / 4 < 0.6 * sum(each.n_iter for each in model.restarts_)
+
+
+def test_weights_in_another_unit_are_other_rows(rows):
+    """A look that is shared is at the same rows with the same weights."""
+    array = pytest.importorskip("dask.array")
+    weight = np.full(len(rows), 2.0**-400)
+    model = GaussianMixture(2, n_init=2, random_state=0)
+    expected = model._blank().fit(rows, sample_weight=weight)
+    model.fit(array.from_array(rows, chunks=(50, 2)), sample_weight=array.from_array(weight, chunks=50))
+    np.testing.assert_allclose(model.means_, expected.means_, rtol=1e-10)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fastgmm import validation
 from fastgmm.rows import ArrayRows, Block, Rows, Summary
 from fastgmm.sources.partitions import Census, Columns, Known, PartitionReader, Visit, census, columns_of, on_threads
+from fastgmm.sources.together import RowsElsewhere
 from fastgmm.support.extras import require
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ FAN_IN = 16
 _SHUFFLES = "zpartd-", "shuffle-transfer-", "hash-join-transfer-"
 
 
-class DaskRows(Rows):
+class DaskRows(RowsElsewhere):
     """The rows of a Dask array (N, D), of a Dask data frame, or of delayed batches, where they are.
 
     Parameters
@@ -145,6 +146,9 @@ class DaskRows(Rows):
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         """Return the task's answer for all rows; they are checked where no pass has done so yet."""
+        return self._meet(self._gather, task, combine)
+
+    def _gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         found = self.__dict__.get("_census")
         if found is None:
             return self._run(task, combine)

@@ -23,6 +23,7 @@ from fastgmm.rows import ArrayRows, Block, Rows, Summary
 from fastgmm.sources.partitions import on_threads
 from fastgmm.sources.spark_columns import Columns, _kind
 from fastgmm.sources.spark_packing import Chunk, Fault, Layout, Look, OtherRowsError, Packed, T, look
+from fastgmm.sources.together import RowsElsewhere
 from fastgmm.support.extras import require
 from fastgmm.support.showing import shown
 from fastgmm.validation import check_n_rows, require_positive
@@ -61,7 +62,7 @@ def open_rows(data: Any, sample_weight: Any = None) -> SparkRows:
     return SparkRows(data, sample_weight)
 
 
-class SparkRows(Rows):
+class SparkRows(RowsElsewhere):
     """The rows of a Spark DataFrame, which is read when something is asked of them all.
 
     Parameters
@@ -181,6 +182,9 @@ class SparkRows(Rows):
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         """Return the task's answer for all rows, by partitions; RuntimeError where these have changed."""
+        return self._meet(self._gather, task, combine)
+
+    def _gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         layout, _ = self._known
 
         def visit(partition: int, chunks: Iterable[Chunk]) -> Any:

@@ -187,9 +187,13 @@ def scan(rows: Rows) -> Summary:
 
 
 class Shared:
-    """A store of what several fits to the same rows need alike: made by the first that asks, in any thread."""
+    """A store of what several fits to the same rows need alike: made by the first that asks, in any thread.
 
-    def __init__(self) -> None:
+    Others wait for it in the time that `standing_by` returns.
+    """
+
+    def __init__(self, standing_by: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        self._standing_by = standing_by
         self._lock = threading.Lock()
         self._made: dict[Any, tuple[threading.Lock, list[Any]]] = {}
 
@@ -197,11 +201,16 @@ class Shared:
         """Return the value that `make` gives; it depends on the rows and the name alone, and nobody may write to it."""
         with self._lock:
             lock, made = self._made.setdefault(name, (threading.Lock(), []))
-        with lock:
+        if not lock.acquire(blocking=False):
+            with self._standing_by():
+                lock.acquire()
+        try:
             if not made:
                 made.append(make())
             value: T = made[0]
             return value
+        finally:
+            lock.release()
 
 
 class Rows(ABC):
@@ -295,6 +304,10 @@ class Rows(ABC):
 
     def taking_part(self) -> AbstractContextManager[None]:
         """Return the time of a fit to rows that are looked at together, in its thread."""
+        return nullcontext()
+
+    def standing_by(self) -> AbstractContextManager[None]:
+        """Return a time in which a fit that takes part waits for another, and is not waited for."""
         return nullcontext()
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:

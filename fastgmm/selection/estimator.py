@@ -186,7 +186,7 @@ class GaussianMixtureIC(WithEstimator):
         common, turns = Turns.of(rows, thread_count(self.n_threads), self.max_components)
         judge = Judge(prototype, common, density, folds)
         # What starts have in common is made once for all families.
-        common.shared = Shared()
+        common.shared = Shared(common.standing_by)
         try:
             found = judged(judge, wanted, turns, report, Patience(self.patience, criterion))
         finally:

@@ -178,6 +178,10 @@ class StreamedRows(Rows):
         """Return the time of a fit to rows that are looked at together, in its thread."""
         return nullcontext() if self._together is None else self._together.taking_part()
 
+    def standing_by(self) -> AbstractContextManager[None]:
+        """Return a time in which a fit that takes part waits for another, and is not waited for."""
+        return nullcontext() if self._together is None else self._together.taking_part(False)
+
     def _pass(self, n_rows: int, look: _Look | None) -> Iterator[Block]:
         def buffer() -> Block:
             weight = np.empty(n_rows) if self.is_weighted else None

@@ -43,6 +43,7 @@ class _Meeting(ABC, Generic[LookType]):
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._n_running = 0
+        self._thread = threading.local()
         self._patience = _FIRST
         self._next = self._blank()
 
@@ -51,17 +52,19 @@ class _Meeting(ABC, Generic[LookType]):
         """Return a look that nobody has asked for yet."""
 
     @contextlib.contextmanager
-    def taking_part(self) -> Iterator[None]:
-        """Count a fit, which runs in this thread, among those that others wait for."""
-        self._count(1)
+    def taking_part(self, does: bool = True) -> Iterator[None]:
+        """Count a fit, which runs in this thread, among those that others wait for, or where it does not, no more."""
+        before = getattr(self._thread, "takes_part", False)
+        self._count(does)
         try:
             yield
         finally:
-            self._count(-1)
+            self._count(before)
 
-    def _count(self, change: int) -> None:
+    def _count(self, does: bool) -> None:
         with self._changed:
-            self._n_running += change
+            self._n_running += does - getattr(self._thread, "takes_part", False)
+            self._thread.takes_part = does
             self._changed.notify_all()
 
     def _join(self, ask: Callable[[LookType], None]) -> tuple[LookType, bool]:
@@ -207,7 +210,7 @@ class GatheredTogether(_Meeting[_GatheredLook]):
         return _GatheredLook()
 
     def gather(self, gather: Callable[..., Any], task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
-        """Return the answer of ``gather(task, combine)``, together with those that others ask for at about this time."""
+        """Return the answer of ``gather(task, combine)``, with those that others ask for at about this time."""
         place = -1
 
         def ask(look: _GatheredLook) -> None:
@@ -251,6 +254,10 @@ class RowsElsewhere(Rows):
     def taking_part(self) -> contextlib.AbstractContextManager[None]:
         """Return the time of a fit to rows that are looked at together, in its thread."""
         return contextlib.nullcontext() if self._meeting is None else self._meeting.taking_part()
+
+    def standing_by(self) -> contextlib.AbstractContextManager[None]:
+        """Return a time in which a fit that takes part waits for another, and is not waited for."""
+        return contextlib.nullcontext() if self._meeting is None else self._meeting.taking_part(False)
 
     def _meet(self, gather: Callable[..., Any], task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         # Rows with their weights in another unit are other rows.

@@ -88,7 +88,7 @@ def likelihood_bootstrap(
     model = getattr(model, "best_estimator_", model)
     if not isinstance(model, GaussianMixture):
         raise TypeError(f"model must be a GaussianMixture, got {shown(model)}")
-    for name, usual in (("frozen", None), ("equal_weights", False), ("noise", False)):
+    for name, usual in (("frozen", None), ("equal_weights", False), ("noise", False), ("prior", None)):
         if getattr(model, name, usual) != usual:
             raise ValueError(
                 f"likelihood_bootstrap is not for mixtures with {name}, got {name}={shown(getattr(model, name))}"

@@ -58,8 +58,8 @@ class MaximumLikelihood(Method):
     density: ClassVar[dict[str, str]] = {}
 
     def options(self, arguments: Any) -> dict[str, Any]:
-        """Return the noise."""
-        return {"noise": arguments.noise}
+        """Return the noise and the prior."""
+        return {"noise": arguments.noise, "prior": arguments.prior}
 
     def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
         """Return AIC, BIC and ICL."""

@@ -140,6 +140,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         refuse_beside_labels(arguments)
     if arguments.command == "fit" and arguments.method == "vb" and arguments.noise:
         refuse("argument --noise: not allowed with --method vb")
+    if arguments.command == "fit" and arguments.method == "vb" and arguments.prior:
+        refuse("argument --prior: not allowed with --method vb, which has one: see --concentration and --prior-type")
     for option, value in (("--accelerate", "accelerate"), ("--truncate", "truncate")):
         if arguments.command == "fit" and arguments.noise and getattr(arguments, value) is not None:
             refuse(f"argument --noise: not allowed with {option}")
@@ -266,6 +268,12 @@ def _add_noise(model: Any) -> None:
         "--noise",
         action="store_true",
         help="a share of the rows is noise, spread evenly over the space that they fill: their label is -1",
+    )
+    model.add_argument(
+        "--prior",
+        choices=["mclust"],
+        metavar="LAW",
+        help="mclust: the prior of its priorControl(), so that small or degenerate components are regularised",
     )
 
 

@@ -1,4 +1,4 @@
-"""Priors of mixtures: mclust's numbers, SciPy's laws and minimiser, and every way of fitting at a maximum of its own."""
+"""Priors of mixtures: mclust's numbers, SciPy's laws and minimiser, and every way of fitting at its maximum."""
 
 import dataclasses
 import pickle
@@ -220,7 +220,9 @@ def test_every_way_of_fitting_rises_to_a_maximum(way):
     for _ in range(4):
         near = pickle.loads(pickle.dumps(model))
         near.means_ = model.means_ + 1e-3 * rng.normal(size=model.means_.shape)
-        near.covariances_ = model.covariances_ * np.exp(1e-3 * rng.normal(size=(3,) + (1,) * (model.covariances_.ndim - 1)))
+        near.covariances_ = model.covariances_ * np.exp(
+            1e-3 * rng.normal(size=(3,) + (1,) * (model.covariances_.ndim - 1))
+        )
         if way != "equal weights":
             near.weights_ = model.weights_ * np.exp(1e-3 * rng.normal(size=3))
             near.weights_ *= model.weights_.sum() / near.weights_.sum()
@@ -374,7 +376,9 @@ def test_batches_and_statistics():
     assert early.update(early.statistics(FAITHFUL)).lower_bound_ > bound
     with pytest.raises(ValueError, match="partial_fit goes on with what was learned, with prior=Normal"):
         early.set_params(prior="mclust").partial_fit(FAITHFUL)
-    with pytest.raises(ValueError, match="update goes on with what was learned, with prior=None, but prior is 'mclust'"):
+    with pytest.raises(
+        ValueError, match="update goes on with what was learned, with prior=None, but prior is 'mclust'"
+    ):
         other = GaussianMixture(2, random_state=0).fit(FAITHFUL)
         other.set_params(prior="mclust").update(other.statistics(FAITHFUL))
     given = GaussianMixture.from_parameters(
@@ -415,7 +419,8 @@ def test_files_copies_and_units(name, suffix, tmp_path):
     statistics = model.statistics(FAITHFUL)
     np.testing.assert_array_equal(again.update(statistics).means_, model.update(statistics).means_)
     copied = pickle.loads(pickle.dumps(again))
-    assert copied.prior_ == again.prior_ and hash(copied.prior_) == hash(again.prior_)
+    assert copied.prior_ == again.prior_
+    assert hash(copied.prior_) == hash(again.prior_)
     # In other units of the rows the update is the same.
     scale = 3.0 if name == "spherical" else np.array([2.0, 10.0])
     bound = again.lower_bound_
@@ -464,8 +469,14 @@ def test_warm_starts_go_on():
         ({"prior": NormalInverseWishart(mean=[1.0])}, r"'prior.mean' should have the shape of \(2,\)"),
         ({"prior": NormalInverseWishart(degrees_of_freedom=1.0)}, "prior.degrees_of_freedom must be above 1 with 2"),
         ({"prior": NormalInverseWishart(scale=[1.0, 2.0])}, r"'full prior.scale' should have the shape of \(2, 2\)"),
-        ({"prior": NormalInverseWishart(scale=[[1.0, 2.0], [2.0, 1.0]])}, "'full prior.scale' should be symmetric, pos"),
-        ({"prior": NormalInverseWishart(weight_concentration=0.5)}, r"prior.weight_concentration must .* \[1, 1e\+20\]"),
+        (
+            {"prior": NormalInverseWishart(scale=[[1.0, 2.0], [2.0, 1.0]])},
+            "'full prior.scale' should be symmetric",
+        ),
+        (
+            {"prior": NormalInverseWishart(weight_concentration=0.5)},
+            r"prior.weight_concentration must .* \[1, 1e",
+        ),
         (
             {"prior": "mclust", "frozen": {"means": [0]}, "means_init": np.zeros((2, 2))},
             "frozen must be None with prior='mclust'",

@@ -401,7 +401,9 @@ class GaussianMixture(WithErrors, WithPrior, WithNoise, Adaptable):
             "means_": state.means,
             "covariances_": rule.family.attribute(state.covariances),
             "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
-        }, {"_n_known_parameters": self._n_known(rule, state)} | _noise_attributes(rule, state) | self._prior_attributes(rule)
+        }, {"_n_known_parameters": self._n_known(rule, state)} | _noise_attributes(
+            rule, state
+        ) | self._prior_attributes(rule)
 
     def _keep(self, rule: MaximumLikelihood, *others: Any) -> None:
         super()._keep(rule, *others)

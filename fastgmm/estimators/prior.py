@@ -158,5 +158,7 @@ def check_prior(prior: Any) -> NormalInverseWishart:
         ("weight_concentration", prior.weight_concentration, 1.0),
     ):
         if not (validation.is_real(value) and low <= value <= _MOST_ROWS):
-            raise ValueError(f"prior.{name} must be a float in the range [{low:g}, {_MOST_ROWS:g}], got {shown(value)}.")
+            raise ValueError(
+                f"prior.{name} must be a float in the range [{low:g}, {_MOST_ROWS:g}], got {shown(value)}."
+            )
     return prior

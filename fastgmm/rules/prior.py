@@ -99,11 +99,11 @@ class ParameterPrior:
 
         A component without mass has the prior's mean, and the covariance where its law is highest.
         """
-        shape = statistics.origin.shape
+        n_components, n_features = shape = statistics.origin.shape
         weights = statistics.mass + (self.weight_concentration - 1.0)
         weights = weights / weights.sum()
         means = self._means(statistics)
-        blank = family.blank(*shape)
+        blank = family.blank(n_components, n_features)
         blank.mean[...] = means
         scatter = family.recentre(statistics, means).scatter + self._pseudo_rows(family, means).scatter
         pool = contract.pool(blank, statistics.mass)
@@ -120,7 +120,7 @@ class ParameterPrior:
         covariances = family.mirror(covariances)
         contract.regularise(blank, covariances, reg_covar)
         if family.constraint is not None and not family.is_tied:
-            start = family.isotropic_whitener(*shape, 1.0) if whitener is None else whitener
+            start = family.isotropic_whitener(n_components, n_features, 1.0) if whitener is None else whitener
             covariances = family.constrained(counts, covariances, start)
         density, failed = family.density(weights, means, covariances)
         if lost >= 0:
@@ -151,28 +151,31 @@ class ParameterPrior:
         Weights count by their shares of their sum. With a constraint that other families than those of one covariance
         have, covariances have the law of those without, and the highest value is the same.
         """
-        shape = density.mean.shape
-        counts = self._counts(family, shape, np.zeros(shape[0]))
-        whitener = density.whitener
+        n_components, n_features = density.mean.shape
+        counts = self._counts(family, density.mean.shape, np.zeros(n_components))
+        gap = density.mean - self.mean
         if family.has_matrices:
-            whiteners = whitener.reshape(-1, shape[1], shape[1])
-            gap = np.einsum("kij,kj->ki", np.broadcast_to(whiteners, (shape[0], *[shape[1]] * 2)), density.mean - self.mean)
+            whiteners = density.whitener.reshape(-1, n_features, n_features)
+            each = np.broadcast_to(whiteners, (n_components, n_features, n_features))
+            gap = np.einsum("kij,kj->ki", each, gap)
         else:
-            whiteners = whitener.reshape(shape[0], -1)
-            gap = whiteners * (density.mean - self.mean)
-        if family.is_tied:
-            whiteners = whiteners[:1]
-        # In units of the covariance where its law is highest.
-        if family.has_matrices:
+            whiteners = density.whitener.reshape(n_components, -1)
+            gap = whiteners * gap
+        loss = 0.5 * self.mean_precision * float(np.square(gap).sum())
+        loss += float(counts @ self._excess(whiteners[: len(counts)], counts))
+        if self.weight_concentration > 1.0:
+            share = np.maximum(weights / weights.sum(), _LEAST_SHARE)
+            loss -= (self.weight_concentration - 1.0) * float(np.log(n_components * share).sum())
+        return -loss
+
+    def _excess(self, whiteners: Array, counts: Array) -> Array:
+        """Return, of each law, the divergence of the covariance of a whitener from that where the law is highest."""
+        if whiteners.ndim == 3:
             factor = np.linalg.cholesky(self.scale) / np.sqrt(counts)[:, None, None]
             relative = np.einsum("kij,kjl->kil", whiteners, factor)
             diagonal = np.diagonal(relative, axis1=1, axis2=2)
         else:
             diagonal = relative = whiteners * np.sqrt(self.scale) / np.sqrt(counts)[:, None]
         squares = np.square(relative).reshape(len(relative), -1).sum(axis=1)
-        excess = squares - diagonal.shape[1] - 2.0 * np.log(diagonal).sum(axis=1)
-        loss = 0.5 * float((counts * excess).sum()) + 0.5 * self.mean_precision * float(np.square(gap).sum())
-        if self.weight_concentration > 1.0:
-            share = np.maximum(weights / weights.sum(), _LEAST_SHARE)
-            loss -= (self.weight_concentration - 1.0) * float(np.log(shape[0] * share).sum())
-        return -loss
+        excess: Array = 0.5 * (squares - diagonal.shape[1] - 2.0 * np.log(diagonal).sum(axis=1))
+        return excess

@@ -162,9 +162,7 @@ def check_covariances(
     return np.ascontiguousarray(family.of_attribute(checked, n_components, len(leading)))
 
 
-def check_covariance_prior(
-    value: ArrayLike, family: Family, n_features: int, name: str = "covariance_prior"
-) -> Array:
+def check_covariance_prior(value: ArrayLike, family: Family, n_features: int, name: str = "covariance_prior") -> Array:
     """Return the prior scale of one component's covariance: (D, D), (D,) for diag, () for spherical; positive."""
     shape = family.block_shape(n_features)
     if shape == () and np.shape(value) == (1,):

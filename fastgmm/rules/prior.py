@@ -154,6 +154,7 @@ class ParameterPrior:
         n_components, n_features = density.mean.shape
         counts = self._counts(family, density.mean.shape, np.zeros(n_components))
         gap = density.mean - self.mean
+        whiteners: Array
         if family.has_matrices:
             whiteners = density.whitener.reshape(-1, n_features, n_features)
             each = np.broadcast_to(whiteners, (n_components, n_features, n_features))

@@ -18,7 +18,7 @@ from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.measured import WithErrors
 from fastgmm.estimators.noise import WithNoise, noise_of, spread_noise
-from fastgmm.estimators.prior import WithPrior
+from fastgmm.estimators.prior import REGULAR, WithPrior
 from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
@@ -45,8 +45,6 @@ from fastgmm.support.typing import Self
 
 # What only mixtures with noise have.
 _OF_NOISE = "noise_weight_", "noise_log_volume_", "noise_box_", "_n_noise_parameters"
-# What only mixtures with a prior have.
-_OF_PRIOR = "prior_", "_prior_given"
 # A fit that goes on from one without noise begins with so much: from none it would gain none.
 _LEAST_NOISE, _SOME_NOISE = 1e-6, 0.01
 # Which parameters hold the parts that may be frozen, in the order of a `Frozen`.
@@ -116,6 +114,10 @@ class GaussianMixture(WithErrors, WithPrior, WithNoise, Adaptable):
     prior : {None, 'mclust'} or NormalInverseWishart, default None
         A prior law of means, covariances and weights, so that small and degenerate components are regularised: the fit
         ends at the mode of the posterior. 'mclust' is its ``priorControl()``. See docs/guide/priors.md.
+    max_eigenvalue_ratio : float >= 1, optional
+        The most that the largest eigenvalue of all covariances may be of the smallest (tclust's ``restr.fact``), so
+        that no component is far narrower than another: for columns of one unit, with 'full', 'diag', 'spherical' and
+        the tied families. `reg_covar` is added before. See docs/guide/priors.md.
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
@@ -212,6 +214,7 @@ class GaussianMixture(WithErrors, WithPrior, WithNoise, Adaptable):
         equal_weights: bool = False,
         noise: bool | float = False,
         prior: Literal["mclust"] | NormalInverseWishart | None = None,
+        max_eigenvalue_ratio: float | None = None,
         random_state: Any = None,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -242,6 +245,7 @@ class GaussianMixture(WithErrors, WithPrior, WithNoise, Adaptable):
         self.equal_weights = equal_weights
         self.noise = noise
         self.prior = prior
+        self.max_eigenvalue_ratio = max_eigenvalue_ratio
         self.random_state = random_state
         self.warm_start = warm_start
         self.checkpoint = checkpoint
@@ -300,14 +304,14 @@ class GaussianMixture(WithErrors, WithPrior, WithNoise, Adaptable):
             rule: MaximumLikelihood = NoiseLikelihood(source.family, float(self.reg_covar), noise)
         else:
             rule = self._rule_of(source.family, source.n_features)
-        return self._with_prior(rule, source)
+        return self._regular(rule, source)
 
     def _fitted_rule(self, source: Source | None = None) -> MaximumLikelihood:
         if self._has_noise():
             rule: MaximumLikelihood = NoiseLikelihood(self._family(), float(self.reg_covar), self._fitted_noise())
         else:
             rule = self._rule_of(self._family(), np.shape(self.means_)[1])
-        return self._with_fitted_prior(rule, source)
+        return self._regular(rule, source, is_fitted=True)
 
     def _rule_of(self, family: Family, n_features: int) -> MaximumLikelihood:
         reg_covar = float(self.reg_covar)
@@ -374,15 +378,18 @@ class GaussianMixture(WithErrors, WithPrior, WithNoise, Adaptable):
                 state.density.whitener if whitener is None else whitener,
             )
 
+        def start(rule: MaximumLikelihood, *others: Any) -> GaussianParameters:
+            return rule.within(begin(rule, *others))
+
         if isinstance(rule, EqualWeights):
-            return lambda rule, *others: rule.levelled(begin(rule, *others))
+            return lambda rule, *others: rule.levelled(start(rule, *others))
         if isinstance(rule, NoiseLikelihood) and isinstance(self.init_params, str):
-            return beginning_with_noise(begin, int(self.n_components))
-        return begin
+            return beginning_with_noise(start, int(self.n_components))
+        return start
 
     def _state(self, rule: MaximumLikelihood) -> GaussianParameters:
-        state = parameters_of_whitener(
-            rule.family, self._weights(), np.asarray(self.means_), self._whitener(rule.family)
+        state = rule.within(
+            parameters_of_whitener(rule.family, self._weights(), np.asarray(self.means_), self._whitener(rule.family))
         )
         if isinstance(rule, EqualWeights):
             return rule.levelled(state)
@@ -401,13 +408,16 @@ class GaussianMixture(WithErrors, WithPrior, WithNoise, Adaptable):
             "means_": state.means,
             "covariances_": rule.family.attribute(state.covariances),
             "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
-        }, {"_n_known_parameters": self._n_known(rule, state)} | _noise_attributes(
-            rule, state
-        ) | self._prior_attributes(rule)
+        }, {
+            "_n_known_parameters": self._n_known(rule, state),
+            **_noise_attributes(rule, state),
+            **self._regular_attributes(rule),
+        }
 
     def _keep(self, rule: MaximumLikelihood, *others: Any) -> None:
         super()._keep(rule, *others)
-        for name in (() if isinstance(rule, NoiseLikelihood) else _OF_NOISE) + (() if rule.prior else _OF_PRIOR):
+        gone = () if isinstance(rule, NoiseLikelihood) else _OF_NOISE
+        for name in {*gone, *REGULAR} - self._regular_attributes(rule).keys():
             self.__dict__.pop(name, None)
 
     @staticmethod

@@ -27,12 +27,15 @@ from fastgmm.support.showing import shown
 #: The name of mclust's defaults.
 MCLUST = "mclust"
 _MOST_ROWS = 1e20
+#: What only regularised fits have: all of the prior; and what was asked for.
+REGULAR = "prior_", "_prior_given", "_ratio_given"
 
 
 class WithPrior(Mixture, ABC):
-    """The part of ``GaussianMixture`` that has a prior of its parameters, and ends at the mode of the posterior."""
+    """The part of ``GaussianMixture`` that regularises: by a prior, or by a limit on the ratio of eigenvalues."""
 
     prior: Any
+    max_eigenvalue_ratio: Any
     frozen: Any
 
     @property
@@ -55,6 +58,26 @@ class WithPrior(Mixture, ABC):
                 f"frozen must be None with prior={shown(self.prior)}, got {shown(self.frozen)}: what is known needs no "
                 "prior. For parts that are known but for a little, give a prior that is strong."
             )
+        self._check_ratio()
+
+    def _check_ratio(self) -> None:
+        """ValueError where the limit on the ratio of eigenvalues is none, or another parameter does not go with it."""
+        ratio = self.max_eigenvalue_ratio
+        if ratio is None:
+            return
+        if not (validation.is_real(ratio) and 1.0 <= ratio < math.inf):
+            raise ValueError(f"max_eigenvalue_ratio must be None or a float in the range [1, inf), got {shown(ratio)}.")
+        family = validation.check_family(self.covariance_type)
+        if family.constraint is not None and not family.is_tied:
+            raise ValueError(
+                f"max_eigenvalue_ratio must be None with covariance_type {family.name!r}, got {shown(ratio)}: its own "
+                "constraint would not hold. Use 'full', 'diag', 'spherical' or a tied family."
+            )
+        if self.frozen is not None:
+            raise ValueError(
+                f"frozen must be None with max_eigenvalue_ratio={shown(ratio)}, got {shown(self.frozen)}: the limit is "
+                "not known to hold around known parts."
+            )
 
     def _require_same_mixture(self, method: str) -> None:
         super()._require_same_mixture(method)
@@ -67,26 +90,34 @@ class WithPrior(Mixture, ABC):
             )
 
     def _progress_before(self) -> tuple[float, ...]:
-        # The bounds of a fit with another prior say nothing of this one.
-        return super()._progress_before() if self.prior is None and not hasattr(self, "prior_") else ()
+        # The bounds of a fit with another prior or limit say nothing of this one.
+        plain = self.prior is None and self.max_eigenvalue_ratio is None
+        return super()._progress_before() if plain and not any(hasattr(self, name) for name in REGULAR) else ()
 
-    def _with_prior(self, rule: MaximumLikelihood, source: Source) -> MaximumLikelihood:
-        """Return the rule with the prior of a fit to the rows of a source, where there is one."""
+    def _regular(self, rule: MaximumLikelihood, source: Source | None, is_fitted: bool = False) -> MaximumLikelihood:
+        """Return the rule with what regularises a fit to the rows of a source, where there is anything.
+
+        With `is_fitted`, a fitted prior counts, and what is not known comes from the source, if any.
+        """
+        if self.max_eigenvalue_ratio is not None:
+            rule.eigenvalue_ratio = float(self.max_eigenvalue_ratio)
         if self.prior is None:
             return rule
-        return _given(rule, self._completed(check_prior(self.prior), rule.family, source.n_features, source))
-
-    def _with_fitted_prior(self, rule: MaximumLikelihood, source: Source | None) -> MaximumLikelihood:
-        """Return the rule with the prior of the fitted attributes; what they do not tell comes from the source."""
-        if self.prior is None:
-            return rule
-        known = self.__dict__.get("prior_")
+        known = self.__dict__.get("prior_") if is_fitted else None
         if known is None:
-            known = self._completed(check_prior(self.prior), rule.family, np.shape(self.means_)[1], source)
-        return _given(rule, known)
+            n_features = np.shape(self.means_)[1] if source is None else source.n_features
+            known = self._completed(check_prior(self.prior), rule.family, n_features, source)
+        rule.prior = ParameterPrior(known)
+        # The prior has a scale: no pseudo-rows are needed.
+        rule.smooths_seeds = False
+        return rule
 
-    def _prior_attributes(self, rule: MaximumLikelihood) -> dict[str, Any]:
-        return {} if rule.prior is None else {"prior_": rule.prior.record, "_prior_given": self.prior}
+    def _regular_attributes(self, rule: MaximumLikelihood) -> dict[str, Any]:
+        """Return the fitted attributes of what regularised a fit."""
+        prior, ratio = rule.prior, rule.eigenvalue_ratio
+        given = (None, None) if prior is None else (prior.record, self.prior)
+        named = dict(zip(REGULAR, (*given, ratio), strict=True))
+        return {name: value for name, value in named.items() if value is not None}
 
     def _completed(
         self, record: NormalInverseWishart, family: Family, n_features: int, source: Source | None
@@ -136,13 +167,6 @@ class WithPrior(Mixture, ABC):
             scale = np.full_like(scale, np.mean(scale))
         share: Array = np.asarray(scale / math.pow(self.n_components, 2.0 / n_features))
         return share
-
-
-def _given(rule: MaximumLikelihood, record: NormalInverseWishart) -> MaximumLikelihood:
-    rule.prior = ParameterPrior(record)
-    # The prior has a scale: no pseudo-rows are needed.
-    rule.smooths_seeds = False
-    return rule
 
 
 def check_prior(prior: Any) -> NormalInverseWishart:

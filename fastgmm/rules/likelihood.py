@@ -15,7 +15,8 @@ from fastgmm.kernels.structures import contract
 from fastgmm.kernels.updates.likelihood import spurious_component
 from fastgmm.kernels.updates.moments import COLLAPSED, LOST_DIGITS
 from fastgmm.rules.chart import Chart
-from fastgmm.rules.prior import ParameterPrior
+from fastgmm.rules.eigenvalues import limited
+from fastgmm.rules.prior import ParameterPrior, flat_prior
 from fastgmm.statistics import Array, SufficientStatistics
 
 # A group is apart from the others beyond so many of their standard deviations, and no coincidence below this chance.
@@ -61,6 +62,8 @@ class MaximumLikelihood:
     smooths_seeds = True
     #: The prior law of the parameters, or None.
     prior: ParameterPrior | None = None
+    #: The most that the largest eigenvalue of all covariances may be of the smallest, or None.
+    eigenvalue_ratio: float | None = None
 
     def __init__(self, family: Family, reg_covar: float) -> None:
         self.family = family
@@ -91,9 +94,26 @@ class MaximumLikelihood:
 
     def _maximum(self, statistics: SufficientStatistics, final: bool, whitener: Array | None) -> Maximum:
         """Return the parameters that an update leads to; arguments as of ``Family.maximise``."""
-        if self.prior is None:
-            return self.family.maximise(statistics, self.reg_covar, final, whitener)
-        return self.prior.maximise(self.family, statistics, self.reg_covar, final, whitener)
+        family, ratio = self.family, self.eigenvalue_ratio
+        if self.prior is None and ratio is None:
+            return family.maximise(statistics, self.reg_covar, final, whitener)
+        prior = flat_prior(family, statistics.origin.shape[1]) if self.prior is None else self.prior
+        return prior.maximise(family, statistics, self.reg_covar, final, whitener, ratio)
+
+    def within(self, state: GaussianParameters) -> GaussianParameters:
+        """Return a state with covariances within the limit of their eigenvalues, where there is one."""
+        if self.eigenvalue_ratio is None:
+            return state
+        family = self.family
+        counts = contract.pool(state.density, state.weights)
+        counts = counts.sum(keepdims=True) if family.is_tied else counts
+        covariances = limited(family, state.covariances, counts, self.eigenvalue_ratio)
+        if covariances is state.covariances:
+            return state
+        density, failed = family.density(state.weights, state.means, covariances)
+        if failed >= 0:
+            raise CollapsedComponentError(failed)
+        return GaussianParameters(state.weights, covariances, density, state.trusted)
 
     def bound(self, state: GaussianParameters, statistics: SufficientStatistics) -> float:
         """Return the mean log-likelihood of a row of weight 1 under the state that made the statistics, in nat.
@@ -169,8 +189,8 @@ class MaximumLikelihood:
             density, failed = family.density(weights, means, covariances)
             if failed >= 0:
                 raise CollapsedComponentError(failed)
-            return GaussianParameters(weights, covariances, density)
-        return parameters_of_whitener(family, weights, means, whitener)
+            return self.within(GaussianParameters(weights, covariances, density))
+        return self.within(parameters_of_whitener(family, weights, means, whitener))
 
     def same_components(self, state: GaussianParameters, successor: GaussianParameters) -> bool:
         """Return whether an update left all components in their places: always."""

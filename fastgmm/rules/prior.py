@@ -19,7 +19,8 @@ from fastgmm.families import Family, Maximum
 from fastgmm.kernels import Density
 from fastgmm.kernels.structures import contract
 from fastgmm.kernels.updates import moments
-from fastgmm.kernels.updates.moments import COLLAPSED, LOST_DIGITS, OK
+from fastgmm.kernels.updates.moments import COLLAPSED, LOST_DIGITS, OK, RESOLUTION
+from fastgmm.rules.eigenvalues import limited
 from fastgmm.statistics import Array, SufficientStatistics
 
 # The logarithm of a weight of 0, of a start, is that of this share.
@@ -94,10 +95,12 @@ class ParameterPrior:
         reg_covar: float,
         final: bool,
         whitener: Array | None = None,
+        ratio: float | None = None,
     ) -> Maximum:
         """Return the parameters of highest posterior density given the statistics; arguments as ``Family.maximise``.
 
-        A component without mass has the prior's mean, and the covariance where its law is highest.
+        A component without mass has the prior's mean, and the covariance where its law is highest. `ratio` is the limit
+        of the ratio of eigenvalues, if there is one.
         """
         n_components, n_features = shape = statistics.origin.shape
         weights = statistics.mass + (self.weight_concentration - 1.0)
@@ -115,14 +118,18 @@ class ParameterPrior:
         if family.is_tied:
             blocks = blocks.sum(axis=0, keepdims=True)
         counts = self._counts(family, shape, statistics.mass)
-        found = (blocks + self.scale.reshape(-1)) / counts[:, None]
+        found = (blocks + self.scale.reshape(-1)) / np.where(counts > 0.0, counts, 1.0)[:, None]
         covariances = np.array(np.broadcast_to(found, (len(pool), found.shape[1]))).reshape(scatter.shape)
         covariances = family.mirror(covariances)
         contract.regularise(blank, covariances, reg_covar)
         if family.constraint is not None and not family.is_tied:
             start = family.isotropic_whitener(n_components, n_features, 1.0) if whitener is None else whitener
             covariances = family.constrained(counts, covariances, start)
+        if ratio is not None:
+            covariances = limited(family, covariances, counts, ratio)
         density, failed = family.density(weights, means, covariances)
+        if failed < 0 and reg_covar == 0.0:
+            failed = _unresolved(family.variances(covariances, n_components, n_features), means)
         if lost >= 0:
             return Maximum(LOST_DIGITS, lost, weights, covariances, blank)
         return Maximum(COLLAPSED if failed >= 0 else OK, failed, weights, covariances, density)
@@ -180,3 +187,16 @@ class ParameterPrior:
         squares = np.square(relative).reshape(len(relative), -1).sum(axis=1)
         excess: Array = 0.5 * (squares - diagonal.shape[1] - 2.0 * np.log(diagonal).sum(axis=1))
         return excess
+
+
+def flat_prior(family: Family, n_features: int) -> ParameterPrior:
+    """Return the law that adds nothing: its mode is the maximum of the likelihood."""
+    freedom = -(family.wishart_dimension(n_features) + 1.0)
+    scale = np.zeros(family.block_shape(n_features))
+    return ParameterPrior(NormalInverseWishart(0.0, np.zeros(n_features), freedom, scale))
+
+
+def _unresolved(variances: Array, means: Array) -> int:
+    """Return the first component narrower than the resolution of its mean, of variances and means (K, D), or -1."""
+    narrow = np.any(variances <= np.square(RESOLUTION * means), axis=1)
+    return int(np.argmax(narrow)) if narrow.any() else -1

@@ -364,7 +364,8 @@ def told_of_spikes(spikes: list[Spike], names: NDArray | None, n_features: int, 
     return (
         f"{len(spikes)} of the components have no spread but what reg_covar or the prior adds, and their likelihood "
         f"says nothing: {some}{more}. {hint[:1].upper()}{hint[1:]}Try {fewer}a larger reg_covar, "
-        "BayesianGaussianMixture with its default prior, or noise of the size of the rounding; or leave such rows out."
+        "GaussianMixture with prior='mclust', BayesianGaussianMixture with its default prior, or noise of the size of "
+        "the rounding; or leave such rows out."
     )
 
 

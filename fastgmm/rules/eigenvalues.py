@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgmm.families import Family
+from fastgmm.kernels.algebra.eigen import eigen
 from fastgmm.statistics import Array
 
 # A ratio is kept that rounding has raised by so much.
@@ -26,11 +27,15 @@ def limited(family: Family, covariances: Array, counts: Array, ratio: float) -> 
     constraint, and those of one covariance.
     """
     shape = covariances.shape
+    values: Array
     if family.has_matrices:
-        blocks = covariances.reshape(-1, *shape[-2:])
-        largest = np.abs(blocks).max()
-        values, vectors = np.linalg.eigh(blocks / largest if largest > 0.0 else blocks)
-        values = values * largest
+        # A copy: its numbers are lost. Of one size, for their squares must be numbers.
+        largest = float(np.abs(covariances).max()) or 1.0
+        blocks = covariances.reshape(-1, *shape[-2:]) / largest
+        values, axes = np.empty(blocks.shape[:2]), np.empty(blocks.shape)
+        for block, own_values, own_axes in zip(blocks, values, axes, strict=True):
+            eigen(block, own_values, own_axes)
+        values *= largest
     else:
         values = covariances.reshape(shape[0], -1)
         values = values[: len(counts)]
@@ -39,7 +44,7 @@ def limited(family: Family, covariances: Array, counts: Array, ratio: float) -> 
         return covariances
     if not family.has_matrices:
         return np.array(np.broadcast_to(kept, (shape[0], kept.shape[1]))).reshape(shape)
-    return family.mirror(np.einsum("kij,kj,klj->kil", vectors, kept, vectors).reshape(shape))
+    return family.mirror(np.einsum("kji,kj,kjl->kil", axes, kept, axes).reshape(shape))
 
 
 def truncated(values: Array, counts: Array, ratio: float) -> Array:

@@ -9,6 +9,7 @@ which has one law of its own beside the laws of all means: there mclust 6 counts
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,6 +88,11 @@ class ParameterPrior:
         self.mean_precision = float(record.mean_precision)
         self.degrees_of_freedom = float(record.degrees_of_freedom or 0.0)
         self.weight_concentration = float(record.weight_concentration)
+
+    @functools.cached_property
+    def _factor(self) -> Array:
+        """The lower triangular Cholesky factor of a scale that is a matrix."""
+        return np.asarray(np.linalg.cholesky(self.scale), np.float64)
 
     def maximise(
         self,
@@ -179,7 +185,7 @@ class ParameterPrior:
     def _excess(self, whiteners: Array, counts: Array) -> Array:
         """Return, of each law, the divergence of the covariance of a whitener from that where the law is highest."""
         if whiteners.ndim == 3:
-            factor = np.linalg.cholesky(self.scale) / np.sqrt(counts)[:, None, None]
+            factor = self._factor / np.sqrt(counts)[:, None, None]
             relative = np.einsum("kij,kjl->kil", whiteners, factor)
             diagonal = np.diagonal(relative, axis1=1, axis2=2)
         else:

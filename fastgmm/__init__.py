@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         GaussianMixtureOutlierDetector,
         GaussianMixtureRegressor,
     )
+    from fastgmm.rules import NormalInverseWishart
     from fastgmm.selection import GaussianMixtureIC
     from fastgmm.statistics import SufficientStatistics
 
@@ -70,6 +71,7 @@ _HOMES = {
     "GaussianMixtureIC": "fastgmm.selection",
     "GaussianMixtureOutlierDetector": "fastgmm.predictors",
     "GaussianMixtureRegressor": "fastgmm.predictors",
+    "NormalInverseWishart": "fastgmm.rules",
     "StudentMixture": "fastgmm.estimators",
     "SufficientStatistics": "fastgmm.statistics",
     "fit_many": "fastgmm.many",
@@ -90,6 +92,7 @@ __all__ = [
     "GaussianMixtureIC",
     "GaussianMixtureOutlierDetector",
     "GaussianMixtureRegressor",
+    "NormalInverseWishart",
     "StudentMixture",
     "SufficientStatistics",
     "__version__",

@@ -58,8 +58,9 @@ class MaximumLikelihood(Method):
     density: ClassVar[dict[str, str]] = {}
 
     def options(self, arguments: Any) -> dict[str, Any]:
-        """Return the noise."""
-        return {"noise": arguments.noise}
+        """Return the noise, and what regularises."""
+        names = "noise", "prior", "max_eigenvalue_ratio"
+        return {name: getattr(arguments, name) for name in names}
 
     def criteria(self, model: Any) -> dict[str, Callable[..., float]]:
         """Return AIC, BIC and ICL."""

@@ -177,6 +177,8 @@ PARAMS = {
     "noise": {"noise": True},
     "frozen": {"frozen": {"means": [0]}, "means_init": MEANS},
     "equal weights": {"equal_weights": True},
+    "prior": {"prior": "mclust"},
+    "limit": {"max_eigenvalue_ratio": 1.5},
     "accelerate": {"accelerate": "squarem"},
     "truncate": {"truncate": 1},
     "checkpoint": {"checkpoint": "fit"},
@@ -194,10 +196,23 @@ NAMES = {
     "partial fit": "partial_fit",
     "fit many": "fit_many",
     "VB": "BayesianGaussianMixture",
+    "limit": "max_eigenvalue_ratio",
     "files": "StreamedRows|is '.*npy'|npy",
 }
 # Those that lead to another answer.
-CHANGING = {"missing", "noise", "labels", "errors", "weights", "frozen", "equal weights", "VB", "truncate"}
+CHANGING = {
+    "missing",
+    "noise",
+    "labels",
+    "errors",
+    "weights",
+    "frozen",
+    "equal weights",
+    "VB",
+    "truncate",
+    "prior",
+    "limit",
+}
 PAGE = Path(__file__).parent.parent / "docs" / "combinations.md"
 
 
@@ -257,5 +272,5 @@ def test_two_features_go_together_or_are_refused_by_name(first, second, together
 
 def test_the_table_has_each_pair_once():
     found = [{param.values[0], param.values[1]} for param in cells()]
-    assert len(found) == 14 * 13 // 2
+    assert len(found) == 16 * 15 // 2
     assert all(found.count(pair) == 1 and len(pair) == 2 for pair in found)

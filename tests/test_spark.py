@@ -122,6 +122,16 @@ def test_same_fit_as_in_memory(spark, table, Model, family, weighted, init, boun
     assert list(model.feature_names_in_) == ["a", "b"]
 
 
+def test_same_fit_with_a_prior(spark, table):
+    X, weight = table
+    frame = frame_of(spark, parts_of(X, weight, [130]), SCHEMA)
+    params = {"prior": "mclust", "max_iter": 2, "tol": 1e3, "random_state": 3, "init_params": np.arange(len(X)) % 3}
+    model = GaussianMixture(3, **params).fit(frame, sample_weight="w")
+    expected = GaussianMixture(3, **params).fit(X, sample_weight=weight)
+    assert_same(model, expected)
+    assert_allclose(model.prior_.scale, expected.prior_.scale, rtol=1e-12)
+
+
 def test_a_fit_reads_the_frame_once_and_keeps_nothing(spark, table):
     X, weight = table
     count = spark.sparkContext.accumulator(0)

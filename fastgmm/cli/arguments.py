@@ -140,6 +140,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         refuse_beside_labels(arguments)
     if arguments.command == "fit" and arguments.method == "vb" and arguments.noise:
         refuse("argument --noise: not allowed with --method vb")
+    for option, value in (("--prior", "prior"), ("--max-eigenvalue-ratio", "max_eigenvalue_ratio")):
+        if arguments.command == "fit" and arguments.method == "vb" and getattr(arguments, value) is not None:
+            refuse(f"argument {option}: not allowed with --method vb, which has a prior: see --concentration")
     for option, value in (("--accelerate", "accelerate"), ("--truncate", "truncate")):
         if arguments.command == "fit" and arguments.noise and getattr(arguments, value) is not None:
             refuse(f"argument --noise: not allowed with {option}")
@@ -267,6 +270,14 @@ def _add_noise(model: Any) -> None:
         action="store_true",
         help="a share of the rows is noise, spread evenly over the space that they fill: their label is -1",
     )
+    model.add_argument(
+        "--prior",
+        choices=["mclust"],
+        metavar="LAW",
+        help="mclust: the prior of its priorControl(), so that small or degenerate components are regularised",
+    )
+    limit = "the most that the largest eigenvalue of all covariances may be of the smallest, at least 1"
+    model.add_argument("--max-eigenvalue-ratio", type=values.ratio, metavar="C", help=limit)
 
 
 def _add_starts(model: Any) -> None:

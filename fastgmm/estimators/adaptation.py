@@ -59,9 +59,9 @@ class Adaptable(Mixture, ABC):
         -----
         One pass; no table of rows and components is held. `n_iter_` of the result is 0, `stop_reason_` "given", and
         `lower_bound_` NaN; components keep their classes, `class_components` is None. Raises ValueError for bad input;
-        for parts that are `frozen`, and weights under `equal_weights`, which adaptation would move; for covariances
-        that components share or that a constraint ties, which the formula would not keep in their family; and where a
-        covariance collapses (small `relevance`).
+        for parts that are `frozen`, weights under `equal_weights` and covariances under `max_eigenvalue_ratio`, which
+        adaptation would move; for covariances that components share or that a constraint ties, which the formula would
+        not keep in their family; and where a covariance collapses (small `relevance`).
         """
         parts = _checked_parts(what)
         strength = _checked_relevance(relevance)
@@ -155,6 +155,11 @@ class Adaptable(Mixture, ABC):
                     f"what must not hold {part!r}, of which frozen says that components {_listed(masks[part])} have "
                     "known ones: adapt other parts, or set frozen=None to let them move."
                 )
+        if "covariances" in parts and getattr(self, "max_eigenvalue_ratio", None) is not None:
+            raise ValueError(
+                "what must not hold 'covariances' with max_eigenvalue_ratio, which adapted ones would not keep: adapt "
+                "other parts, or set max_eigenvalue_ratio=None."
+            )
         if "weights" in parts and getattr(self, "equal_weights", False):
             raise ValueError(
                 "what must not hold 'weights' with equal_weights=True, which are known: adapt other parts, or set "

@@ -356,7 +356,7 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
                 f"statistics.mass must sum to statistics.weight, {statistics.weight}, got {total}: give what "
                 "statistics returned, or the sum of such."
             )
-        if self._has_prior:
+        if self._adds_prior:
             validation.check_row_counts(statistics.weight)
             return statistics
         # As a fit does: the share of tiny weights would underflow.

@@ -72,7 +72,7 @@ def to_sklearn(model: Any) -> Any:
         return theirs
     _require_same_law(kind, name, np.shape(model.means_)[1])
     known = _fitted(model)
-    for attribute in ("n_passes_", "restarts_", "spurious_", "stop_reason_"):
+    for attribute in ("n_passes_", "prior_", "restarts_", "spurious_", "stop_reason_"):
         known.pop(attribute, None)
     for attribute in ("weights_", "means_"):
         if attribute in known:

@@ -82,10 +82,15 @@ class Fitting(Distribution, ABC):
     _mixture_defaults: dict[str, Any]
     #: What a mixture is made of, beside its covariances.
     _law_attributes: tuple[str, ...] = ("weights_", "means_")
-    #: Whether statistics are added to a prior.
+    #: Whether the fit is one of variational Bayes.
     _has_prior = False
     #: Whether whoever compares this fit with others says what there is to say of it.
     _is_compared = False
+
+    @property
+    def _adds_prior(self) -> bool:
+        """Whether statistics are added to a prior, against which rows count by their weights as these are."""
+        return self._has_prior
 
     def _mixture_params(self) -> dict[str, Any]:
         """Return the parameters that a fit depends on, whatever constructor a subclass has.
@@ -155,7 +160,7 @@ class Fitting(Distribution, ABC):
         random_state = validation.check_random_state(self.random_state)
         exponent = self._weight_exponent(rows)
         rows = rows.scaled(exponent)
-        source = source_of(family, rows, self.n_threads, n_kept=self.truncate, alone=not self._has_prior)
+        source = source_of(family, rows, self.n_threads, n_kept=self.truncate, alone=not self._adds_prior)
         rule = self._rule(source)
         warm = self._goes_on()
         begin = self._starter(rule, rows)
@@ -228,7 +233,7 @@ class Fitting(Distribution, ABC):
             state.covariances,
             source.rows,
             float(self.reg_covar),
-            self._has_prior,
+            self._adds_prior,
         )
 
     def _spurious(self, rule: Any, source: Source, state: Any, spikes: list[Spike]) -> list[SpuriousComponent]:
@@ -361,7 +366,8 @@ def told_of_spikes(spikes: list[Spike], names: NDArray | None, n_features: int, 
     return (
         f"{len(spikes)} of the components have no spread but what reg_covar or the prior adds, and their likelihood "
         f"says nothing: {some}{more}. {hint[:1].upper()}{hint[1:]}Try {fewer}a larger reg_covar, "
-        "BayesianGaussianMixture with its default prior, or noise of the size of the rounding; or leave such rows out."
+        "GaussianMixture with prior='mclust', BayesianGaussianMixture with its default prior, or noise of the size of "
+        "the rounding; or leave such rows out."
     )
 
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.measured import WithErrors
 from fastgmm.estimators.noise import WithNoise, noise_of, spread_noise
+from fastgmm.estimators.prior import REGULAR, WithPrior
 from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
 from fastgmm.families.base import remembered
@@ -31,6 +32,7 @@ from fastgmm.rules import (
     GaussianParameters,
     MaximumLikelihood,
     NoiseLikelihood,
+    NormalInverseWishart,
     parameters_of_whitener,
 )
 from fastgmm.sources import Source
@@ -50,7 +52,7 @@ _FROZEN_BY = {"weights": "weights_init", "means": "means_init", "covariances": "
 
 
 @with_defaults
-class GaussianMixture(WithErrors, WithNoise, Adaptable):
+class GaussianMixture(WithErrors, WithPrior, WithNoise, Adaptable):
     """Gaussian mixture fitted by expectation maximisation: ``sklearn.mixture.GaussianMixture`` with faster kernels.
 
     Parameters
@@ -109,6 +111,13 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         Whether a share of the rows is noise, spread evenly over the space that the rows fill: gross errors, background.
         A number is the volume of that space; True measures it, mclust's ``hypvol``. Labels of such rows are -1.
         See docs/guide/noise.md.
+    prior : {None, 'mclust'} or NormalInverseWishart, default None
+        A prior law of means, covariances and weights, so that small and degenerate components are regularised: the fit
+        ends at the mode of the posterior. 'mclust' is its ``priorControl()``. See docs/guide/priors.md.
+    max_eigenvalue_ratio : float >= 1, optional
+        The most that the largest eigenvalue of all covariances may be of the smallest (tclust's ``restr.fact``), so
+        that no component is far narrower than another: for columns of one unit, with 'full', 'diag', 'spherical' and
+        the tied families. `reg_covar` is added before. See docs/guide/priors.md.
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's parameters; `n_init` counts as 1 then.
@@ -149,8 +158,9 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         Passes over the data that the best fit made from its start on: `n_iter_` + 1 without `accelerate`, but where
         moments had to be taken again about other means. After ``partial_fit``, `n_iter_`.
     lower_bound_ : float
-        Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean. After
-        ``partial_fit`` or ``update``, see there.
+        Mean log-likelihood of a row (nat) under the parameters above; with weights, the weighted mean. With a `prior`,
+        plus the log of its density over its highest value and the weight of all rows: it is penalised, while ``score``,
+        ``bic`` and the others are not. After ``partial_fit`` or ``update``, see there.
     lower_bounds_ : list of float
         The bound after each update of the best fit, or after the last ``partial_fit``; the last one is `lower_bound_`.
         After ``update`` that one alone, the bound before it.
@@ -162,6 +172,8 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         with any should not win a choice of `n_components`. See docs/seeding.md.
     n_batches_seen_, n_samples_seen_ : int
         Batches that ``partial_fit`` learned from, each visit counted, and all rows; a fit is a first batch.
+    prior_ : NormalInverseWishart
+        With a `prior` alone: all of it, what was taken from the rows included.
     class_of_components_ : (K,) int64
         The class of each component, -1 for those of none; there after a fit with `labels`.
     n_features_in_, feature_names_in_
@@ -201,6 +213,8 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         frozen: Mapping[str, Any] | None = None,
         equal_weights: bool = False,
         noise: bool | float = False,
+        prior: Literal["mclust"] | NormalInverseWishart | None = None,
+        max_eigenvalue_ratio: float | None = None,
         random_state: Any = None,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -230,6 +244,8 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         self.frozen = frozen
         self.equal_weights = equal_weights
         self.noise = noise
+        self.prior = prior
+        self.max_eigenvalue_ratio = max_eigenvalue_ratio
         self.random_state = random_state
         self.warm_start = warm_start
         self.checkpoint = checkpoint
@@ -266,10 +282,6 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         self._keep(MaximumLikelihood(family, 0.0), given, np.float64, names, [])
         return self
 
-    def _weight_exponent(self, rows: Rows) -> int:
-        # The fit does not depend on the scale of weights, but a component's share of tiny ones may underflow.
-        return rows.unit_exponent
-
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
         family = validation.check_family(self.covariance_type)
@@ -289,13 +301,17 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
         if validation.wants_noise(self.noise):
             noise = noise_of(source.rows, self.noise, self.n_threads, self.missing is not None)
             spread_noise(source.rows, noise)
-            return NoiseLikelihood(source.family, float(self.reg_covar), noise)
-        return self._rule_of(source.family, source.n_features)
+            rule: MaximumLikelihood = NoiseLikelihood(source.family, float(self.reg_covar), noise)
+        else:
+            rule = self._rule_of(source.family, source.n_features)
+        return self._regular(rule, source)
 
     def _fitted_rule(self, source: Source | None = None) -> MaximumLikelihood:
         if self._has_noise():
-            return NoiseLikelihood(self._family(), float(self.reg_covar), self._fitted_noise())
-        return self._rule_of(self._family(), np.shape(self.means_)[1])
+            rule: MaximumLikelihood = NoiseLikelihood(self._family(), float(self.reg_covar), self._fitted_noise())
+        else:
+            rule = self._rule_of(self._family(), np.shape(self.means_)[1])
+        return self._regular(rule, source, is_fitted=True)
 
     def _rule_of(self, family: Family, n_features: int) -> MaximumLikelihood:
         reg_covar = float(self.reg_covar)
@@ -362,15 +378,18 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
                 state.density.whitener if whitener is None else whitener,
             )
 
+        def start(rule: MaximumLikelihood, *others: Any) -> GaussianParameters:
+            return rule.within(begin(rule, *others))
+
         if isinstance(rule, EqualWeights):
-            return lambda rule, *others: rule.levelled(begin(rule, *others))
+            return lambda rule, *others: rule.levelled(start(rule, *others))
         if isinstance(rule, NoiseLikelihood) and isinstance(self.init_params, str):
-            return beginning_with_noise(begin, int(self.n_components))
-        return begin
+            return beginning_with_noise(start, int(self.n_components))
+        return start
 
     def _state(self, rule: MaximumLikelihood) -> GaussianParameters:
-        state = parameters_of_whitener(
-            rule.family, self._weights(), np.asarray(self.means_), self._whitener(rule.family)
+        state = rule.within(
+            parameters_of_whitener(rule.family, self._weights(), np.asarray(self.means_), self._whitener(rule.family))
         )
         if isinstance(rule, EqualWeights):
             return rule.levelled(state)
@@ -389,13 +408,17 @@ class GaussianMixture(WithErrors, WithNoise, Adaptable):
             "means_": state.means,
             "covariances_": rule.family.attribute(state.covariances),
             "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
-        }, {"_n_known_parameters": self._n_known(rule, state)} | _noise_attributes(rule, state)
+        }, {
+            "_n_known_parameters": self._n_known(rule, state),
+            **_noise_attributes(rule, state),
+            **self._regular_attributes(rule),
+        }
 
     def _keep(self, rule: MaximumLikelihood, *others: Any) -> None:
         super()._keep(rule, *others)
-        if not isinstance(rule, NoiseLikelihood):
-            for name in _OF_NOISE:
-                self.__dict__.pop(name, None)
+        gone = () if isinstance(rule, NoiseLikelihood) else _OF_NOISE
+        for name in {*gone, *REGULAR} - self._regular_attributes(rule).keys():
+            self.__dict__.pop(name, None)
 
     @staticmethod
     def _n_known(rule: MaximumLikelihood, state: GaussianParameters) -> int:

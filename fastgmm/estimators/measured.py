@@ -90,8 +90,8 @@ class WithErrors(WithCriteria, Mixture, ABC):
         leaves the estimator as it was, and what was reached in the checkpoint.
 
         With a `checkpoint`, raises CheckpointError where the file is damaged or of another fit, OSError where it cannot
-        be written. With `sample_covariance`, ValueError where there is a `checkpoint`, `truncate`, `noise`, `missing`
-        or `labels`.
+        be written. With `sample_covariance`, ValueError where there is a `checkpoint`, `truncate`, `noise`, `missing`,
+        `prior` or `labels`.
         """
         self._fit(X, sample_weight, callback, labels, self._preparing(X, sample_covariance, labels))
         return self
@@ -250,7 +250,7 @@ class WithErrors(WithCriteria, Mixture, ABC):
             return None
 
         def prepare(rows: Rows) -> MeasuredRows:
-            given = {name: getattr(self, name) for name in ("truncate", "checkpoint", "noise", "missing")}
+            given = {name: getattr(self, name) for name in ("truncate", "checkpoint", "noise", "missing", "prior")}
             for name, value in (given | {"labels": labels}).items():
                 if value is not None and value is not False:
                     raise ValueError(f"{name} must be left out in a fit with sample_covariance, got {shown(value)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,12 @@ def bring_to(model: Any, offset: Array, scale: Array | float, weight: float) -> 
             prior = _times(family, np.asarray(model.covariance_prior_), scale)
             fitted["covariance_prior_"] = prior if np.ndim(prior) else float(prior)
             lost *= weight
+        if getattr(model, "max_eigenvalue_ratio", None) is not None and np.ndim(scale):
+            # In units of columns that are not the same it is another limit.
+            fitted["max_eigenvalue_ratio"] = None
+        if hasattr(model, "prior_"):
+            spread = _times(family, np.asarray(model.prior_.scale), scale)
+            fitted["prior_"] = replace(model.prior_, mean=model.prior_.mean * widths + offset, scale=spread)
         if hasattr(model, "noise_log_volume_"):
             fitted["noise_log_volume_"] = model.noise_log_volume_ + float(np.log(widths).sum())
             fitted["noise_box_"] = model.noise_box_ * widths
@@ -44,7 +51,8 @@ def bring_to(model: Any, offset: Array, scale: Array | float, weight: float) -> 
         fitted["lower_bounds_"] = [bound - lost for bound in model.lower_bounds_]
         fitted["lower_bound_"] = model.lower_bound_ - lost
     positive = ("covariances_", "precisions_", "precisions_cholesky_")
-    if not all(np.isfinite(np.asarray(value)).all() for value in fitted.values()) or not all(
+    numbers = [value for name, value in fitted.items() if name not in ("prior_", "max_eigenvalue_ratio")]
+    if not all(np.isfinite(np.asarray(value)).all() for value in numbers) or not all(
         np.asarray(fitted[name]).any() for name in positive
     ):
         raise ValueError("in the units of the data the model leaves the range of float64: scale the columns")

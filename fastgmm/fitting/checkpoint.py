@@ -402,6 +402,8 @@ def _fingerprint(value: Any) -> Any:
         return value
     if isinstance(value, numbers.Real):
         return float(value)
+    if is_dataclass(value):
+        return {field.name: _fingerprint(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {
             str(name): each if isinstance(each, str) else sorted(map(int, each)) for name, each in sorted(value.items())

@@ -72,6 +72,11 @@ def standard_errors(
         raise ValueError(
             "standard_errors is not for mixtures with frozen parts or equal_weights: take samples of rows instead"
         )
+    if hasattr(model, "prior_") or hasattr(model, "_ratio_given"):
+        raise ValueError(
+            "standard_errors is not for mixtures fitted with a prior or max_eigenvalue_ratio, which are at no maximum "
+            "of the likelihood: fit without, or take BayesianGaussianMixture, whose posterior says how certain it is"
+        )
     if hasattr(model, "class_of_components_"):
         raise ValueError("standard_errors is not for mixtures fitted with labels: take samples of rows and labels")
     means = np.asarray(model.means_, np.float64)

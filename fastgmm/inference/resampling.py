@@ -20,6 +20,8 @@ from fastgmm.support.showing import shown
 
 # Floats of weights that are drawn and fitted in one go.
 _SLAB_FLOATS = 2**22
+# Parameters that a model must not have, and what they are without.
+_WITHOUT = {"frozen": None, "equal_weights": False, "noise": False, "prior": None, "max_eigenvalue_ratio": None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def likelihood_bootstrap(
     model = getattr(model, "best_estimator_", model)
     if not isinstance(model, GaussianMixture):
         raise TypeError(f"model must be a GaussianMixture, got {shown(model)}")
-    for name, usual in (("frozen", None), ("equal_weights", False), ("noise", False)):
+    for name, usual in _WITHOUT.items():
         if getattr(model, name, usual) != usual:
             raise ValueError(
                 f"likelihood_bootstrap is not for mixtures with {name}, got {name}={shown(getattr(model, name))}"

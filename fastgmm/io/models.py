@@ -82,6 +82,7 @@ PARAMETERS_NOT_STORED = {
 
 # The attributes of noise, less what comes before and after.
 _NOISE = "weight", "log_volume", "box"
+_PRIOR_NUMBERS = "mean_precision", "degrees_of_freedom", "weight_concentration"
 
 
 class ModelDocument(NamedTuple):
@@ -159,6 +160,9 @@ def save_model(
         params["noise"] = True if getattr(model, "_n_noise_parameters", 2) > 1 else volume
     elif "noise" in params:
         params["noise"] = False
+    if hasattr(model, "prior_"):
+        # All of it is in the file.
+        del params["prior"]
     if "weight_concentration" in arrays:
         sticks = arrays["weight_concentration"].ndim == 2
         params["weight_concentration_prior_type"] = "dirichlet_process" if sticks else "dirichlet_distribution"
@@ -182,6 +186,7 @@ def save_model(
             "log_likelihood": _finite_or_none(log_likelihood),
             "n_known_parameters": int(getattr(model, "_n_known_parameters", 0)),
             "noise": _noise_of(model),
+            "prior": _prior_of(model),
             "class_of_components": [int(each) for each in getattr(model, "class_of_components_", [])] or None,
             "spurious": [{"component": int(each.component), "reason": each.reason} for each in model.spurious_],
             # What JSON cannot hold, such as a random generator, is left at its default.
@@ -206,6 +211,13 @@ def _noise_of(model: Any) -> dict[str, Any] | None:
     return noise | {"n_parameters": int(getattr(model, "_n_noise_parameters", 2))}
 
 
+def _prior_of(model: Any) -> dict[str, Any] | None:
+    """Return the prior of a maximum-likelihood mixture as a file holds it; None where it has none."""
+    if not hasattr(model, "prior_"):
+        return None
+    return {name: np.asarray(value, np.float64).tolist() for name, value in vars(model.prior_).items()}
+
+
 def _noted_names(model: Any, feature_names: Sequence[str] | None, n_features: int) -> list[str] | None:
     """Return the names of the features to note in a file, the model's own by default; None where it has none."""
     names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
@@ -220,7 +232,7 @@ def _noted_names(model: Any, feature_names: Sequence[str] | None, n_features: in
 def load_model(path: str | os.PathLike[str]) -> Any:
     """Restore the fitted estimator that `save_model` wrote.
 
-    The prior of a BayesianGaussianMixture is a parameter of the restored one, which another fit would use again.
+    A prior is a parameter of the restored one, which another fit would use again.
 
     Raises ModelFileError for a file that is not a model file, that a newer fastgmm wrote, or whose content is not a
     mixture; OSError for a file that cannot be read.
@@ -272,6 +284,8 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
         for name in _NOISE:
             setattr(model, f"noise_{name}_", document.fit["noise"][name])
         model._n_noise_parameters = document.fit["noise"]["n_parameters"]
+    if document.fit["prior"] is not None:
+        model.prior = model.prior_ = model._prior_given = fastgmm.NormalInverseWishart(**document.fit["prior"])
     if document.fit["class_of_components"] is not None:
         model.class_of_components_ = np.array(document.fit["class_of_components"], np.int64)
     model.spurious_ = [SpuriousComponent(*each) for each in document.fit["spurious"]]
@@ -327,6 +341,7 @@ def _checked(content: Mapping[str, Any], version: int) -> ModelDocument:
             "log_likelihood": plain_field(fit, "log_likelihood", float, None),
             "n_known_parameters": count_field(fit, "n_known_parameters") or 0,
             "noise": _noise(fit, n_features),
+            "prior": _prior(fit, n_features),
             "class_of_components": _classes(fit, len(arrays["means"])),
             "spurious": _spurious(fit, len(arrays["means"])),
             "params": plain_field(fit, "params", dict),
@@ -344,6 +359,18 @@ def _noise(fit: Mapping[str, Any], n_features: int) -> dict[str, Any] | None:
         raise ModelFileError(f"'noise' is no weight, logarithm of a volume and box of {n_features} features")
     n_parameters = 2 if "n_parameters" not in noise else count_field(noise, "n_parameters")
     return {"weight": weight, "log_volume": log_volume, "box": box, "n_parameters": n_parameters}
+
+
+def _prior(fit: Mapping[str, Any], n_features: int) -> dict[str, Any] | None:
+    prior = plain_field(fit, "prior", dict, None)
+    if prior is None:
+        return None
+    numbers = {name: plain_field(prior, name, float) for name in _PRIOR_NUMBERS}
+    mean, scale = (array_field(prior, name, "float64") for name in ("mean", "scale"))
+    wide = mean.shape == (n_features,) and scale.shape in ((), (n_features,), (n_features, n_features))
+    if not (wide and np.isfinite(mean).all() and np.isfinite(scale).all()):
+        raise ModelFileError(f"'prior' has no finite mean and scale of {n_features} features")
+    return numbers | {"mean": mean, "scale": scale}
 
 
 def _classes(fit: Mapping[str, Any], n_components: int) -> list[int] | None:

@@ -4,6 +4,7 @@ from fastgmm.rules.equal_weights import EqualWeights
 from fastgmm.rules.frozen import Frozen, FrozenLikelihood
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood, parameters_of_whitener
 from fastgmm.rules.noise import Noise, NoiseLikelihood
+from fastgmm.rules.prior import NormalInverseWishart, ParameterPrior
 from fastgmm.rules.student import StudentLikelihood, StudentParameters, student_density
 from fastgmm.rules.variational import (
     VariationalBayes,
@@ -26,6 +27,8 @@ __all__ = [
     "MaximumLikelihood",
     "Noise",
     "NoiseLikelihood",
+    "NormalInverseWishart",
+    "ParameterPrior",
     "StudentLikelihood",
     "StudentParameters",
     "VariationalBayes",

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from fastgmm.exceptions import CollapsedComponentError
-from fastgmm.families import Family
+from fastgmm.families import Family, Maximum
 from fastgmm.kernels import Density
 from fastgmm.kernels.structures import contract
 from fastgmm.kernels.updates.likelihood import spurious_component
 from fastgmm.kernels.updates.moments import COLLAPSED, LOST_DIGITS
 from fastgmm.rules.chart import Chart
+from fastgmm.rules.eigenvalues import limited
+from fastgmm.rules.prior import ParameterPrior, flat_prior
 from fastgmm.statistics import Array, SufficientStatistics
 
 # A group is apart from the others beyond so many of their standard deviations, and no coincidence below this chance.
@@ -51,10 +53,17 @@ def parameters_of_whitener(family: Family, weights: Array, means: Array, whitene
 
 
 class MaximumLikelihood:
-    """Expectation maximisation. The bound is a row's weighted mean log-likelihood; it never falls (reg_covar 0)."""
+    """Expectation maximisation. The bound is a row's weighted mean log-likelihood; it never falls (reg_covar 0).
+
+    With a prior, that plus the log of its density, over its highest value and the weight of all rows.
+    """
 
     #: Seeded components that are too thin for a covariance need pseudo-rows.
     smooths_seeds = True
+    #: The prior law of the parameters, or None.
+    prior: ParameterPrior | None = None
+    #: The most that the largest eigenvalue of all covariances may be of the smallest, or None.
+    eigenvalue_ratio: float | None = None
 
     def __init__(self, family: Family, reg_covar: float) -> None:
         self.family = family
@@ -78,18 +87,47 @@ class MaximumLikelihood:
         CollapsedComponentError, naming the component.
         """
         whitener = None if density is None else density.whitener
-        maximum = self.family.maximise(statistics, self.reg_covar, final, whitener)
+        maximum = self._maximum(statistics, final, whitener)
         if maximum.status == COLLAPSED:
             raise CollapsedComponentError(maximum.component)
         return GaussianParameters(maximum.weights, maximum.covariances, maximum.density, maximum.status != LOST_DIGITS)
 
+    def _maximum(self, statistics: SufficientStatistics, final: bool, whitener: Array | None) -> Maximum:
+        """Return the parameters that an update leads to; arguments as of ``Family.maximise``."""
+        family, ratio = self.family, self.eigenvalue_ratio
+        if self.prior is None and ratio is None:
+            return family.maximise(statistics, self.reg_covar, final, whitener)
+        prior = flat_prior(family, statistics.origin.shape[1]) if self.prior is None else self.prior
+        return prior.maximise(family, statistics, self.reg_covar, final, whitener, ratio)
+
+    def within(self, state: GaussianParameters) -> GaussianParameters:
+        """Return a state with covariances within the limit of their eigenvalues, where there is one."""
+        if self.eigenvalue_ratio is None:
+            return state
+        family = self.family
+        counts = contract.pool(state.density, state.weights)
+        counts = counts.sum(keepdims=True) if family.is_tied else counts
+        covariances = limited(family, state.covariances, counts, self.eigenvalue_ratio)
+        if covariances is state.covariances:
+            return state
+        density, failed = family.density(state.weights, state.means, covariances)
+        if failed >= 0:
+            raise CollapsedComponentError(failed)
+        return GaussianParameters(state.weights, covariances, density, state.trusted)
+
     def bound(self, state: GaussianParameters, statistics: SufficientStatistics) -> float:
-        """Return the mean log-likelihood of a row of weight 1 under the state that made the statistics, in nat."""
-        return statistics.log_evidence / statistics.weight
+        """Return the mean log-likelihood of a row of weight 1 under the state that made the statistics, in nat.
+
+        With a prior it is penalised.
+        """
+        if self.prior is None:
+            return statistics.log_evidence / statistics.weight
+        log_prior = self.prior.log_density(self.family, state.weights, state.density)
+        return (statistics.log_evidence + log_prior) / statistics.weight
 
     def progress(self, state: GaussianParameters, statistics: SufficientStatistics, successor: Any) -> float:
         """Return the bound that the update started from, as scikit-learn's stopping rule does."""
-        return statistics.log_evidence / statistics.weight
+        return self.bound(state, statistics)
 
     def order(self, statistics: SufficientStatistics) -> None:
         """Return None: an update leaves all components in their places."""
@@ -99,8 +137,10 @@ class MaximumLikelihood:
 
         Few: less than twice the rows that a covariance needs, of `n_samples` rows of equal weight. Narrow: its standard
         deviations are a hundredth of the others', as geometric means. Not a group so tight in every direction, or so
-        far from the others, that it is none by chance.
+        far from the others, that it is none by chance. None with a prior, whose penalty has a scale.
         """
+        if self.prior is not None:
+            return -1
         n_features = state.means.shape[1]
         fewest_rows = self.family.fewest_rows(n_features)
         # A component without weight is not looked at: so the next one is found.
@@ -149,8 +189,8 @@ class MaximumLikelihood:
             density, failed = family.density(weights, means, covariances)
             if failed >= 0:
                 raise CollapsedComponentError(failed)
-            return GaussianParameters(weights, covariances, density)
-        return parameters_of_whitener(family, weights, means, whitener)
+            return self.within(GaussianParameters(weights, covariances, density))
+        return self.within(parameters_of_whitener(family, weights, means, whitener))
 
     def same_components(self, state: GaussianParameters, successor: GaussianParameters) -> bool:
         """Return whether an update left all components in their places: always."""

@@ -162,12 +162,12 @@ def check_covariances(
     return np.ascontiguousarray(family.of_attribute(checked, n_components, len(leading)))
 
 
-def check_covariance_prior(value: ArrayLike, family: Family, n_features: int) -> Array:
+def check_covariance_prior(value: ArrayLike, family: Family, n_features: int, name: str = "covariance_prior") -> Array:
     """Return the prior scale of one component's covariance: (D, D), (D,) for diag, () for spherical; positive."""
     shape = family.block_shape(n_features)
     if shape == () and np.shape(value) == (1,):
         value = np.reshape(value, ())
-    return _positive(value, family, shape, "covariance_prior")
+    return _positive(value, family, shape, name)
 
 
 def _positive(value: ArrayLike, family: Family, shape: tuple[int, ...], what: str) -> Array:
@@ -181,9 +181,9 @@ def _positive(value: ArrayLike, family: Family, shape: tuple[int, ...], what: st
     return array
 
 
-def check_mean_prior(value: ArrayLike, n_features: int) -> Array:
+def check_mean_prior(value: ArrayLike, n_features: int, name: str = "mean_prior") -> Array:
     """Return the prior mean, (D,)."""
-    return _shaped(value, (n_features,), "mean_prior")
+    return _shaped(value, (n_features,), name)
 
 
 def check_counts(value: ArrayLike, shape: tuple[int, ...], low: float, name: str, times: int = 1) -> Array:

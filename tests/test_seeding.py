@@ -15,6 +15,7 @@ from fastgmm.kernels.clustering.plus_plus import kmeans_plus_plus
 from fastgmm.passes.expectation import Expectation
 from fastgmm.rows import ArrayRows, Block, summary_of
 from fastgmm.rules import MaximumLikelihood
+from fastgmm.rules.prior import flat_prior
 from fastgmm.sources import Source
 from fastgmm.starts import short_fits
 from fastgmm.starts.seeding import _AUTO, METHODS, Sample, seed
@@ -240,6 +241,19 @@ def test_short_fits_at_once_are_those_one_by_one(monkeypatch, name):
         strict=True,
     ):
         np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_short_fits_heed_limits_and_priors():
+    X = read_columns("iris")
+    rule, source = MaximumLikelihood(FAMILIES["full"], 0.0), Source(FAMILIES["full"], ArrayRows(X))
+    rule.eigenvalue_ratio = 1.0
+    state = seed(rule, source, 3, np.random.RandomState(0), "short-em")
+    eigenvalues = np.linalg.eigvalsh(state.covariances)
+    assert eigenvalues.max() / eigenvalues.min() < 1.0 + 1e-9
+    rule.eigenvalue_ratio = None
+    assert short_fits.pays(rule, source, 3)
+    rule.prior = flat_prior(rule.family, 4)
+    assert not short_fits.pays(rule, source, 3)
 
 
 def test_short_fits_that_all_fail_say_why():

@@ -24,7 +24,9 @@ _ADDRESSES: dict[type, int] = {}
 def pays(rule: Any, source: Source, n_components: int) -> bool:
     """Return whether short fits of a rule to the rows of a source can be made, and are quicker, at once."""
     n_rows, n_features = source.rows.n_rows, source.n_features
-    if type(rule) is not MaximumLikelihood or source.n_kept is not None or n_rows * n_features > _MOST_FLOATS:
+    if type(rule) is not MaximumLikelihood or rule.prior is not None or rule.eigenvalue_ratio is not None:
+        return False
+    if source.n_kept is not None or n_rows * n_features > _MOST_FLOATS:
         return False
     return not may_pay(rule.family.blank(n_components, n_features), n_rows)
 

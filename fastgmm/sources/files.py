@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm.rows import row_type
+from fastgmm.sources.opening import may_miss
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
 from fastgmm.sources.table_formats import refuse_table_formats
 from fastgmm.statistics import Array
@@ -35,6 +36,7 @@ def open_rows(
     columns: Sequence[str] | None = None,
     comment: str | None = None,
     expected: Sequence[str] | None = None,
+    missing: str | None = None,
 ) -> StreamedRows:
     """Return the rows of a file, a folder or an object of pyarrow; arguments as of ``fastgmm.sources.open_rows``."""
     column = weights = None
@@ -47,12 +49,17 @@ def open_rows(
         raise TypeError(f"columns must be a list of names, got the text {shown(columns)}.")
     if comment is not None and not (_is_path(data) and kind_of(data) == "CSV"):
         raise ValueError(f"comment says which lines of a CSV file are skipped, X is {_described(data)}.")
-    return StreamedRows(_table(data, Request(columns, column, expected), weights, TextFormat(comment=comment)))
+    request = Request(columns, column, expected, missing="keep" if may_miss(missing) else "refuse")
+    return _streamed(_table(data, request, weights, TextFormat(comment=comment)), request)
 
 
 def open_path(path: str | os.PathLike[str], request: Request) -> StreamedRows:
     """Return the columns that are requested of a file or folder."""
-    return StreamedRows(_table(path, request, None, TextFormat()))
+    return _streamed(_table(path, request, None, TextFormat()), request)
+
+
+def _streamed(table: Table, request: Request) -> StreamedRows:
+    return StreamedRows(table, may_miss=request.missing == "keep")
 
 
 def _described(data: Any) -> str:

@@ -21,7 +21,7 @@ from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.passes.incomplete import Sorted
+from fastgmm.passes.incomplete import SortedBlock
 from fastgmm.rows import ArrayRows, Block, Rows
 from fastgmm.sources.incomplete import IncompleteRows, IncompleteSource
 from fastgmm.sources.source import Source, source_of
@@ -77,11 +77,10 @@ class LabelledRows(ArrayRows):
         """All rows with missing entries that these are made of."""
         return (*self.given.gapped, *(each for part in self.parts for each in part.rows.gapped))
 
-    @property
-    def sorted(self) -> Sorted:
-        """The rows by which of their entries are observed, where some are missing."""
+    def sorted_blocks(self) -> Iterator[SortedBlock]:
+        """Yield the rows by which of their entries are observed, where some are missing."""
         assert isinstance(self.given, IncompleteRows)
-        return self.given.sorted
+        return self.given.sorted_blocks()
 
     def given_blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, with their gaps."""

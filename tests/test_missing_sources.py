@@ -261,12 +261,13 @@ def test_dask(dask, number):
     if weight is None:
         return
     features = rows if number == 0 else rows[NAMES]
+    table = X if number == 0 else features.compute()
     for method in ("predict", "predict_proba", "score_samples", "impute"):
         found = getattr(ours, method)(features)
         assert dask.is_dask_collection(found), method
-        expected = getattr(ours, method)(X if number == 0 else features.compute())
+        expected = getattr(ours, method)(table)
         np.testing.assert_allclose(np.asarray(found.compute()), expected, rtol=1e-9, err_msg=method)
-    assert ours.score(rows, sample_weight=weight) == pytest.approx(ours.score(X, sample_weight=WEIGHT), rel=1e-12)
+    assert ours.score(rows, sample_weight=weight) == pytest.approx(ours.score(table, sample_weight=WEIGHT), rel=1e-12)
 
 
 def test_what_dask_is_told(dask):
@@ -276,7 +277,7 @@ def test_what_dask_is_told(dask):
     complete = da.from_array(IRIS, chunks=(50, 4))
     plain = GaussianMixture(**PARAMS | {"missing": None}).fit(complete)
     _same(GaussianMixture(**PARAMS).fit(complete), plain)
-    with pytest.raises(ValueError, match="partition 0: Input X contains NaN"):
+    with pytest.raises(ValueError, match=r"partition \d: Input X contains NaN"):
         GaussianMixture(3).fit(rows)
     starts = GaussianMixture(**PARAMS | {"n_init": 2, "noise": True, "covariance_type": "diag"})
     _same(starts._blank().fit(rows), starts._blank().fit(X), 1e-8)

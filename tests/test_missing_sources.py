@@ -6,8 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture
+from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
 from fastgmm.datasets import load_iris
+from fastgmm.io import load_model
 from fastgmm.passes import incomplete
 from fastgmm.sources import BatchRows, open_rows
 
@@ -179,6 +180,23 @@ def test_a_checkpoint_of_a_file_goes_on_in_memory(tmp_path):
     GaussianMixture(**params).fit(tmp_path / "x.npy")
     again = GaussianMixture(**params | {"max_iter": 6}).fit(X)
     _same(again, GaussianMixture(**PARAMS).fit(X))
+
+
+def test_the_command_line(tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    whole = GaussianMixture(3, missing="marginal", random_state=0).fit(X)
+    paths = [path for path in _written(tmp_path) if hasattr(path, "suffix") and path.name != "columns.npy"]
+    for path in paths:
+        model = str(tmp_path / "model.json")
+        assert cli.main(["fit", "-k", "3", "--missing", "marginal", "--seed", "0", str(path), "-o", model]) == 0
+        np.testing.assert_array_equal(load_model(model).means_, whole.means_)
+        capsys.readouterr()
+        assert cli.main(["predict", model, str(path)]) == 0
+        assert [int(label) for label in capsys.readouterr().out.split()[1:]] == whole.predict(X).tolist()
+        assert cli.main(["score", model, str(path)]) == 0
+        assert f"{150 * whole.score(X):.10g}" in capsys.readouterr().out
+    assert cli.main(["fit", "-k", "3", str(tmp_path / "parts")]) == 1
+    assert "a.parquet: row 1, column 'a': missing value" in capsys.readouterr().err
 
 
 def test_learning_from_batches_of_batches():

@@ -47,7 +47,7 @@ class Law(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Gaps:
-    """What one look tells of entries that may be missing; ``+`` puts parts together.
+    """The finding of one look at entries that may be missing; ``+`` puts parts together.
 
     Of each column, (D,): how many entries are `observed`, how many of them in rows of positive weight (`held`), and the
     place of the `first` of all and its `value`. `work` is what a pass for one law takes beside that of complete rows.
@@ -61,7 +61,7 @@ class Gaps:
     work: float
 
     def __add__(self, other: Gaps) -> Gaps:
-        """Return what is known of both sets of rows."""
+        """Return the finding for both sets of rows."""
         return Gaps(
             self.n_rows + other.n_rows,
             self.observed + other.observed,
@@ -83,7 +83,7 @@ class Gaps:
 
 
 def find_gaps(rows: Rows) -> Gaps:
-    """Return what one look at rows in this process tells: a task."""
+    """Return the finding of one look at rows in this process: a task."""
     n_features = rows.n_features
     none = np.zeros(n_features, np.int64)
     total = Gaps(0, none, none, np.full(n_features, _NOWHERE), np.zeros(n_features), 0.0)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ def open_rows(
     comment: str | None = None,
     expected: Sequence[str] | None = None,
     missing: str | None = None,
+    class_column: str | None = None,
 ) -> StreamedRows:
     """Return the rows of a file, a folder or an object of pyarrow; arguments as of ``fastgmm.sources.open_rows``."""
     column = weights = None
@@ -49,8 +50,18 @@ def open_rows(
         raise TypeError(f"columns must be a list of names, got the text {shown(columns)}.")
     if comment is not None and not (_is_path(data) and kind_of(data) == "CSV"):
         raise ValueError(f"comment says which lines of a CSV file are skipped, X is {_described(data)}.")
-    request = Request(columns, column, expected, missing="keep" if may_miss(missing) else "refuse")
+    kept: Literal["keep", "refuse"] = "keep" if may_miss(missing) else "refuse"
+    request = Request(columns, column, expected, missing=kept, class_column=class_column)
     return _streamed(_table(data, request, weights, TextFormat(comment=comment)), request)
+
+
+def open_labelled(
+    data: Any, sample_weight: Any, class_column: str, missing: str | None
+) -> tuple[StreamedRows, NDArray]:
+    """Return the rows of a file or an object of pyarrow without a column, and that column, NaN where it is null."""
+    rows = open_rows(data, sample_weight, missing=missing, class_column=class_column)
+    labels = open_rows(data, columns=[class_column], missing="marginal")
+    return rows, np.concatenate([block.X[:, 0] for block in labels.given_blocks(labels.n_rows)])
 
 
 def open_path(path: str | os.PathLike[str], request: Request) -> StreamedRows:

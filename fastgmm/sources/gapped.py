@@ -24,8 +24,8 @@ from fastgmm.statistics import Array
 T = TypeVar("T")
 
 
-class _Task:
-    """A task that changes rows for another task."""
+class RowTask:
+    """A task that changes the rows which another task is given."""
 
     def __init__(self, task: Callable[[Any], Any]) -> None:
         self.task = task
@@ -44,7 +44,7 @@ class _Task:
         return task(rows)
 
 
-class _KnowingGaps(_Task):
+class _KnowingGaps(RowTask):
     """The task that is given rows in this process which know that some of their entries are missing."""
 
     def __init__(self, task: Callable[[Any], Any], log_lengths: Array) -> None:
@@ -62,7 +62,7 @@ class _KnowingGaps(_Task):
         return self._run(rows)
 
 
-class _Completing(_Task):
+class _Completing(RowTask):
     """The task that is given rows with what is missing drawn under a law."""
 
     def __init__(self, task: Callable[[Any], Any], law: Law) -> None:
@@ -130,7 +130,7 @@ class DrawnPart(GappedPart):
 
 
 class _Elsewhere(Rows):
-    """What stands before other rows, of which it has all but the way to read them."""
+    """Rows that stand before others, of which they have all but the way to read them."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -180,11 +180,11 @@ class GappedElsewhere(_Elsewhere, GappedRows):
 
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
-        self._made = {}
+        self.may_miss, self._made = rows.may_miss, {}
 
     @property
     def source_type(self) -> Any:
-        """What sums the rows."""
+        """The class that sums the rows."""
         return IncompleteSource if self.gaps().are_some else None
 
     @property
@@ -222,6 +222,16 @@ class GappedElsewhere(_Elsewhere, GappedRows):
         """Return the rows as a model takes them that was fitted to columns of these names."""
         chosen = self._rows.expecting(names, n_features)
         return self if chosen is self._rows else GappedElsewhere(chosen)
+
+    def stands_before(self, kind: type) -> bool:
+        """Return whether the rows are of some kind."""
+        return isinstance(self._rows, kind)
+
+    def of(self, rows: Rows) -> GappedElsewhere:
+        """Return others that may have gaps, where noise is as it is for these."""
+        other = GappedElsewhere(rows)
+        other.log_lengths, other.n_threads = self.log_lengths, self.n_threads
+        return other
 
     def _like(self, rows: Rows) -> GappedElsewhere:
         """Return these rows with other weights: what is known of their gaps stays."""

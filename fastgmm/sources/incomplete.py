@@ -49,7 +49,7 @@ class GappedRows(Rows):
         raise NotImplementedError
 
     def gaps(self) -> Gaps:
-        """Return what one look tells of what is missing, which is kept."""
+        """Return the finding of one look at what is missing, which is kept."""
         if "gaps" not in self._made:
             self._made["gaps"] = self.gather(find_gaps, operator.add)
         found: Gaps = self._made["gaps"]

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm.rows import Rows
+from fastgmm.support.showing import shown
 
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
 _MODULES: dict[str, str] = {
@@ -89,6 +91,20 @@ def open_rows(
         return None
     rows: Rows = importlib.import_module(module).open_rows(data, sample_weight, missing=missing)
     return rows
+
+
+def open_labelled(data: Any, sample_weight: Any, column: str, missing: str | None) -> tuple[Rows, NDArray]:
+    """Return the rows of a file or an object of pyarrow without a column, and that column, (N,), NaN where it is null.
+
+    `sample_weight` and `missing` as of :func:`open_rows`. ValueError for rows elsewhere.
+    """
+    if _module_of(data) != _FILES:
+        raise ValueError(
+            f"labels must be an array where X is a {type(data).__name__}, got {shown(column)}: a name is of a column "
+            "of a data frame or a file."
+        )
+    opened: tuple[Rows, NDArray] = importlib.import_module(_FILES).open_labelled(data, sample_weight, column, missing)
+    return opened
 
 
 def may_miss(missing: Any) -> bool:

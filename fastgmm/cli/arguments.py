@@ -138,8 +138,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
                 refuse(f"argument --missing: not allowed with {option}, which is for complete rows")
     if arguments.command == "fit" and arguments.labels_column is not None:
         refuse_beside_labels(arguments)
-    if arguments.command == "fit" and arguments.method == "vb" and arguments.noise:
-        refuse("argument --noise: not allowed with --method vb")
     for option, value in (("--accelerate", "accelerate"), ("--truncate", "truncate")):
         if arguments.command == "fit" and arguments.noise and getattr(arguments, value) is not None:
             refuse(f"argument --noise: not allowed with {option}")

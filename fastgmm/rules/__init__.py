@@ -17,6 +17,7 @@ from fastgmm.rules.variational import (
     mass_after,
     predictive_density,
 )
+from fastgmm.rules.variational_noise import NoiseVariational
 
 __all__ = [
     "EqualWeights",
@@ -26,6 +27,7 @@ __all__ = [
     "MaximumLikelihood",
     "Noise",
     "NoiseLikelihood",
+    "NoiseVariational",
     "StudentLikelihood",
     "StudentParameters",
     "VariationalBayes",

@@ -83,9 +83,11 @@ def sort_rows(X: NDArray) -> Sorted:
         bits[here, : -(-n_features // 8)] = np.packbits(~np.isnan(X[here]), axis=1)
     words = bits.view(np.uint64)
     keys = words[:, 0] if n_words == 1 else words.view([("", np.uint64)] * n_words)[:, 0]
-    _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse.reshape(-1), kind="stable")
-    observed = ~np.isnan(X[first])
+    # Keys of few bits are sorted by their digits, several times as fast.
+    order = np.argsort(keys.astype(np.uint16) if n_features <= 16 else keys, kind="stable")
+    starts = np.flatnonzero(np.append(True, keys[order[1:]] != keys[order[:-1]]))
+    counts = np.diff(np.append(starts, n_rows))
+    observed = ~np.isnan(X[order[starts]])
     n_observed = observed.sum(axis=1)
     ends = np.cumsum(counts * n_observed)
     values = np.empty(int(ends[-1]), contiguous(X[:0]).dtype)

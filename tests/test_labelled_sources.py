@@ -18,7 +18,7 @@ KNOWN = np.where(np.arange(150) % 5 == 0, SPECIES, -1)
 WEIGHT = 1.0 + np.arange(150) % 3
 WEIGHT[40:43] = 0.0
 NAMES = ["a", "b", "c", "d"]
-PARAMS = {"n_components": 3, "random_state": 0, "max_iter": 6}
+PARAMS = {"n_components": 3, "random_state": 0, "max_iter": 4}
 
 
 def _batches(X, weight=None, missing=None):
@@ -33,19 +33,23 @@ def _same(ours, theirs):
         np.testing.assert_array_equal(ours.class_of_components_, theirs.class_of_components_)
 
 
+CLASSES = {"class_components": [[0], [1, 2], [3, 4]], "n_components": 5, "covariance_type": "diag"}
+
+
 @pytest.mark.parametrize(
-    "options",
+    ("X", "options"),
     [
-        {},
-        {"covariance_type": "tied", "n_init": 2},
-        {"class_components": [[0], [1, 2], [3, 4]], "n_components": 5, "covariance_type": "diag"},
-        {"noise": True, "covariance_type": "diag"},
-        {"init_params": "random"},
-        {"init_params": SPECIES},
+        (IRIS, {"covariance_type": "tied", "n_init": 2}),
+        (IRIS, CLASSES),
+        (HOLES, {}),
+        (HOLES, CLASSES),
+        (HOLES, {"noise": True, "covariance_type": "diag"}),
+        (HOLES, {"init_params": "random", "covariance_type": "tied"}),
+        (PARTLY, {"init_params": SPECIES}),
+        (PARTLY, {}),
     ],
-    ids=str,
+    ids=range(8),
 )
-@pytest.mark.parametrize("X", [IRIS, HOLES, PARTLY], ids=["complete", "gaps", "partly"])
 def test_batches_are_fitted_as_the_array_is(X, options, monkeypatch):
     monkeypatch.setattr(incomplete, "_SORTED_FLOATS", 160)
     missing = None if X is IRIS else "marginal"

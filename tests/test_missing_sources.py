@@ -6,8 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
-from fastgmm import BayesianGaussianMixture, GaussianMixture, cli
+from fastgmm import BayesianGaussianMixture, GaussianMixture, GaussianMixtureIC, StudentMixture, cli, fit_many
 from fastgmm.datasets import load_iris
+from fastgmm.inference import likelihood_bootstrap, standard_errors
 from fastgmm.io import load_model
 from fastgmm.passes import incomplete
 from fastgmm.sources import BatchRows, open_rows
@@ -20,8 +21,7 @@ X[17] = np.nan
 WEIGHT = 1.0 + np.arange(150) % 3
 WEIGHT[40:43] = 0.0
 NAMES = ["a", "b", "c", "d"]
-PARAMS = {"n_components": 3, "missing": "marginal", "random_state": 0, "max_iter": 6}
-MARGINAL = {"missing": "marginal"}
+PARAMS = {"n_components": 3, "missing": "marginal", "random_state": 0, "max_iter": 4}
 ATTRIBUTES = "weights_", "means_", "covariances_", "lower_bounds_"
 
 
@@ -161,13 +161,13 @@ def test_files(tmp_path):
     whole = model._blank().fit(X)
     labels, filled = whole.predict(X), whole.impute(X)
     for source in _written(tmp_path):
-        _same(model._blank().fit(source), whole)
-        fitted = model._blank().fit(open_rows(source, missing="marginal"))
+        fitted = model._blank().fit(source)
         _same(fitted, whole)
         np.testing.assert_array_equal(fitted.predict(source), labels)
         np.testing.assert_array_equal(fitted.impute(source), filled)
         with pytest.raises(ValueError, match="missing value"):
             GaussianMixture(3).fit(source)
+    _same(model._blank().fit(open_rows(tmp_path / "x.parquet", missing="marginal")), whole)
     memory_map = np.load(tmp_path / "x.npy", mmap_mode="r")
     _same(model._blank().fit(memory_map), whole)
     weighted = model._blank().fit(tmp_path / "x.npy", sample_weight=WEIGHT)
@@ -176,9 +176,9 @@ def test_files(tmp_path):
 
 def test_a_checkpoint_of_a_file_goes_on_in_memory(tmp_path):
     np.save(tmp_path / "x.npy", X)
-    params = PARAMS | {"checkpoint": tmp_path / "fit", "max_iter": 3}
+    params = PARAMS | {"checkpoint": tmp_path / "fit", "max_iter": 2}
     GaussianMixture(**params).fit(tmp_path / "x.npy")
-    again = GaussianMixture(**params | {"max_iter": 6}).fit(X)
+    again = GaussianMixture(**params | {"max_iter": 4}).fit(X)
     _same(again, GaussianMixture(**PARAMS).fit(X))
 
 
@@ -214,7 +214,10 @@ def test_bad_rows_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="missing value"):
         BatchRows([X])
     rows = _batches()
-    with pytest.raises(ValueError, match=r'some of whose entries may be missing.*set missing="marginal"'):
+    with pytest.raises(
+        ValueError,
+        match=r'this GaussianMixture takes complete rows: set missing="marginal"',
+    ):
         GaussianMixture(3).fit(rows)
     infinite = X.copy()
     infinite[33, 1] = np.inf
@@ -233,6 +236,21 @@ def test_bad_rows_are_refused_by_name(tmp_path):
         with pytest.raises(ValueError, match="X has missing entries, which are not integrated out here"):
             task(*([1] if task == rows.blocks else [np.random.default_rng(0)]))
     assert not hasattr(model, "means_")
+    with pytest.raises(ValueError, match="this StudentMixture takes complete rows: open such rows, without missing"):
+        StudentMixture(2).fit(rows)
+    with pytest.raises(ValueError, match="fit_many cannot fit with missing='marginal'"):
+        fit_many(model, [rows])
+    fitted = model.fit(rows)
+    for call in (standard_errors, functools.partial(likelihood_bootstrap, n_samples=2)):
+        with pytest.raises(ValueError, match="X has missing entries, which are not integrated out here"):
+            call(fitted, rows)
+
+
+def test_a_choice_of_a_model_reads_batches():
+    estimator = GaussianMixture(missing="marginal", random_state=0, max_iter=4)
+    choice = GaussianMixtureIC(1, 2, covariance_type="diag", estimator=estimator)
+    ours, theirs = (choice.__class__(**choice.get_params(deep=False)).fit(rows) for rows in (_batches(), X))
+    _same(ours.best_estimator_, theirs.best_estimator_)
 
 
 def test_data_far_from_the_origin_and_of_any_scale():

@@ -98,9 +98,10 @@ class Scoring(PrivateMethods, Interface, ABC):
         rows = open_rows(X, sample_weight, expected=expected)
         if rows is not None:
             if rows.may_miss:
+                own = 'set missing="marginal", or ' if "missing" in vars(self) else ""
                 raise ValueError(
-                    f"X is {type(rows).__name__} some of whose entries may be missing, and missing is None here: set "
-                    'missing="marginal", or open complete rows without it.'
+                    f"X is {type(rows).__name__} some of whose entries may be missing, and this {type(self).__name__} "
+                    f'takes complete rows: {own}open such rows, without missing="marginal".'
                 )
             if minimum > 1:
                 validation.check_n_rows((rows.n_rows, rows.n_features), minimum, type(self).__name__)

@@ -90,8 +90,9 @@ class VariationalBayes(Method):
     density: ClassVar[dict[str, str]] = {"predictive": "student-t"}
 
     def options(self, arguments: Any) -> dict[str, Any]:
-        """Return the prior of the weights."""
+        """Return the prior of the weights, and the noise."""
         return {
+            "noise": arguments.noise,
             "weight_concentration_prior_type": f"dirichlet_{arguments.prior_type or 'process'}",
             # One prior for all numbers of components, so that their bounds compare the same thing.
             "weight_concentration_prior": arguments.concentration or 1.0 / max(arguments.components),

@@ -12,7 +12,7 @@ import math
 import operator
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 #: Weights are far from 1 where the exponent of the largest is at least so large, either way.
 FAR_EXPONENT = 64
+
+#: What is said where rows with missing entries come to what takes complete ones.
+GAPS = "X has missing entries, which are not integrated out here: give complete rows, such as those of impute(X)."
 
 _SMALLEST_NORMAL = 2.0**-1022
 # Columns that a notebook shows by name; more are counted.
@@ -247,6 +250,8 @@ class Rows(ABC):
     least_observed = 1.0
     #: Whether rows must be looked at again once their weights are scaled.
     is_counted_again = False
+    #: Whether NaN was let through when the rows were first looked at, for what is missing.
+    may_miss = False
     #: What sums rows, a class like ``sources.Source``, and what scores them, one like ``passes.scores.Scores``, where
     #: they are no rows of complete and exact numbers.
     source_type: Any = None
@@ -375,6 +380,31 @@ class Rows(ABC):
         """Return chosen rows of positive weight (counted from 0 and in order; None for all), and their weights."""
         pieces = sorted(self.gather(_Take(drawn), operator.add), key=lambda piece: piece[0])
         return np.concatenate([X for _, X, _ in pieces]), np.concatenate([weight for _, _, weight in pieces])
+
+
+def recut(tables: Iterable[tuple[NDArray, Array | None]], n_rows: int) -> Iterator[tuple[NDArray, Array | None]]:
+    """Yield the rows of consecutive tables, and their weights, `n_rows` at a time (the last ones fewer)."""
+    held: list[tuple[NDArray, Array | None]] = []
+    n_held = 0
+    for X, weight in tables:
+        start = 0
+        while start < len(X):
+            stop = min(len(X), start + n_rows - n_held)
+            held.append((X[start:stop], None if weight is None else weight[start:stop]))
+            n_held += stop - start
+            start = stop
+            if n_held == n_rows:
+                yield _joined(held)
+                held, n_held = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(tables: list[tuple[NDArray, Array | None]]) -> tuple[NDArray, Array | None]:
+    if len(tables) == 1:
+        return tables[0]
+    weights = [weight for _, weight in tables if weight is not None]
+    return np.concatenate([X for X, _ in tables]), np.concatenate(weights) if weights else None
 
 
 class _Take:

@@ -112,6 +112,7 @@ def test_constructor_is_theirs_and_more():
     assert (ours.pop("init_params"), theirs.pop("init_params")) == ("auto", "kmeans")
     assert {name: value for name, value in ours.items() if name not in extra} == theirs | {
         "race": False,
+        "noise": False,
         "stopping": "absolute",
         "checkpoint_interval": 60.0,
         "learning_decay": 0.6,

@@ -505,3 +505,52 @@ def test_benchmark(spark, monkeypatch, capsys):
     assert float(theirs) / float(ours) == pytest.approx(float(ratio.split()[0]), rel=0.1, abs=0.1)
     # From other starts, after three iterations.
     assert float(score) == pytest.approx(float(other), abs=0.3)
+
+
+@pytest.mark.parametrize("is_array", [False, True])
+def test_nulls_are_integrated_out(spark, table, is_array):
+    X, weight = table
+    holed = X.copy()
+    holed[np.arange(len(X)) % 4 == 1, 0] = np.nan
+    holed[np.arange(len(X)) % 7 == 2, 1] = np.nan
+    rows = [[None if np.isnan(x) else float(x) for x in row] for row in holed]
+    if is_array:
+        frame = spark.createDataFrame(
+            [(row, w) for row, w in zip(rows, weight.tolist(), strict=True)], "x array<double>, w double"
+        )
+    else:
+        frame = spark.createDataFrame([(*row, w) for row, w in zip(rows, weight.tolist(), strict=True)], SCHEMA)
+    features = frame.drop("w")
+    for Model in (GaussianMixture, BayesianGaussianMixture):
+        params = {"n_components": 3, "random_state": 0, "missing": "marginal", "max_iter": 5}
+        expected = Model(**params).fit(holed, sample_weight=weight)
+        model = Model(**params).fit(frame, sample_weight="w")
+        assert_same(model, expected)
+    with pytest.raises(ValueError, match=r"partition \d of X: Input X contains NaN"):
+        GaussianMixture(3).fit(features)
+    added = {
+        "predict": "prediction",
+        "predict_proba": "probability",
+        "score_samples": "log_density",
+        "impute": "imputed",
+    }
+    for method, name in added.items():
+        found = np.array([row[name] for row in getattr(model, method)(features).collect()])
+        assert_allclose(found, getattr(expected, method)(holed), rtol=1e-9, atol=1e-12, err_msg=method)
+    assert model.score(frame, sample_weight="w") == pytest.approx(
+        expected.score(holed, sample_weight=weight), rel=1e-12
+    )
+
+
+def test_complete_rows_are_the_same_where_entries_may_be_missing(spark, table):
+    X, weight = table
+    frame = frame_of(spark, parts_of(X, weight, [90, 300]), SCHEMA)
+    plain, marginal = (
+        GaussianMixture(3, random_state=0, max_iter=3, missing=missing).fit(frame, sample_weight="w")
+        for missing in (None, "marginal")
+    )
+    assert_array_equal(marginal.means_, plain.means_)
+    assert_array_equal(marginal.covariances_, plain.covariances_)
+    empty = spark.createDataFrame([(float(x), None, 1.0) for x in X[:50, 0]], SCHEMA)
+    with pytest.raises(ValueError, match="column 1, 'b' of X has no observed entry"):
+        GaussianMixture(2, missing="marginal").fit(empty, sample_weight="w")

@@ -138,8 +138,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
                 refuse(f"argument --missing: not allowed with {option}, which is for complete rows")
     if arguments.command == "fit" and arguments.labels_column is not None:
         refuse_beside_labels(arguments)
-    if arguments.command == "fit" and arguments.method == "vb" and arguments.noise:
-        refuse("argument --noise: not allowed with --method vb")
     for option, value in (("--prior", "prior"), ("--max-eigenvalue-ratio", "max_eigenvalue_ratio")):
         if arguments.command == "fit" and arguments.method == "vb" and getattr(arguments, value) is not None:
             refuse(f"argument {option}: not allowed with --method vb, which has a prior: see --concentration")

@@ -147,16 +147,12 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
         if labels_column is not None and kind in ("Arrow", "folder"):
             raise ValueError(f"{source}: --labels-column is not for folders and Arrow files")
         keeps = _keeps_missing(arguments, document)
-        if keeps and kind in ("Arrow", "folder"):
-            if document is None:
-                raise ValueError(f"{source}: --missing is not for folders and Arrow files")
-            # A model that takes rows with missing values takes complete ones as they come.
-            keeps = False
-        in_memory = arguments.drop_missing or keeps or row_id is not None or labels_column is not None
+        in_memory = arguments.drop_missing or row_id is not None or labels_column is not None
         if kind in ("Arrow", "folder", "Parquet", "NumPy") and not in_memory:
             from fastgmm.sources.files import open_path
 
-            data = Data.streamed(open_path(source, Request(columns, weight, expected)))
+            request = Request(columns, weight, expected, missing="keep" if keeps else "refuse")
+            data = Data.streamed(open_path(source, request))
         else:
             table = read_table(
                 source,

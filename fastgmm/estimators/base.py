@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import exceptions, validation
 from fastgmm.estimators.fitting import Fitting, told_of_spikes
 from fastgmm.estimators.imputation import Imputation
-from fastgmm.estimators.labels import LabelRequests, predicted, refuse_classes, rows_with_labels, same_rows
+from fastgmm.estimators.labels import LabelRequests, predicted, refuse_classes, rows_with_labels, same_rows, with_column
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.scoring import if_far
@@ -94,10 +94,11 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         sample_weight : (N,) array-like >= 0, or str, optional
             A row of weight w counts as w copies. Or the name of the column of a data frame that holds the weights, and
             is then no feature. So here as in the other methods.
-        labels : (N,) array-like, optional
+        labels : (N,) array-like, or str, optional
             The classes of rows, numbers from 0, where they are known; -1, NaN, None or pandas' NA where not. A row of a
             known class is in the component of that number, or in those of `class_components`, and in no other; so
-            it counts in `lower_bound_`. For X in memory. Where X and labels have an index, as in pandas, it must be
+            it counts in `lower_bound_`. Or the name of the column that holds them, of a data frame or a file, which is
+            then no feature. Not for rows of Dask and Spark. Where X and labels have an index, as in pandas, it must be
             the same. See docs/guide/known-labels.md.
         callback : callable, optional
             Called as ``callback(restart, iteration, bound, change)`` after each iteration.
@@ -393,6 +394,7 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         """Fit to the rows of X, with what `prepare` knows of them beside their numbers, and return them."""
         self._validate_parameters()
         checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint, self.checkpoint_interval)
+        X, sample_weight, labels = with_column(self, X, sample_weight, labels)
         same_rows(X, labels)
         opened = self._open(X, sample_weight, minimum=2)
         rows, known = rows_with_labels(self, opened if prepare is None else prepare(opened), labels)

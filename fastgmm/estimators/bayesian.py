@@ -14,6 +14,7 @@ from fastgmm import kernels, validation
 from fastgmm.estimators.choices import Accelerate, CovarianceType, Missing, Start, Stopping, WeightPrior
 from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
+from fastgmm.estimators.noisy_posterior import OF_NOISE, noise_attributes
 from fastgmm.estimators.posterior import PRIOR_TYPES, Posteriors, law_of
 from fastgmm.estimators.scoring import checked_components
 from fastgmm.families import Family
@@ -21,6 +22,7 @@ from fastgmm.fitting.plain import FitResult
 from fastgmm.kernels import Posterior, Prior
 from fastgmm.rows import Rows
 from fastgmm.rules import (
+    NoiseVariational,
     VariationalBayes,
     VariationalPosterior,
     default_scales,
@@ -107,6 +109,10 @@ class BayesianGaussianMixture(Posteriors):
     sort_sticks : bool, optional
         Whether the components of a Dirichlet process are kept in order of falling weight, which is the order of highest
         bound. Default: where the start leaves the order open, that is without `means_init`, labels or responsibilities.
+    noise : bool or float, default False
+        Whether a share of the rows is noise, spread evenly over the space that the rows fill; a number is the volume of
+        that space. Its weight is one of K + 1 in the Dirichlet law; beside a Dirichlet process its prior is uniform.
+        See docs/guide/noise.md.
     random_state : int, RandomState, Generator or None
     warm_start : bool, default False
         Start the next ``fit`` from the last one's law; `n_init` counts as 1 then.
@@ -131,7 +137,12 @@ class BayesianGaussianMixture(Posteriors):
     Attributes
     ----------
     weights_ : (K,)
-        Expected mixing weights; of a Dirichlet process, divided by their sum.
+        Expected mixing weights; of a Dirichlet process, divided by their sum. With noise, they and its weight sum to 1.
+    noise_weight_, noise_log_volume_ : float
+    noise_box_ : (D + 1, D)
+    noise_concentration_ : (2,)
+        With noise alone: its expected weight, the logarithm of its volume and where it is drawn, as of
+        `GaussianMixture`, and the parameters of the beta law of its weight.
     means_ : (K, D)
     covariances_, precisions_, precisions_cholesky_
         (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical, (D,) tied-diag, (1,) tied-spherical.
@@ -213,6 +224,7 @@ class BayesianGaussianMixture(Posteriors):
         degrees_of_freedom_init: ArrayLike | None = None,
         covariances_init: ArrayLike | None = None,
         sort_sticks: bool | None = None,
+        noise: bool | float = False,
         random_state: Any = None,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -249,6 +261,7 @@ class BayesianGaussianMixture(Posteriors):
         self.degrees_of_freedom_init = degrees_of_freedom_init
         self.covariances_init = covariances_init
         self.sort_sticks = sort_sticks
+        self.noise = noise
         self.random_state = random_state
         self.warm_start = warm_start
         self.checkpoint = checkpoint
@@ -307,6 +320,7 @@ class BayesianGaussianMixture(Posteriors):
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
+        self._check_noise()
         validation.check_prior_counts(self._mixture_params())
         validation.check_total_samples(self.total_samples)
         validation.check_choice(self.weight_concentration_prior_type, "weight_concentration_prior_type", PRIOR_TYPES)
@@ -324,7 +338,8 @@ class BayesianGaussianMixture(Posteriors):
             # A class stays in its components.
             sort = sort and not isinstance(source.rows, LabelledRows)
         prior = self._prior(source.family, source.n_features, source)
-        return VariationalBayes(source.family, prior, self._sticks(), bool(sort), float(self.reg_covar))
+        rule = VariationalBayes(source.family, prior, self._sticks(), bool(sort), float(self.reg_covar))
+        return self._with_noise(rule, source)
 
     def _prior_counts(self, dimension: int) -> tuple[float, float, float]:
         """Return the prior's concentration, mean precision and degrees of freedom."""
@@ -384,7 +399,9 @@ class BayesianGaussianMixture(Posteriors):
         if self.means_init is None:
             if given:
                 raise ValueError(f"{given[0]} needs means_init, which says which component is which.")
-            return lambda rule, source, random_state, restart: self._seed(rule, source, random_state, None, restart)
+            return self._started(
+                rule, lambda rule, source, random_state, restart: self._seed(rule, source, random_state, None, restart)
+            )
         means = validation.check_means(self.means_init, *shape)
         laws = [
             None if getattr(self, name) is None else law_of(name, getattr(self, name), self._sticks(), family, shape)
@@ -406,7 +423,7 @@ class BayesianGaussianMixture(Posteriors):
             posterior = Posterior(*(old if new is None else new for old, new in both))
             return rule.state(posterior, means, seeded.density.whitener if whitener is None else whitener)
 
-        return begin
+        return self._started(rule, begin)
 
     def _state(self, rule: VariationalBayes) -> VariationalPosterior:
         posterior = self._posterior()
@@ -416,7 +433,8 @@ class BayesianGaussianMixture(Posteriors):
                 f"{self.weight_concentration_prior_type!r}, the fitted model's is not. Set warm_start=False to start "
                 "anew."
             )
-        return rule.state(posterior, np.asarray(self.means_), self._whitener(rule.family))
+        state = rule.state(posterior, np.asarray(self.means_), self._whitener(rule.family))
+        return self._laid_beside(rule, state)
 
     def _attributes(
         self, rule: VariationalBayes, state: VariationalPosterior
@@ -427,7 +445,7 @@ class BayesianGaussianMixture(Posteriors):
             "mean_precision_": mean_precision,
             "degrees_of_freedom_": float(degrees_of_freedom[0]) if rule.family.is_tied else degrees_of_freedom,
             "_sorted_sticks": rule.sort_sticks,
-        }
+        } | noise_attributes(rule, state)
         prior = rule.prior
         if prior is not None:
             scale = prior.scale.reshape(rule.family.block_shape(len(prior.mean)))
@@ -444,6 +462,12 @@ class BayesianGaussianMixture(Posteriors):
             "covariances_": rule.family.attribute(state.covariances),
             "precisions_cholesky_": rule.family.attribute(rule.family.precisions_cholesky(state.density.whitener)),
         }, others
+
+    def _keep(self, rule: VariationalBayes, *others: Any) -> None:
+        super()._keep(rule, *others)
+        if not isinstance(rule, NoiseVariational):
+            for name in OF_NOISE:
+                self.__dict__.pop(name, None)
 
 
 def _least_ratio(family: Family, within: Array, total: Array) -> float:

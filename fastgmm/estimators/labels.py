@@ -13,6 +13,8 @@ from fastgmm.passes.scores import Score
 from fastgmm.rows import ArrayRows, Rows
 from fastgmm.sources.incomplete import IncompleteRows
 from fastgmm.sources.labelled import LabelledRows, part_of
+from fastgmm.sources.labelled_streams import is_streamed, labelled
+from fastgmm.sources.opening import is_elsewhere, open_labelled
 from fastgmm.starts.labelled import METHODS
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
@@ -51,10 +53,9 @@ def rows_with_labels(estimator: Any, rows: Rows, labels: Any) -> tuple[Rows, dic
             )
         return rows, {}
     _refuse_others(estimator, rows)
-    assert isinstance(rows, ArrayRows)
     numbers = validation.check_labels(labels, rows.n_rows)
     classes = validation.classes_of(numbers, given, n_components)
-    known = LabelledRows(rows, numbers, classes)
+    known = labelled(rows, numbers, classes)
     told = {"class_of_components_": known.class_of_components(n_components)}
     counts = {part.label: part.rows.n_rows for part in known.parts}
     # How many components there must be rows of no class for.
@@ -66,6 +67,17 @@ def rows_with_labels(estimator: Any, rows: Rows, labels: Any) -> tuple[Rows, dic
             "components, or labels of fewer rows."
         )
     return (known, told) if counts.keys() - {-1} else (rows, told)
+
+
+def with_column(estimator: Any, X: Any, sample_weight: Any, labels: Any) -> tuple[Any, Any, Any]:
+    """Return X without the column that `labels` names, weights beside it, and that column; all as given for arrays."""
+    if not isinstance(labels, str):
+        return X, sample_weight, labels
+    if not is_elsewhere(X) and not isinstance(X, Rows):
+        X, labels = validation.split_weight(X, labels, "labels")
+        return X, sample_weight, labels
+    rows, numbers = open_labelled(X, sample_weight, labels, estimator.missing)
+    return rows, None, numbers
 
 
 def same_rows(X: Any, labels: Any) -> None:
@@ -94,14 +106,13 @@ def predicted(estimator: Any, rows: Rows) -> NDArray[np.int64]:
     found: NDArray[np.int64] = rows.scored(Score(density, "labels", n_threads))
     if not isinstance(rows, LabelledRows):
         return found
-    kind = IncompleteRows if isinstance(rows.given, IncompleteRows) else ArrayRows
     for label, components in enumerate(rows.classes):
         places = np.flatnonzero(rows.labels == label)
         if len(components) == 1:
             found[places] = components[0]
         elif len(places):
             part = part_of(estimator._family(), density, components)
-            found[places] = components[kind(rows.given.X[places], None).scored(Score(part, "labels", n_threads))]
+            found[places] = components[rows.of_class(label).scored(Score(part, "labels", n_threads))]
     return found
 
 
@@ -118,10 +129,10 @@ def with_classes_of(model: Any, other: Any) -> Any:
 
 def _refuse_others(estimator: Any, rows: Rows) -> None:
     """ValueError where labels do not go with the rows or with a parameter."""
-    if type(rows) is not ArrayRows and not isinstance(rows, IncompleteRows):
+    if type(rows) is not ArrayRows and not isinstance(rows, IncompleteRows) and not is_streamed(rows):
         raise ValueError(
-            f"labels need X as rows in memory, an array or a data frame, got {type(rows).__name__}: read the "
-            "rows first, or a sample of them that holds the rows whose classes are known."
+            "labels need X as an array, a data frame, a file or batches, rows that are read in this process, got "
+            f"{type(rows).__name__}: give a file, or a sample that holds the rows whose classes are known."
         )
     init = estimator.init_params
     if isinstance(init, str) and init not in METHODS:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastgmm import validation
 from fastgmm.estimators.base import Mixture
 from fastgmm.estimators.choices import Predictive
+from fastgmm.estimators.noisy_posterior import PosteriorWithNoise
 from fastgmm.exceptions import UnknownPriorError
 from fastgmm.families import FAMILIES, Family
 from fastgmm.families.base import remembered
@@ -27,6 +28,7 @@ from fastgmm.rules import (
     mass_after,
     predictive_density,
 )
+from fastgmm.rules.variational_noise import beside_noise
 from fastgmm.sources import Source
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
@@ -41,7 +43,7 @@ _ONE_ROW = 1.0 - 1e-6
 _FEWEST_DEGREES = 0.1
 
 
-class Posteriors(Mixture):
+class Posteriors(PosteriorWithNoise, Mixture):
     """The part of ``BayesianGaussianMixture`` that reads its fitted attributes."""
 
     weight_concentration_prior_type: str
@@ -74,8 +76,11 @@ class Posteriors(Mixture):
         self._require_fitted()
         family = self._family()
         whitener, means = self._whitener(family), np.asarray(self.means_)
+        logs = self._log_weights_beside(predictive)
         if predictive == "plug-in":
-            return family.density_of_whitener(self._weights(), means, whitener)
+            # The weights are those beside noise already.
+            plain = family.density_of_whitener(self._weights(), means, whitener)
+            return plain if logs is None else beside_noise(plain, self._fitted_noise(), logs * [1.0, 0.0])
         density = _density_of_attributes(family, "means_", means.astype(np.float64), whitener, *self._laws())
         if predictive == "student-t":
             if family.student_type is None:
@@ -84,15 +89,17 @@ class Posteriors(Mixture):
                     "use 'expected-log' or 'plug-in'."
                 )
             posterior = self._posterior()
-            return predictive_density(family, posterior, expected_weights(posterior.concentration), density)
-        return density
+            density = predictive_density(family, posterior, expected_weights(posterior.concentration), density)
+        return density if logs is None else beside_noise(density, self._fitted_noise(), logs)
 
     def _complete(self) -> None:
         super()._complete()
-        self.weights_ = expected_weights(self._posterior().concentration)
+        logs = self._log_weights_beside("plug-in")
+        self.weights_ = expected_weights(self._posterior().concentration) * (1.0 if logs is None else np.exp(logs[1]))
 
     def _log_weights(self) -> Array:
-        return expected_log_weights(self._posterior().concentration)
+        logs = self._log_weights_beside("expected-log")
+        return expected_log_weights(self._posterior().concentration) + (0.0 if logs is None else logs[1])
 
     def predict(self, X: ArrayLike, predictive: Predictive = "expected-log") -> NDArray[np.int64]:
         """Return the most probable component of each row of X (N, D), as labels (N,); see ``score_samples``."""
@@ -168,7 +175,7 @@ class Posteriors(Mixture):
                 "partial_fit goes on with weights of the kind that was learned, but weight_concentration_prior_type is "
                 f"{self.weight_concentration_prior_type!r}. To start anew, use a clone or fit."
             )
-        return VariationalBayes(family, prior, sticks, bool(sort), float(self.reg_covar))
+        return self._as_fitted(VariationalBayes(family, prior, sticks, bool(sort), float(self.reg_covar)))
 
     def sample(
         self, n_samples: int = 1, random_state: Any = None, predictive: Predictive = "plug-in"
@@ -226,6 +233,7 @@ class Posteriors(Mixture):
         ``fit`` with ``warm_start`` goes on from here; `lower_bound_` is NaN, since it needs the rows
         (``evidence_lower_bound`` has it). ValueError where nothing would be left, or the prior is not known.
         """
+        self._require_no_noise("prune")
         mass = self.component_mass_
         kept = np.flatnonzero(mass >= _ONE_ROW if min_weight is None else self.weights_ >= min_weight)
         if len(kept) == 0:

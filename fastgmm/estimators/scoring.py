@@ -24,7 +24,7 @@ from fastgmm.kernels.structures.densities import has_noise
 from fastgmm.passes.scores import LogDensities, OfShares, Score, Totals, uncertainties, uncertainties_beside_noise
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.sources import open_rows
-from fastgmm.sources.incomplete import open_incomplete
+from fastgmm.sources.gapped import open_incomplete
 from fastgmm.spurious import SpuriousComponent
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
@@ -94,9 +94,15 @@ class Scoring(PrivateMethods, Interface, ABC):
         """
         register(type(self))
         if self.missing is not None:
-            return open_incomplete(X, sample_weight, self.missing, type(self).__name__, minimum)
+            return open_incomplete(X, sample_weight, self.missing, type(self).__name__, minimum, expected)
         rows = open_rows(X, sample_weight, expected=expected)
         if rows is not None:
+            if rows.may_miss:
+                own = 'set missing="marginal", or ' if "missing" in vars(self) else ""
+                raise ValueError(
+                    f"X is {type(rows).__name__} some of whose entries may be missing, and this {type(self).__name__} "
+                    f'takes complete rows: {own}open such rows, without missing="marginal".'
+                )
             if minimum > 1:
                 validation.check_n_rows((rows.n_rows, rows.n_features), minimum, type(self).__name__)
             return rows

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm.passes.scores import scores_of
-from fastgmm.rows import ArrayRows, Rows
+from fastgmm.rows import Rows, scan_rows
 from fastgmm.rules.variational import mass_after
-from fastgmm.sources.incomplete import IncompleteRows
+from fastgmm.sources.incomplete import rows_of
 from fastgmm.sources.labelled import LabelledRows, part_of
 from fastgmm.statistics import Array
 
@@ -65,14 +65,25 @@ def _tables(estimator: Any, rows: LabelledRows) -> list[ClassTable]:
     for _, components, part, _ in rows.parts:
         if components is None:
             continue
-        step = max(part.n_rows // _ROWS_OF_CLASS, 1)
-        weight = np.ones(part.n_rows) if part.sample_weight is None else np.asarray(part.sample_weight, np.float64)
-        X, kept = part.X[::step], weight[::step]
-        few = (IncompleteRows if isinstance(part, IncompleteRows) else ArrayRows)(X, None)
+        X, kept, total = _some(part)
+        few = rows_of(X)
         columns = [scores_of(one, few, estimator.n_threads, evidence=True).evidence for one in singles]
         joint = np.maximum(np.stack(columns, axis=1).astype(np.float64), _LEAST)
-        tables.append(ClassTable(components, joint, kept * (weight.sum() / kept.sum())))
+        tables.append(ClassTable(components, joint, kept * (total / kept.sum())))
     return tables
+
+
+def _some(part: Rows) -> tuple[NDArray, Array, float]:
+    """Return some of the rows, evenly, as they were given, their weights, and the weight of all."""
+    step = max(part.n_rows // _ROWS_OF_CLASS, 1)
+    values, weights, total = [], [], 0.0
+    for places, X, weight in part.given_blocks(scan_rows(part.n_features)):
+        own = np.ones(len(X)) if weight is None else np.asarray(weight, np.float64)
+        first = -places.start % step
+        values.append(X[first::step].copy())
+        weights.append(own[first::step].copy())
+        total += float(own.sum())
+    return np.concatenate(values), np.concatenate(weights), total
 
 
 def _order(tables: Sequence[ClassTable], movable: NDArray[np.intp], n_components: int) -> NDArray[np.intp]:

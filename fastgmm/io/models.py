@@ -208,6 +208,8 @@ def _noise_of(model: Any) -> dict[str, Any] | None:
     if not hasattr(model, "noise_log_volume_"):
         return None
     noise: dict[str, Any] = {name: np.asarray(getattr(model, f"noise_{name}_"), np.float64).tolist() for name in _NOISE}
+    if hasattr(model, "noise_concentration_"):
+        noise["concentration"] = np.asarray(model.noise_concentration_, np.float64).tolist()
     return noise | {"n_parameters": int(getattr(model, "_n_noise_parameters", 2))}
 
 
@@ -284,6 +286,9 @@ def restore(document: ModelDocument, path: str | os.PathLike[str]) -> Any:
         for name in _NOISE:
             setattr(model, f"noise_{name}_", document.fit["noise"][name])
         model._n_noise_parameters = document.fit["noise"]["n_parameters"]
+        if "concentration" in document.fit["noise"]:
+            model.noise_concentration_ = document.fit["noise"]["concentration"]
+            model.weights_ = model.weights_ * (1.0 - model.noise_weight_)
     if document.fit["prior"] is not None:
         model.prior = model.prior_ = model._prior_given = fastgmm.NormalInverseWishart(**document.fit["prior"])
     if document.fit["class_of_components"] is not None:
@@ -358,7 +363,13 @@ def _noise(fit: Mapping[str, Any], n_features: int) -> dict[str, Any] | None:
     if box.shape != (n_features + 1, n_features) or not 0.0 <= weight <= 1.0 or not math.isfinite(log_volume):
         raise ModelFileError(f"'noise' is no weight, logarithm of a volume and box of {n_features} features")
     n_parameters = 2 if "n_parameters" not in noise else count_field(noise, "n_parameters")
-    return {"weight": weight, "log_volume": log_volume, "box": box, "n_parameters": n_parameters}
+    found = {"weight": weight, "log_volume": log_volume, "box": box, "n_parameters": n_parameters}
+    if "concentration" in noise:
+        law = array_field(noise, "concentration", "float64")
+        if law.shape != (2,) or not (np.isfinite(law) & (law > 0.0)).all():
+            raise ModelFileError("'noise' has a 'concentration' that is not the two parameters of a beta law")
+        found["concentration"] = law
+    return found
 
 
 def _prior(fit: Mapping[str, Any], n_features: int) -> dict[str, Any] | None:

@@ -6,7 +6,9 @@ The arithmetic is that of :mod:`fastgmm.kernels.passes.incomplete`, always float
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +25,13 @@ from fastgmm.kernels.passes.incomplete import (
     score_incomplete,
     scoring_address,
 )
-from fastgmm.passes.scores import refuse_far_rows
-from fastgmm.rows import contiguous, kernel_array, scan_rows
+from fastgmm.passes.scores import Score, refuse_far_rows
+from fastgmm.rows import Rows, contiguous, kernel_array, scan_rows
 from fastgmm.statistics import Array, SufficientStatistics
 
 _NO_WEIGHTS = np.empty(0)
+# Numbers that are sorted in one go.
+_SORTED_FLOATS = 2**22
 # A pattern takes about as long as so many rows, whatever it has.
 _PATTERN_ROWS = 100
 
@@ -44,16 +48,28 @@ class Sorted(NamedTuple):
         return self.patterns._replace(weight=own)
 
 
-class Incomplete(Protocol):
-    """Rows in memory some of whose entries are missing, with their weights (N,) or None."""
+class SortedBlock(NamedTuple):
+    """Some consecutive rows, sorted: their places, and their weights (n,) or None, these in the order of the rows."""
 
-    n_rows: int
-    dtype: type[np.floating]
-    sample_weight: Array | None
+    places: slice
+    sorted: Sorted
+    weight: Array | None
 
-    @property
-    def sorted(self) -> Sorted:
-        """The rows by pattern."""
+
+def sorted_rows(n_features: int) -> int:
+    """Return how many rows are sorted in one go, which sums depend on: so it depends on the shape alone."""
+    return max(_SORTED_FLOATS // n_features, 1)
+
+
+def sorted_blocks(rows: Any) -> Iterator[SortedBlock]:
+    """Yield rows in this process, some of whose entries may be missing, by pattern; kept where they are in memory."""
+    if hasattr(rows, "sorted_blocks"):
+        yield from rows.sorted_blocks()
+        return
+    for places, X, weight in rows.given_blocks(sorted_rows(rows.n_features)):
+        found = sort_rows(X)
+        lengths = getattr(rows, "log_lengths", _NO_WEIGHTS)
+        yield SortedBlock(places, found._replace(patterns=found.patterns._replace(log_lengths=lengths)), weight)
 
 
 def sort_rows(X: NDArray) -> Sorted:
@@ -67,9 +83,11 @@ def sort_rows(X: NDArray) -> Sorted:
         bits[here, : -(-n_features // 8)] = np.packbits(~np.isnan(X[here]), axis=1)
     words = bits.view(np.uint64)
     keys = words[:, 0] if n_words == 1 else words.view([("", np.uint64)] * n_words)[:, 0]
-    _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse.reshape(-1), kind="stable")
-    observed = ~np.isnan(X[first])
+    # Keys of few bits are sorted by their digits, several times as fast.
+    order = np.argsort(keys.astype(np.uint16) if n_features <= 16 else keys, kind="stable")
+    starts = np.flatnonzero(np.append(True, keys[order[1:]] != keys[order[:-1]]))
+    counts = np.diff(np.append(starts, n_rows))
+    observed = ~np.isnan(X[order[starts]])
     n_observed = observed.sum(axis=1)
     ends = np.cumsum(counts * n_observed)
     values = np.empty(int(ends[-1]), contiguous(X[:0]).dtype)
@@ -129,26 +147,43 @@ class Plan:
         self.pieces = _cut(patterns.first_row, -(-n_rows // block), self.n_lanes)
 
 
-def collect_statistics(
-    family: Family, density: Density, origin: Array, rows: Incomplete, n_threads: int | None
-) -> SufficientStatistics:
-    """Return the statistics of incomplete rows about `origin` (K, D), under the posterior of `density`.
+@dataclass(eq=False)
+class GapSweep:
+    """The task that returns the statistics of incomplete rows about `origin` (K, D), under the posterior of `density`.
 
     Of what is missing the expected moments count, so that an update raises the likelihood of what is observed, which
     is the log evidence.
     """
-    patterns = rows.sorted.weighted(rows.sample_weight)
-    n_components, n_features = density.mean.shape
-    shape = family.shape(n_components, n_features)
-    plan = Plan(patterns, n_components, n_features, n_components * (n_features + 1) + math.prod(shape))
-    shapes = (n_components,), (n_components, n_features), shape, ()
-    sums = [np.zeros((plan.n_lanes, *each)) for each in shapes]
-    address = collecting_address(density, sums[2], patterns)
-    for pieces in plan.pieces:
-        collect_incomplete(plan.n_lanes, n_threads, address, density, origin, patterns, pieces, plan.tile, *sums)
-    mass, deviation, scatter, evidence = (lanes.sum(axis=0) for lanes in sums)
-    weight = float(rows.n_rows) if rows.sample_weight is None else float(rows.sample_weight.sum())
-    return SufficientStatistics(origin, mass, deviation, family.mirror(scatter), float(evidence), weight)
+
+    family: Family
+    density: Density
+    origin: Array
+    n_threads: int | None = None
+
+    def __call__(self, rows: Any) -> SufficientStatistics:
+        """Return the statistics of all rows in this process: those of the first ones, and the next ones added."""
+        total: SufficientStatistics | None = None
+        for block in sorted_blocks(rows):
+            part = self._of_block(block)
+            total = part if total is None else total + part
+        return self.family.zero(self.origin) if total is None else total
+
+    def _of_block(self, block: SortedBlock) -> SufficientStatistics:
+        family, density = self.family, self.density
+        patterns = block.sorted.weighted(block.weight)
+        n_components, n_features = density.mean.shape
+        shape = family.shape(n_components, n_features)
+        plan = Plan(patterns, n_components, n_features, n_components * (n_features + 1) + math.prod(shape))
+        shapes = (n_components,), (n_components, n_features), shape, ()
+        sums = [np.zeros((plan.n_lanes, *each)) for each in shapes]
+        address = collecting_address(density, sums[2], patterns)
+        for pieces in plan.pieces:
+            collect_incomplete(
+                plan.n_lanes, self.n_threads, address, density, self.origin, patterns, pieces, plan.tile, *sums
+            )
+        mass, deviation, scatter, evidence = (lanes.sum(axis=0) for lanes in sums)
+        weight = float(len(block.sorted.order)) if block.weight is None else float(block.weight.sum())
+        return SufficientStatistics(self.origin, mass, deviation, family.mirror(scatter), float(evidence), weight)
 
 
 class IncompleteScores:
@@ -165,46 +200,44 @@ class IncompleteScores:
         responsibilities: bool = False,
         sums: bool = False,
     ) -> None:
-        order, n_rows = rows.sorted.order, rows.n_rows
-        patterns = rows.sorted.patterns
-        n_components, n_features = density.mean.shape
-        if sums:
-            patterns = rows.sorted.weighted(np.ones(n_rows) if rows.sample_weight is None else rows.sample_weight)
-        outputs = (
-            np.empty(n_rows if labels else 0, np.int64),
-            np.empty(n_rows if evidence else 0, rows.dtype),
-            np.empty((n_rows, n_components) if responsibilities else (0, 0), rows.dtype),
-        )
-        plan = Plan(patterns, n_components, n_features, 2)
-        lanes = np.zeros((plan.n_lanes, 3))
-        address = scoring_address(density, patterns, outputs)
-        for pieces in plan.pieces:
-            score_incomplete(plan.n_lanes, n_threads, address, density, patterns, pieces, plan.tile, *outputs, lanes)
-        self.labels, self.evidence, self.responsibilities = (_put_back(each, order) for each in outputs)
-        self.weight = float(patterns.weight.sum())
-        self.sum_evidence, self.sum_peak, overflown = lanes.sum(axis=0).tolist()
+        n_rows, n_components = rows.n_rows, len(density.mean)
+        self.labels = np.empty(n_rows if labels else 0, np.int64)
+        self.evidence = np.empty(n_rows if evidence else 0, rows.dtype)
+        self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), rows.dtype)
+        outputs = self.labels, self.evidence, self.responsibilities
+        total, self.weight = np.zeros(3), 0.0
+        for places, found, weight in sorted_blocks(rows):
+            patterns = found.patterns
+            if sums:
+                patterns = found.weighted(np.ones(len(found.order)) if weight is None else weight)
+            here = slice(places.start - rows.offset, places.stop - rows.offset)
+            own_labels, own_evidence, own_shares = (np.empty_like(output[here]) for output in outputs)
+            parts = own_labels, own_evidence, own_shares
+            plan = Plan(patterns, n_components, rows.n_features, 2)
+            lanes = np.zeros((plan.n_lanes, 3))
+            address = scoring_address(density, patterns, parts)
+            for pieces in plan.pieces:
+                score_incomplete(plan.n_lanes, n_threads, address, density, patterns, pieces, plan.tile, *parts, lanes)
+            for output, part in zip(outputs, parts, strict=True):
+                # What was asked for, back in the order of the rows.
+                if output.size:
+                    output[here][found.order] = part
+            total += lanes.sum(axis=0)
+            self.weight += float(patterns.weight.sum())
+        self.sum_evidence, self.sum_peak, overflown = total.tolist()
         if overflown and (labels or responsibilities):
             refuse_far_rows(density, rows, n_threads)
 
 
-def _put_back(output: NDArray, order: NDArray[np.int64]) -> NDArray:
-    """Return one result for each sorted row in the order of the rows; nothing where there are none."""
-    if output.size == 0:
-        return output
-    placed = np.empty_like(output)
-    placed[order] = output
-    return placed
-
-
 def missing_values(
-    density: Density, rows: Incomplete, shares: NDArray, noise: Array | None, n_threads: int | None
+    density: Density, found: Sorted, shares: NDArray, noise: Array | None, n_threads: int | None
 ) -> Array:
     """Return the missing entries of the sorted rows, one row after the other, in the order of columns.
 
     The conditional means of the components, weighted by the `shares` (N, K) of rows in their own order; with `noise`,
     normal numbers in place of what is returned, their conditional deviations are added.
     """
-    order, patterns = rows.sorted
+    order, patterns = found
     n_components, n_features = density.mean.shape
     n_missing = n_features - patterns.n_observed
     first_missing = np.concatenate([[0], np.cumsum(np.diff(patterns.first_row) * n_missing)]).astype(np.int64)
@@ -230,3 +263,32 @@ def with_values(X: NDArray, order: NDArray[np.int64], values: Array) -> NDArray:
         filled[places] = block
         begin = end
     return filled
+
+
+@dataclass(eq=False)
+class Fill:
+    """The task that returns rows with what is missing filled in by its mean given what is observed, (N, D).
+
+    Components count by their probability under `density`; `components` are their normal laws.
+    """
+
+    density: Density
+    components: Density
+    n_threads: int | None = None
+    output: str = "imputed"
+
+    def __call__(self, rows: Rows) -> NDArray:
+        """Return the rows as float32 or float64."""
+        n_features = rows.n_features
+        filled = np.empty((rows.n_rows, n_features), rows.dtype)
+        score = Score(self.density, "responsibilities", self.n_threads)
+        for block in rows.given_blocks(sorted_rows(n_features)):
+            part = rows.part(block)
+            shares = score(part)
+            place = block.places.start - rows.offset
+            for places, found, _ in sorted_blocks(part):
+                here = slice(places.start - part.offset, places.stop - part.offset)
+                values = missing_values(self.components, found, shares[here], None, self.n_threads)
+                own = with_values(block.X[here], found.order, values)
+                filled[place + here.start : place + here.stop] = own
+        return filled

@@ -18,6 +18,7 @@ from fastgmm.rules.variational import (
     mass_after,
     predictive_density,
 )
+from fastgmm.rules.variational_noise import NoiseVariational
 
 __all__ = [
     "EqualWeights",
@@ -27,6 +28,7 @@ __all__ = [
     "MaximumLikelihood",
     "Noise",
     "NoiseLikelihood",
+    "NoiseVariational",
     "NormalInverseWishart",
     "ParameterPrior",
     "StudentLikelihood",

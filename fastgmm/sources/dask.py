@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm.rows import ArrayRows, Block, Rows, Summary
+from fastgmm.sources.opening import may_miss
 from fastgmm.sources.partitions import Census, Columns, Known, PartitionReader, Visit, census, columns_of, on_threads
 from fastgmm.sources.together import RowsElsewhere
 from fastgmm.support.extras import require
@@ -49,6 +50,8 @@ class DaskRows(RowsElsewhere):
     n_threads : int, default 1
         Threads that a task uses. Dask runs as many tasks at a time in a worker as that has threads: more than 1 is for
         workers with fewer threads than cores.
+    missing : None or 'marginal'
+        With 'marginal', entries may be missing (NaN, None, NA), for mixtures with ``missing="marginal"``.
 
     Notes
     -----
@@ -58,7 +61,8 @@ class DaskRows(RowsElsewhere):
 
     is_counted_again = True
 
-    def __init__(self, data: Any, sample_weight: Any = None, *, n_threads: int = 1) -> None:
+    def __init__(self, data: Any, sample_weight: Any = None, *, n_threads: int = 1, missing: str | None = None) -> None:
+        self.may_miss = may_miss(missing)
         require("dask", "Dask collections need", "dask", "dask.array", "dask.delayed", "dask.task_spec")
         self._n_threads = n_threads
         data = _collections(data)
@@ -79,7 +83,7 @@ class DaskRows(RowsElsewhere):
         self._data, self._weight = data, weight
         self._keys, self._weight_keys = _keys(data), _keys(weight)
         self._number = float(sample_weight) if by_number else None
-        self._reader = PartitionReader(None, column)
+        self._reader = PartitionReader(None, column, may_miss=self.may_miss)
         columns = _known_columns(data[0], self._reader, column is None and sample_weight is not None)
         self._columns = columns or self._run(columns_of, operator.add, n_partitions=1)
         self._reader = replace(self._reader, columns=self._columns)
@@ -183,7 +187,7 @@ class DaskRows(RowsElsewhere):
 
         column = self._reader.weight_column
         frame = self._frame if column is None else self._frame.drop(columns=column)
-        reader = PartitionReader(self._columns._replace(is_weighted=False))
+        reader = PartitionReader(self._columns._replace(is_weighted=False), may_miss=self.may_miss)
         # One node that all partitions share, as in a pass: the model is not part of every task.
         visit = Delayed(name, {name: DataNode(name, Visit(task, reader))})
         return frame.map_partitions(_beside, visit, meta=_indexed(meta, frame._meta), enforce_metadata=False)
@@ -233,9 +237,9 @@ class DaskRows(RowsElsewhere):
         return layer
 
 
-def open_rows(data: Any, sample_weight: Any = None) -> DaskRows:
+def open_rows(data: Any, sample_weight: Any = None, *, missing: str | None = None) -> DaskRows:
     """Return the rows of a Dask collection."""
-    return DaskRows(data, sample_weight)
+    return DaskRows(data, sample_weight, missing=missing)
 
 
 def _name(task: Any) -> str:

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm.rows import row_type
+from fastgmm.sources.opening import may_miss
 from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
 from fastgmm.sources.table_formats import refuse_table_formats
 from fastgmm.statistics import Array
@@ -35,6 +36,8 @@ def open_rows(
     columns: Sequence[str] | None = None,
     comment: str | None = None,
     expected: Sequence[str] | None = None,
+    missing: str | None = None,
+    class_column: str | None = None,
 ) -> StreamedRows:
     """Return the rows of a file, a folder or an object of pyarrow; arguments as of ``fastgmm.sources.open_rows``."""
     column = weights = None
@@ -47,12 +50,27 @@ def open_rows(
         raise TypeError(f"columns must be a list of names, got the text {shown(columns)}.")
     if comment is not None and not (_is_path(data) and kind_of(data) == "CSV"):
         raise ValueError(f"comment says which lines of a CSV file are skipped, X is {_described(data)}.")
-    return StreamedRows(_table(data, Request(columns, column, expected), weights, TextFormat(comment=comment)))
+    kept: Literal["keep", "refuse"] = "keep" if may_miss(missing) else "refuse"
+    request = Request(columns, column, expected, missing=kept, class_column=class_column)
+    return _streamed(_table(data, request, weights, TextFormat(comment=comment)), request)
+
+
+def open_labelled(
+    data: Any, sample_weight: Any, class_column: str, missing: str | None
+) -> tuple[StreamedRows, NDArray]:
+    """Return the rows of a file or an object of pyarrow without a column, and that column, NaN where it is null."""
+    rows = open_rows(data, sample_weight, missing=missing, class_column=class_column)
+    labels = open_rows(data, columns=[class_column], missing="marginal")
+    return rows, np.concatenate([block.X[:, 0] for block in labels.given_blocks(labels.n_rows)])
 
 
 def open_path(path: str | os.PathLike[str], request: Request) -> StreamedRows:
     """Return the columns that are requested of a file or folder."""
-    return StreamedRows(_table(path, request, None, TextFormat()))
+    return _streamed(_table(path, request, None, TextFormat()), request)
+
+
+def _streamed(table: Table, request: Request) -> StreamedRows:
+    return StreamedRows(table, may_miss=request.missing == "keep")
 
 
 def _described(data: Any) -> str:

@@ -21,9 +21,9 @@ from fastgmm import kernels
 from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
-from fastgmm.passes.incomplete import Sorted
+from fastgmm.passes.incomplete import SortedBlock
 from fastgmm.rows import ArrayRows, Block, Rows
-from fastgmm.sources.incomplete import IncompleteRows, IncompleteSource
+from fastgmm.sources.incomplete import GappedRows, IncompleteRows, IncompleteSource
 from fastgmm.sources.source import Source, source_of
 from fastgmm.statistics import Array, SufficientStatistics
 from fastgmm.support.typing import Self
@@ -37,8 +37,8 @@ class Part(NamedTuple):
 
     label: int
     components: NDArray[np.int64] | None
-    rows: ArrayRows
-    complete: ArrayRows
+    rows: Rows
+    complete: Rows
 
 
 class LabelledRows(ArrayRows):
@@ -58,7 +58,7 @@ class LabelledRows(ArrayRows):
         super().__init__(X, rows.sample_weight, rows.names)
         self.source_type, self.scores_type = LabelledSource, rows.scores_type
         #: The rows as they were given, with their gaps.
-        self.given = rows
+        self.given: Rows = rows
         self.least_observed = rows.least_observed
         self.labels, self.classes = labels, tuple(classes)
         self.parts = [part for part in map(self._part, range(-1, len(classes))) if part.rows.n_rows]
@@ -68,20 +68,26 @@ class LabelledRows(ArrayRows):
         chosen = np.flatnonzero(self.labels == label if weight is None else (self.labels == label) & (weight > 0.0))
         own = None if weight is None else weight[chosen]
         rows = complete = ArrayRows(self.X[chosen], own)
-        if np.isnan(self.given.X[chosen]).any():
-            rows = IncompleteRows(self.given.X[chosen], own)
+        given: Any = self.given
+        if np.isnan(given.X[chosen]).any():
+            rows = IncompleteRows(given.X[chosen], own)
         return Part(label, None if label < 0 else self.classes[label], rows, complete)
+
+    def of_class(self, label: int) -> Rows:
+        """Return all rows of a class, as they were given."""
+        given: Any = self.given
+        kind = IncompleteRows if isinstance(given, IncompleteRows) else ArrayRows
+        return kind(given.X[self.labels == label], None)
 
     @property
     def gapped(self) -> tuple[Any, ...]:
         """All rows with missing entries that these are made of."""
         return (*self.given.gapped, *(each for part in self.parts for each in part.rows.gapped))
 
-    @property
-    def sorted(self) -> Sorted:
-        """The rows by which of their entries are observed, where some are missing."""
+    def sorted_blocks(self) -> Iterator[SortedBlock]:
+        """Yield the rows by which of their entries are observed, where some are missing."""
         assert isinstance(self.given, IncompleteRows)
-        return self.given.sorted
+        return self.given.sorted_blocks()
 
     def given_blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, with their gaps."""
@@ -126,7 +132,7 @@ class LabelledSource(Source):
         for _, components, part, _ in rows.parts:
             source = source_of(family, part, n_threads, **options)
             # Moments of missing entries depend on the density.
-            if components is None or len(components) > 1 or isinstance(part, IncompleteRows):
+            if components is None or len(components) > 1 or isinstance(source, IncompleteSource):
                 self._sources.append((components, source))
             else:
                 self._totals.append((int(components[0]), source.total()))
@@ -185,7 +191,7 @@ class LabelledSource(Source):
     def _share(self) -> SufficientStatistics:
         """The statistics of all rows as one component, about their mean, with weights near 1."""
         given = self.rows.given
-        if isinstance(given, IncompleteRows):
+        if isinstance(given, GappedRows):
             return IncompleteSource(self.family, given, self.n_threads)._share
         return super()._share
 

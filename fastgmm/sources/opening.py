@@ -8,8 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fastgmm import validation
 from fastgmm.rows import Rows
+from fastgmm.support.showing import shown
 
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
 _MODULES: dict[str, str] = {
@@ -27,6 +30,7 @@ def open_rows(
     columns: Sequence[str] | None = None,
     comment: str | None = None,
     expected: Sequence[str] | None = None,
+    missing: str | None = None,
 ) -> Rows | None:
     """Return the rows of data that are not an array, with their weights; None for everything else.
 
@@ -52,6 +56,10 @@ def open_rows(
         Lines of a CSV file that begin with it are skipped, such as '#'; by default none are.
     expected : sequence of str, optional
         Names that a model was fitted to. Of files and objects of pyarrow these columns are taken where they have names.
+    missing : None or 'marginal'
+        With 'marginal', entries may be missing: NaN, null, None, NA, and what stands for such in CSV files
+        (``fastgmm.io.read_table``). The rows are for mixtures with ``missing="marginal"``, which say so by themselves
+        where they open `data`.
 
     Notes
     -----
@@ -59,13 +67,16 @@ def open_rows(
     Raises ValueError that names file, row (from 1) and column of what is no finite number, TypeError for data that can
     be read but once, OSError, and ImportError where a package is missing.
     """
+    may_miss(missing)
     if type(data) is np.ndarray and columns is None and comment is None:
         return None  # what most data are, sooner than the checks below could tell
     module = _module_of(data)
     if columns is not None and module != _FILES:
         raise ValueError(f"columns can be chosen of files and objects of pyarrow, X is a {type(data).__name__}.")
     if columns is not None or comment is not None or (expected is not None and module == _FILES):
-        chosen: Rows = importlib.import_module(_FILES).open_rows(data, sample_weight, columns, comment, expected)
+        chosen: Rows = importlib.import_module(_FILES).open_rows(
+            data, sample_weight, columns, comment, expected, missing
+        )
         return chosen
     if isinstance(data, Rows):
         if sample_weight is not None:
@@ -78,8 +89,28 @@ def open_rows(
                 "fastgmm.sources.BatchRows of a function that returns a new one."
             )
         return None
-    rows: Rows = importlib.import_module(module).open_rows(data, sample_weight)
+    rows: Rows = importlib.import_module(module).open_rows(data, sample_weight, missing=missing)
     return rows
+
+
+def open_labelled(data: Any, sample_weight: Any, column: str, missing: str | None) -> tuple[Rows, NDArray]:
+    """Return the rows of a file or an object of pyarrow without a column, and that column, (N,), NaN where it is null.
+
+    `sample_weight` and `missing` as of :func:`open_rows`. ValueError for rows elsewhere.
+    """
+    if _module_of(data) != _FILES:
+        raise ValueError(
+            f"labels must be an array where X is a {type(data).__name__}, got {shown(column)}: a name is of a column "
+            "of a data frame or a file."
+        )
+    opened: tuple[Rows, NDArray] = importlib.import_module(_FILES).open_labelled(data, sample_weight, column, missing)
+    return opened
+
+
+def may_miss(missing: Any) -> bool:
+    """Return whether entries of rows may be missing; ValueError for what does not say so."""
+    validation.check_choice(missing, "missing", (None, "marginal"))
+    return missing is not None
 
 
 def _module_of(data: Any) -> str | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm.rows import ArrayRows, Rows, Summary, scan
+from fastgmm.sources.incomplete import IncompleteRows
 
 T = TypeVar("T")
 
@@ -102,7 +103,7 @@ def fingerprint(rows: Rows) -> int:
     """
     step = max(rows.n_rows // _FINGERPRINT_ROWS, 1)
     digest = 0
-    for _, X, weight in rows.blocks(max(rows.n_rows, 1)):
+    for _, X, weight in rows.given_blocks(max(rows.n_rows, 1)):
         digest = zlib.crc32(X[::step].astype(np.float64).tobytes(), digest)
         if weight is not None:
             digest = zlib.crc32(weight[::step].tobytes(), digest)
@@ -119,12 +120,14 @@ class PartitionReader:
     weight_column : the column of a data frame that holds the weights, or None
     dtype : what kernels are to read all rows in; None for the partition's own type
     exponent : weights are divided by ``2**exponent``
+    may_miss : whether NaN is let through
     """
 
     columns: Columns | None
     weight_column: str | None = None
     dtype: type[np.floating] | None = None
     exponent: int = 0
+    may_miss: bool = False
 
     def __call__(self, data: Any, weight: Any = None, known: Known | None = None) -> ArrayRows:
         """Return the rows of a partition: an array, a data frame or a pair (X, weight), or with `weight` beside it.
@@ -135,12 +138,12 @@ class PartitionReader:
         X, weight = self._split(data, weight)
         if known is None:
             return self._checked(X, weight)
-        array = validation.as_array(X, "X")
+        array = validation.as_array(X, "X", may_be_missing=self.may_miss)
         if weight is not None:
             weight = validation.as_array(weight, "sample_weight").astype(np.float64, copy=False)
         if self.dtype is np.float64 and array.dtype == np.float32:
             array = array.astype(np.float64)
-        rows = ArrayRows(array, weight, None, known.offset, known.n_weighted_before).scaled(self.exponent)
+        rows = self._rows(array, weight, None, known.offset, known.n_weighted_before)
         n_rows = {len(array)} if weight is None else {len(array), len(weight)}
         if n_rows != {known.n_rows} or fingerprint(rows) != known.fingerprint:
             raise RuntimeError(
@@ -148,6 +151,10 @@ class PartitionReader:
                 "persist() what a shuffle or a merge has made, and make random ones by a seed for each partition."
             )
         return rows
+
+    def _rows(self, array: NDArray, weight: Any, names: NDArray | None, *places: int) -> ArrayRows:
+        kind = IncompleteRows if self.may_miss and array.dtype.kind == "f" and np.isnan(array).any() else ArrayRows
+        return kind(array, weight, names, *places).scaled(self.exponent)
 
     def _split(self, data: Any, weight: Any) -> tuple[Any, Any]:
         column = self.weight_column
@@ -161,7 +168,7 @@ class PartitionReader:
 
     def _checked(self, X: Any, weight: Any) -> ArrayRows:
         names = validation.feature_names(X)
-        array = validation.check_rows(X, "a mixture", minimum=0)
+        array = validation.check_rows(X, "a mixture", minimum=0, may_be_missing=self.may_miss)
         if weight is not None:
             weight = validation.as_array(weight, "sample_weight").astype(np.float64, copy=False)
             if weight.shape != (len(array),):
@@ -174,7 +181,7 @@ class PartitionReader:
                 raise ValueError(f"X has {_listed(names)}, expected {_listed(self.columns.names)}.")
             if (weight is not None) != self.columns.is_weighted:
                 raise ValueError("either all partitions must have weights, or none.")
-        return ArrayRows(array, weight, names).scaled(self.exponent)
+        return self._rows(array, weight, names)
 
 
 def _listed(names: NDArray | None) -> str:

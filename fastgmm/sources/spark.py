@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm.rows import ArrayRows, Block, Rows, Summary
+from fastgmm.sources.opening import may_miss
 from fastgmm.sources.partitions import on_threads
 from fastgmm.sources.spark_columns import Columns, _kind
 from fastgmm.sources.spark_packing import Chunk, Fault, Layout, Look, OtherRowsError, Packed, T, look
@@ -34,11 +35,12 @@ _ADDED = {
     "responsibilities": ("probability", "array<double>", np.float64),
     "evidence": ("log_density", "double", np.float64),
     "uncertainty": ("uncertainty", "double", np.float64),
+    "imputed": ("imputed", "array<double>", np.float64),
     "entropy": ("entropy", "double", np.float64),
 }
 
 
-def open_rows(data: Any, sample_weight: Any = None) -> SparkRows:
+def open_rows(data: Any, sample_weight: Any = None, *, missing: str | None = None) -> SparkRows:
     """Return the rows of a Spark DataFrame; `sample_weight` names the column of their weights.
 
     The other columns are numbers, or there is one other column, of arrays or of vectors. Raises TypeError for anything
@@ -59,7 +61,7 @@ def open_rows(data: Any, sample_weight: Any = None) -> SparkRows:
         raise ValueError(f"sample_weight must name one of the columns {data.columns}, got {shown(sample_weight)}.")
     require("spark", "Spark's rows are read by", "pyarrow")
     require("spark", "Spark's rows are read by", "pandas")
-    return SparkRows(data, sample_weight)
+    return SparkRows(data, sample_weight, may_miss=may_miss(missing))
 
 
 class SparkRows(RowsElsewhere):
@@ -71,14 +73,20 @@ class SparkRows(RowsElsewhere):
     weight : name of the column of weights, or None
     names : the columns of X, by default all others
     n_features : how many numbers each array or vector has; None to take it from the rows
+    may_miss : whether nulls and NaN are let through, as what is missing
     """
 
     is_counted_again = True
 
     def __init__(
-        self, frame: Any, weight: str | None = None, names: Sequence[str] | None = None, n_features: int | None = None
+        self,
+        frame: Any,
+        weight: str | None = None,
+        names: Sequence[str] | None = None,
+        n_features: int | None = None,
+        may_miss: bool = False,
     ) -> None:
-        self._frame = frame
+        self._frame, self.may_miss = frame, may_miss
         self._weight = weight
         self._names = [each for each in frame.columns if each != weight] if names is None else list(names)
         self._n_features = n_features
@@ -87,7 +95,7 @@ class SparkRows(RowsElsewhere):
 
     @functools.cached_property
     def _columns(self) -> Columns:
-        return Columns.of(self._frame, self._names, self._weight, self._n_features)
+        return Columns.of(self._frame, self._names, self._weight, self._n_features, self.may_miss)
 
     @functools.cached_property
     def _packed(self) -> Packed:
@@ -118,7 +126,7 @@ class SparkRows(RowsElsewhere):
                 )
         if n_features == 0:
             raise ValueError("Found rows with 0 feature(s) while a minimum of 1 is required by a mixture.")
-        layout = Layout(n_features, census.dtype, self.is_weighted, exponent, census.known())
+        layout = Layout(n_features, census.dtype, self.is_weighted, exponent, census.known(), self.may_miss)
         return layout, census.summary
 
     @property
@@ -159,6 +167,12 @@ class SparkRows(RowsElsewhere):
         chunks = (item for item in self._packed.rdd.toLocalIterator() if isinstance(item, Chunk))
         yield from layout.whole(chunks).blocks(n_rows)
 
+    def given_blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows as they were given, like `blocks`: NaN is what is missing."""
+        layout, _ = self._known
+        chunks = (item for item in self._packed.rdd.toLocalIterator() if isinstance(item, Chunk))
+        yield from layout.whole(chunks).given_blocks(n_rows)
+
     def scaled(self, exponent: int) -> SparkRows:
         """Return the same rows with their weights times ``2**-exponent``."""
         if not self.is_weighted or exponent == 0:
@@ -178,7 +192,7 @@ class SparkRows(RowsElsewhere):
             chosen = arrays if len(arrays) == 1 else chosen
         if chosen == self._names and "_known" in self.__dict__:
             return self
-        return SparkRows(self._frame, self._weight, chosen, n_features)
+        return SparkRows(self._frame, self._weight, chosen, n_features, self.may_miss)
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         """Return the task's answer for all rows, by partitions; RuntimeError where these have changed."""
@@ -193,7 +207,7 @@ class SparkRows(RowsElsewhere):
             rows = layout.part(partition, chunks)
             try:
                 if rows.n_rows == 0:
-                    return next(rows.blocks(1), None)
+                    return next(rows.given_blocks(1), None)
                 return on_threads(task, TaskContext.get().cpus())(rows)
             except OtherRowsError:
                 return Fault(

@@ -22,9 +22,12 @@ class Columns:
     kind: str
     is_single: bool
     n_features: int | None
+    may_miss: bool = False
 
     @classmethod
-    def of(cls, frame: Any, names: Sequence[str], weight: str | None, n_features: int | None) -> Columns:
+    def of(
+        cls, frame: Any, names: Sequence[str], weight: str | None, n_features: int | None, may_miss: bool = False
+    ) -> Columns:
         """Return how the named columns hold rows; TypeError where they do not."""
         from pyspark.sql import types
 
@@ -45,8 +48,8 @@ class Columns:
             isinstance(getattr(by_name[name], "elementType", by_name[name]), types.FloatType) for name in names
         )
         if list(kinds.values()) in (["array"], ["vector"]):
-            return cls(tuple(names), weight, kinds[names[0]], single, n_features)
-        return cls(tuple(names), weight, "number", single, len(names))
+            return cls(tuple(names), weight, kinds[names[0]], single, n_features, may_miss)
+        return cls(tuple(names), weight, "number", single, len(names), may_miss)
 
     @property
     def dtype(self) -> type[np.floating]:
@@ -84,7 +87,7 @@ class Columns:
                 X[:, j] = values
         else:
             X = self._stacked(arrays[0], offset)
-        require_finite(X, "X", offset)
+        require_finite(X, "X", offset, may_be_missing=self.may_miss)
         if weight is not None:
             require_weights(weight, offset)
         return X, weight

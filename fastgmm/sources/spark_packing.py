@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgmm.rows import NO_ROWS, Block, Rows, summary_of
+from fastgmm.rows import GAPS, NO_ROWS, Block, Rows, recut, summary_of
 from fastgmm.sources.partitions import Census, Known
 from fastgmm.sources.spark_columns import Columns
 from fastgmm.statistics import Array
@@ -50,31 +50,6 @@ class Fault(NamedTuple):
 
 class OtherRowsError(Exception):
     """A partition that was computed again does not hold the rows that it held."""
-
-
-def recut(tables: Iterable[tuple[NDArray, Array | None]], n_rows: int) -> Iterator[tuple[NDArray, Array | None]]:
-    """Yield the rows of consecutive tables, and their weights, `n_rows` at a time (the last ones fewer)."""
-    held: list[tuple[NDArray, Array | None]] = []
-    n_held = 0
-    for X, weight in tables:
-        start = 0
-        while start < len(X):
-            stop = min(len(X), start + n_rows - n_held)
-            held.append((X[start:stop], None if weight is None else weight[start:stop]))
-            n_held += stop - start
-            start = stop
-            if n_held == n_rows:
-                yield _joined(held)
-                held, n_held = [], 0
-    if held:
-        yield _joined(held)
-
-
-def _joined(tables: list[tuple[NDArray, Array | None]]) -> tuple[NDArray, Array | None]:
-    if len(tables) == 1:
-        return tables[0]
-    weights = [weight for _, weight in tables if weight is not None]
-    return np.concatenate([X for X, _ in tables]), np.concatenate(weights) if weights else None
 
 
 def _bits(X: NDArray, weight: Array | None) -> int:
@@ -266,6 +241,7 @@ class Layout:
     is_weighted: bool
     exponent: int
     parts: list[Known]
+    may_miss: bool = False
 
     def part(self, number: int, chunks: Iterable[Chunk]) -> Part:
         """Return the rows of one partition."""
@@ -283,7 +259,7 @@ class Part(Rows):
     def __init__(self, layout: Layout, chunks: Iterable[Chunk], known: Known) -> None:
         self.n_features, self.dtype, self.is_weighted = layout.n_features, layout.dtype, layout.is_weighted
         self.n_rows, self._bits, self.offset, self.n_weighted_before = known
-        self._exponent = layout.exponent
+        self._exponent, self.may_miss = layout.exponent, layout.may_miss
         self._chunks = chunks
 
     def _tables(self) -> Iterator[tuple[NDArray, Array | None]]:
@@ -300,6 +276,13 @@ class Part(Rows):
 
     def blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, `n_rows` at a time; once."""
+        for block in self.given_blocks(n_rows):
+            if self.may_miss and np.isnan(block.X).any():
+                raise ValueError(GAPS)
+            yield block
+
+    def given_blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows as they were given, like `blocks`: NaN is what is missing; once."""
         start = self.offset
         for X, weight in recut(self._tables(), n_rows):
             yield Block(slice(start, start + len(X)), X, weight)

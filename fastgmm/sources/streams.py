@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import validation
-from fastgmm.rows import NO_ROWS, Block, Rows, row_type, scan_rows, summary_of
+from fastgmm.rows import GAPS, NO_ROWS, Block, Rows, row_type, scan_rows, summary_of
+from fastgmm.sources.opening import may_miss
 from fastgmm.sources.together import Together
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
@@ -133,8 +134,8 @@ class StreamedRows(Rows):
     of rows, wider numbers, or, as far as some rows tell, other ones, other weights or another order.
     """
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Table, *, may_miss: bool = False) -> None:
+        self._table, self.may_miss = table, may_miss
         self._together: Together[Batch] | None = None
         self._exponent = 0
         self.n_features, self.is_weighted, self.names = table.n_features, table.is_weighted, table.names
@@ -148,10 +149,18 @@ class StreamedRows(Rows):
         validation.require_positive(summary.largest)
         self.n_rows, self.dtype = summary.n_rows, np.float32 if look.all_single else np.float64
         self._mark = look.mark
+        # Complete rows are rows like others.
+        self.may_miss = look.has_gaps
         self.__dict__["_summary"] = summary
 
     def blocks(self, n_rows: int) -> Iterator[Block]:
         """Yield all rows in order, `n_rows` at a time; their arrays are written anew for later ones."""
+        if self.may_miss:
+            raise ValueError(GAPS)
+        return self._pass(min(n_rows, self.n_rows), None)
+
+    def given_blocks(self, n_rows: int) -> Iterator[Block]:
+        """Yield all rows as they were given, like `blocks`: NaN is what is missing."""
         return self._pass(min(n_rows, self.n_rows), None)
 
     def scaled(self, exponent: int) -> Rows:
@@ -209,7 +218,7 @@ class StreamedRows(Rows):
                 batch.read(start, X, weight)
                 mark = crc32(_some(X, weight, place + filled), mark)
                 if look is not None:
-                    _check(batch, start, X, weight)
+                    look.has_gaps |= _check(batch, start, X, weight, self.may_miss)
                 elif place + filled + n > self.n_rows:
                     raise TableError(f"X has more rows in this pass than the {self.n_rows} when it was first read")
                 if self._exponent and weight is not None:
@@ -231,10 +240,14 @@ class StreamedRows(Rows):
 
 
 class _Look:
-    """The finding of a first look at rows: whether all are float32, and a mark by which to know them again."""
+    """The finding of a first look at rows: whether all are float32, whether numbers are missing, and a mark of them.
+
+    By the mark they are known again.
+    """
 
     def __init__(self) -> None:
         self.all_single = True
+        self.has_gaps = False
         self.mark = 0
 
 
@@ -253,13 +266,23 @@ def _part(buffer: Block, place: int, rows: slice) -> Block:
     return Block(slice(place + rows.start, place + rows.stop), buffer.X[rows], weight)
 
 
-def _check(batch: Batch, start: int, X: NDArray, weight: Array | None) -> None:
-    """Raise TableError for the first number of a batch that is not finite, and for a negative weight."""
+def _check(batch: Batch, start: int, X: NDArray, weight: Array | None, may_miss: bool) -> bool:
+    """Raise TableError for the first number of a batch that is not finite, and for a negative weight.
+
+    NaN is let through in X where it `may_miss` entries: return whether it does.
+    """
+    has_gaps = False
     for values, first_column in ((X, 0), (weight, X.shape[1])):
         if values is None or np.isfinite(values).all():
             continue
         table = values.reshape(len(X), -1)
-        row, column = np.argwhere(~np.isfinite(table))[0].tolist()
+        wrong = ~np.isfinite(table)
+        if may_miss and values is X:
+            has_gaps = bool(np.isnan(table).any())
+            wrong &= ~np.isnan(table)
+            if not wrong.any():
+                continue
+        row, column = np.argwhere(wrong)[0].tolist()
         place = batch.place(start + row, first_column + column)
         if np.isnan(table[row, column]):
             raise TableError(f"{place}: missing value", "drop_missing")
@@ -267,6 +290,7 @@ def _check(batch: Batch, start: int, X: NDArray, weight: Array | None) -> None:
     if weight is not None and weight.min() < 0:
         row = int(np.argmax(weight < 0))
         raise TableError(f"{batch.place(start + row, X.shape[1])}: weights must be >= 0, got {weight[row]}")
+    return has_gaps
 
 
 class _Stopped(Exception):  # noqa: N818 - nobody hears of it
@@ -347,6 +371,8 @@ class BatchRows(StreamedRows):
         Each batch is an array (n, D) of finite real numbers, a data frame, a ``pyarrow.RecordBatch`` or ``Table``, or a
         pair of one of these and weights (n,) >= 0, where n may be 0 and differ. Where one batch has weights, all have.
         Every iteration yields the same rows in the same order; it runs in a thread of its own.
+    missing : None or 'marginal'
+        With 'marginal', entries may be missing (NaN, None, NA, null), for mixtures with ``missing="marginal"``.
 
     Notes
     -----
@@ -354,14 +380,15 @@ class BatchRows(StreamedRows):
     from 0) are at fault, and TypeError for an iterator that can be read but once.
     """
 
-    def __init__(self, batches: Iterable[Any] | Callable[[], Iterator[Any]]) -> None:
-        super().__init__(_Batches(batches))
+    def __init__(self, batches: Iterable[Any] | Callable[[], Iterator[Any]], *, missing: str | None = None) -> None:
+        super().__init__(_Batches(batches, may_miss(missing)), may_miss=may_miss(missing))
 
 
 class _Batches(Table):
     """A table of batches as users give them; the first one says what all are like."""
 
-    def __init__(self, batches: Any) -> None:
+    def __init__(self, batches: Any, may_be_missing: bool = False) -> None:
+        self._may_miss = may_be_missing
         iterable = hasattr(batches, "__iter__")
         if not iterable and not callable(batches):
             raise TypeError(f"batches must be an iterable of arrays, got {type(batches).__name__}.")
@@ -378,7 +405,7 @@ class _Batches(Table):
         first = next(self._iterate(), nothing)
         if first is nothing:
             raise ValueError("batches must hold at least one batch, got none.")
-        X, weight, self.names = _parsed(first, "batch 0")
+        X, weight, self.names = _parsed(first, "batch 0", self._may_miss)
         self.n_features, self.is_weighted = X.shape[1], weight is not None
         if self.n_features == 0:
             raise ValueError("batch 0 has no columns.")
@@ -394,7 +421,7 @@ class _Batches(Table):
         """Yield all batches, having checked that they are alike."""
         for number, item in enumerate(self._iterate()):
             label = f"batch {number}"
-            X, weight, names = _parsed(item, label)
+            X, weight, names = _parsed(item, label, self._may_miss)
             if X.shape[1] != self.n_features:
                 raise ValueError(f"{label} has {X.shape[1]} columns, batch 0 has {self.n_features}.")
             if (weight is not None) != self.is_weighted:
@@ -405,7 +432,7 @@ class _Batches(Table):
             yield ArrayBatch(X, weight, label)
 
 
-def _parsed(item: Any, label: str) -> tuple[NDArray, NDArray | None, NDArray | None]:
+def _parsed(item: Any, label: str, may_be_missing: bool) -> tuple[NDArray, NDArray | None, NDArray | None]:
     """Return the rows of a batch as an array, its weights, and the names of its columns."""
     weight: Any = None
     names: NDArray | None
@@ -417,7 +444,7 @@ def _parsed(item: Any, label: str) -> tuple[NDArray, NDArray | None, NDArray | N
         columns = [item.column(number).to_numpy(zero_copy_only=False) for number in range(item.num_columns)]
         names, X = np.array(item.schema.names, dtype=object), validation.as_array(np.column_stack(columns), label)
     else:
-        names, X = validation.feature_names(item), validation.as_array(item, label)
+        names, X = validation.feature_names(item), validation.as_array(item, label, may_be_missing=may_be_missing)
     if X.ndim != 2:
         raise ValueError(f"{label} must have the shape (n, D), got {X.shape}.")
     if weight is not None:

@@ -190,16 +190,19 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int, *, may_
     return weight.astype(np.float64, copy=False)
 
 
-def split_weight(X: Any, column: str) -> tuple[Any, Any]:
-    """Return a data frame without a column, and that column, whose name was given for weights; ValueError if none."""
+def split_weight(X: Any, column: str, argument: str = "sample_weight") -> tuple[Any, Any]:
+    """Return a data frame without a column, and that column, whose name was given for an argument; ValueError if none.
+
+    By default for weights.
+    """
     if not hasattr(X, "columns"):
         raise ValueError(
-            f"sample_weight={shown(column)} is none of the columns of X: they have no names in a {type(X).__name__}."
+            f"{argument}={shown(column)} is none of the columns of X: they have no names in a {type(X).__name__}."
         )
     names = list(X.columns)
     if names.count(column) != 1:
         what = "is none of" if column not in names else f"names {names.count(column)} of"
-        raise ValueError(f"sample_weight={shown(column)} {what} the columns of X: {names}.")
+        raise ValueError(f"{argument}={shown(column)} {what} the columns of X: {names}.")
     others = [place for place, name in enumerate(names) if name != column]
     features = X.iloc[:, others] if hasattr(X, "iloc") else X[[names[place] for place in others]]
     return features, X[column]

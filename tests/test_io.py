@@ -47,7 +47,10 @@ def write(tmp_path):
             "a\n1\n#2\n",
             r"is not a number \(skip lines that begin with '#' by comment='#' of .*open_rows or .*read_table\)$",
         ),
-        ("a\n1\nNA\n", r"missing value \(leave such rows out by drop_missing=True of fastgmm.io.read_table\)$"),
+        (
+            "a\n1\nNA\n",
+            r"missing value \(leave such rows out by .*read_table, or fit to them with missing='marginal'\)$",
+        ),
     ],
 )
 def test_what_may_help_is_said_in_python(write, content, help_):

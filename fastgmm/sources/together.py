@@ -23,7 +23,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 # Seconds that the first look waits for the others, and that any waits at least and at most.
-_FIRST, _SHORTEST, _LONGEST = 1.0, 0.05, 60.0
+_FIRST, _SHORTEST, _LONGEST = 1.0, 0.005, 60.0
 
 
 class _Look:

@@ -33,7 +33,9 @@ KINDS = {
 _REMEDIES = {
     "columns": "choose the columns by columns=[...] of fastgmm.sources.open_rows or fastgmm.io.read_table",
     "comment": "skip lines that begin with '#' by comment='#' of fastgmm.sources.open_rows or fastgmm.io.read_table",
-    "drop_missing": "leave such rows out by drop_missing=True of fastgmm.io.read_table",
+    "drop_missing": (
+        "leave such rows out by drop_missing=True of fastgmm.io.read_table, or fit to them with missing='marginal'"
+    ),
 }
 
 

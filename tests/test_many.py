@@ -167,7 +167,7 @@ def test_neighbours_order_and_threads_change_no_bit(family, rng, monkeypatch):
         for name in names:
             np.testing.assert_array_equal(getattr(some, name), getattr(expected, name)[order[:20]])
     monkeypatch.setattr("fastgmm.many.problems._SLAB_FLOATS", 300)
-    monkeypatch.setattr("fastgmm.many.blanks._MOST_LANES", 3)
+    monkeypatch.setattr("fastgmm.passes.blanks._MOST_LANES", 3)
     slabs = quietly(fit_many, estimator, X)
     for name in names:
         np.testing.assert_array_equal(getattr(slabs, name), getattr(expected, name))

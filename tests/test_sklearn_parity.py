@@ -77,6 +77,8 @@ def test_constructor_is_theirs_and_a_few_more():
         "equal_weights": False,
         "noise": False,
         "class_components": None,
+        "prior": None,
+        "max_eigenvalue_ratio": None,
         "missing": None,
     }
     assert ours == theirs | own

@@ -24,7 +24,6 @@ from fastgmm.sources.opening import may_miss
 from fastgmm.sources.partitions import on_threads
 from fastgmm.sources.spark_columns import Columns, _kind
 from fastgmm.sources.spark_packing import Chunk, Fault, Layout, Look, OtherRowsError, Packed, T, look
-from fastgmm.sources.together import RowsElsewhere
 from fastgmm.support.extras import require
 from fastgmm.support.showing import shown
 from fastgmm.validation import check_n_rows, require_positive
@@ -64,7 +63,7 @@ def open_rows(data: Any, sample_weight: Any = None, *, missing: str | None = Non
     return SparkRows(data, sample_weight, may_miss=may_miss(missing))
 
 
-class SparkRows(RowsElsewhere):
+class SparkRows(Rows):
     """The rows of a Spark DataFrame, which is read when something is asked of them all.
 
     Parameters
@@ -196,9 +195,6 @@ class SparkRows(RowsElsewhere):
 
     def gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         """Return the task's answer for all rows, by partitions; RuntimeError where these have changed."""
-        return self._meet(self._gather, task, combine)
-
-    def _gather(self, task: Callable[[Rows], T], combine: Callable[[T, T], T]) -> T:
         layout, _ = self._known
 
         def visit(partition: int, chunks: Iterable[Chunk]) -> Any:

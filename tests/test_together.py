@@ -31,6 +31,7 @@ class Counted:
 @pytest.fixture
 def patient(monkeypatch):
     """Who is late because the machine is busy is waited for."""
+    monkeypatch.setattr(together, "_FIRST", 10.0)
     monkeypatch.setattr(together, "_SHORTEST", 10.0)
 
 
@@ -94,7 +95,7 @@ def _in_threads(*tasks):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_who_leaves_is_not_waited_for():
+def test_who_leaves_is_not_waited_for(patient):
     looks, seen, both = [], {}, threading.Barrier(2)
     meeting = Together(lambda: looks.append(0) or iter(range(5)))
 

@@ -14,7 +14,7 @@ from fastgmm.rows import ArrayRows, Rows
 from fastgmm.sources.incomplete import IncompleteRows
 from fastgmm.sources.labelled import LabelledRows, part_of
 from fastgmm.sources.labelled_streams import is_streamed, labelled
-from fastgmm.sources.opening import is_elsewhere, open_labelled
+from fastgmm.sources.opening import is_elsewhere, labels_refused, open_labelled
 from fastgmm.starts.labelled import METHODS
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
@@ -130,10 +130,7 @@ def with_classes_of(model: Any, other: Any) -> Any:
 def _refuse_others(estimator: Any, rows: Rows) -> None:
     """ValueError where labels do not go with the rows or with a parameter."""
     if type(rows) is not ArrayRows and not isinstance(rows, IncompleteRows) and not is_streamed(rows):
-        raise ValueError(
-            "labels need X as an array, a data frame, a file or batches, rows that are read in this process, got "
-            f"{type(rows).__name__}: give a file, or a sample that holds the rows whose classes are known."
-        )
+        raise labels_refused(type(rows).__name__)
     init = estimator.init_params
     if isinstance(init, str) and init not in METHODS:
         raise ValueError(

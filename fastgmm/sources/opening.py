@@ -99,11 +99,7 @@ def open_labelled(data: Any, sample_weight: Any, column: str, missing: str | Non
     `sample_weight` and `missing` as of :func:`open_rows`. ValueError for rows elsewhere.
     """
     if is_elsewhere(data) and _module_of(data) != _FILES:
-        raise ValueError(
-            f"labels need X as an array, a data frame, a file or batches, rows that are read in this process, got "
-            f"{type(data).__name__} of {_package(data)}: give a file, or a sample that holds the rows whose classes "
-            "are known."
-        )
+        raise labels_refused(f"{type(data).__name__} of {_package(data)}")
     if _module_of(data) != _FILES:
         raise ValueError(
             f"labels must be an array where X is a {type(data).__name__}, got {shown(column)}: a name is of a column "
@@ -111,6 +107,14 @@ def open_labelled(data: Any, sample_weight: Any, column: str, missing: str | Non
         )
     opened: tuple[Rows, NDArray] = importlib.import_module(_FILES).open_labelled(data, sample_weight, column, missing)
     return opened
+
+
+def labels_refused(kind: str) -> ValueError:
+    """Return the error of known labels for a kind of rows that other processes hold."""
+    return ValueError(
+        f"labels need X as an array, a data frame, a file or batches, rows that are read in this process, got {kind}: "
+        "give a file, or a sample that holds the rows whose classes are known."
+    )
 
 
 def may_miss(missing: Any) -> bool:

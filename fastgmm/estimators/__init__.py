@@ -2,6 +2,7 @@
 
 from fastgmm.estimators.bayesian import BayesianGaussianMixture
 from fastgmm.estimators.gaussian import GaussianMixture
+from fastgmm.estimators.factor import FactorMixture
 from fastgmm.estimators.student import StudentMixture
 
-__all__ = ["BayesianGaussianMixture", "GaussianMixture", "StudentMixture"]
+__all__ = ["BayesianGaussianMixture", "FactorMixture", "GaussianMixture", "StudentMixture"]

@@ -66,6 +66,15 @@ def factor_density(weights: Array, means: Array, loadings: Array, uniquenesses: 
     return FactorDensity(log_scale, means, scale, np.ascontiguousarray(projection), root, order)
 
 
+def factor_parameters(
+    weights: Array, means: Array, loadings: Array, uniquenesses: Array, trusted: bool = True
+) -> FactorParameters:
+    """Return the state of parameters that are given."""
+    variances = (loadings**2).sum(axis=2) + uniquenesses
+    density = factor_density(weights, means, loadings, uniquenesses)
+    return FactorParameters(weights, variances, loadings, uniquenesses, density, trusted)
+
+
 class FactorLikelihood(MaximumLikelihood):
     """Expectation maximisation; `uniquenesses` is one of UNIQUENESSES, `variances` (D,) those of all rows.
 
@@ -83,15 +92,7 @@ class FactorLikelihood(MaximumLikelihood):
         """Return the state of a standard law in every component: which arrays there are, and their shapes."""
         ones = np.ones((n_components, n_features))
         loadings = np.zeros((n_components, n_features, self.n_factors))
-        return self.state(ones[:, 0] / n_components, np.zeros_like(ones), loadings, ones)
-
-    def state(
-        self, weights: Array, means: Array, loadings: Array, uniquenesses: Array, trusted: bool = True
-    ) -> FactorParameters:
-        """Return the state of parameters that are given."""
-        variances = (loadings**2).sum(axis=2) + uniquenesses
-        density = factor_density(weights, means, loadings, uniquenesses)
-        return FactorParameters(weights, variances, loadings, uniquenesses, density, trusted)
+        return factor_parameters(ones[:, 0] / n_components, np.zeros_like(ones), loadings, ones)
 
     def shared(self, mass: Array, residual: Array) -> Array:
         """Return the uniquenesses (K, D) of the residual variances of components of some mass (K,)."""
@@ -119,7 +120,7 @@ class FactorLikelihood(MaximumLikelihood):
         shape = (*means.shape, self.n_factors)
         if not isinstance(statistics, FactorStatistics):
             residual = np.where(held[:, None], variances, self.variances)
-            return self.state(weights, means, np.zeros(shape), self.shared(mass, residual), trusted)
+            return factor_parameters(weights, means, np.zeros(shape), self.shared(mass, residual), trusted)
         projection, root = density.projection, density.root
         # About the means of both; those of the projected rows are about the mean of the density.
         gap = np.einsum("kqd,kd->kq", projection, means - density.mean)
@@ -135,7 +136,7 @@ class FactorLikelihood(MaximumLikelihood):
         residual = np.where(held[:, None], residual, before)
         stays = before[:, :, None] * np.swapaxes(root @ projection, 1, 2)
         loadings = np.where(held[:, None, None], loadings, stays)
-        return self.state(weights, means, loadings, self.shared(mass, residual), trusted)
+        return factor_parameters(weights, means, loadings, self.shared(mass, residual), trusted)
 
     def chart(self, state: Any) -> Any:
         """Return coordinates about a state, for extrapolation."""
@@ -148,7 +149,7 @@ class FactorLikelihood(MaximumLikelihood):
     def state_at(self, chart: Any, coordinates: Array) -> Any:
         """Return the state at the coordinates."""
         weights, means, loadings, uniquenesses = chart.mixture(coordinates)
-        return self.state(weights, means, loadings, np.maximum(uniquenesses, self.least))
+        return factor_parameters(weights, means, loadings, np.maximum(uniquenesses, self.least))
 
 
 class _FactorChart:

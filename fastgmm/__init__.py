@@ -11,7 +11,7 @@ imports from those below it alone:
 | `analysis` | modes, distances between mixtures, fewer components |
 | `predictors` | a classifier, a regressor and an outlier detector |
 | `selection` | fits of several sizes and families, of which the best is kept |
-| `estimators` | `GaussianMixture`, `BayesianGaussianMixture`, `StudentMixture`, `FactorMixture`: scikit-learn's interface |
+| `estimators` | `GaussianMixture`, `BayesianGaussianMixture`, `StudentMixture`, `FactorMixture`, for scikit-learn |
 | `starts` | where fits start: k-means, agglomeration, short fits |
 | `fitting` | the loop, and around it acceleration, restarts, checkpoints, batches that come one at a time |
 | `rules` | EM and variational Bayes: from statistics to parameters and back to a density |
@@ -66,13 +66,13 @@ _former.install()
 
 _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators",
+    "FactorMixture": "fastgmm.estimators",
     "GaussianMixture": "fastgmm.estimators",
     "GaussianMixtureClassifier": "fastgmm.predictors",
     "GaussianMixtureIC": "fastgmm.selection",
     "GaussianMixtureOutlierDetector": "fastgmm.predictors",
     "GaussianMixtureRegressor": "fastgmm.predictors",
     "NormalInverseWishart": "fastgmm.rules",
-    "FactorMixture": "fastgmm.estimators",
     "StudentMixture": "fastgmm.estimators",
     "SufficientStatistics": "fastgmm.statistics",
     "fit_many": "fastgmm.many",
@@ -88,6 +88,7 @@ _MODULES = {
 
 __all__ = [
     "BayesianGaussianMixture",
+    "FactorMixture",
     "GaussianMixture",
     "GaussianMixtureClassifier",
     "GaussianMixtureIC",

@@ -284,8 +284,9 @@ class FactorMixture(WithCriteria, Fitting):
         """Return the log-density (nat) of each row of X (N, D) in each component, weights left out, as (N, K)."""
         rows = self._rows(X)
         density = self._density_of(np.ones(len(self.means_)))
-        alone = [
-            FactorDensity(*(each[k : k + 1] for each in density[:-1]), density.order) for k in range(len(density.mean))
+        alone: list[Any] = [
+            FactorDensity(*[each[k : k + 1] for each in density[:-1]], order=density.order)
+            for k in range(len(density.mean))
         ]
         return rows.scored(LogDensities(alone, self.n_threads))
 
@@ -321,7 +322,7 @@ class FactorMixture(WithCriteria, Fitting):
         validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
         validation.check_choice(self.uniquenesses, "uniquenesses", UNIQUENESSES)
         n_factors: Any = self.n_factors
-        if not (isinstance(n_factors, numbers.Integral) and validation.is_real(n_factors) and n_factors >= 1):
+        if not (isinstance(n_factors, numbers.Integral) and validation.is_real(n_factors) and int(n_factors) >= 1):
             raise ValueError(f"n_factors must be an int in the range [1, inf), got {shown(n_factors)}.")
         if self.reg_covar >= 1.0:
             raise ValueError(f"reg_covar must be a share of the variances, below 1, got {shown(self.reg_covar)}.")
@@ -381,9 +382,7 @@ class FactorMixture(WithCriteria, Fitting):
     def _state(self, rule: FactorLikelihood) -> FactorParameters:
         raise NotImplementedError("no fit goes on from fitted attributes")
 
-    def _attributes(
-        self, rule: FactorLikelihood, state: FactorParameters
-    ) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    def _attributes(self, rule: FactorLikelihood, state: FactorParameters) -> tuple[dict[str, NDArray], dict[str, Any]]:
         unique = state.uniquenesses
         return {
             "weights_": state.weights,
@@ -450,7 +449,7 @@ class FactorMixture(WithCriteria, Fitting):
     def _density(self) -> Any:
         return self._fitted_state().density
 
-    def _density_of(self, weights: Array) -> FactorDensity:
+    def _density_of(self, weights: Array) -> Any:
         return self._fitted_state(weights).density
 
     def _complete(self) -> None:

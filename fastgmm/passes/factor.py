@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastgmm.kernels.passes.factor import collect_factor
-from fastgmm.kernels.structures.factor import FactorDensity
 from fastgmm.passes.sweep import Accumulators
 from fastgmm.rows import Rows, contiguous, kernel_array
 from fastgmm.statistics import Array, FactorStatistics
@@ -19,7 +19,7 @@ _NO_WEIGHTS = np.empty(0)
 class FactorSweep:
     """The task that returns the statistics of rows about `origin` (K, D); the arithmetic is float64."""
 
-    density: FactorDensity
+    density: Any
     origin: Array
     n_threads: int | None = None
 

@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 class FactorDensity(NamedTuple):
     """A factor analyser per component: `log_scale` (K,), `mean` and `whitener` 1 / sqrt(psi) (K, D).
 
-    `projection` (K, Q, D) float64 is P, `root` (K, Q, Q) the lower triangular C with C C^T = I + Lambda^T Psi^-1 Lambda,
-    which updates need, and `order` (Q,) int64 the numbers from 0.
+    `projection` (K, Q, D) float64 is P, `root` (K, Q, Q) the lower triangular C, which updates need, and `order` (Q,)
+    int64 the numbers from 0.
     """
 
     log_scale: Array

@@ -24,7 +24,6 @@ from fastgmm.fitting import acceleration
 from fastgmm.fitting.plain import FitResult
 from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
-from fastgmm.kernels.structures.factor import FactorDensity
 from fastgmm.passes.scores import LogDensities, Score
 from fastgmm.rows import Rows, scan_rows
 from fastgmm.rules import FactorLikelihood, FactorParameters, factor_parameters
@@ -284,9 +283,9 @@ class FactorMixture(WithCriteria, Fitting):
         """Return the log-density (nat) of each row of X (N, D) in each component, weights left out, as (N, K)."""
         rows = self._rows(X)
         density = self._density_of(np.ones(len(self.means_)))
+        *parts, order = density
         alone: list[Any] = [
-            FactorDensity(*[each[k : k + 1] for each in density[:-1]], order=density.order)
-            for k in range(len(density.mean))
+            type(density)(*(each[k : k + 1] for each in parts), order) for k in range(len(density.mean))
         ]
         return rows.scored(LogDensities(alone, self.n_threads))
 

@@ -55,7 +55,7 @@ def factor_density(weights: Array, means: Array, loadings: Array, uniquenesses: 
     """Return the density of factor analysers; loadings (K, D, Q), uniquenesses (K, D), all positive."""
     scale = 1.0 / np.sqrt(uniquenesses)
     whitened = scale[:, :, None] * loadings
-    root: Array = np.linalg.cholesky(np.eye(whitened.shape[2]) + np.swapaxes(whitened, 1, 2) @ whitened)
+    root: Any = np.linalg.cholesky(np.eye(whitened.shape[2]) + np.swapaxes(whitened, 1, 2) @ whitened)
     with np.errstate(divide="ignore"):
         log_scale = np.log(weights)
     log_scale = log_scale - 0.5 * means.shape[1] * math.log(2.0 * math.pi) + np.log(scale).sum(axis=1)

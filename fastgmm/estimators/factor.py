@@ -253,6 +253,14 @@ class FactorMixture(WithCriteria, Fitting):
         density = self._density()
         return _Factors(density.mean, np.linalg.solve(np.swapaxes(density.root, 1, 2), density.projection))
 
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: also those of a transformer."""
+        from sklearn.utils import TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags = TransformerTags(preserves_dtype=["float64", "float32"])
+        return tags
+
     def _repr_html_(self) -> str:
         """Return the mixture as notebooks show it."""
         return as_html_of_factors(self)

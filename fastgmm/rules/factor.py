@@ -197,5 +197,5 @@ class _FactorChart:
         return weights / weights.sum(), means, loadings, reference.uniquenesses * np.exp(parts[3].reshape(free))
 
     def _free(self, values: Array) -> Array:
-        """Return what of (K, D) values is not shared."""
+        """Return those of (K, D) values that are not shared."""
         return {"common": values[:1], "isotropic": values[:, :1]}.get(self._kind, values)

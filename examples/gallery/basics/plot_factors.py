@@ -48,3 +48,7 @@ figure.colorbar(image, ax=axes[1], label="share of the variance that factors exp
 for name, model in {"factors": best, **others}.items():
     print(f"{name:8} BIC {model.bic(X):.0f}, agreement {adjusted_rand_score(wines.target, model.predict(X)):.3f}")
 print(best)
+
+# %%
+# Factors say which measurements go together in a group, and by BIC these covariances describe the wines better than ones
+# without any form, which have too many numbers for so few rows, and than ones that know of no correlation.

@@ -50,5 +50,5 @@ for name, model in {"factors": best, **others}.items():
 print(best)
 
 # %%
-# Factors say which measurements go together in a group, and by BIC these covariances describe the wines better than ones
-# without any form, which have too many numbers for so few rows, and than ones that know of no correlation.
+# Factors say which measurements go together in a group, and by BIC these covariances describe the wines better than
+# ones without any form, which have too many numbers for so few rows, and than ones that know of no correlation.

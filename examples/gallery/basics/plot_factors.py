@@ -6,8 +6,8 @@ Three groups of 13 columns: covariances of few factors lie between those of none
 """
 
 # %%
-# 178 wines of three cultivars, of which 13 measurements are known (scikit-learn's copy of the data of Forina and
-# others, 1988). A covariance without any form has 91 numbers, three of them 273: more than there are wines.
+# 178 wines of three cultivars, of which 13 measurements are known (scikit-learn's copy of the data of Forina and others
+# of 1988). A covariance without any form has 91 numbers, three of them 273: more than there are wines.
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_wine
@@ -18,9 +18,9 @@ from fastgmm import FactorMixture, GaussianMixture
 wines = load_wine()
 X = (wines.data - wines.data.mean(axis=0)) / wines.data.std(axis=0)
 
-sizes = range(1, 6)
+sizes = range(1, 5)
 fits = {
-    kind: [FactorMixture(3, q, uniquenesses=kind, n_init=3, max_iter=1000, random_state=0).fit(X) for q in sizes]
+    kind: [FactorMixture(3, q, uniquenesses=kind, random_state=0).fit(X) for q in sizes]
     for kind in ("own", "common", "isotropic")
 }
 others = {name: GaussianMixture(3, covariance_type=name, n_init=3, random_state=0).fit(X) for name in ("diag", "full")}
@@ -48,3 +48,7 @@ figure.colorbar(image, ax=axes[1], label="share of the variance that factors exp
 for name, model in {"factors": best, **others}.items():
     print(f"{name:8} BIC {model.bic(X):.0f}, agreement {adjusted_rand_score(wines.target, model.predict(X)):.3f}")
 print(best)
+
+# %%
+# Factors say which measurements go together in a group, and by BIC these covariances describe the wines better than
+# ones without any form, which have too many numbers for so few rows, and than ones that know of no correlation.

@@ -113,3 +113,11 @@ def test_bad_labels_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"labels need X as an array, a data frame, a file or batches.*got DaskRows"):
         model.fit(da.from_array(IRIS, chunks=(50, 4)), labels=KNOWN)
     assert not hasattr(model, "means_")
+
+
+def test_classes_are_numbers(tmp_path):
+    (tmp_path / "x.csv").write_text("a,y\n1,barolo\n2,\n3,grignolino\n4,barolo\n")
+    with pytest.raises(
+        ValueError, match=r"^labels must be class numbers from 0.*: .*x.csv: line 2, column 'y': 'barol"
+    ):
+        GaussianMixture(2).fit(tmp_path / "x.csv", labels="y")

@@ -467,3 +467,15 @@ def test_command_line(gridded, tmp_path, capsys):
     assert "-1" in (tmp_path / "labels.csv").read_text().split()
     assert cli.main(["info", model]) == 0
     assert "weight of noise" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, fastgmm.BayesianGaussianMixture])
+def test_noise_that_leaves_next_to_nothing_is_told_of(estimator, rng):
+    """In small units ``reg_covar`` makes groups as wide as everything, and all rows are noise."""
+    X = np.r_[datasets.load_faithful().data, rng.uniform([0, 20], [8, 130], size=(40, 2))]
+    model = estimator(2, noise=True, random_state=0).fit(X)
+    assert 0.02 < model.noise_weight_ < 0.3
+    with pytest.warns(UserWarning, match=r"\d+% of the rows are taken for noise.* reg_covar=1e-06, lower it or"):
+        model.fit(X * 1e-6)
+    assert model.noise_weight_ > 0.9
+    assert 0.02 < model.set_params(reg_covar=0).fit(X * 1e-6).noise_weight_ < 0.3

@@ -31,6 +31,7 @@ class Counted:
 @pytest.fixture
 def patient(monkeypatch):
     """Who is late because the machine is busy is waited for."""
+    monkeypatch.setattr(together, "_FIRST", 10.0)
     monkeypatch.setattr(together, "_SHORTEST", 10.0)
 
 
@@ -85,6 +86,41 @@ def test_an_error_in_a_look_reaches_who_asked(rows):
     assert model.fit(streamed).converged_
 
 
+class Reusing:
+    """Batches in memory that the next one overwrites, of sizes that blocks do not end with."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def __call__(self):
+        buffer = np.empty((50, self.X.shape[1]))
+        for place in range(0, len(self.X), 50):
+            batch = buffer[: min(50, len(self.X) - place)]
+            batch[...] = self.X[place : place + 50]
+            yield batch
+        buffer.fill(np.nan)
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+@pytest.mark.parametrize("kind", ["reused memory", "npy", "npy and weights", "Fortran"])
+def test_batches_are_there_as_long_as_they_are_read(tmp_path, kind):
+    """The table goes on to the next one when all fits are done with one; a file is read in one place at a time."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(3000, 3))
+    X[::2] += 4
+    model = GaussianMixture(2, n_init=4, max_iter=5, tol=0.0, random_state=0, init_params="random")
+    weight = rng.integers(1, 4, len(X)).astype(float) if kind == "npy and weights" else None
+    expected = model._blank().fit(X, sample_weight=weight)
+    np.save(tmp_path / "x.npy", np.asfortranarray(X) if kind == "Fortran" else X)
+    if weight is not None:
+        np.save(tmp_path / "w.npy", weight)
+        weight = tmp_path / "w.npy"
+    for _ in range(3):
+        model.fit(BatchRows(Reusing(X)) if kind == "reused memory" else tmp_path / "x.npy", sample_weight=weight)
+        np.testing.assert_array_equal(model.means_, expected.means_)
+        np.testing.assert_array_equal(model.covariances_, expected.covariances_)
+
+
 def _in_threads(*tasks):
     threads = [threading.Thread(target=task) for task in tasks]
     for thread in threads:
@@ -94,7 +130,7 @@ def _in_threads(*tasks):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_who_leaves_is_not_waited_for():
+def test_who_leaves_is_not_waited_for(patient):
     looks, seen, both = [], {}, threading.Barrier(2)
     meeting = Together(lambda: looks.append(0) or iter(range(5)))
 

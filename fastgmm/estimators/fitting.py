@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
 from fastgmm.estimators.distribution import Distribution
+from fastgmm.estimators.noise import told_of_much_noise
 from fastgmm.estimators.progress import Callback, Printer, Report
 from fastgmm.estimators.warm import in_classes
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
@@ -202,6 +203,8 @@ class Fitting(Distribution, ABC):
         if spikes:
             told = told_of_spikes(spikes, rows.names, rows.n_features, int(self.n_components))
             warnings.warn(told, exceptions.SpuriousComponentWarning, stacklevel=level)
+        if told := told_of_much_noise(rule, best.state, float(self.reg_covar)):
+            warnings.warn(told, UserWarning, stacklevel=level)
         if failed:
             message = f"{len(failed)} of {n_init} starts were left out. The first: {failed[0]}"
             warnings.warn(message, exceptions.ConvergenceWarning, stacklevel=level)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # An extent beyond so many times the size of the numbers is none of their rounding.
 _ROUNDING = 1e-12
+# A larger share of noise is told of.
+_MOST_NOISE = 0.9
 
 
 class Extent:
@@ -61,6 +63,19 @@ class ExtentAlong:
                 # A number rather than NaN, which stands for what is missing.
                 extent = extent + Extent(np.fmin.reduce(along), np.fmax.reduce(along))
         return extent
+
+
+def told_of_much_noise(rule: Any, state: Any, reg_covar: float) -> str:
+    """Return a warning where noise leaves next to nothing of the rows to the components of a state, else ""."""
+    noise = getattr(rule, "noise", None)
+    share = 0.0 if noise is None else math.exp(rule.density(state).log_scale[-1] + noise.log_volume)
+    if share <= _MOST_NOISE:
+        return ""
+    return (
+        f"{share:.0%} of the rows are taken for noise, and components explain few. Where the variances of X are not "
+        f"far above reg_covar={reg_covar:g}, lower it or standardise the columns; else start otherwise, or give a "
+        "larger volume as noise=..."
+    )
 
 
 def noise_of(rows: Rows, noise: bool | float, n_threads: int | None, may_miss: bool = False) -> Noise:

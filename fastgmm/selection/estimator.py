@@ -52,8 +52,9 @@ class GaussianMixtureIC(WithEstimator):
         'evidence', its lower bound (the default there).
     estimator : GaussianMixture or BayesianGaussianMixture, optional
         Holds all other parameters of the fits; default ``GaussianMixture(n_init=2)``, whose second start, of short
-        fits, keeps a poor one from deciding. Its `n_components` and `covariance_type` do not matter. A Bayesian mixture
-        without a `weight_concentration_prior` gets 1 / `max_components`: bounds are compared under one prior.
+        fits, keeps a poor one from deciding. Its `n_components` and `covariance_type` do not matter, nor do its
+        `random_state`, `n_threads` and `verbose`: those of this estimator count. A Bayesian mixture without a
+        `weight_concentration_prior` gets 1 / `max_components`: bounds are compared under one prior.
     n_folds : int, default 5
         Into how many parts rows are split where some are 'held-out'.
     patience : int, optional

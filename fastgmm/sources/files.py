@@ -60,7 +60,10 @@ def open_labelled(
 ) -> tuple[StreamedRows, NDArray]:
     """Return the rows of a file or an object of pyarrow without a column, and that column, NaN where it is null."""
     rows = open_rows(data, sample_weight, missing=missing, class_column=class_column)
-    labels = open_rows(data, columns=[class_column], missing="marginal")
+    try:
+        labels = open_rows(data, columns=[class_column], missing="marginal")
+    except TableError as error:
+        raise TableError(f"labels must be class numbers from 0, -1 or none where unknown: {error.args[0]}") from error
     return rows, np.concatenate([block.X[:, 0] for block in labels.given_blocks(labels.n_rows)])
 
 

@@ -98,6 +98,12 @@ def open_labelled(data: Any, sample_weight: Any, column: str, missing: str | Non
 
     `sample_weight` and `missing` as of :func:`open_rows`. ValueError for rows elsewhere.
     """
+    if is_elsewhere(data) and _module_of(data) != _FILES:
+        raise ValueError(
+            f"labels need X as an array, a data frame, a file or batches, rows that are read in this process, got "
+            f"{type(data).__name__} of {_package(data)}: give a file, or a sample that holds the rows whose classes "
+            "are known."
+        )
     if _module_of(data) != _FILES:
         raise ValueError(
             f"labels must be an array where X is a {type(data).__name__}, got {shown(column)}: a name is of a column "

@@ -215,7 +215,10 @@ class StreamedRows(Rows):
                     buffer = pool.take()
                 n = min(batch.n_rows - start, n_rows - filled)
                 _, X, weight = _part(buffer, 0, slice(filled, filled + n))
-                batch.read(start, X, weight)
+                if self._together is None:
+                    batch.read(start, X, weight)
+                else:
+                    self._together.read(batch.read, start, X, weight)
                 mark = crc32(_some(X, weight, place + filled), mark)
                 if look is not None:
                     look.has_gaps |= _check(batch, start, X, weight, self.may_miss)

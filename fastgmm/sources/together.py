@@ -114,13 +114,18 @@ class _TableLook(_Look, Generic[T]):
         threading.Thread(target=run, name="fastgmm-look", daemon=True).start()
 
     def _serve(self, batch: T | None) -> bool:
-        """Give a batch to all readers once they are done with the one before; return whether any is left."""
+        """Give a batch to all readers, and return whether any is left once they are done with it.
+
+        Not before: whoever yields batches may write the next one to the same memory, or close a file.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._n_done >= self.n_fits)
             self._n_done = 0
             self._number += 1
             self._batch = batch
             self._changed.notify_all()
+            if batch is not None:
+                self._changed.wait_for(lambda: self._n_done >= self.n_fits)
             return self.n_fits > 0
 
     def read(self) -> Iterator[T]:
@@ -151,7 +156,7 @@ class Together(_Meeting[_TableLook[T]]):
     def __init__(self, batches: Callable[[], Iterator[T]]) -> None:
         super().__init__()
         self._batches = batches
-        self._computing = threading.Lock()
+        self._computing, self._reading = threading.Lock(), threading.Lock()
 
     def _blank(self) -> _TableLook[T]:
         return _TableLook()
@@ -162,6 +167,11 @@ class Together(_Meeting[_TableLook[T]]):
         if begins:
             look.begin(self._batches, self._ended)
         yield from look.read()
+
+    def read(self, read: Callable[..., None], *arguments: Any) -> None:
+        """Read a part of a batch that others read parts of, too: of one file there is one place where it is read."""
+        with self._reading:
+            read(*arguments)
 
     def paced(self, blocks: Iterator[U]) -> Iterator[U]:
         """Yield blocks of a pass, each as soon as it is this fit's turn to compute."""

@@ -11,7 +11,7 @@ imports from those below it alone:
 | `analysis` | modes, distances between mixtures, fewer components |
 | `predictors` | a classifier, a regressor and an outlier detector |
 | `selection` | fits of several sizes and families, of which the best is kept |
-| `estimators` | `GaussianMixture`, `BayesianGaussianMixture`, `StudentMixture`: scikit-learn's interface |
+| `estimators` | `GaussianMixture`, `BayesianGaussianMixture`, `StudentMixture`, `FactorMixture`, for scikit-learn |
 | `starts` | where fits start: k-means, agglomeration, short fits |
 | `fitting` | the loop, and around it acceleration, restarts, checkpoints, batches that come one at a time |
 | `rules` | EM and variational Bayes: from statistics to parameters and back to a density |
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from fastgmm import sources as sources
     from fastgmm import statistics as statistics
     from fastgmm._warmup import warmup
-    from fastgmm.estimators import BayesianGaussianMixture, GaussianMixture, StudentMixture
+    from fastgmm.estimators import BayesianGaussianMixture, FactorMixture, GaussianMixture, StudentMixture
     from fastgmm.many import fit_many
     from fastgmm.predictors import (
         GaussianMixtureClassifier,
@@ -66,6 +66,7 @@ _former.install()
 
 _HOMES = {
     "BayesianGaussianMixture": "fastgmm.estimators",
+    "FactorMixture": "fastgmm.estimators",
     "GaussianMixture": "fastgmm.estimators",
     "GaussianMixtureClassifier": "fastgmm.predictors",
     "GaussianMixtureIC": "fastgmm.selection",
@@ -87,6 +88,7 @@ _MODULES = {
 
 __all__ = [
     "BayesianGaussianMixture",
+    "FactorMixture",
     "GaussianMixture",
     "GaussianMixtureClassifier",
     "GaussianMixtureIC",

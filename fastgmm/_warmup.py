@@ -204,6 +204,10 @@ def _use(covariance_type: str, dtype: str, method: str) -> None:
         heavy = fastgmm.StudentMixture(n_components=2, **params).fit(X)
         heavy.predict(X)
         heavy.score(X)
+    if method == "em" and covariance_type == "diag":
+        factors = fastgmm.FactorMixture(2, uniquenesses="isotropic", tol=1e9, random_state=0).fit(X)
+        factors.predict(X)
+        factors.score(X)
     if method == "em":
         estimator.from_parameters(model.weights_, model.means_, model.covariances_, covariance_type).predict(X)
     else:

@@ -134,3 +134,20 @@ class StudentStatistics(SufficientStatistics):
     @property
     def _sums(self) -> tuple[Any, ...]:
         return *super()._sums, self.counts, self.log_mass
+
+
+@dataclass(frozen=True, eq=False)
+class FactorStatistics(SufficientStatistics):
+    """Statistics of rows under factor analysers; the scatter is (K, D), the second moments of single features.
+
+    Attributes
+    ----------
+    products : (K, Q, D), weight * x
+        Sum of w r y (x - origin)^T, for the rows y = P (x - mean) that the density's projection P makes.
+    """
+
+    products: Array
+
+    @property
+    def _sums(self) -> tuple[Any, ...]:
+        return *super()._sums, self.products

@@ -34,7 +34,7 @@ _REMEDY = 'drop or impute the others, or set missing="marginal", which integrate
 # Fitted attributes that are not for users.
 _FITTED_IN_PRIVATE = {
     *("_watched_bounds", "_fitted_family", "_learned", "_sorted_sticks", "_n_known_parameters", "_n_tails"),
-    "_n_noise_parameters",
+    *("_n_noise_parameters", "_fitted_uniquenesses"),
 }
 
 

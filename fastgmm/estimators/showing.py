@@ -55,6 +55,16 @@ def as_html_of_tails(model: Any) -> str:
     return _page(model, largest, [tails], parameters, "location (square root of the scale).")
 
 
+def as_html_of_factors(model: Any) -> str:
+    """Return a mixture of factor analysers for a notebook, as ``as_html``: with standard deviations of whole rows."""
+    if not all(hasattr(model, name) for name in model._parameter_attributes):
+        return _without_table(model)
+    largest = _largest(model)
+    state = model._fitted_state()
+    parameters = state.means[largest], np.sqrt(state.covariances[largest])
+    return _page(model, largest, [], parameters, "mean (standard deviation).")
+
+
 def _without_table(model: Any) -> str:
     end = "Parameters were set by hand." if hasattr(model, "means_") else "Not fitted."
     return page_html(model, paragraph_html(end))

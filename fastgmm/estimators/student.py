@@ -14,6 +14,7 @@ from fastgmm.estimators.fitting import Fitting, Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
+from fastgmm.estimators.refused import Refused
 from fastgmm.estimators.showing import as_html_of_tails
 from fastgmm.estimators.tails import Typicality, n_tails_of, spikes_of_tails
 from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
@@ -39,20 +40,6 @@ FAMILIES = "full", "tied", "diag", "spherical", "tied-diag", "tied-spherical"
 # Degrees of freedom that may be given: with fewer, hardly anything but the locations is known; with more, nothing is
 # gained on a normal law.
 _FEWEST, _MOST = 0.1, 1e8
-
-
-class _Refused:
-    """A method of Gaussian mixtures that this one has not: who asks for it is told why."""
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        raise AttributeError(f"{owner.__name__} has no {self._name!r}: {self._why}")
-
 
 _ONE_CALL = "it is fitted to all rows in one call of fit"
 _NORMAL = "it would take the components for normal ones; draw rows by sample, or fit a GaussianMixture"
@@ -150,22 +137,22 @@ class StudentMixture(WithCriteria, Fitting):
 
     _parameter_attributes = "weights_", "means_", "scales_", "degrees_of_freedom_"
 
-    adapt: Any = _Refused(_ONE_CALL)
-    partial_fit: Any = _Refused(_ONE_CALL)
-    statistics: Any = _Refused(_ONE_CALL)
-    update: Any = _Refused(_ONE_CALL)
-    to_sklearn: Any = _Refused(_SKLEARN)
-    from_sklearn: Any = _Refused(_SKLEARN)
-    marginal: Any = _Refused(_NORMAL)
-    condition: Any = _Refused(_NORMAL)
-    moments: Any = _Refused(_NORMAL)
-    cdf: Any = _Refused(_NORMAL)
-    quantile: Any = _Refused(_NORMAL)
-    density_threshold: Any = _Refused(_NORMAL)
-    summary: Any = _Refused("read weights_, means_, scales_ and degrees_of_freedom_")
-    covariances_: Any = _Refused("the covariances are covariances(), and scales_ the scale matrices")
-    precisions_: Any = _Refused("the covariances are covariances(), and scales_ the scale matrices")
-    precisions_cholesky_: Any = _Refused("the covariances are covariances(), and scales_ the scale matrices")
+    adapt: Any = Refused(_ONE_CALL)
+    partial_fit: Any = Refused(_ONE_CALL)
+    statistics: Any = Refused(_ONE_CALL)
+    update: Any = Refused(_ONE_CALL)
+    to_sklearn: Any = Refused(_SKLEARN)
+    from_sklearn: Any = Refused(_SKLEARN)
+    marginal: Any = Refused(_NORMAL)
+    condition: Any = Refused(_NORMAL)
+    moments: Any = Refused(_NORMAL)
+    cdf: Any = Refused(_NORMAL)
+    quantile: Any = Refused(_NORMAL)
+    density_threshold: Any = Refused(_NORMAL)
+    summary: Any = Refused("read weights_, means_, scales_ and degrees_of_freedom_")
+    covariances_: Any = Refused("the covariances are covariances(), and scales_ the scale matrices")
+    precisions_: Any = Refused("the covariances are covariances(), and scales_ the scale matrices")
+    precisions_cholesky_: Any = Refused("the covariances are covariances(), and scales_ the scale matrices")
 
     def __init__(
         self,

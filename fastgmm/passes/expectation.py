@@ -20,7 +20,9 @@ from fastgmm.exceptions import OutOfRangeError
 from fastgmm.families import Family
 from fastgmm.kernels import Density
 from fastgmm.kernels.structures.densities import has_noise
+from fastgmm.kernels.structures.factor import FactorDensity
 from fastgmm.kernels.structures.student import NORMAL_OF
+from fastgmm.passes.factor import FactorSweep
 from fastgmm.passes.scores import refuse_far_rows
 from fastgmm.passes.single import MOST_CANCELLED, Single
 from fastgmm.passes.skipping import Hints, lost_mass, may_pay
@@ -136,6 +138,12 @@ class Expectation:
             )
             self._require_finite(density, heavy)
             return heavy
+        if type(density) is FactorDensity:
+            factored: SufficientStatistics = self.rows.gather(
+                FactorSweep(density, origin, self.n_threads), operator.add
+            )
+            self._require_finite(density, factored)
+            return factored
         truncates = self.n_kept is not None and self.n_kept < len(origin)
         skipping = self._options(density, mode, truncates)
         is_exact = bool(skipping) and self._alone and not truncates

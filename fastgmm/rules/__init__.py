@@ -1,6 +1,7 @@
 """Update rules: what turns sufficient statistics into the next state."""
 
 from fastgmm.rules.equal_weights import EqualWeights
+from fastgmm.rules.factor import FactorLikelihood, FactorParameters, factor_density, factor_parameters
 from fastgmm.rules.frozen import Frozen, FrozenLikelihood
 from fastgmm.rules.likelihood import GaussianParameters, MaximumLikelihood, parameters_of_whitener
 from fastgmm.rules.noise import Noise, NoiseLikelihood
@@ -22,6 +23,8 @@ from fastgmm.rules.variational_noise import NoiseVariational
 
 __all__ = [
     "EqualWeights",
+    "FactorLikelihood",
+    "FactorParameters",
     "Frozen",
     "FrozenLikelihood",
     "GaussianParameters",
@@ -40,6 +43,8 @@ __all__ = [
     "expected_log_joint",
     "expected_log_weights",
     "expected_weights",
+    "factor_density",
+    "factor_parameters",
     "make_prior",
     "mass_after",
     "parameters_of_whitener",

@@ -122,9 +122,46 @@ def find_spikes(
         candidates = _candidates(family, density, held, covariances, reg_covar, has_prior, spread, added)
     if not candidates:
         return []
-    tallies = rows.gather(_Tally([(density.mean[each.component], each) for each in candidates]), _add_tallies)
-    least = (family.fewest_rows(shape[1]) + 0.5) * rows.summary.total_weight / rows.summary.n_weighted
     matrices = family.matrices(np.asarray(covariances, np.float64), *shape)
+    return _repeated(
+        candidates,
+        lambda direction: np.einsum("i,kij,j->k", direction, matrices, direction),
+        density.mean,
+        held,
+        rows,
+        family.fewest_rows(shape[1]),
+    )
+
+
+def find_spikes_of_features(means: Array, weights: Array, variances: Array, least: Array, rows: Rows) -> list[Spike]:
+    """Return the spikes among components whose variances (K, D) in single features can be no less than `least` (D,).
+
+    As `find_spikes`, without matrices of all features: a component may be one by one of its features.
+    """
+    flat = (variances < _NARROW * least) & (weights > 0.0)[:, None]
+    candidates = []
+    for k in np.flatnonzero(flat.any(axis=1)).tolist():
+        # Of several features that in which the rows have most spread.
+        feature = int(np.argmax(np.where(flat[k], least, -np.inf)))
+        direction = np.zeros(len(least))
+        direction[feature] = 1.0
+        candidates.append(_Narrow(k, direction, float(variances[k, feature]), bool(flat[k].all())))
+    if not candidates:
+        return []
+    return _repeated(candidates, lambda direction: variances[:, int(direction.argmax())], means, weights, rows, 1)
+
+
+def _repeated(
+    candidates: list[_Narrow],
+    along: Callable[[Array], Array],
+    means: Array,
+    weights: Array,
+    rows: Rows,
+    fewest: int,
+) -> list[Spike]:
+    """Return those of the candidates whose rows have one value; `along` returns the variances (K,) in a direction."""
+    tallies = rows.gather(_Tally([(means[each.component], each) for each in candidates]), _add_tallies)
+    least = (fewest + 0.5) * rows.summary.total_weight / rows.summary.n_weighted
     spikes = []
     for narrow, tally in zip(candidates, tallies, strict=True):
         heaviest = tally.heaviest()
@@ -135,11 +172,11 @@ def find_spikes(
             spikes.append(
                 Spike(
                     narrow.component,
-                    density.mean[narrow.component],
+                    means[narrow.component],
                     heaviest / tally.total,
                     feature if squares[feature] >= _ONE_FEATURE else -1,
                     narrow.whole,
-                    _is_apart(narrow, density.mean, np.asarray(weights), matrices),
+                    _is_apart(narrow, means, weights, along(narrow.direction)),
                 )
             )
     return spikes
@@ -234,9 +271,11 @@ def _narrow(k: int, precision: Array, total: Array, added: float, has_prior: boo
     return _Narrow(k, direction, variance, bool(flat.all()))
 
 
-def _is_apart(narrow: _Narrow, means: Array, weights: Array, matrices: Array) -> bool:
-    """Return whether the others, most of which must have a spread, are far from a narrow component."""
-    variances = np.einsum("i,kij,j->k", narrow.direction, matrices, narrow.direction)
+def _is_apart(narrow: _Narrow, means: Array, weights: Array, variances: Array) -> bool:
+    """Return whether the others, most of which must have a spread, are far from a narrow component.
+
+    `variances` (K,) are those in its direction.
+    """
     wide = variances >= _NARROW * narrow.variance
     share = weights[wide].sum()
     if not share > 0.5:

@@ -11,13 +11,13 @@ from scipy.stats import multivariate_normal
 
 import fastgmm
 from fastgmm import FactorMixture, GaussianMixture, analysis, datasets, inference, io, plotting, reading
-from fastgmm.exceptions import ConvergenceWarning
+from fastgmm.exceptions import ConvergenceWarning, SpuriousComponentWarning
 from fastgmm.rows import ArrayRows
 from fastgmm.rules import FactorLikelihood, factor_parameters
 from fastgmm.sources.source import source_of
 
 pytest.importorskip("sklearn")
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.decomposition import FactorAnalysis
 
 IRIS = datasets.load_iris()
@@ -166,15 +166,71 @@ def test_the_bound_never_falls_and_uniquenesses_stay_above_their_floor(kind, acc
     X = rng.normal(size=(60, 6))
     X[:, 1] = X[:, 0] + 1e-9 * X[:, 1]  # its uniqueness would go to 0
     model = FactorMixture(2, 2, uniquenesses=kind, accelerate=accelerate, max_iter=60, tol=0.0, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         model.fit(X)
+    told = [str(each.message) for each in caught if each.category is UserWarning]
+    assert all("Heywood" in each and ("x1" in each or "x2" in each) for each in told)
+    assert len(told) == (kind != "isotropic")
     assert np.diff(model.lower_bounds_).min() > -1e-9
     least = 1e-6 * X.var(axis=0)
     least = least.mean() if kind == "isotropic" else least
     assert (model.uniquenesses_ >= least * (1 - 1e-12)).all()
     if kind != "isotropic":
         assert (model.uniquenesses_[..., 1] <= 2.0 * least[1]).any()
+
+
+def test_columns_that_factors_explain_are_told_of_with_remedies():
+    measures = load_breast_cancer()
+    with pytest.warns(
+        UserWarning, match=r"all of x3 in component 0 \(a Heywood.*fewer factors.*'common'.*reg_covar=0.005"
+    ):
+        FactorMixture(2, 10, random_state=0).fit(measures.data)
+    # By its remedies there is nothing to tell, and warnings are errors.
+    FactorMixture(2, 10, reg_covar=0.005, random_state=0).fit(measures.data)
+    FactorMixture(2, 2, random_state=0).fit(measures.data)
+
+
+def test_components_on_repeated_values_are_named_and_lose():
+    # Pixels that are 0 in all images of a component: 1.8 million times as likely with a floor of 1e-6.
+    images = load_digits()
+    X = images.data[:, images.data.std(axis=0) > 0.0]
+    with pytest.warns(SpuriousComponentWarning, match=r"10 of the components.*component 0 sits on one repeated value"):
+        model = FactorMixture(10, 1, random_state=0).fit(X)
+    assert len(model.spurious_) == 10
+    for found in model.spurious_:
+        name, value = found.reason.split("value, x")[1].split(" (")[0].split(" = ")
+        shown = X[model.predict(X) == found.component, int(name) - 1]
+        assert (shown == float(value)).mean() > 0.99
+    # Of two starts the one without such a component is kept, though its likelihood is far lower.
+    rng = np.random.default_rng(0)
+    rounded = rng.normal(size=(300, 5))
+    rounded[:150, 0] = 0.25
+    halves, quarters = np.repeat([0, 1], 150), rng.permutation(np.repeat([0, 1], 150))
+    ends = {}
+    for name, labels in (("halves", halves), ("mixed", quarters)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ends[name] = FactorMixture(2, 1, init_params=labels, max_iter=5, tol=0.0).fit(rounded)
+    assert ends["halves"].lower_bound_ > ends["mixed"].lower_bound_ + 1.0
+    assert [each.component for each in ends["halves"].spurious_] == [0]
+    assert ends["mixed"].spurious_ == []
+    starts = iter((halves, quarters))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        both = FactorMixture(
+            2, 1, n_init=2, init_params=lambda X, n_components, random_state: next(starts), max_iter=5, tol=0.0
+        ).fit(rounded)
+    assert both.lower_bound_ == ends["mixed"].lower_bound_
+
+
+@pytest.mark.parametrize("kind", ["own", "isotropic"])
+def test_tight_groups_are_no_repeated_values(kind, rng):
+    tight = rng.normal(size=(100, 6)) * 1e-4 + 3.0
+    X = np.vstack([tight, rng.normal(size=(200, 6))])
+    model = FactorMixture(2, 1, uniquenesses=kind, init_params=np.repeat([0, 1], [100, 200])).fit(X)
+    assert model.spurious_ == []
+    np.testing.assert_allclose(model.weights_, [1 / 3, 2 / 3], atol=1e-3)
 
 
 def test_an_update_has_no_gradient_left_where_it_ends():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from dataclasses import dataclass
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from fastgmm.estimators.choices import Accelerate, Start, Stopping
 from fastgmm.estimators.criteria import WithCriteria
 from fastgmm.estimators.fitting import Fitting, Starter
 from fastgmm.estimators.interface import with_defaults
+from fastgmm.estimators.loadings import FactorMeans, require_few_factors, told_of_explained, turned
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.refused import Refused
@@ -25,11 +26,11 @@ from fastgmm.fitting.plain import FitResult
 from fastgmm.fitting.restarts import Restart
 from fastgmm.fitting.stopping import STOPPING
 from fastgmm.passes.scores import LogDensities, Score
-from fastgmm.rows import Rows, scan_rows
+from fastgmm.rows import Rows
 from fastgmm.rules import FactorLikelihood, FactorParameters, factor_parameters
 from fastgmm.rules.factor import UNIQUENESSES
 from fastgmm.sources import Source
-from fastgmm.spurious import Spike
+from fastgmm.spurious import Spike, find_spikes_of_features
 from fastgmm.starts.factor import beginning_with_loadings
 from fastgmm.starts.seeding import METHODS
 from fastgmm.statistics import Array
@@ -38,24 +39,6 @@ from fastgmm.support.typing import Self
 
 _ONE_CALL = "it is fitted to all rows in one call of fit"
 _FULL = "read weights_, means_ and covariances(), or fit a GaussianMixture"
-
-
-@dataclass(eq=False)
-class _Factors:
-    """The task that returns the posterior means of the factors in each component, (N, K Q) in the type of the rows."""
-
-    means: Array
-    regression: Array
-
-    def __call__(self, rows: Rows) -> NDArray:
-        """Return the means of the rows, block by block."""
-        n_components, n_factors, _ = self.regression.shape
-        found = np.empty((rows.n_rows, n_components, n_factors), rows.dtype)
-        for block in rows.blocks(scan_rows(rows.n_features + n_components * n_factors)):
-            here = slice(block.places.start - rows.offset, block.places.stop - rows.offset)
-            for k in range(n_components):
-                found[here, k] = (np.asarray(block.X, np.float64) - self.means[k]) @ self.regression[k].T
-        return found.reshape(rows.n_rows, -1)
 
 
 @with_defaults
@@ -225,8 +208,9 @@ class FactorMixture(WithCriteria, Fitting):
 
         Notes
         -----
-        Raises ValueError for bad input. Warns ConvergenceWarning where `max_iter` ended the best start. An exception
-        leaves the estimator as it was.
+        Raises ValueError for bad input. Warns ConvergenceWarning where `max_iter` ended the best start,
+        SpuriousComponentWarning of components on repeated values, and of columns that factors explain wholly. An
+        exception leaves the estimator as it was.
         """
         self._fit(X, sample_weight, callback)
         return self
@@ -249,9 +233,9 @@ class FactorMixture(WithCriteria, Fitting):
         """
         return self._rows(X).scored(self._factors())
 
-    def _factors(self) -> _Factors:
+    def _factors(self) -> FactorMeans:
         density = self._density()
-        return _Factors(density.mean, np.linalg.solve(np.swapaxes(density.root, 1, 2), density.projection))
+        return FactorMeans(density.mean, np.linalg.solve(np.swapaxes(density.root, 1, 2), density.projection))
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: also those of a transformer."""
@@ -334,23 +318,6 @@ class FactorMixture(WithCriteria, Fitting):
         if self.reg_covar >= 1.0:
             raise ValueError(f"reg_covar must be a share of the variances, below 1, got {shown(self.reg_covar)}.")
 
-    def _require_few_factors(self, n_features: int) -> None:
-        """ValueError where there are too many factors for the columns."""
-        n_factors = int(self.n_factors)
-        if n_factors >= n_features:
-            raise ValueError(
-                f"n_factors must be less than the number of columns of X, got n_factors = {n_factors} and "
-                f"n_features = {n_features}."
-            )
-        if self.uniquenesses == "isotropic" or (n_features - n_factors) ** 2 > n_features + n_factors:
-            return
-        most = max((q for q in range(n_factors) if (n_features - q) ** 2 > n_features + q), default=0)
-        fewer = f"take at most {most}, or " if most else "take "
-        raise ValueError(
-            f"n_factors = {n_factors} factors have as many parameters as a covariance without any form has, for X of "
-            f"n_features = {n_features} columns: {fewer}uniquenesses='isotropic', or a GaussianMixture."
-        )
-
     def _weight_exponent(self, rows: Rows) -> int:
         return rows.unit_exponent
 
@@ -394,15 +361,17 @@ class FactorMixture(WithCriteria, Fitting):
         return {
             "weights_": state.weights,
             "means_": state.means,
-            "loadings_": _turned(state),
+            "loadings_": turned(state),
             "uniquenesses_": {"common": unique[0], "isotropic": unique[:, 0]}.get(rule.uniquenesses, unique),
         }, {}
 
     def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
         self._validate_parameters()
         rows = self._open(X, sample_weight, minimum=2)
-        self._require_few_factors(rows.n_features)
+        require_few_factors(int(self.n_factors), rows.n_features, self.uniquenesses)
         rule, best, _, restarts = self._best_start(rows, callback, None)
+        if told := told_of_explained(rule, best.state, validation.feature_labels(rows.names, rows.n_features)):
+            warnings.warn(told, UserWarning, stacklevel=3)
         self._keep(rule, best, rows.names, restarts)
         return rows
 
@@ -471,9 +440,8 @@ class FactorMixture(WithCriteria, Fitting):
         of_loadings = n_components * (n_features * n_factors - n_factors * (n_factors - 1) // 2)
         return n_components * (n_features + 1) - 1 + of_loadings + int(np.size(self.uniquenesses_))
 
-    def _spikes(self, rule: Any, source: Source, state: Any) -> list[Spike]:
-        # Uniquenesses are no less than a share of the variances: a column without spread is no end of the likelihood.
-        return []
+    def _spikes(self, rule: FactorLikelihood, source: Source, state: FactorParameters) -> list[Spike]:
+        return find_spikes_of_features(state.means, state.weights, state.covariances, rule.least, source.rows)
 
     def _whitener(self, family: Family) -> Array:
         raise self._has_factors()
@@ -486,12 +454,3 @@ class FactorMixture(WithCriteria, Fitting):
             f"this is for Gaussian mixtures, and the components of a {type(self).__name__} have factors in place of "
             "precisions: read its weights_, means_ and covariances(), or draw rows by sample"
         )
-
-
-def _turned(state: FactorParameters) -> Array:
-    """Return the loadings (K, D, Q) with Lambda^T Psi^-1 Lambda diagonal, and the largest of each factor positive."""
-    whitened = state.density.whitener[:, :, None] * state.loadings
-    turn = np.swapaxes(np.linalg.svd(whitened, full_matrices=False)[2], 1, 2)
-    loadings: Array = state.loadings @ turn
-    largest = np.take_along_axis(loadings, np.abs(loadings).argmax(axis=1)[:, None, :], axis=1)
-    return np.where(largest < 0.0, -1.0, 1.0) * loadings

@@ -88,6 +88,10 @@ class FactorLikelihood(MaximumLikelihood):
         least = max(reg_covar, _LEAST_SHARE) * variances
         self.least: Array = np.full_like(least, least.mean()) if uniquenesses == "isotropic" else least
 
+    def fewest_rows(self, n_features: int) -> int:
+        """Return how many rows a component needs: one more than lie in a plane of its factors."""
+        return self.n_factors + 2
+
     def blank_state(self, n_components: int, n_features: int) -> Any:
         """Return the state of a standard law in every component: which arrays there are, and their shapes."""
         ones = np.ones((n_components, n_features))

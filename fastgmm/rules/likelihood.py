@@ -132,6 +132,10 @@ class MaximumLikelihood:
     def order(self, statistics: SufficientStatistics) -> None:
         """Return None: an update leaves all components in their places."""
 
+    def fewest_rows(self, n_features: int) -> int:
+        """Return how many rows the covariance of a component needs."""
+        return self.family.fewest_rows(n_features)
+
     def spurious(self, state: GaussianParameters, n_samples: float) -> int:
         """Return the first component on so few rows that its likelihood has no limit, and narrow already, or -1.
 
@@ -142,7 +146,7 @@ class MaximumLikelihood:
         if self.prior is not None:
             return -1
         n_features = state.means.shape[1]
-        fewest_rows = self.family.fewest_rows(n_features)
+        fewest_rows = self.fewest_rows(n_features)
         # A component without weight is not looked at: so the next one is found.
         weights = state.weights.copy()
         while True:

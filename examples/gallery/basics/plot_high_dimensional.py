@@ -6,9 +6,9 @@ How many rows a form of covariance needs: patches of a photograph, 144 columns e
 """
 
 # %%
-# Patches of 12 by 12 pixels of a photograph of a temple that comes with scikit-learn. A covariance matrix of a patch has
-# 10,440 numbers, that of ten factors 1,539. Half a grey level of noise, the size of the rounding, makes
-# pixels continuous.
+# Patches of 12 by 12 pixels of a photograph of a temple that comes with scikit-learn. A covariance matrix of a patch
+# has 10,440 numbers, one of five factors 854. Half a grey level of noise, the size of the rounding, makes pixels
+# continuous.
 
 import matplotlib.pyplot as plt
 import numpy as np

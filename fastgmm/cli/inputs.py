@@ -21,6 +21,7 @@ from fastgmm.cli.outputs import distinct
 from fastgmm.io import read_table
 from fastgmm.io.models import ModelDocument
 from fastgmm.rows import Rows
+from fastgmm.sources.opening import is_url
 from fastgmm.support.showing import listing
 from fastgmm.tables.request import Request, Table, kind_of
 from fastgmm.tables.text import MISSING
@@ -148,7 +149,7 @@ def _opened(arguments: argparse.Namespace, document: ModelDocument | None) -> Da
             raise ValueError(f"{source}: --labels-column is not for folders and Arrow files")
         keeps = _keeps_missing(arguments, document)
         in_memory = arguments.drop_missing or row_id is not None or labels_column is not None
-        if kind in ("Arrow", "folder", "Parquet", "NumPy") and not in_memory:
+        if (kind in ("Arrow", "folder", "Parquet", "NumPy") or is_url(source)) and not in_memory:
             from fastgmm.sources.files import open_path
 
             request = Request(columns, weight, expected, missing="keep" if keeps else "refuse")

@@ -25,6 +25,7 @@ from fastgmm.passes.scores import LogDensities, OfShares, Score, Totals, uncerta
 from fastgmm.rows import FAR_EXPONENT, ArrayRows, Rows, scan_rows
 from fastgmm.sources import open_rows
 from fastgmm.sources.gapped import open_incomplete
+from fastgmm.sources.opening import has_columns_by_name
 from fastgmm.spurious import SpuriousComponent
 from fastgmm.statistics import Array
 from fastgmm.support.typing import Self
@@ -180,7 +181,7 @@ class Scoring(PrivateMethods, Interface, ABC):
         n_features = np.shape(self.means_)[1]
         # Before the values: a frame of other columns is told so, whatever is in them.
         if names is not None:
-            given = validation.feature_names(X)
+            given = None if has_columns_by_name(X) else validation.feature_names(X)
             if given is not None:
                 # A column that is named as the weights is no feature.
                 features = given[given != sample_weight] if isinstance(sample_weight, str) else given

@@ -19,6 +19,8 @@ from fastgmm.statistics import Array
 
 # More than any row's number.
 _NOWHERE = 2**63 - 1
+# In place of arrays that are not asked for.
+_NONE = np.empty(0)
 
 
 class _FarRow:
@@ -80,7 +82,7 @@ class Scores:
         self.labels = np.empty(n_rows if labels else 0, np.int64)
         self.evidence = np.empty(n_rows if evidence else 0, dtype)
         self.responsibilities = np.empty((n_rows, n_components) if responsibilities else (0, 0), dtype)
-        ones = np.ones(min(n_rows, blocks.rows) if sums else 0)
+        ones = np.ones(min(n_rows, blocks.rows)) if sums else _NONE
         self.weight = 0.0
         lanes = np.zeros((blocks.n_lanes, 3))
         live = LivePass(density, n_threads) if may_pay(density, n_rows) and not responsibilities else None

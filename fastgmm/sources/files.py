@@ -1,33 +1,26 @@
-"""Files that are read in every pass: .npy, Parquet, Arrow and CSV; folders of them; tables and data sets of pyarrow."""
+"""Files that are read in every pass: .npy, CSV, Parquet and Arrow; folders and lists of them; what gives Arrow data."""
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgmm import validation
 from fastgmm.rows import row_type
-from fastgmm.sources.opening import may_miss
-from fastgmm.sources.streams import ArrayBatch, Batch, ColumnBatch, StreamedRows, Table
-from fastgmm.sources.table_formats import refuse_table_formats
+from fastgmm.sources.arrow import ArrowTable, file_place, parts_of_object, parts_of_path, width
+from fastgmm.sources.opening import is_path, is_paths, is_pattern, is_url, may_miss
+from fastgmm.sources.remote import parts_of_url
+from fastgmm.sources.streams import ArrayBatch, Batch, StreamedRows, Table
 from fastgmm.statistics import Array
-from fastgmm.support.extras import require
-from fastgmm.support.showing import listing, shown
-from fastgmm.tables.arrays import map_numpy, require_numbers, row_labels
-from fastgmm.tables.request import KINDS, Request, Selection, TableError, kind_of
+from fastgmm.support.showing import shown
+from fastgmm.tables.arrays import map_numpy
+from fastgmm.tables.request import KINDS, Request, TableError, kind_of
 from fastgmm.tables.text import TextBlock, TextFormat, open_text
-
-# Rows that are decoded at a time, and bytes that a column of a Parquet file is read by.
-_BATCH_ROWS = 2**16
-_COLUMN_BYTES = 2**16
-
-_IN_FOLDERS = "Parquet", "Arrow"
 
 
 def open_rows(
@@ -42,13 +35,13 @@ def open_rows(
     """Return the rows of a file, a folder or an object of pyarrow; arguments as of ``fastgmm.sources.open_rows``."""
     column = weights = None
     is_text = isinstance(sample_weight, str)
-    if is_text and not (_is_path(data) and kind_of(data) == "NumPy"):
+    if is_text and not (is_path(data) and kind_of(data) == "NumPy"):
         column = sample_weight
     elif sample_weight is not None:
         weights = sample_weight
     if columns is not None and isinstance(columns, str):
         raise TypeError(f"columns must be a list of names, got the text {shown(columns)}.")
-    if comment is not None and not (_is_path(data) and kind_of(data) == "CSV"):
+    if comment is not None and not (is_path(data) and kind_of(data) == "CSV"):
         raise ValueError(f"comment says which lines of a CSV file are skipped, X is {_described(data)}.")
     kept: Literal["keep", "refuse"] = "keep" if may_miss(missing) else "refuse"
     request = Request(columns, column, expected, missing=kept, class_column=class_column)
@@ -77,17 +70,17 @@ def _streamed(table: Table, request: Request) -> StreamedRows:
 
 
 def _described(data: Any) -> str:
-    return repr(os.fspath(data)) if _is_path(data) else f"a {type(data).__name__}"
-
-
-def _is_path(data: Any) -> bool:
-    return isinstance(data, str | os.PathLike)
+    return repr(os.fspath(data)) if is_path(data) else f"a {type(data).__name__}"
 
 
 def _table(data: Any, request: Request, weights: Any, form: TextFormat) -> Table:
     table: Table
-    if not _is_path(data):
-        table = _ArrowTable(_object_parts(data), request)
+    if not is_path(data):
+        table = _chained(data, request, form) if is_paths(data) else ArrowTable(parts_of_object(data), request)
+    elif is_url(data):
+        table = ArrowTable(parts_of_url(os.fspath(data)), request)
+    elif is_pattern(data):
+        table = _chained(_matching(os.fspath(data)), request, form)
     else:
         kind = kind_of(data)
         if kind is None:
@@ -98,8 +91,50 @@ def _table(data: Any, request: Request, weights: Any, form: TextFormat) -> Table
         elif kind == "CSV":
             table = _TextTable(os.fspath(data), request, form)
         else:
-            table = _ArrowTable(_parts(data, kind), request)
-    return table if weights is None else _Weighted(table, weights)
+            table = ArrowTable(parts_of_path(data, kind), request)
+    return table if weights is None else Weighted(table, weights)
+
+
+def _matching(pattern: str) -> list[str]:
+    """Return the paths that a pattern matches, in the order of their names; TableError where there are none."""
+    found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise TableError(f"no file matches {pattern!r}")
+    return found
+
+
+def _chained(paths: Sequence[Any], request: Request, form: TextFormat) -> Table:
+    """Return the tables of some paths, one after the other, with the columns of the first."""
+    first = _table(paths[0], request, None, form)
+    if first.names is not None:
+        request = request._replace(columns=first.names.tolist(), expected=None)
+    return (
+        first if len(paths) == 1 else _Chain([first, *(_table(path, request, None, form) for path in paths[1:])], paths)
+    )
+
+
+class _Chain(Table):
+    """Tables one after the other; TableError where their columns differ."""
+
+    def __init__(self, tables: list[Table], paths: Sequence[Any]) -> None:
+        first = tables[0]
+        for table, path in zip(tables, paths, strict=True):
+            for what, of_it, of_first in (
+                ("columns", table.n_features, first.n_features),
+                ("names of columns", table.names is not None, first.names is not None),
+            ):
+                if of_it != of_first:
+                    raise TableError(
+                        f"all files of X must have the same columns, {path} has {what}: {of_it}, {paths[0]}: {of_first}"
+                    )
+        self._tables = tables
+        self.n_features, self.is_weighted, self.names = first.n_features, first.is_weighted, first.names
+        self.dtype = np.float32 if all(table.dtype is np.float32 for table in tables) else np.float64
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the batches of all tables in order."""
+        for table in self._tables:
+            yield from table.batches()
 
 
 class _NumpyTable(Table):
@@ -110,7 +145,7 @@ class _NumpyTable(Table):
         self._path, self._shape, self._type = path, array.shape, array.dtype
         self._begin, self._by_columns = array.offset, not array.flags.c_contiguous
         self._selection = request.resolve(None, array.shape[1], path)
-        self.n_features, self.is_weighted = _width(self._selection), self._selection.weighted
+        self.n_features, self.is_weighted = width(self._selection), self._selection.weighted
         self.dtype = row_type(array.dtype)
 
     def batches(self) -> Iterator[Batch]:
@@ -148,7 +183,7 @@ class _NumpyTable(Table):
 
     def place(self, row: int, column: int) -> str:
         """Return where a number is, in words, rows counted from 1."""
-        return _file_place(self._path, row, self._selection.labels[column])
+        return file_place(self._path, row, self._selection.labels[column])
 
 
 class _NumpyBatch(Batch):
@@ -169,15 +204,7 @@ class _NumpyBatch(Batch):
         return self._table.place(row, column)
 
 
-def _width(selection: Selection) -> int:
-    return len(selection.positions) - selection.weighted
-
-
-def _file_place(path: str, row: int, label: str) -> str:
-    return f"{path}: row {row + 1}, column {label!r}"
-
-
-class _Weighted(Table):
+class Weighted(Table):
     """A table beside weights of its rows, which are an array or a .npy file."""
 
     def __init__(self, table: Table, weights: Any) -> None:
@@ -187,7 +214,7 @@ class _Weighted(Table):
         self.n_features, self.names, self.dtype = table.n_features, table.names, table.dtype
         self.is_weighted = True
         self._weights: Table
-        if _is_path(weights):
+        if is_path(weights):
             self._weights = _NumpyTable(os.fspath(weights), Request(None, None, None))
             if self._weights.n_features != 1:
                 raise ValueError(
@@ -251,7 +278,7 @@ class _TextTable(Table):
         self._path, self._request, self._form = path, request, form
         with open_text(path, path, request, form) as reader:
             selection = reader.selection
-        self.n_features, self.is_weighted = _width(selection), selection.weighted
+        self.n_features, self.is_weighted = width(selection), selection.weighted
         self.dtype, self._labels = np.float64, selection.labels
         if selection.named:
             self.names = np.array(self._labels[: self.n_features], dtype=object)
@@ -280,159 +307,3 @@ class _TextBatch(ArrayBatch):
     def place(self, row: int, column: int) -> str:
         """Return where a number is, in words, by the line that it stands in."""
         return self._table.place(self._lines[row], column)
-
-
-class _Part(NamedTuple):
-    """Rows that pyarrow reads: what they are called, their kind, their schema, and batches of chosen columns."""
-
-    label: str
-    kind: str
-    schema: Any
-    batches: Callable[[list[str]], Iterator[Any]]
-
-
-class _ArrowTable(Table):
-    """Parts that pyarrow reads, one after the other."""
-
-    def __init__(self, parts: list[_Part], request: Request) -> None:
-        self._parts = parts
-        first = parts[0]
-        selection = _resolved(first, request)
-        self.n_features, self.is_weighted = _width(selection), selection.weighted
-        self._labels = selection.labels
-        if selection.named:
-            self.names = np.array(self._labels[: self.n_features], dtype=object)
-        for part in parts[1:]:
-            _resolved(part, Request(self._labels, None, None))
-        import pyarrow
-
-        single = all(
-            part.schema.field(label).type == pyarrow.float32()
-            for part in parts
-            for label in self._labels[: self.n_features]
-        )
-        self.dtype = np.float32 if single else np.float64
-
-    def batches(self) -> Iterator[Batch]:
-        """Yield the record batches of all parts."""
-        for part in self._parts:
-            begin = 0
-            with _said(part.label, part.kind):
-                for batch in part.batches(self._labels):
-                    columns = [_numbers(batch.column(batch.schema.get_field_index(label))) for label in self._labels]
-                    weight = columns.pop() if self.is_weighted else None
-                    yield ColumnBatch(columns, weight, self._place(part.label, begin))
-                    begin += batch.num_rows
-
-    def _place(self, label: str, begin: int) -> Callable[[int, int], str]:
-        return lambda row, column: _file_place(label, begin + row, self._labels[column])
-
-
-def _resolved(part: _Part, request: Request) -> Selection:
-    """Return which columns of a part are meant, having checked that they hold numbers."""
-    header = part.schema.names
-    selection = request.resolve(header, len(header), part.label, row_labels(part.schema))
-    require_numbers(part.schema, selection.labels, part.label)
-    return selection
-
-
-def _numbers(column: Any) -> NDArray:
-    """Return a column of a record batch as NumPy's, in float64 unless it is float32; NaN for null."""
-    import pyarrow
-
-    if column.type not in (pyarrow.float32(), pyarrow.float64()):
-        column = column.cast(pyarrow.float64(), safe=False)
-    array: NDArray = column.to_numpy(zero_copy_only=False)
-    return array
-
-
-@contextmanager
-def _said(label: str, kind: str) -> Iterator[None]:
-    """Turn errors of pyarrow into TableError that says what could not be read."""
-    import pyarrow
-
-    try:
-        yield
-    except pyarrow.ArrowException as error:
-        raise TableError(f"{label} cannot be read as {kind}: {error}") from error
-
-
-def _object_parts(data: Any) -> list[_Part]:
-    """Return the parts of an object of pyarrow."""
-    if hasattr(data, "get_fragments"):
-        return [_Part("the data set", "a data set", data.schema, lambda names: _scanned(data, names))]
-    if hasattr(data, "to_batches") and hasattr(data, "schema"):
-        return [_Part("the table", "a table", data.schema, lambda names: iter(data.to_batches(_BATCH_ROWS)))]
-    if hasattr(data, "num_rows") and hasattr(data, "schema"):
-        return [_Part("the record batch", "a record batch", data.schema, lambda names: iter([data]))]
-    raise TypeError(
-        f"X must not be a {type(data).__name__}, for every iteration of a fit reads the rows: give a path, a "
-        "pyarrow.dataset.Dataset, a Table, or fastgmm.sources.BatchRows of a function that opens it anew."
-    )
-
-
-def _scanned(dataset: Any, names: list[str]) -> Iterator[Any]:
-    # Few at a time: what is read ahead lies in memory.
-    return iter(dataset.to_batches(columns=names, batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1))
-
-
-def _parts(path: str | os.PathLike[str], kind: str) -> list[_Part]:
-    """Return the files of a folder, in the order of their names, or the one file."""
-    if kind != "folder":
-        return [_part(os.fspath(path), kind)]
-    inside = Path(path)
-    files = sorted(
-        file
-        for file in inside.rglob("*")
-        if not any(part.startswith((".", "_")) for part in file.relative_to(inside).parts)
-        and KINDS.get(file.suffix.lower()) in _IN_FOLDERS
-        and file.is_file()
-    )
-    refuse_table_formats(inside, files)
-    if not files:
-        raise TableError(f"{inside} is a folder without files of Parquet or Arrow ({listing(list(KINDS)[1:6])})")
-    return [_part(str(file), KINDS[file.suffix.lower()]) for file in files]
-
-
-def _part(path: str, kind: str) -> _Part:
-    return {"Parquet": _parquet_part, "Arrow": _arrow_part}[kind](path)
-
-
-def _parquet_part(path: str) -> _Part:
-    parquet = require("parquet", "Parquet files need", "pyarrow", "pyarrow.parquet").parquet
-    os.stat(path)  # raises what says what is wrong with it
-
-    def batches(names: list[str]) -> Iterator[Any]:
-        # Columns are read piece by piece: buffered beforehand, a row group would be in memory as a whole.
-        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_COLUMN_BYTES) as file:
-            yield from file.iter_batches(_BATCH_ROWS, columns=names)
-
-    with _said(path, "a Parquet file"), parquet.ParquetFile(path) as file:
-        return _Part(path, "a Parquet file", file.schema_arrow, batches)
-
-
-def _arrow_part(path: str) -> _Part:
-    pyarrow = require("arrow", "Arrow files need", "pyarrow", "pyarrow.ipc")
-    os.stat(path)
-
-    @contextmanager
-    def opened(fields: list[int]) -> Iterator[tuple[Any, Iterator[Any]]]:
-        """Give the schema and the batches; a file that is written as a stream has no list of batches."""
-        with pyarrow.OSFile(path) as stream:
-            options = pyarrow.ipc.IpcReadOptions(included_fields=fields)
-            if stream.read(6) == b"ARROW1":
-                file = pyarrow.ipc.open_file(stream, options=options)
-                yield file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
-            else:
-                stream.seek(0)
-                reader = pyarrow.ipc.open_stream(stream, options=options)
-                yield reader.schema, iter(reader)
-
-    with _said(path, "an Arrow file"), opened([]) as (schema, _):
-        pass
-
-    def batches(names: list[str]) -> Iterator[Any]:
-        with opened(sorted(schema.get_field_index(name) for name in names)) as (_, found):
-            yield from found
-
-    return _Part(path, "an Arrow file", schema, batches)

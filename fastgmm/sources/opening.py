@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import os
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,15 @@ from fastgmm.support.showing import shown
 # The modules that take data of a package, by the package's name: each has ``open_rows(data, sample_weight)``.
 _MODULES: dict[str, str] = {
     "dask": "fastgmm.sources.dask",
+    "h5py": "fastgmm.sources.stores",
     "pyarrow": "fastgmm.sources.files",
     "pyspark": "fastgmm.sources.spark",
+    "zarr": "fastgmm.sources.stores",
 }
-# The one that takes paths.
+# The one that takes paths, and objects of other packages that give a stream of Arrow data.
 _FILES = "fastgmm.sources.files"
+# Frames that are arrays in memory already, or say by themselves how they are collected.
+_FRAMES = "pandas", "polars", "modin"
 
 
 def open_rows(
@@ -40,7 +45,14 @@ def open_rows(
         A .npy, Parquet (.parquet, .pq), Arrow (.arrow, .feather, .ipc) or CSV (.csv, .tsv, also .gz) file, or a folder
         of Parquet and Arrow files, taken in the order of their names. All but .npy need pyarrow. Folders of tables
         with a log (Delta Lake, Iceberg, Hudi) are refused: their files also hold rows that were deleted.
+    data : str, or list of str or os.PathLike
+        A pattern such as 'rows/*.parquet', whose files are taken in the order of their names; several files; or the URL
+        of a Parquet or Arrow file or a folder of them ('s3://...', 'gs://...', 'hdfs://...', or what fsspec knows).
     data : pyarrow.dataset.Dataset, Table or RecordBatch
+    data : object with ``__arrow_c_stream__``
+        A query of DuckDB, say, which is run in every pass: it must give the same rows in the same order.
+    data : h5py.Dataset or zarr.Array, (N, D)
+        Read by whole chunks in every pass.
     data : dask.array.Array, dask.dataframe.DataFrame, Delayed or list of Delayed
         See ``fastgmm.sources.dask.DaskRows``. Nothing is read here.
     data : pyspark.sql.DataFrame
@@ -48,7 +60,8 @@ def open_rows(
     data : Rows
         Returned as they are; such as ``fastgmm.sources.BatchRows``.
     sample_weight : str, os.PathLike or (N,) array-like >= 0, optional
-        The name of a column; for .npy files, whose columns have no names, the path of another such file.
+        The name of a column; for .npy files, whose columns have no names, the path of another such file; for h5py and
+        zarr also such a data set.
     columns : sequence of str, optional
         The features, in this order; by default all columns but that of the weights. Those without names are known by
         their number, from "1". For files and objects of pyarrow only.
@@ -67,7 +80,8 @@ def open_rows(
     Raises ValueError that names file, row (from 1) and column of what is no finite number, TypeError for data that can
     be read but once, OSError, and ImportError where a package is missing.
     """
-    may_miss(missing)
+    if missing is not None:
+        may_miss(missing)
     if type(data) is np.ndarray and columns is None and comment is None:
         return None  # what most data are, sooner than the checks below could tell
     module = _module_of(data)
@@ -125,14 +139,41 @@ def may_miss(missing: Any) -> bool:
 
 def _module_of(data: Any) -> str | None:
     """Return the module that takes some data; None for arrays and whatever else is in memory."""
-    if isinstance(data, str | os.PathLike):
+    if is_path(data) or is_paths(data):
         return _FILES
-    return _MODULES.get(_package(data[0] if _is_delayed(data) else data))
+    package = _package(data[0] if _is_delayed(data) else data)
+    gives_stream = hasattr(type(data), "__arrow_c_stream__") and package not in _FRAMES
+    return _MODULES.get(package, _FILES if gives_stream else None)
+
+
+def is_path(data: Any) -> bool:
+    """Return whether data are a path, a pattern or a URL."""
+    return isinstance(data, str | os.PathLike)
+
+
+def is_paths(data: Any) -> bool:
+    """Return whether data are several paths."""
+    return isinstance(data, list | tuple) and len(data) > 0 and all(map(is_path, data))
+
+
+def is_url(path: Any) -> bool:
+    """Return whether a path is a URL."""
+    return isinstance(path, str) and "://" in path
+
+
+def is_pattern(path: Any) -> bool:
+    """Return whether a path, which is no URL, is a pattern of files rather than the name of one."""
+    return glob.has_magic(os.fspath(path)) and not os.path.exists(path)
 
 
 def is_elsewhere(data: Any) -> bool:
     """Return whether rows are in files, on a cluster, or in an object of a package that reads such."""
     return _module_of(data) is not None
+
+
+def has_columns_by_name(data: Any) -> bool:
+    """Return whether a model takes the columns that it was fitted to out of data, whatever else is in them."""
+    return _module_of(data) == _FILES
 
 
 def _package(data: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,24 @@ _FORMATS = (
 )
 
 
+#: The folders, in that of a table, by which its format is known.
+MARKED_FOLDERS = tuple(form.marker.split("/")[0] for form in _FORMATS)
+
+
+def refuse_logged_table(what: str, place: str, names: Iterable[str]) -> None:
+    """Raise TableError where the files of a folder elsewhere are those of a table with a log.
+
+    `what` is said of the folder, `place` is the table's, `names` are paths in it, divided by slashes.
+    """
+    for name in names:
+        parts = name.split("/")
+        for form in _FORMATS:
+            pattern = form.marker.split("/")
+            starts = range(len(parts) - len(pattern) + 1)
+            if any(all(map(fnmatch, parts[start : start + len(pattern)], pattern)) for start in starts):
+                raise _refused(what, form, name, place)
+
+
 def refuse_table_formats(folder: Path, files: Iterable[Path]) -> None:
     """Raise TableError where a folder is a table with a log, is inside of one, or holds files of one.
 
@@ -48,8 +67,12 @@ def refuse_table_formats(folder: Path, files: Iterable[Path]) -> None:
             found = form.marks(place)
             if found is not None:
                 where = "is" if place == root else "holds" if root in place.parents else "is inside"
-                raise TableError(
-                    f"X must be a folder of plain files, {folder} {where} {form.name} ({found}), whose files also hold "
-                    f"rows that its log has deleted or never had: give {form.reader.format(os.fspath(place))}, or a "
-                    "folder that the rows were written to as plain Parquet"
-                )
+                raise _refused(f"{folder} {where}", form, found, os.fspath(place))
+
+
+def _refused(what: str, form: _Format, found: str, place: str) -> TableError:
+    return TableError(
+        f"X must be a folder of plain files, {what} {form.name} ({found}), whose files also hold rows that its log has "
+        f"deleted or never had: give {form.reader.format(place)}, or a folder that the rows were written to as plain "
+        "Parquet"
+    )

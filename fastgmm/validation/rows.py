@@ -121,11 +121,15 @@ def require_finite(
     """
     if array.dtype.kind != "f" or array.size == 0:
         return
-    array = np.atleast_1d(array)
+    if array.ndim == 0:
+        array = array[None]
     step = max(1, _FINITE_BLOCK // max(1, array[0].size)) if array.ndim > 1 else _FINITE_BLOCK
     for start in range(0, len(array), step):
         block = array[start : start + step]
-        wrong = ~np.isfinite(block)
+        finite = np.isfinite(block)
+        if finite.all():
+            continue
+        wrong = ~finite
         if may_be_missing:
             wrong &= ~np.isnan(block)
         if wrong.any():

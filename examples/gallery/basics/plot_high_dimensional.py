@@ -38,8 +38,7 @@ for name, values in scores.items():
     print(f"{name:10}", *(f"{value:8.0f}" for value in values))
 
 # %%
-# Few rows do for factors; variances alone, or one covariance for all components, describe patches badly. The full form
-# is the best in the end, where there are a thousand rows for each component, and far worse than factors before.
+# One line for each form, by the number of rows:
 
 figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
 for name, values in scores.items():
@@ -47,3 +46,7 @@ for name, values in scores.items():
 axes.set(xlabel="rows", ylabel="log-likelihood of a new patch", xscale="log", xticks=sizes, xticklabels=sizes)
 axes.minorticks_off()
 axes.legend()
+
+# %%
+# Few rows do for factors; variances alone, or one covariance for all components, describe patches badly. The full form
+# is the best in the end, where there are a thousand rows for each component, and far worse than factors before.

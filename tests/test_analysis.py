@@ -140,6 +140,7 @@ def test_divergences_are_what_integration_gives():
     assert cauchy_schwarz_divergence(p, q) == pytest.approx(-math.log(both / math.sqrt(first * second)), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_cauchy_schwarz_of_two_columns():
     p, q = _mixture(1, spread=1.0), _mixture(2, spread=1.0)
 

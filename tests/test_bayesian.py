@@ -208,6 +208,7 @@ def test_one_number_stands_for_all_components(rows):
     np.testing.assert_array_equal(model.degrees_of_freedom_, [9, 9])
 
 
+@pytest.mark.slow
 @PRIOR_TYPE
 @pytest.mark.parametrize("n_features", [1, 2])
 def test_predictive_densities_integrate_to_one(family, prior_type, n_features, rows):

@@ -62,6 +62,7 @@ def _places(n, rng):
     return [slice(s, n) for s in shifts] + [slice(0, n - s) for s in shifts] + [slice(i, i + 1) for i in range(0, n, 7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n_features", [N_FEATURES, 19])
 def test_in_any_place_of_a_tile(family, rng, dtype, n_features):

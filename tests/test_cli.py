@@ -816,6 +816,7 @@ def test_a_quiet_fit_of_which_nothing_is_left_says_so(run):
     assert run("fit", "faithful", "-k", "2", "--labels", "-")[1].endswith(f"(standard deviation)\n\n{labels}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
 def test_messages_may_be_closed(tmp_path):
     code = "import sys; from fastgmm.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -59,6 +59,7 @@ def test_a_change_within_the_rounding_of_the_bound_meets_any_tolerance_but_zero(
     assert not has_converged(stopping, [-7.0, np.nan], 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0, 60, 90, 300])
 def test_a_fit_ends_where_the_tolerance_is_below_the_rounding_of_the_bound(overlapping, family, exponent):
     """Weights scale the bound, and whether two roundings of it ever agree is luck: it ends as soon as it could tell."""

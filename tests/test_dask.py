@@ -289,6 +289,7 @@ def scheduler(request):
         yield request.param
 
 
+@pytest.mark.slow
 def test_frames_whatever_they_were_made_by(scheduler, parquet):
     """Weights are those of their rows, and predictions are columns of the frame that they were made of."""
     model = GaussianMixture(2, random_state=0, tol=1.0).fit(ROWS[["a", "b"]])
@@ -314,6 +315,7 @@ def test_frames_whatever_they_were_made_by(scheduler, parquet):
         np.testing.assert_array_equal(found["density"], model.score_samples(found[["a", "b"]]), err_msg=what)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FRAMES)
 def test_weights_as_an_array_are_those_of_their_rows_or_refused(name):
     """Behind a shuffle, a graph of their own gives them an order of their own."""

@@ -301,6 +301,7 @@ def test_serial_kernels_inside_somebody_elses_parallel_function(name, rng):
     np.testing.assert_allclose(mass.sum(axis=0), e_step(family, density, X, sample_weight).mass, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_parallel_passes_mind_the_layout_of_their_arguments(family, rng):
     """The address of the compiled lanes is looked up by type: an array of another layout is another type."""
     weights, means, covariances = random_mixture(rng, family, 3, 4)
@@ -332,6 +333,7 @@ def _accumulate(density, X, nothing, labels, table, tile, mass, deviation, scatt
         )
 
 
+@pytest.mark.slow
 def test_float32_rows_of_several_tiles_in_a_function_of_ones_own(rng):
     """What float32 rows are taken about is the function's own, and must live as long as it runs."""
     n_components = 4

@@ -212,6 +212,7 @@ def test_sums_are_made_anew_where_little_is_left_of_a_cluster():
     np.testing.assert_array_equal(means, alone.means(after)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_same_bits_for_any_number_of_threads_and_for_float32_rows(rng, dtype):
     X = _blobs(rng, 20_011, 3, 12, 0.8).astype(dtype)

@@ -211,6 +211,7 @@ def test_long_legends_count_components_alone_and_keep_the_mixture(n_components, 
         assert texts[-2:] == [last, "mixture"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["constrained", None, "later"])
 @pytest.mark.parametrize("kind", ["mixture", "uncertainty", "criterion"])
 def test_long_legends_in_axes_of_the_caller_hide_nothing(kind, layout):
@@ -636,6 +637,7 @@ def test_panels_of_a_column_have_its_range():
         assert not figure.legends[0].get_window_extent().overlaps(box)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_components", "columns", "layout"),
     [(30, 2, "constrained"), (30, 2, None), (24, 3, "constrained"), (3, 2, "constrained"), (20, 1, "constrained")],
@@ -680,6 +682,7 @@ def inside(figure, label, of=None):
     return of.x0 <= box.x0 and box.x1 <= of.x1 and of.y0 <= box.y0 and box.y1 <= of.y1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["constrained", None])
 @pytest.mark.parametrize("columns", [2, 6])
 def test_names_of_columns_of_pairs_are_cut_to_their_panels(columns, layout):

@@ -342,6 +342,7 @@ def test_the_choice_of_families_is_a_parameter(iris):
     assert GaussianMixtureClassifier("EDDA", estimator=GaussianMixture()).fit(*iris).covariance_type_ == "full"
 
 
+@pytest.mark.slow
 def test_classes_of_few_rows_in_many_columns_are_not_components_each():
     """Half of wine: 30, 36 and 24 rows in 13 columns; R's MclustDA is right for 94 % of the other half."""
     sklearn = pytest.importorskip("sklearn.datasets")

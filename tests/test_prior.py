@@ -84,6 +84,7 @@ def log_prior(name, weights, means, matrices):
     return laws_of(name, matrices) + sum(of_means) + dirichlet(np.full(len(weights), 2.5)).logpdf(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "tied", "diag", "spherical", "tied-diag", "tied-spherical"])
 def test_an_update_ends_at_the_maximum_that_scipy_finds(name):
     family, rng = FAMILIES[name], np.random.default_rng(0)

@@ -66,6 +66,7 @@ def _tolerance(dtype, size=1):
     return {"rtol": 1e-12 if dtype is np.float64 else 2e-5, "atol": (1e-12 if dtype is np.float64 else 2e-5) * size}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_features", [*range(1, 21), 31, 64])
 def test_whitening_and_distances_of_every_remainder(rng, n_features, dtype):
@@ -93,6 +94,7 @@ def test_whitening_and_distances_of_every_remainder(rng, n_features, dtype):
         assert np.all(after_whitened == SENTINEL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_features", [*range(1, 21), 31, 64])
 def test_moments_of_every_remainder(rng, n_features, dtype):

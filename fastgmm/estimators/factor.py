@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -11,38 +10,30 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
 from fastgmm.estimators.choices import Accelerate, Start, Stopping
-from fastgmm.estimators.criteria import WithCriteria
-from fastgmm.estimators.fitting import Fitting, Starter
+from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
 from fastgmm.estimators.loadings import FactorMeans, require_few_factors, told_of_explained, turned
-from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.refused import Refused
 from fastgmm.estimators.showing import as_html_of_factors
-from fastgmm.exceptions import OutOfRangeError
+from fastgmm.estimators.whole import FittedAtOnce
 from fastgmm.families import NAMED, Family
-from fastgmm.fitting import acceleration
-from fastgmm.fitting.plain import FitResult
-from fastgmm.fitting.restarts import Restart
-from fastgmm.fitting.stopping import STOPPING
-from fastgmm.passes.scores import LogDensities, Score
+from fastgmm.passes.scores import LogDensities
 from fastgmm.rows import Rows
 from fastgmm.rules import FactorLikelihood, FactorParameters, factor_parameters
 from fastgmm.rules.factor import UNIQUENESSES
 from fastgmm.sources import Source
 from fastgmm.spurious import Spike, find_spikes_of_features
 from fastgmm.starts.factor import beginning_with_loadings
-from fastgmm.starts.seeding import METHODS
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
 from fastgmm.support.typing import Self
 
-_ONE_CALL = "it is fitted to all rows in one call of fit"
 _FULL = "read weights_, means_ and covariances(), or fit a GaussianMixture"
 
 
 @with_defaults
-class FactorMixture(WithCriteria, Fitting):
+class FactorMixture(FittedAtOnce):
     """Mixture of factor analysers, fitted by expectation maximisation: clusters of rows with many columns.
 
     The covariance of a component is Lambda Lambda^T + Psi, of few factors and a diagonal (Ghahramani and Hinton 1996).
@@ -121,23 +112,10 @@ class FactorMixture(WithCriteria, Fitting):
     loadings_: NDArray
     uniquenesses_: NDArray
 
-    # What the machinery of Gaussian mixtures can do and this one does not.
     covariance_type = "diag"
-    truncate = None
-    race = False
-    warm_start = False
-    checkpoint = None
-    checkpoint_interval = 60.0
-    class_components = None
-    learning_decay = 0.6
-    learning_offset = 0.0
 
     _parameter_attributes = "weights_", "means_", "loadings_", "uniquenesses_"
 
-    adapt: Any = Refused(_ONE_CALL)
-    partial_fit: Any = Refused(_ONE_CALL)
-    statistics: Any = Refused(_ONE_CALL)
-    update: Any = Refused(_ONE_CALL)
     to_sklearn: Any = Refused("scikit-learn has no mixture of factor analysers")
     from_sklearn: Any = Refused("scikit-learn has no mixture of factor analysers")
     marginal: Any = Refused(_FULL)
@@ -215,11 +193,6 @@ class FactorMixture(WithCriteria, Fitting):
         self._fit(X, sample_weight, callback)
         return self
 
-    def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Fit the mixture and return the most probable component of each row of X, (N,); arguments as of ``fit``."""
-        rows = self._fit(X, sample_weight, None)
-        return rows.scored(Score(self._density(), "labels", self.n_threads))
-
     def fit_transform(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray:
         """Fit the mixture and return the factors of the rows of X, as ``transform`` does; arguments as of ``fit``."""
         rows = self._fit(X, sample_weight, None)
@@ -295,31 +268,14 @@ class FactorMixture(WithCriteria, Fitting):
 
         return self._draw(n_samples, random_state, spread)
 
-    def _open(self, X: Any, sample_weight: Any = None, *others: Any, **named: Any) -> Rows:
-        rows = super()._open(X, sample_weight, *others, **named)
-        if type(rows).gather is not Rows.gather:
-            raise ValueError(
-                f"X must be rows in this process or in files, for {type(self).__name__} does not work on a cluster "
-                f"yet, got {type(rows).__name__}: take a sample of the rows, or write them to files."
-            )
-        return rows
-
     def _validate_parameters(self) -> None:
-        refuse_overrides(type(self), vars(self))
-        names = "checkpoint_interval", "learning_offset", "learning_decay", "warm_start", "truncate", "race"
-        others = {name: getattr(self, name) for name in (*names, "covariance_type")}
-        validation.check_parameters(self._mixture_params() | others, METHODS)
-        validation.check_choice(self.stopping, "stopping", STOPPING)
-        validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
+        super()._validate_parameters()
         validation.check_choice(self.uniquenesses, "uniquenesses", UNIQUENESSES)
         n_factors: Any = self.n_factors
         if not (isinstance(n_factors, numbers.Integral) and validation.is_real(n_factors) and int(n_factors) >= 1):
             raise ValueError(f"n_factors must be an int in the range [1, inf), got {shown(n_factors)}.")
         if self.reg_covar >= 1.0:
             raise ValueError(f"reg_covar must be a share of the variances, below 1, got {shown(self.reg_covar)}.")
-
-    def _weight_exponent(self, rows: Rows) -> int:
-        return rows.unit_exponent
 
     def _rule(self, source: Source) -> FactorLikelihood:
         variances = source.covariance()[0]
@@ -353,9 +309,6 @@ class FactorMixture(WithCriteria, Fitting):
 
         return start
 
-    def _state(self, rule: FactorLikelihood) -> FactorParameters:
-        raise NotImplementedError("no fit goes on from fitted attributes")
-
     def _attributes(self, rule: FactorLikelihood, state: FactorParameters) -> tuple[dict[str, NDArray], dict[str, Any]]:
         unique = state.uniquenesses
         return {
@@ -365,39 +318,14 @@ class FactorMixture(WithCriteria, Fitting):
             "uniquenesses_": {"common": unique[0], "isotropic": unique[:, 0]}.get(rule.uniquenesses, unique),
         }, {}
 
-    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
-        self._validate_parameters()
-        rows = self._open(X, sample_weight, minimum=2)
+    def _check_rows(self, rows: Rows) -> None:
         require_few_factors(int(self.n_factors), rows.n_features, self.uniquenesses)
-        rule, best, _, restarts = self._best_start(rows, callback, None)
-        if told := told_of_explained(rule, best.state, validation.feature_labels(rows.names, rows.n_features)):
-            warnings.warn(told, UserWarning, stacklevel=3)
-        self._keep(rule, best, rows.names, restarts)
-        return rows
 
-    def _keep(self, rule: FactorLikelihood, result: FitResult, names: NDArray | None, restarts: list[Restart]) -> None:
-        """Take the attributes of a result."""
-        arrays, _ = self._attributes(rule, result.state)
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise OutOfRangeError
-        fitted: dict[str, Any] = {name: array.copy() for name, array in arrays.items()} | {
-            "converged_": result.converged,
-            "stop_reason_": result.stop_reason,
-            "n_iter_": result.n_iter,
-            "n_passes_": result.n_passes,
-            "lower_bound_": result.bound,
-            "lower_bounds_": result.bounds,
-            "restarts_": restarts,
-            "spurious_": list(result.spurious),
-            "n_features_in_": result.state.means.shape[1],
-            "_fitted_uniquenesses": rule.uniquenesses,
-        }
-        if names is not None:
-            fitted["feature_names_in_"] = names
-        else:
-            self.__dict__.pop("feature_names_in_", None)
-        # At once: an interrupt between two attributes would leave a mixture of two models.
-        self.__dict__.update(fitted)
+    def _told(self, rule: FactorLikelihood, state: FactorParameters, rows: Rows) -> str:
+        return told_of_explained(rule, state, validation.feature_labels(rows.names, rows.n_features))
+
+    def _kept(self, rule: FactorLikelihood, state: FactorParameters) -> dict[str, Any]:
+        return {"_fitted_uniquenesses": rule.uniquenesses}
 
     @property
     def _kind(self) -> str:
@@ -428,13 +356,6 @@ class FactorMixture(WithCriteria, Fitting):
     def _density_of(self, weights: Array) -> Any:
         return self._fitted_state(weights).density
 
-    def _complete(self) -> None:
-        """Do nothing: no attribute follows from others."""
-
-    def _log_weights(self) -> Array:
-        with np.errstate(divide="ignore"):
-            return np.log(self._weights())
-
     def _n_parameters(self) -> int:
         n_components, n_features, n_factors = np.shape(self.loadings_)
         of_loadings = n_components * (n_features * n_factors - n_factors * (n_factors - 1) // 2)
@@ -443,13 +364,7 @@ class FactorMixture(WithCriteria, Fitting):
     def _spikes(self, rule: FactorLikelihood, source: Source, state: FactorParameters) -> list[Spike]:
         return find_spikes_of_features(state.means, state.weights, state.covariances, rule.least, source.rows)
 
-    def _whitener(self, family: Family) -> Array:
-        raise self._has_factors()
-
-    def _covariances(self) -> tuple[Family, Array]:
-        raise self._has_factors()
-
-    def _has_factors(self) -> TypeError:
+    def _is_not_normal(self) -> TypeError:
         return TypeError(
             f"this is for Gaussian mixtures, and the components of a {type(self).__name__} have factors in place of "
             "precisions: read its weights_, means_ and covariances(), or draw rows by sample"

@@ -9,27 +9,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
 from fastgmm.estimators.choices import Accelerate, Start, Stopping
-from fastgmm.estimators.criteria import WithCriteria, n_free_parameters
-from fastgmm.estimators.fitting import Fitting, Starter
+from fastgmm.estimators.criteria import n_free_parameters
+from fastgmm.estimators.fitting import Starter
 from fastgmm.estimators.interface import with_defaults
-from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.refused import Refused
 from fastgmm.estimators.showing import as_html_of_tails
 from fastgmm.estimators.tails import Typicality, n_tails_of, spikes_of_tails
-from fastgmm.exceptions import CollapsedComponentError, OutOfRangeError
+from fastgmm.estimators.whole import FittedAtOnce
+from fastgmm.exceptions import CollapsedComponentError
 from fastgmm.families import Family
-from fastgmm.fitting import acceleration
-from fastgmm.fitting.plain import FitResult
-from fastgmm.fitting.restarts import Restart
-from fastgmm.fitting.stopping import STOPPING
 from fastgmm.kernels.structures.student import NORMAL_OF
-from fastgmm.passes.scores import LogDensities, Score
+from fastgmm.passes.scores import LogDensities
 from fastgmm.rows import Rows
 from fastgmm.rules import StudentLikelihood, StudentParameters, student_density
 from fastgmm.sources import Source
 from fastgmm.spurious import Spike
-from fastgmm.starts.seeding import METHODS
 from fastgmm.starts.student import beginning_without_outliers
 from fastgmm.statistics import Array
 from fastgmm.support.showing import shown
@@ -41,13 +36,12 @@ FAMILIES = "full", "tied", "diag", "spherical", "tied-diag", "tied-spherical"
 # gained on a normal law.
 _FEWEST, _MOST = 0.1, 1e8
 
-_ONE_CALL = "it is fitted to all rows in one call of fit"
 _NORMAL = "it would take the components for normal ones; draw rows by sample, or fit a GaussianMixture"
 _SKLEARN = "scikit-learn has no mixture of Student-t laws"
 
 
 @with_defaults
-class StudentMixture(WithCriteria, Fitting):
+class StudentMixture(FittedAtOnce):
     """Mixture of multivariate Student-t laws, fitted by expectation maximisation: clusters with heavy tails.
 
     Rows far from all components pull neither means nor scales: the farther out, the less they count (Peel and McLachlan
@@ -126,21 +120,8 @@ class StudentMixture(WithCriteria, Fitting):
     scales_: NDArray
     degrees_of_freedom_: NDArray
 
-    # What the machinery of Gaussian mixtures can do and this one does not.
-    truncate = None
-    warm_start = False
-    checkpoint = None
-    checkpoint_interval = 60.0
-    class_components = None
-    learning_decay = 0.6
-    learning_offset = 0.0
-
     _parameter_attributes = "weights_", "means_", "scales_", "degrees_of_freedom_"
 
-    adapt: Any = Refused(_ONE_CALL)
-    partial_fit: Any = Refused(_ONE_CALL)
-    statistics: Any = Refused(_ONE_CALL)
-    update: Any = Refused(_ONE_CALL)
     to_sklearn: Any = Refused(_SKLEARN)
     from_sklearn: Any = Refused(_SKLEARN)
     marginal: Any = Refused(_NORMAL)
@@ -221,11 +202,6 @@ class StudentMixture(WithCriteria, Fitting):
         self._fit(X, sample_weight, callback)
         return self
 
-    def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Fit the mixture and return the most probable component of each row of X, (N,); arguments as of ``fit``."""
-        rows = self._fit(X, sample_weight, None)
-        return rows.scored(Score(self._density(), "labels", self.n_threads))
-
     def _repr_html_(self) -> str:
         """Return the mixture as notebooks show it."""
         return as_html_of_tails(self)
@@ -274,22 +250,8 @@ class StudentMixture(WithCriteria, Fitting):
 
         return self._draw(n_samples, random_state, spread)
 
-    def _open(self, X: Any, sample_weight: Any = None, *others: Any, **named: Any) -> Rows:
-        rows = super()._open(X, sample_weight, *others, **named)
-        if type(rows).gather is not Rows.gather:
-            raise ValueError(
-                f"X must be rows in this process or in files, for {type(self).__name__} does not work on a cluster "
-                f"yet, got {type(rows).__name__}: take a sample of the rows, or write them to files."
-            )
-        return rows
-
     def _validate_parameters(self) -> None:
-        refuse_overrides(type(self), vars(self))
-        names = "checkpoint_interval", "learning_offset", "learning_decay", "warm_start", "truncate"
-        others = {name: getattr(self, name) for name in names}
-        validation.check_parameters(self._mixture_params() | others, METHODS)
-        validation.check_choice(self.stopping, "stopping", STOPPING)
-        validation.check_choice(self.accelerate, "accelerate", (None, *acceleration.METHODS))
+        super()._validate_parameters()
         family = validation.check_family(self.covariance_type)
         if family.name not in FAMILIES or family.density_type not in NORMAL_OF.values():
             raise ValueError(
@@ -303,9 +265,6 @@ class StudentMixture(WithCriteria, Fitting):
                 f"degrees_of_freedom must be 'common', 'each' or a float in the range [{_FEWEST:g}, {_MOST:g}], got "
                 f"{shown(freedom)}."
             )
-
-    def _weight_exponent(self, rows: Rows) -> int:
-        return rows.unit_exponent
 
     def _rule(self, source: Source) -> StudentLikelihood:
         return self._rule_of(source.family)
@@ -344,9 +303,6 @@ class StudentMixture(WithCriteria, Fitting):
 
         return start
 
-    def _state(self, rule: StudentLikelihood) -> StudentParameters:
-        raise NotImplementedError("no fit goes on from fitted attributes")
-
     def _attributes(
         self, rule: StudentLikelihood, state: StudentParameters
     ) -> tuple[dict[str, NDArray], dict[str, Any]]:
@@ -357,37 +313,11 @@ class StudentMixture(WithCriteria, Fitting):
             "degrees_of_freedom_": state.degrees_of_freedom,
         }, {}
 
-    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, callback: Callback | None) -> Rows:
-        self._validate_parameters()
-        rows = self._open(X, sample_weight, minimum=2)
-        rule, best, _, restarts = self._best_start(rows, callback, None)
-        self._keep(rule, best, rows.names, restarts)
-        return rows
-
-    def _keep(self, rule: StudentLikelihood, result: FitResult, names: NDArray | None, restarts: list[Restart]) -> None:
-        """Take the attributes of a result."""
-        arrays, _ = self._attributes(rule, result.state)
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise OutOfRangeError
-        fitted: dict[str, Any] = {name: array.copy() for name, array in arrays.items()} | {
-            "converged_": result.converged,
-            "stop_reason_": result.stop_reason,
-            "n_iter_": result.n_iter,
-            "n_passes_": result.n_passes,
-            "lower_bound_": result.bound,
-            "lower_bounds_": result.bounds,
-            "restarts_": restarts,
-            "spurious_": list(result.spurious),
-            "n_features_in_": result.state.means.shape[1],
+    def _kept(self, rule: StudentLikelihood, state: StudentParameters) -> dict[str, Any]:
+        return {
             "_fitted_family": rule.family,
-            "_n_tails": n_tails_of(rule.degrees_of_freedom, len(result.state.weights)),
+            "_n_tails": n_tails_of(rule.degrees_of_freedom, len(state.weights)),
         }
-        if names is not None:
-            fitted["feature_names_in_"] = names
-        else:
-            self.__dict__.pop("feature_names_in_", None)
-        # At once: an interrupt between two attributes would leave a mixture of two models.
-        self.__dict__.update(fitted)
 
     def _family(self) -> Family:
         family: Family = self.__dict__.get("_fitted_family") or validation.check_family(self.covariance_type)
@@ -431,13 +361,6 @@ class StudentMixture(WithCriteria, Fitting):
             for k in range(len(density.mean))
         ]
 
-    def _complete(self) -> None:
-        """Do nothing: no attribute follows from others."""
-
-    def _log_weights(self) -> Array:
-        with np.errstate(divide="ignore"):
-            return np.log(self._weights())
-
     def _n_parameters(self) -> int:
         n_components, n_features = np.shape(self.means_)
         # Of the fit, whatever the parameter has been set to since.
@@ -446,12 +369,6 @@ class StudentMixture(WithCriteria, Fitting):
 
     def _spikes(self, rule: Any, source: Source, state: Any) -> list[Spike]:
         return spikes_of_tails(rule, source, state, float(self.reg_covar))
-
-    def _whitener(self, family: Family) -> Array:
-        raise self._is_not_normal()
-
-    def _covariances(self) -> tuple[Family, Array]:
-        raise self._is_not_normal()
 
     def _is_not_normal(self) -> TypeError:
         return TypeError(

@@ -77,7 +77,7 @@ def told_of_explained(rule: FactorLikelihood, state: FactorParameters, names: Se
     more = "; ..." if explained.any(axis=1).sum() > 3 else ""
     common = "" if rule.uniquenesses == "common" else "take uniquenesses='common', "
     return (
-        f"Factors explain all of {'; '.join(parts)}{more} (a Heywood case): uniquenesses are at their floor, and the "
-        "likelihood and BIC depend on it. Take fewer factors or components, leave out a column that others determine, "
+        f"Factors explain all of {'; '.join(parts)}{more} (a Heywood case): uniquenesses are at their floor, on which "
+        "likelihood and BIC may depend. Take fewer factors or components, leave out a column that others determine, "
         f"{common}or choose a floor, as a share of a column's variance: reg_covar=0.005, say, for {rule.reg_covar:g}."
     )

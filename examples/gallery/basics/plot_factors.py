@@ -34,7 +34,7 @@ for kind, models in fits.items():
 for name, style in zip(others, ("--", ":"), strict=True):
     axes[0].axhline(others[name].bic(X), color="0.4", linestyle=style, label=name)
 axes[0].set(xlabel="factors", ylabel="BIC (lower is better)", xticks=list(sizes))
-axes[0].legend()
+axes[0].legend(loc=(0.1, 0.36), ncols=2)
 
 best = min((model for models in fits.values() for model in models), key=lambda model: model.bic(X))
 image = axes[1].imshow(best.communalities().T, vmin=0.0, vmax=1.0, aspect="auto")

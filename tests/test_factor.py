@@ -221,7 +221,8 @@ def test_components_on_repeated_values_are_named_and_lose():
         both = FactorMixture(
             2, 1, n_init=2, init_params=lambda X, n_components, random_state: next(starts), max_iter=5, tol=0.0
         ).fit(rounded)
-    assert both.lower_bound_ == ends["mixed"].lower_bound_
+    # To rounding: loadings begin at random.
+    assert both.lower_bound_ == pytest.approx(ends["mixed"].lower_bound_, abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["own", "isotropic"])

@@ -46,8 +46,8 @@ def open_rows(
         of Parquet and Arrow files, taken in the order of their names. All but .npy need pyarrow. Folders of tables
         with a log (Delta Lake, Iceberg, Hudi) are refused: their files also hold rows that were deleted.
     data : str, or list of str or os.PathLike
-        A pattern such as ``rows/*.parquet``, whose files are taken in the order of their names; several files; or the URL
-        of a Parquet or Arrow file or a folder of them (``s3://``, ``gs://``, ``hdfs://``, or what fsspec knows).
+        A pattern such as ``rows/*.parquet``, whose files are taken in the order of their names; several files; or the
+        URL of a Parquet or Arrow file or a folder of them (``s3://``, ``gs://``, ``hdfs://``, or what fsspec knows).
     data : pyarrow.dataset.Dataset, Table or RecordBatch
     data : object with ``__arrow_c_stream__``
         A query of DuckDB, say, which is run in every pass: it must give the same rows in the same order.

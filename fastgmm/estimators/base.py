@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import exceptions, validation
-from fastgmm.estimators.fitting import Fitting, told_of_spikes
+from fastgmm.estimators.fitting import Fitting, course_of, told_of_spikes
 from fastgmm.estimators.imputation import Imputation
 from fastgmm.estimators.labels import LabelRequests, predicted, refuse_classes, rows_with_labels, same_rows, with_column
 from fastgmm.estimators.private import refuse_overrides
@@ -428,16 +428,8 @@ class Mixture(LabelRequests, Fitting, Imputation, ABC):
         fitted = (
             arrays
             | others
+            | course_of(result, restarts)
             | {
-                "converged_": result.converged,
-                "stop_reason_": result.stop_reason,
-                "n_iter_": result.n_iter,
-                "n_passes_": result.n_passes,
-                "lower_bound_": result.bound,
-                "lower_bounds_": result.bounds,
-                "restarts_": restarts,
-                "spurious_": list(result.spurious),
-                "n_features_in_": result.state.means.shape[1],
                 "_watched_bounds": result.watched,
                 "_fitted_family": rule.family,
                 "_learned": learned,

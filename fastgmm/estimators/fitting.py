@@ -359,6 +359,21 @@ class Fitting(Distribution, ABC):
         )
 
 
+def course_of(result: FitResult, restarts: list[Restart]) -> dict[str, Any]:
+    """Return the fitted attributes that say how a fit went and what rows it was of, in every kind of mixture."""
+    return {
+        "converged_": result.converged,
+        "stop_reason_": result.stop_reason,
+        "n_iter_": result.n_iter,
+        "n_passes_": result.n_passes,
+        "lower_bound_": result.bound,
+        "lower_bounds_": result.bounds,
+        "restarts_": restarts,
+        "spurious_": list(result.spurious),
+        "n_features_in_": result.state.means.shape[1],
+    }
+
+
 def told_of_spikes(spikes: list[Spike], names: NDArray | None, n_features: int, n_components: int) -> str:
     """Return the message about spikes for a user."""
     labels = validation.feature_labels(names, n_features)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastgmm import validation
 from fastgmm.estimators.criteria import WithCriteria
-from fastgmm.estimators.fitting import Fitting
+from fastgmm.estimators.fitting import Fitting, course_of
 from fastgmm.estimators.private import refuse_overrides
 from fastgmm.estimators.progress import Callback
 from fastgmm.estimators.refused import Refused
@@ -100,18 +100,8 @@ class FittedAtOnce(WithCriteria, Fitting):
         arrays, _ = self._attributes(rule, result.state)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise OutOfRangeError
-        fitted: dict[str, Any] = {name: array.copy() for name, array in arrays.items()} | {
-            "converged_": result.converged,
-            "stop_reason_": result.stop_reason,
-            "n_iter_": result.n_iter,
-            "n_passes_": result.n_passes,
-            "lower_bound_": result.bound,
-            "lower_bounds_": result.bounds,
-            "restarts_": restarts,
-            "spurious_": list(result.spurious),
-            "n_features_in_": result.state.means.shape[1],
-        }
-        fitted |= self._kept(rule, result.state)
+        fitted: dict[str, Any] = {name: array.copy() for name, array in arrays.items()}
+        fitted |= course_of(result, restarts) | self._kept(rule, result.state)
         if names is not None:
             fitted["feature_names_in_"] = names
         else:
